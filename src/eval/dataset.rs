@@ -1,0 +1,1 @@
+//! Labelled rows in the JSONL form of the project.

@@ -1,0 +1,3 @@
+//! Labelled rows and the measures of a guard on them.
+
+pub mod dataset;

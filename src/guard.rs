@@ -1,0 +1,1 @@
+//! The guard: load, check, stream.

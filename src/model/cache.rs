@@ -1,0 +1,84 @@
+//! Keys and values of what was read: preallocated, extended in place, truncated, forked.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::{Error, Result};
+
+/// The shape of a cache, the same for each layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    pub layers: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+/// Keys and values for each layer, `[1, kv_heads, capacity, head_dim]`, of which the first `len` positions are filled.
+///
+/// Cloning is forking: both share the memory until one of them writes.
+#[derive(Debug, Clone)]
+pub struct KvCache {
+    layers: Vec<(Tensor<4>, Tensor<4>)>,
+    len: usize,
+    capacity: usize,
+}
+
+impl KvCache {
+    /// An empty cache for `capacity` positions.
+    pub fn new(shape: CacheShape, capacity: usize, device: &Device) -> Self {
+        let zeros = || Tensor::zeros([1, shape.kv_heads, capacity, shape.head_dim], device);
+        Self { layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+    }
+
+    /// How many positions are filled.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Checks that `time` more positions fit.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] if they do not.
+    pub fn reserve(&self, time: usize) -> Result<()> {
+        let needed = self.len + time;
+        if needed > self.capacity {
+            return Err(Error::ContextLength { needed, limit: self.capacity });
+        }
+        Ok(())
+    }
+
+    /// Writes a layer's keys and values, `[1, kv_heads, time, head_dim]`, behind the filled positions and
+    /// gives all of them back, `[1, kv_heads, len + time, head_dim]`. The positions count as filled only
+    /// after [`advance`](Self::advance), so that every layer of one pass writes at the same place.
+    pub fn write(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let [_, heads, time, head_dim] = keys.dims();
+        let end = self.len + time;
+        let place = [0..1, 0..heads, self.len..end, 0..head_dim];
+        let filled = [0..1, 0..heads, 0..end, 0..head_dim];
+        // `slice_assign` works in place only on a tensor that nobody else holds: move it out and back.
+        let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));
+        let k = k.slice_assign(place.clone(), keys);
+        let v = v.slice_assign(place, values);
+        let read = (k.clone().slice(filled.clone()), v.clone().slice(filled));
+        self.layers[layer] = (k, v);
+        read
+    }
+
+    /// Counts the positions that every layer has just written as filled.
+    pub fn advance(&mut self, time: usize) {
+        self.len += time;
+        debug_assert!(self.len <= self.capacity);
+    }
+
+    /// Forgets everything behind the first `len` positions.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}

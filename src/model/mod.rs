@@ -1,0 +1,5 @@
+//! The networks: decoders that users bring, and the slot model that is embedded.
+
+pub mod cache;
+
+pub use cache::KvCache;
