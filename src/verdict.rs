@@ -1,1 +1,70 @@
-//! What the guard decided and why.
+//! What the guard decided and why: decision, scores, evidence, reasoning.
+
+use serde::{Deserialize, Serialize};
+
+/// What to do with the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    Allow,
+    Review,
+    Block,
+}
+
+/// How far one category applies.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CategoryScore {
+    pub id: String,
+    pub name: String,
+    /// Probability in [0, 1] that the category applies.
+    pub score: f32,
+    /// The score from which it counts as applying.
+    pub threshold: f32,
+    pub flagged: bool,
+}
+
+/// A verbatim quote of the input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Index of the message quoted.
+    pub message: usize,
+    /// Byte range in that message's content.
+    pub start: usize,
+    pub end: usize,
+    pub quote: String,
+    /// The category it speaks for, if the answer says so.
+    pub category: Option<String>,
+}
+
+/// What a verdict cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Tokens of the prompt, cached ones included.
+    pub prompt_tokens: usize,
+    /// Tokens of the prompt that came from a cache.
+    pub cached_tokens: usize,
+    /// Tokens of the answer, forced ones included.
+    pub answer_tokens: usize,
+    /// Milliseconds from the request to the first streamed token (0 without reasoning).
+    pub first_token_ms: f64,
+    /// Milliseconds from the request to the verdict.
+    pub verdict_ms: f64,
+}
+
+/// The guard's answer to one request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// Whether the decision is anything but [`Decision::Allow`].
+    pub flagged: bool,
+    /// P(unsafe) in [0, 1] under the active policy.
+    pub score: f32,
+    /// Every category of the policy that has a score, or those the answer named.
+    pub categories: Vec<CategoryScore>,
+    pub evidence: Vec<Evidence>,
+    /// The step-by-step reasoning, if there was any.
+    pub reasoning: Option<String>,
+    /// The id of the policy's rule that decided, if one did.
+    pub rule: Option<String>,
+    pub usage: Usage,
+}
