@@ -21,6 +21,19 @@ impl Matrix {
         }
     }
 
+    /// `x · Wᵀ` for some of W's rows: `[batch, time, cols]` to `[batch, time, rows.len()]`.
+    pub fn project_rows(&self, x: Tensor<3>, rows: &[u32]) -> Tensor<3> {
+        match self {
+            Matrix::Float(weight) => {
+                let [batch, time, cols] = x.dims();
+                let ids: Vec<i32> = rows.iter().map(|&r| r as i32).collect();
+                let ids = Tensor::<1, Int>::from_data(ids.as_slice(), &x.device());
+                let picked = weight.val().select(0, ids);
+                x.reshape([batch * time, cols]).matmul(picked.transpose()).reshape([batch, time, rows.len()])
+            }
+        }
+    }
+
     /// Rows by index, as an embedding gives them: `[batch, time]` to `[batch, time, cols]`.
     pub fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         match self {

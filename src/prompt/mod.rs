@@ -1,5 +1,7 @@
 //! From a policy and a conversation to typed segments of a prompt.
 
+pub mod slots;
+
 use crate::{Conversation, Policy, Result};
 
 /// What a part of the prompt depends on, and so how long it may stay in a cache.

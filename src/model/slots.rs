@@ -1,0 +1,361 @@
+//! rsafe-mini's network: a BERT-shaped trunk (post-norm, learnt positions) that reads a [`Layout`], scores each
+//! category at its slot, and predicts the next token of the answer.
+//!
+//! Config fields and the trunk's weight names are Hugging Face's `BertModel`.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation, module as ops};
+use serde::{Deserialize, Serialize};
+
+use super::cache::{CacheShape, KvCache};
+use crate::bundle::Weights;
+use crate::kernels::{Linear, Matrix};
+use crate::prompt::slots::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
+use crate::tokenizer::TokenId;
+use crate::{Error, Result};
+
+/// The shape of the network; the fields are those of Hugging Face's `BertConfig`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotConfig {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub max_position_embeddings: usize,
+    pub layer_norm_eps: f64,
+}
+
+/// Bounds that no sane checkpoint crosses and that keep a hostile one from asking for absurd memory.
+const MAX_VOCAB: usize = 1 << 20;
+const MAX_WIDTH: usize = 1 << 14;
+const MAX_LAYERS: usize = 128;
+
+/// The `[MASK]` of BERT's vocabulary: the word that markers wear, told apart by their kind.
+const MARKER_WORD: i32 = 103;
+
+impl SlotConfig {
+    /// Reads the fields out of a `config.json`; other fields are ignored.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] for missing, zero or absurd sizes.
+    pub fn from_json(config: &serde_json::Value) -> Result<Self> {
+        let config: Self = serde_json::from_value(config.clone())
+            .map_err(|e| Error::BadModel(format!("config.json: expected the fields of a BertConfig: {e}")))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let bounds = [
+            ("vocab_size", self.vocab_size, MARKER_WORD as usize + 1, MAX_VOCAB),
+            ("hidden_size", self.hidden_size, 1, MAX_WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, 1, MAX_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, 1, self.hidden_size),
+            ("intermediate_size", self.intermediate_size, 1, 4 * MAX_WIDTH),
+            ("max_position_embeddings", self.max_position_embeddings, CONVERSATION + BLOCK + ANSWER, MAX_WIDTH),
+        ];
+        for (field, found, least, most) in bounds {
+            if !(least..=most).contains(&found) {
+                return Err(Error::BadModel(format!(
+                    "config.json: `{field}` must be {least} to {most}, found {found}"
+                )));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return Err(Error::BadModel(format!(
+                "config.json: `hidden_size` {} is not a multiple of `num_attention_heads` {}",
+                self.hidden_size, self.num_attention_heads
+            )));
+        }
+        Ok(())
+    }
+
+    /// The shape of a cache for this network.
+    pub fn cache_shape(&self) -> CacheShape {
+        CacheShape {
+            layers: self.num_hidden_layers,
+            kv_heads: self.num_attention_heads,
+            head_dim: self.hidden_size / self.num_attention_heads,
+        }
+    }
+}
+
+/// `(x - mean) / sqrt(var + eps) · weight + bias` over the last dimension.
+#[derive(Module, Debug)]
+struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    fn load(weights: &mut Weights, name: &str, size: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: Param::from_tensor(weights.vector(&format!("{name}.weight"), size)?),
+            bias: Param::from_tensor(weights.vector(&format!("{name}.bias"), size)?),
+            eps,
+        })
+    }
+
+    #[cfg(feature = "train")]
+    fn tensors(&self, name: &str, out: &mut Vec<NamedTensor>) {
+        push_tensor(out, format!("{name}.weight"), self.weight.val());
+        push_tensor(out, format!("{name}.bias"), self.bias.val());
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        ops::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+    }
+}
+
+fn linear(weights: &mut Weights, name: &str, shape: [usize; 2]) -> Result<Linear> {
+    Ok(Linear {
+        weight: weights.matrix(&format!("{name}.weight"), shape)?,
+        bias: Some(Param::from_tensor(weights.vector(&format!("{name}.bias"), shape[0])?)),
+    })
+}
+
+#[cfg(feature = "train")]
+fn push_tensor<const D: usize>(out: &mut Vec<NamedTensor>, name: String, tensor: Tensor<D>) {
+    let data = tensor.into_data();
+    out.push((name, data.shape.to_vec(), data.iter::<f32>().collect()));
+}
+
+/// Only float weights are trained, so only those are ever saved.
+#[cfg(feature = "train")]
+fn matrix_tensor(name: &str, matrix: &Matrix, out: &mut Vec<NamedTensor>) {
+    if let Matrix::Float(weight) = matrix {
+        push_tensor(out, format!("{name}.weight"), weight.val());
+    }
+}
+
+#[cfg(feature = "train")]
+fn linear_tensors(name: &str, linear: &Linear, out: &mut Vec<NamedTensor>) {
+    matrix_tensor(name, &linear.weight, out);
+    if let Some(bias) = &linear.bias {
+        push_tensor(out, format!("{name}.bias"), bias.val());
+    }
+}
+
+/// One post-norm transformer layer.
+#[derive(Module, Debug)]
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    attention_norm: LayerNorm,
+    up: Linear,
+    down: Linear,
+    output_norm: LayerNorm,
+    heads: usize,
+}
+
+impl Layer {
+    fn load(config: &SlotConfig, weights: &mut Weights, index: usize) -> Result<Self> {
+        let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let name = |part: &str| format!("encoder.layer.{index}.{part}");
+        Ok(Self {
+            query: linear(weights, &name("attention.self.query"), [hidden, hidden])?,
+            key: linear(weights, &name("attention.self.key"), [hidden, hidden])?,
+            value: linear(weights, &name("attention.self.value"), [hidden, hidden])?,
+            output: linear(weights, &name("attention.output.dense"), [hidden, hidden])?,
+            attention_norm: LayerNorm::load(weights, &name("attention.output.LayerNorm"), hidden, eps)?,
+            up: linear(weights, &name("intermediate.dense"), [inner, hidden])?,
+            down: linear(weights, &name("output.dense"), [hidden, inner])?,
+            output_norm: LayerNorm::load(weights, &name("output.LayerNorm"), hidden, eps)?,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    #[cfg(feature = "train")]
+    fn tensors(&self, name: &str, out: &mut Vec<NamedTensor>) {
+        linear_tensors(&format!("{name}.attention.self.query"), &self.query, out);
+        linear_tensors(&format!("{name}.attention.self.key"), &self.key, out);
+        linear_tensors(&format!("{name}.attention.self.value"), &self.value, out);
+        linear_tensors(&format!("{name}.attention.output.dense"), &self.output, out);
+        self.attention_norm.tensors(&format!("{name}.attention.output.LayerNorm"), out);
+        linear_tensors(&format!("{name}.intermediate.dense"), &self.up, out);
+        linear_tensors(&format!("{name}.output.dense"), &self.down, out);
+        self.output_norm.tensors(&format!("{name}.output.LayerNorm"), out);
+    }
+
+    /// `x` `[batch, time, hidden]`, `bias` `[batch, 1, time, seen]`.
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
+        let [batch, time, hidden] = x.dims();
+        // [batch, time, hidden] -> [batch, heads, time, head_dim]
+        let split = |t: Tensor<3>| t.reshape([batch, time, self.heads, hidden / self.heads]).swap_dims(1, 2);
+        let query = split(self.query.forward(x.clone()));
+        let (key, value) = (split(self.key.forward(x.clone())), split(self.value.forward(x.clone())));
+        let (key, value) = match cache {
+            Some((cache, layer)) => cache.write(layer, key, value),
+            None => (key, value),
+        };
+        let seen = ops::attention(query, key, value, None, Some(bias), Default::default());
+        let seen = seen.swap_dims(1, 2).reshape([batch, time, hidden]);
+        let x = self.attention_norm.forward(x + self.output.forward(seen));
+        let inner = activation::gelu(self.up.forward(x.clone()));
+        self.output_norm.forward(x + self.down.forward(inner))
+    }
+}
+
+/// Layouts as tensors: padded to the longest, with what each token sees.
+pub struct SlotBatch {
+    words: Tensor<2, Int>,
+    positions: Tensor<2, Int>,
+    kinds: Tensor<2, Int>,
+    /// `[batch, 1, time, seen]`: 0 where a token sees another, a large negative number where it does not.
+    bias: Tensor<4>,
+    time: usize,
+}
+
+/// A tensor by name: its shape and its values.
+#[cfg(feature = "train")]
+pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
+
+/// Far below any score, yet finite: a padded row that sees nothing must not become NaN.
+const UNSEEN: f32 = -1e9;
+
+impl SlotBatch {
+    /// The tokens of each layout behind the first `start` (those are in the cache), padded to the longest.
+    pub fn new(layouts: &[&Layout], start: usize, vocab_size: usize, device: &Device) -> Self {
+        let batch = layouts.len();
+        let end = layouts.iter().map(|l| l.len()).max().unwrap_or(start);
+        let time = end - start;
+        let mut words = vec![0i32; batch * time];
+        let mut positions = vec![0i32; batch * time];
+        let mut kinds = vec![0i32; batch * time];
+        let mut bias = vec![UNSEEN; batch * time * end];
+        for (b, layout) in layouts.iter().enumerate() {
+            for i in start..layout.len() {
+                let at = b * time + i - start;
+                let id = layout.ids[i] as usize;
+                let marker = id.checked_sub(vocab_size);
+                words[at] = if marker.is_some() { MARKER_WORD } else { id as i32 };
+                kinds[at] = marker.map_or(layout.kinds[i] as i32, |m| (Kind::COUNT + m) as i32);
+                positions[at] = layout.positions[i] as i32;
+                let row = &mut bias[at * end..(at + 1) * end];
+                let view = layout.views[i];
+                row[..view.prefix].fill(0.0);
+                row[view.block.0..view.block.1].fill(0.0);
+            }
+        }
+        let int = |data| Tensor::<2, Int>::from_data(TensorData::new(data, [batch, time]), device);
+        Self {
+            words: int(words),
+            positions: int(positions),
+            kinds: int(kinds),
+            bias: Tensor::from_data(TensorData::new(bias, [batch, 1, time, end]), device),
+            time,
+        }
+    }
+}
+
+/// rsafe-mini's network.
+#[derive(Module, Debug)]
+pub struct SlotModel {
+    words: Matrix,
+    positions: Matrix,
+    /// `[Kind::COUNT + Marker::COUNT, hidden]`: whose words these are, or which marker.
+    kinds: Matrix,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    slot_head: Linear,
+    /// Turns a hidden state towards the word that comes next; the words' own embeddings are the output matrix.
+    answer_transform: Linear,
+    marker_head: Linear,
+    vocab_size: usize,
+    cache_shape: (usize, usize, usize),
+}
+
+impl SlotModel {
+    /// Takes the network's tensors out of `weights`.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] naming a tensor that is missing or misshapen.
+    pub fn load(config: &SlotConfig, weights: &mut Weights) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(config, weights, i)).collect::<Result<_>>()?;
+        let shape = config.cache_shape();
+        Ok(Self {
+            words: weights.matrix("embeddings.word_embeddings.weight", [config.vocab_size, hidden])?,
+            positions: weights
+                .matrix("embeddings.position_embeddings.weight", [config.max_position_embeddings, hidden])?,
+            kinds: weights.matrix("embeddings.kind_embeddings.weight", [Kind::COUNT + Marker::COUNT, hidden])?,
+            norm: LayerNorm::load(weights, "embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
+            layers,
+            slot_head: linear(weights, "slot_head", [1, hidden])?,
+            answer_transform: linear(weights, "answer_transform", [hidden, hidden])?,
+            marker_head: linear(weights, "marker_head", [Marker::COUNT, hidden])?,
+            vocab_size: config.vocab_size,
+            cache_shape: (shape.layers, shape.kv_heads, shape.head_dim),
+        })
+    }
+
+    /// The number of ids that are words; markers lie behind them.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// An empty cache for a whole layout.
+    pub fn cache(&self, capacity: usize, device: &Device) -> KvCache {
+        let (layers, kv_heads, head_dim) = self.cache_shape;
+        KvCache::new(CacheShape { layers, kv_heads, head_dim }, capacity, device)
+    }
+
+    /// The network without gradients for the words' embeddings: most words are too rare in any training set to
+    /// move well, and the words that no row holds must stay neighbours of those that moved.
+    #[cfg(feature = "train")]
+    pub fn freeze_words(mut self) -> Self {
+        self.words = self.words.no_grad();
+        self
+    }
+
+    /// Every tensor by name, as `(name, shape, values)`: what [`load`](Self::load) takes.
+    #[cfg(feature = "train")]
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        let mut out = Vec::new();
+        matrix_tensor("embeddings.word_embeddings", &self.words, &mut out);
+        matrix_tensor("embeddings.position_embeddings", &self.positions, &mut out);
+        matrix_tensor("embeddings.kind_embeddings", &self.kinds, &mut out);
+        self.norm.tensors("embeddings.LayerNorm", &mut out);
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.tensors(&format!("encoder.layer.{index}"), &mut out);
+        }
+        linear_tensors("slot_head", &self.slot_head, &mut out);
+        linear_tensors("answer_transform", &self.answer_transform, &mut out);
+        linear_tensors("marker_head", &self.marker_head, &mut out);
+        out
+    }
+
+    /// Hidden states of the batch's tokens, `[batch, time, hidden]`; with a cache they continue what it holds.
+    pub fn forward(&self, batch: &SlotBatch, mut cache: Option<&mut KvCache>) -> Tensor<3> {
+        let mut x = self.words.rows(batch.words.clone())
+            + self.positions.rows(batch.positions.clone())
+            + self.kinds.rows(batch.kinds.clone());
+        x = self.norm.forward(x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, batch.bias.clone(), cache.as_deref_mut().map(|c| (c, index)));
+        }
+        if let Some(cache) = cache {
+            cache.advance(batch.time);
+        }
+        x
+    }
+
+    /// The logit of "this category applies" at each hidden state, `[batch, time, hidden]` to `[batch, time, 1]`.
+    pub fn slot_logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.slot_head.forward(hidden)
+    }
+
+    /// Logits of every marker, `[batch, time, hidden]` to `[batch, time, Marker::COUNT]`.
+    pub fn marker_logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.marker_head.forward(hidden)
+    }
+
+    /// Logits of the words `ids`, `[batch, time, hidden]` to `[batch, time, ids.len()]`.
+    pub fn word_logits(&self, hidden: Tensor<3>, ids: &[TokenId]) -> Tensor<3> {
+        self.words.project_rows(self.answer_transform.forward(hidden), ids)
+    }
+}

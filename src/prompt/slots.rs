@@ -1,0 +1,199 @@
+//! How rsafe-mini's prompt is laid out: conversation first, then one block for each category, then the answer.
+//!
+//! | part | positions | sees |
+//! |---|---|---|
+//! | conversation | `0..CONVERSATION` | its own chunk and every chunk before it |
+//! | category block | restart at `CONVERSATION` | the conversation and itself |
+//! | answer | restart at `CONVERSATION + BLOCK` | the conversation, the blocks, and what the answer holds so far |
+//!
+//! What must not change while it is cached sees nothing that can change: messages before the judged one form one
+//! chunk, a judged prompt is one chunk, and a judged response grows in chunks of [`RESPONSE_CHUNK`] tokens. Blocks do
+//! not see each other, so their number, order and ids carry nothing, and taking a category away takes its score away.
+
+use crate::tokenizer::TokenId;
+use crate::{Role, Target};
+
+/// Positions kept for the conversation, `[CLS]` and `[SEP]`s included.
+pub const CONVERSATION: usize = 320;
+/// Positions kept for one category block, its marker included.
+pub const BLOCK: usize = 48;
+/// Positions kept for the answer.
+pub const ANSWER: usize = 144;
+/// A growing response is encoded in chunks of so many tokens: a whole chunk never changes again.
+pub const RESPONSE_CHUNK: usize = 32;
+
+/// Control tokens of rsafe-mini. They have no text, so no text can become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Marker {
+    /// Opens a category block; the category's score is read at it.
+    Slot,
+    /// Opens the answer.
+    Answer,
+    Think,
+    EndThink,
+    Applies,
+    DoesNotApply,
+    Quote,
+    EndQuote,
+    Safe,
+    Unsafe,
+}
+
+impl Marker {
+    pub const COUNT: usize = 10;
+
+    /// The marker's token id: markers lie behind the `vocab_size` ids of the tokenizer.
+    pub fn id(self, vocab_size: usize) -> TokenId {
+        vocab_size as TokenId + self as TokenId
+    }
+}
+
+/// Whose words a token is, for the embedding that tells the parts of the prompt apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    JudgedUser,
+    JudgedAgent,
+    ContextUser,
+    ContextAgent,
+    Category,
+    Answer,
+}
+
+impl Kind {
+    pub const COUNT: usize = 6;
+
+    /// The kind of a message's words.
+    pub fn of(role: Role, judged: bool) -> Self {
+        match (role, judged) {
+            (Role::Assistant, true) => Kind::JudgedAgent,
+            (Role::Assistant, false) => Kind::ContextAgent,
+            (_, true) => Kind::JudgedUser,
+            (_, false) => Kind::ContextUser,
+        }
+    }
+
+    /// The kind of the side on trial.
+    pub fn judged(target: Target) -> Self {
+        match target {
+            Target::Prompt => Kind::JudgedUser,
+            Target::Response => Kind::JudgedAgent,
+        }
+    }
+}
+
+/// What a token sees: everything before `prefix`, and its own `block`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    pub prefix: usize,
+    pub block: (usize, usize),
+}
+
+impl View {
+    /// Whether the token at `index` is seen.
+    pub fn sees(&self, index: usize) -> bool {
+        index < self.prefix || (self.block.0..self.block.1).contains(&index)
+    }
+}
+
+/// The tokens that frame a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    pub cls: TokenId,
+    pub sep: TokenId,
+}
+
+/// One message's tokens and whose they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    pub kind: Kind,
+    pub ids: &'a [TokenId],
+}
+
+/// Tokens in the order in which the cache holds them, with all that the network needs to know of each.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    pub ids: Vec<TokenId>,
+    pub kinds: Vec<Kind>,
+    pub positions: Vec<usize>,
+    pub views: Vec<View>,
+    conversation: usize,
+    answer: usize,
+}
+
+impl Layout {
+    /// How many tokens are laid out.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// How many of them are conversation.
+    pub fn conversation_len(&self) -> usize {
+        self.conversation
+    }
+
+    /// Lays out a conversation: the messages before the judged one, then the judged one's words.
+    ///
+    /// `frame` holds the ids of `[CLS]` and `[SEP]`. All that comes before a judged response is one chunk, and so is
+    /// a judged prompt with what comes before it; a judged response follows in chunks of [`RESPONSE_CHUNK`].
+    pub fn conversation(frame: Frame, context: &[Turn], judged: Turn) -> Self {
+        let mut layout = Self::default();
+        let first = context.first().map_or(judged.kind, |turn| turn.kind);
+        let mut chunk = vec![(first, frame.cls)];
+        for turn in context {
+            chunk.extend(turn.ids.iter().map(|&id| (turn.kind, id)));
+            chunk.push((turn.kind, frame.sep));
+        }
+        let words = judged.ids.iter().map(|&id| (judged.kind, id));
+        if judged.kind == Kind::JudgedAgent {
+            layout.push_chunk(&chunk);
+            let words: Vec<_> = words.collect();
+            words.chunks(RESPONSE_CHUNK).for_each(|chunk| layout.push_chunk(chunk));
+        } else {
+            chunk.extend(words);
+            layout.push_chunk(&chunk);
+        }
+        layout
+    }
+
+    fn push_chunk(&mut self, words: &[(Kind, TokenId)]) {
+        let end = self.len() + words.len();
+        for &(kind, id) in words {
+            self.push(id, kind, self.conversation, View { prefix: end, block: (end, end) });
+            self.conversation += 1;
+        }
+    }
+
+    /// Adds a category's block (the marker first) and gives the index of its marker.
+    pub fn push_block(&mut self, vocab_size: usize, words: &[TokenId]) -> usize {
+        let start = self.len();
+        let words = &words[..words.len().min(BLOCK - 1)];
+        let view = View { prefix: self.conversation, block: (start, start + 1 + words.len()) };
+        self.push(Marker::Slot.id(vocab_size), Kind::Category, CONVERSATION, view);
+        for (i, &id) in words.iter().enumerate() {
+            self.push(id, Kind::Category, CONVERSATION + 1 + i, view);
+        }
+        start
+    }
+
+    /// Adds a token of the answer, which sees everything before it, and gives its index.
+    pub fn push_answer(&mut self, id: TokenId) -> usize {
+        let index = self.len();
+        let position = CONVERSATION + BLOCK + self.answer;
+        self.push(id, Kind::Answer, position, View { prefix: index + 1, block: (index, index) });
+        self.answer += 1;
+        index
+    }
+
+    fn push(&mut self, id: TokenId, kind: Kind, position: usize, view: View) {
+        self.ids.push(id);
+        self.kinds.push(kind);
+        self.positions.push(position);
+        self.views.push(view);
+    }
+}
