@@ -119,7 +119,7 @@ fn linear(weights: &mut Weights, name: &str, shape: [usize; 2]) -> Result<Linear
 #[cfg(feature = "train")]
 fn push_tensor<const D: usize>(out: &mut Vec<NamedTensor>, name: String, tensor: Tensor<D>) {
     let data = tensor.into_data();
-    out.push((name, data.shape.to_vec(), data.iter::<f32>().collect()));
+    out.push((name, data.shape().to_vec(), data.iter::<f32>().collect()));
 }
 
 /// Only float weights are trained, so only those are ever saved.

@@ -1,1 +1,10 @@
-//! Training on burn autodiff.
+//! Training on burn autodiff: labelled rows under sampled policies, and the loops that learn from them.
+
+mod batch;
+mod checkpoint;
+mod evidence;
+mod examples;
+pub mod recipe;
+
+pub mod sft;
+mod warm_start;

@@ -1,0 +1,204 @@
+//! A batch of examples as tensors, and the three losses on it: slots, harm that nobody named, and the answer.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::examples::{Example, Next};
+use crate::model::slots::{SlotBatch, SlotModel};
+use crate::prompt::slots::{Layout, Marker};
+use crate::tokenizer::TokenId;
+
+/// Far below any logit.
+const FORBIDDEN: f32 = -1e9;
+
+/// Examples as tensors.
+pub struct Batch {
+    input: SlotBatch,
+    /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is (0 or 1).
+    slots: Vec<i32>,
+    applies: Vec<f32>,
+    /// Indices of the slots of which at least one applies, and the row of `any_rows` each belongs to.
+    any: Vec<i32>,
+    any_row: Vec<usize>,
+    any_rows: usize,
+    choices: Choices,
+    tokens: usize,
+    device: Device,
+}
+
+/// The answer's choices, `[choices]`, over the candidates `[Marker::COUNT + words]`.
+#[derive(Default)]
+struct Choices {
+    index: Vec<i32>,
+    target: Vec<i32>,
+    /// `[choices, candidates]`: 0 where the grammar allows a candidate.
+    bias: Vec<f32>,
+    words: Vec<TokenId>,
+}
+
+/// The parts of a batch's loss, as numbers for the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LossParts {
+    pub slots: f32,
+    pub any: f32,
+    pub answer: f32,
+}
+
+/// Weights of the parts of the loss.
+#[derive(Debug, Clone, Copy)]
+pub struct LossWeights {
+    pub slots: f32,
+    pub any: f32,
+    pub answer: f32,
+}
+
+impl Batch {
+    /// Pads the examples to the longest.
+    pub fn new(examples: &[Example], vocab_size: usize, device: &Device) -> Self {
+        let layouts: Vec<&Layout> = examples.iter().map(|e| &e.layout).collect();
+        let time = layouts.iter().map(|l| l.len()).max().unwrap_or(0);
+        let mut batch = Self {
+            input: SlotBatch::new(&layouts, 0, vocab_size, device),
+            slots: Vec::new(),
+            applies: Vec::new(),
+            any: Vec::new(),
+            any_row: Vec::new(),
+            any_rows: 0,
+            choices: Choices::new(examples, time),
+            tokens: layouts.iter().map(|l| l.len()).sum(),
+            device: device.clone(),
+        };
+        for (row, example) in examples.iter().enumerate() {
+            let at = |index: usize| (row * time + index) as i32;
+            for slot in &example.slots {
+                batch.slots.push(at(slot.index));
+                batch.applies.push(f32::from(slot.applies));
+            }
+            if !example.any.is_empty() {
+                batch.any.extend(example.any.iter().map(|&index| at(index)));
+                batch.any_row.extend(example.any.iter().map(|_| batch.any_rows));
+                batch.any_rows += 1;
+            }
+        }
+        batch
+    }
+
+    /// Tokens, padding not counted.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The weighted loss, and its parts.
+    pub fn loss(&self, model: &SlotModel, weights: LossWeights) -> (Tensor<1>, LossParts) {
+        let hidden = model.forward(&self.input, None);
+        let [batch, time, width] = hidden.dims();
+        let hidden = hidden.reshape([batch * time, width]);
+        let zero = || Tensor::<1>::zeros([1], &self.device);
+
+        let slots = match self.slots.is_empty() {
+            true => zero(),
+            false => {
+                let logits = self.slot_logits(model, &hidden, &self.slots);
+                let applies = Tensor::<1>::from_data(self.applies.as_slice(), &self.device);
+                // Binary cross-entropy: softplus(z) - z * y.
+                (activation::softplus(logits.clone(), 1.0) - logits * applies).mean()
+            }
+        };
+        let any = match self.any_rows {
+            0 => zero(),
+            rows => {
+                // log P(no category applies) = Σ log σ(-z), summed for each row by a matrix of ones and zeros.
+                let none = activation::log_sigmoid(-self.slot_logits(model, &hidden, &self.any));
+                let mut member = vec![0f32; rows * self.any.len()];
+                for (slot, &row) in self.any_row.iter().enumerate() {
+                    member[row * self.any.len() + slot] = 1.0;
+                }
+                let member =
+                    Tensor::<2>::from_data(TensorData::new(member, [rows, self.any.len()]), &self.device);
+                let none = member.matmul(none.unsqueeze_dim(1));
+                -((none.exp().neg() + 1.0 + 1e-6).log()).mean()
+            }
+        };
+        let answer = match self.choices.index.is_empty() {
+            true => zero(),
+            false => self.choices.loss(model, &hidden, &self.device),
+        };
+        let parts = LossParts { slots: number(&slots), any: number(&any), answer: number(&answer) };
+        (slots * weights.slots + any * weights.any + answer * weights.answer, parts)
+    }
+
+    /// The scores of the slots whose answer is known, with that answer.
+    pub fn slot_scores(&self, model: &SlotModel) -> Vec<(f32, bool)> {
+        if self.slots.is_empty() {
+            return Vec::new();
+        }
+        let hidden = model.forward(&self.input, None);
+        let [batch, time, width] = hidden.dims();
+        let logits = self.slot_logits(model, &hidden.reshape([batch * time, width]), &self.slots);
+        let scores = activation::sigmoid(logits).into_data();
+        scores.iter::<f32>().zip(self.applies.iter().map(|&y| y > 0.5)).collect()
+    }
+
+    /// `[batch * time, hidden]` to `[slots]`.
+    fn slot_logits(&self, model: &SlotModel, hidden: &Tensor<2>, index: &[i32]) -> Tensor<1> {
+        let states = pick(hidden, index, &self.device);
+        model.slot_logits(states.unsqueeze()).reshape([index.len()])
+    }
+}
+
+impl Choices {
+    fn new(examples: &[Example], time: usize) -> Self {
+        let words: BTreeSet<TokenId> = examples.iter().flat_map(|e| e.words.iter().copied()).collect();
+        let words: Vec<TokenId> = words.into_iter().collect();
+        let place = |word: TokenId| words.binary_search(&word).map_or(0, |at| Marker::COUNT + at);
+        let width = Marker::COUNT + words.len();
+        let mut choices = Self::default();
+        for (row, example) in examples.iter().enumerate() {
+            for choice in &example.choices {
+                choices.index.push((row * time + choice.index) as i32);
+                let mut bias = vec![FORBIDDEN; width];
+                let target = match choice.next {
+                    Next::Marker { right, wrong } => {
+                        bias[wrong as usize] = 0.0;
+                        right as usize
+                    }
+                    Next::Word(_) | Next::EndQuote => {
+                        example.words.iter().for_each(|&word| bias[place(word)] = 0.0);
+                        bias[Marker::EndQuote as usize] = 0.0;
+                        if let Next::Word(word) = choice.next { place(word) } else { Marker::EndQuote as usize }
+                    }
+                };
+                bias[target] = 0.0;
+                choices.target.push(target as i32);
+                choices.bias.extend(bias);
+            }
+        }
+        choices.words = words;
+        choices
+    }
+
+    /// Mean cross-entropy of the choices under what the grammar allows.
+    fn loss(&self, model: &SlotModel, hidden: &Tensor<2>, device: &Device) -> Tensor<1> {
+        let n = self.index.len();
+        let states: Tensor<3> = pick(hidden, &self.index, device).unsqueeze();
+        let logits = Tensor::cat(
+            vec![model.marker_logits(states.clone()), model.word_logits(states, &self.words)],
+            2,
+        );
+        let width = Marker::COUNT + self.words.len();
+        let bias = Tensor::<2>::from_data(TensorData::new(self.bias.clone(), [n, width]), device);
+        let target = Tensor::<2, Int>::from_data(TensorData::new(self.target.clone(), [n, 1]), device);
+        let logits: Tensor<2> = logits.reshape([n, width]) + bias;
+        -activation::log_softmax(logits, 1).gather(1, target).mean()
+    }
+}
+
+/// Rows of `[batch * time, hidden]`.
+fn pick(hidden: &Tensor<2>, index: &[i32], device: &Device) -> Tensor<2> {
+    hidden.clone().select(0, Tensor::<1, Int>::from_data(index, device))
+}
+
+fn number(tensor: &Tensor<1>) -> f32 {
+    tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
+}

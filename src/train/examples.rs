@@ -1,0 +1,303 @@
+//! From a labelled row to a training example: a policy is sampled, the row is judged under it, and what the network
+//! should answer is laid out.
+
+use std::collections::HashMap;
+
+use rand::RngExt;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::evidence::Lexicon;
+use super::recipe::{Facts, Recipe};
+use crate::Result;
+use crate::prompt::slots::{Frame, Kind, Layout, Marker, Turn};
+use crate::tokenizer::{TokenId, Tokenizer};
+
+/// Words of a category block, its marker not counted.
+const BLOCK_WORDS: usize = 24;
+/// Words of a name where the answer repeats it.
+pub const NAME_WORDS: usize = 12;
+/// Steps of a reasoned answer.
+pub const STEPS: usize = 3;
+/// Categories in a sampled policy.
+const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=7;
+
+/// A tokenised row with what is known of it.
+pub struct Sample {
+    pub judged: Vec<TokenId>,
+    /// Whether each judged token begins a word.
+    pub word_starts: Vec<bool>,
+    pub context: Option<Vec<TokenId>>,
+    pub kind: Kind,
+    pub facts: Facts,
+}
+
+/// What a category's slot should say.
+#[derive(Debug, Clone, Copy)]
+pub struct SlotTarget {
+    /// Index of the slot's marker in the layout.
+    pub index: usize,
+    pub applies: bool,
+}
+
+/// A place in the answer where the grammar leaves a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice {
+    /// Index of the token whose hidden state predicts the next.
+    pub index: usize,
+    pub next: Next,
+}
+
+/// What comes next, and so what it is chosen from.
+#[derive(Debug, Clone, Copy)]
+pub enum Next {
+    /// One marker against another.
+    Marker { right: Marker, wrong: Marker },
+    /// A word of the judged message, or the end of the quote.
+    Word(TokenId),
+    EndQuote,
+}
+
+/// A row under one policy.
+pub struct Example {
+    pub layout: Layout,
+    pub slots: Vec<SlotTarget>,
+    /// Slots of which at least one applies, nobody knows which.
+    pub any: Vec<usize>,
+    pub choices: Vec<Choice>,
+    /// Words that a quote may hold.
+    pub words: Vec<TokenId>,
+}
+
+/// Makes examples.
+pub struct Examples<'a> {
+    pub recipe: &'a Recipe,
+    pub lexicon: &'a Lexicon,
+    pub frame: Frame,
+    pub vocab_size: usize,
+    /// The longest judged text, in tokens.
+    pub max_judged: usize,
+    /// The longest context, in tokens.
+    pub max_context: usize,
+    texts: HashMap<String, Vec<TokenId>>,
+}
+
+/// One category of a sampled policy.
+struct Sampled {
+    concept: usize,
+    /// Whether it applies; `None` if nobody knows.
+    applies: Option<bool>,
+    name: Vec<TokenId>,
+    block: Vec<TokenId>,
+}
+
+impl<'a> Examples<'a> {
+    /// Tokenises all that a category of the recipe may be called.
+    pub fn new(
+        recipe: &'a Recipe,
+        lexicon: &'a Lexicon,
+        tokenizer: &Tokenizer,
+        frame: Frame,
+        vocab_size: usize,
+        (max_judged, max_context): (usize, usize),
+    ) -> Result<Self> {
+        let mut texts: HashMap<String, Vec<TokenId>> = HashMap::new();
+        for concept in recipe.concepts() {
+            for text in concept.names.iter().chain(&concept.held_out_names).chain(&concept.definitions) {
+                let ids = tokenizer.encode(text)?.into_iter().map(|span| span.id).collect();
+                texts.insert(text.clone(), ids);
+            }
+        }
+        Ok(Self { recipe, lexicon, frame, vocab_size, max_judged, max_context, texts })
+    }
+
+    /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
+    pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
+        let facts = &sample.facts;
+        let unexplained = facts.general_unsafe && facts.positive.is_empty();
+        let concepts = if unexplained { self.cover(rng) } else { self.policy(facts, rng) };
+        let mut policy: Vec<Sampled> = concepts
+            .into_iter()
+            .map(|concept| {
+                let applies = match () {
+                    _ if facts.positive.contains(&concept) => Some(true),
+                    _ if facts.negative(concept) => Some(false),
+                    _ => None,
+                };
+                let (name, block) = self.words_of(concept, held_out, rng);
+                Sampled { concept, applies, name, block }
+            })
+            .collect();
+        policy.shuffle(rng);
+
+        let window = self.window(sample, rng);
+        let judged = Turn { kind: sample.kind, ids: &sample.judged[window.clone()] };
+        let context: Vec<Turn> = sample
+            .context
+            .iter()
+            .map(|ids| Turn { kind: Kind::ContextUser, ids: &ids[ids.len().saturating_sub(self.max_context)..] })
+            .collect();
+        let mut example = Example {
+            layout: Layout::conversation(self.frame, &context, judged),
+            slots: Vec::new(),
+            any: Vec::new(),
+            choices: Vec::new(),
+            words: judged.ids.to_vec(),
+        };
+        for category in &policy {
+            let index = example.layout.push_block(self.vocab_size, &category.block);
+            match category.applies {
+                Some(applies) => example.slots.push(SlotTarget { index, applies }),
+                None if unexplained => example.any.push(index),
+                None => {}
+            }
+        }
+        let known = policy.iter().all(|category| category.applies.is_some());
+        if known && rng.random_bool(0.6) {
+            self.reason(&mut example, sample, window, &policy, rng);
+        } else if known || unexplained {
+            let flagged = unexplained || policy.iter().any(|category| category.applies == Some(true));
+            let opening = example.layout.push_answer(Marker::Answer.id(self.vocab_size));
+            example.push_verdict(opening, flagged, self.vocab_size);
+        }
+        example
+    }
+
+    /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
+    fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut chosen: Vec<usize> = Vec::new();
+        let add = |chosen: &mut Vec<usize>, concept: usize| {
+            let overlaps = chosen.iter().any(|&other| self.recipe.overlap(concept, other));
+            if !overlaps {
+                chosen.push(concept);
+            }
+        };
+        if rng.random_bool(0.75)
+            && let Some(&own) = facts.positive.choose(rng)
+        {
+            add(&mut chosen, own);
+        }
+        let size = rng.random_range(CATEGORIES);
+        let mut others: Vec<usize> =
+            (0..self.recipe.concepts().len()).filter(|&concept| facts.negative(concept)).collect();
+        others.shuffle(rng);
+        for concept in others {
+            if chosen.len() >= size {
+                break;
+            }
+            add(&mut chosen, concept);
+        }
+        chosen
+    }
+
+    /// Categories that together leave out no general harm.
+    fn cover(&self, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.recipe.concepts().len()).collect();
+        order.shuffle(rng);
+        // Broad categories first, so that the policy stays short.
+        order.sort_by_key(|&concept| std::cmp::Reverse(self.recipe.covered(concept).len()));
+        let mut left: Vec<usize> = self.recipe.general();
+        let mut chosen = Vec::new();
+        for concept in order {
+            let covered = self.recipe.covered(concept);
+            if left.iter().any(|fine| covered.contains(fine)) {
+                left.retain(|fine| !covered.contains(fine));
+                chosen.push(concept);
+            }
+        }
+        chosen
+    }
+
+    /// A category's name and what its block says: the name, its definition, or both.
+    fn words_of(&self, concept: usize, held_out: bool, rng: &mut ChaCha8Rng) -> (Vec<TokenId>, Vec<TokenId>) {
+        let concept = &self.recipe.concepts()[concept];
+        let names = if held_out && !concept.held_out_names.is_empty() { &concept.held_out_names } else { &concept.names };
+        let text = |texts: &[String], rng: &mut ChaCha8Rng| {
+            texts.choose(rng).and_then(|text| self.texts.get(text)).cloned().unwrap_or_default()
+        };
+        let mut name = text(names, rng);
+        let definition = text(&concept.definitions, rng);
+        name.truncate(NAME_WORDS);
+        let mut block = name.clone();
+        // A held-out name stands alone: a definition that was trained on would give it away.
+        if !held_out && !definition.is_empty() {
+            match rng.random_range(0..10) {
+                0..4 => {}
+                4..9 => block.extend(&definition),
+                _ => block = definition,
+            }
+        }
+        block.truncate(BLOCK_WORDS);
+        (name, block)
+    }
+
+    /// The stretch of a long text that this example sees: mostly its beginning, sometimes its end.
+    fn window(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
+        let len = sample.judged.len();
+        match len.checked_sub(self.max_judged) {
+            None | Some(0) => 0..len,
+            Some(rest) if rng.random_bool(0.3) => rest..len,
+            Some(_) => 0..self.max_judged,
+        }
+    }
+
+    /// A think-first answer: a step for some categories in any order, then the verdict.
+    fn reason(
+        &self,
+        example: &mut Example,
+        sample: &Sample,
+        window: std::ops::Range<usize>,
+        policy: &[Sampled],
+        rng: &mut ChaCha8Rng,
+    ) {
+        let marker = |marker: Marker| marker.id(self.vocab_size);
+        let mut steps: Vec<&Sampled> = policy.iter().collect();
+        steps.shuffle(rng);
+        // A category that applies is never left out of the reasoning.
+        steps.sort_by_key(|step| step.applies != Some(true));
+        steps.truncate(STEPS);
+        steps.shuffle(rng);
+        let flagged = policy.iter().any(|category| category.applies == Some(true));
+
+        example.layout.push_answer(marker(Marker::Answer));
+        let mut last = example.layout.push_answer(marker(Marker::Think));
+        for step in steps {
+            for &word in &step.name {
+                last = example.layout.push_answer(word);
+            }
+            let applies = step.applies == Some(true);
+            let (right, wrong) = match applies {
+                true => (Marker::Applies, Marker::DoesNotApply),
+                false => (Marker::DoesNotApply, Marker::Applies),
+            };
+            example.choices.push(Choice { index: last, next: Next::Marker { right, wrong } });
+            last = example.layout.push_answer(marker(right));
+            if !applies {
+                continue;
+            }
+            let (tokens, starts) = (&sample.judged[window.clone()], &sample.word_starts[window.clone()]);
+            if let Some(quote) = self.lexicon.quote(tokens, starts, Some(step.concept)) {
+                last = example.layout.push_answer(marker(Marker::Quote));
+                for &word in &tokens[quote] {
+                    example.choices.push(Choice { index: last, next: Next::Word(word) });
+                    last = example.layout.push_answer(word);
+                }
+                example.choices.push(Choice { index: last, next: Next::EndQuote });
+                last = example.layout.push_answer(marker(Marker::EndQuote));
+            }
+        }
+        last = example.layout.push_answer(marker(Marker::EndThink));
+        example.push_verdict(last, flagged, self.vocab_size);
+    }
+}
+
+impl Example {
+    fn push_verdict(&mut self, index: usize, flagged: bool, vocab_size: usize) {
+        let (right, wrong) = match flagged {
+            true => (Marker::Unsafe, Marker::Safe),
+            false => (Marker::Safe, Marker::Unsafe),
+        };
+        self.choices.push(Choice { index, next: Next::Marker { right, wrong } });
+        self.layout.push_answer(right.id(vocab_size));
+    }
+}

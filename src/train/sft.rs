@@ -1,0 +1,326 @@
+//! Supervised training of rsafe-mini: rows under sampled policies, slots and answer learnt together.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use burn::grad_clipping::GradientClippingConfig;
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::Device;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+
+use super::batch::{Batch, LossParts, LossWeights};
+use super::checkpoint::{Checkpoint, Progress, read_tensors, write_tensors};
+use super::evidence::Lexicon;
+use super::examples::{Example, Examples, Sample};
+use super::recipe::Recipe;
+use super::warm_start::warm_start;
+use crate::bundle::Weights;
+use crate::eval::dataset::Rows;
+use crate::eval::metrics;
+use crate::model::slots::{SlotConfig, SlotModel};
+use crate::prompt::slots::{Frame, Kind};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result, Target};
+
+/// What a run is made of. Lengths are in tokens.
+#[derive(Debug, Clone, Serialize)]
+pub struct SftOptions {
+    /// Which rows mean what: `recipe.yaml`.
+    pub recipe: PathBuf,
+    /// The folder of the recipe's sources, `<source>.jsonl` or `<source>.jsonl.gz`.
+    pub data: PathBuf,
+    /// A folder with `config.json`, `tokenizer.json` and `model.safetensors`: a BERT, or the end of an earlier run.
+    pub init: PathBuf,
+    /// Where checkpoint, metrics and the trained tensors go. A run found there is resumed.
+    pub out: PathBuf,
+    /// How many examples to learn from.
+    pub examples: usize,
+    /// Tokens in a batch, padding counted.
+    pub batch_tokens: usize,
+    /// The highest learning rate: reached after a twentieth of the run, then falling to zero.
+    pub learning_rate: f64,
+    pub weight_decay: f32,
+    pub seed: u64,
+    /// The longest judged text and the longest context that an example shows.
+    pub max_judged: usize,
+    pub max_context: usize,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: usize,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Report {
+    pub step: usize,
+    pub examples: usize,
+    pub of: usize,
+    pub slots: f32,
+    pub any: f32,
+    pub answer: f32,
+    pub learning_rate: f64,
+    pub tokens_per_second: f64,
+    pub seconds_left: f64,
+    /// AUROC of the slots on held-out rows: names seen in training, and names never seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<[f64; 2]>,
+}
+
+/// Examples are drawn, sorted by length and batched so many at a time.
+const CHUNK: usize = 1024;
+/// Steps between two lines of metrics.
+const REPORT_EVERY: usize = 20;
+/// Held-out rows that the run is watched on.
+const WATCHED: usize = 400;
+const WEIGHTS: LossWeights = LossWeights { slots: 1.0, any: 0.3, answer: 0.5 };
+/// Characters of a text that are tokenised: far more than an example shows.
+const MAX_CHARS: usize = 4000;
+
+/// Trains, calling `watch` with each report.
+///
+/// # Errors
+/// Whatever the recipe, the rows, the first weights or the disk have wrong.
+pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
+    fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    let recipe = Recipe::load(&options.recipe)?;
+    let tokenizer = Tokenizer::from_bytes(&read(options, "tokenizer.json")?)?;
+    let config = serde_json::from_slice(&read(options, "config.json")?)
+        .map_err(|e| Error::BadModel(format!("{}: {e}", options.init.join("config.json").display())))?;
+    let config = SlotConfig::from_json(&config)?;
+    let samples = Samples::load(options, &recipe, &tokenizer)?;
+    let lexicon = samples.lexicon(config.vocab_size, recipe.concepts().len());
+    let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
+    let lengths = (options.max_judged, options.max_context);
+    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, lengths)?;
+
+    let device = Device::flex().autodiff();
+    let checkpoint = Checkpoint::of(&options.out);
+    let optimizer = AdamWConfig::new()
+        .with_weight_decay(options.weight_decay)
+        .with_epsilon(1e-8)
+        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
+        .init();
+    let (tensors, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
+        Some(found) => found,
+        None => (first_tensors(options, &config)?, optimizer, Progress::default()),
+    };
+    let mut weights = Weights::from_tensors(&device, tensors);
+    let mut model = SlotModel::load(&config, &mut weights)?.freeze_words();
+    weights.finish()?;
+
+    let mut log = File::options()
+        .create(true)
+        .append(true)
+        .open(options.out.join("metrics.jsonl"))
+        .map_err(Error::io(options.out.join("metrics.jsonl")))?;
+    let started = Instant::now();
+    let started_at = progress.examples;
+    let mut tokens = 0usize;
+    let mut sums = (LossParts::default(), 0f32);
+    while progress.examples < options.examples {
+        let batches = samples.batches(&examples, options, progress.chunk);
+        for batch in &batches[progress.batch.min(batches.len())..] {
+            let rate = learning_rate(options, progress.examples);
+            let input = Batch::new(batch, config.vocab_size, &device);
+            let (loss, parts) = input.loss(&model, WEIGHTS);
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = optimizer.step(rate, model, gradients);
+
+            progress.step += 1;
+            progress.batch += 1;
+            progress.examples += batch.len();
+            tokens += input.tokens();
+            sums = (sums.0.plus(parts), sums.1 + 1.0);
+            let done = progress.examples >= options.examples;
+            if progress.step.is_multiple_of(REPORT_EVERY) || done {
+                let mean = sums.0.over(sums.1);
+                let seconds = started.elapsed().as_secs_f64();
+                let pace = seconds / (progress.examples - started_at) as f64;
+                let watched = progress.step.is_multiple_of(10 * REPORT_EVERY) || done;
+                let report = Report {
+                    step: progress.step,
+                    examples: progress.examples,
+                    of: options.examples,
+                    slots: mean.slots,
+                    any: mean.any,
+                    answer: mean.answer,
+                    learning_rate: rate,
+                    tokens_per_second: tokens as f64 / seconds,
+                    seconds_left: pace * options.examples.saturating_sub(progress.examples) as f64,
+                    held_out: watched.then(|| samples.watch(&examples, options, &model, &config)),
+                };
+                let line = serde_json::to_string(&report).map_err(|e| Error::BadInput(e.to_string()))?;
+                writeln!(log, "{line}").map_err(Error::io(options.out.join("metrics.jsonl")))?;
+                watch(&report);
+                sums = Default::default();
+            }
+            if progress.step.is_multiple_of(options.checkpoint_every) {
+                checkpoint.save(&model.tensors(), &optimizer, progress)?;
+            }
+            if done {
+                break;
+            }
+        }
+        progress.chunk += 1;
+        progress.batch = 0;
+    }
+    write_tensors(&options.out.join("model.safetensors"), &model.tensors())?;
+    for file in ["config.json", "tokenizer.json"] {
+        fs::write(options.out.join(file), read(options, file)?).map_err(Error::io(options.out.join(file)))?;
+    }
+    Ok(())
+}
+
+fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
+    let path = options.init.join(file);
+    fs::read(&path).map_err(Error::io(&path))
+}
+
+/// The tensors of `init`: an earlier run's as they are, a BERT's with what BERT has not.
+fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate::model::slots::NamedTensor>> {
+    let path = options.init.join("model.safetensors");
+    let tensors = read_tensors(&path)?;
+    if tensors.iter().any(|(name, ..)| name == "slot_head.weight") {
+        return Ok(tensors);
+    }
+    warm_start(config, &fs::read(&path).map_err(Error::io(&path))?, options.seed)
+}
+
+/// Linear warm-up over a twentieth of the run, then linear to zero.
+fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
+    let done = examples as f64 / options.examples as f64;
+    options.learning_rate * (done / 0.05).min((1.0 - done) / 0.95).clamp(1e-3, 1.0)
+}
+
+impl LossParts {
+    fn plus(self, other: Self) -> Self {
+        Self { slots: self.slots + other.slots, any: self.any + other.any, answer: self.answer + other.answer }
+    }
+
+    fn over(self, n: f32) -> Self {
+        Self { slots: self.slots / n, any: self.any / n, answer: self.answer / n }
+    }
+}
+
+/// The recipe's rows, tokenised: by source, and those held out.
+struct Samples {
+    sources: Vec<(usize, Vec<Sample>)>,
+    held_out: Vec<Sample>,
+}
+
+impl Samples {
+    fn load(options: &SftOptions, recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
+        let mut sources = Vec::new();
+        let mut held_out = Vec::new();
+        for (name, source) in recipe.sources() {
+            let path = [".jsonl.gz", ".jsonl"]
+                .map(|ending| options.data.join(format!("{name}{ending}")))
+                .into_iter()
+                .find(|path| path.exists())
+                .ok_or_else(|| Error::BadInput(format!("{}: no {name}.jsonl[.gz]", options.data.display())))?;
+            let mut rows = Vec::new();
+            for row in Rows::open(&path)? {
+                let row = row?;
+                let facts = recipe.facts(name, &row);
+                let (kind, judged, context) = match (row.level, row.response.as_deref()) {
+                    (Target::Response, Some(response)) => (Kind::JudgedAgent, response, Some(row.prompt.as_str())),
+                    _ => (Kind::JudgedUser, row.prompt.as_str(), None),
+                };
+                let spans = tokenizer.encode(clip(judged))?;
+                let word_starts = spans
+                    .iter()
+                    .enumerate()
+                    .map(|(i, span)| i == 0 || spans[i - 1].bytes.end < span.bytes.start)
+                    .collect();
+                let sample = Sample {
+                    judged: spans.iter().map(|span| span.id).collect(),
+                    word_starts,
+                    context: match context {
+                        Some(text) => Some(tokenizer.encode(clip(text))?.iter().map(|span| span.id).collect()),
+                        None => None,
+                    },
+                    kind,
+                    facts,
+                };
+                if sample.judged.is_empty() {
+                    continue;
+                }
+                if row.is_held_out(recipe.held_out_fraction()) { held_out.push(sample) } else { rows.push(sample) }
+            }
+            sources.push((source.rows_per_epoch(rows.len()), rows));
+        }
+        held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+        Ok(Self { sources, held_out })
+    }
+
+    fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
+        let rows = self.sources.iter().flat_map(|(_, rows)| rows);
+        let rows = rows.map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
+        Lexicon::count(vocab_size, concepts, rows)
+    }
+
+    /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
+    /// exactly where it stopped.
+    fn batches(&self, examples: &Examples, options: &SftOptions, chunk: usize) -> Vec<Vec<Example>> {
+        let epoch_rows: usize = self.sources.iter().map(|(n, _)| n).sum();
+        let chunks = epoch_rows.div_ceil(CHUNK).max(1);
+        let mut epoch = ChaCha8Rng::seed_from_u64(options.seed ^ ((chunk / chunks) as u64 + 1));
+        let mut order: Vec<&Sample> = Vec::with_capacity(epoch_rows);
+        for (take, rows) in &self.sources {
+            let mut picks: Vec<&Sample> = rows.iter().collect();
+            picks.shuffle(&mut epoch);
+            order.extend(picks.iter().cycle().take(if rows.is_empty() { 0 } else { *take }));
+        }
+        order.shuffle(&mut epoch);
+        let at = chunk % chunks * CHUNK;
+        let rows = &order[at.min(order.len())..(at + CHUNK).min(order.len())];
+
+        let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
+        let drawn = rows.iter().map(|sample| examples.draw(sample, false, &mut rng)).collect();
+        let mut batches = batched(drawn, options.batch_tokens);
+        batches.shuffle(&mut rng);
+        batches
+    }
+
+    /// AUROC of the slots on held-out rows, under seen and unseen category names.
+    fn watch(&self, examples: &Examples, options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> [f64; 2] {
+        let device = Device::flex();
+        let model = model.valid();
+        [false, true].map(|unseen| {
+            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+            let rows = self.held_out.iter().take(WATCHED);
+            let drawn = rows.map(|sample| examples.draw(sample, unseen, &mut rng)).collect();
+            let scores: Vec<(f32, bool)> = batched(drawn, options.batch_tokens)
+                .iter()
+                .flat_map(|batch| Batch::new(batch, config.vocab_size, &device).slot_scores(&model))
+                .collect();
+            metrics::auroc(&scores)
+        })
+    }
+}
+
+/// Examples of like length together, `tokens` a batch at most, padding counted.
+fn batched(mut examples: Vec<Example>, tokens: usize) -> Vec<Vec<Example>> {
+    examples.sort_by_key(|example| example.layout.len());
+    let mut batches: Vec<Vec<Example>> = Vec::new();
+    for example in examples {
+        // Sorted: the newcomer is the longest.
+        match batches.last_mut() {
+            Some(batch) if (batch.len() + 1) * example.layout.len() <= tokens => batch.push(example),
+            _ => batches.push(vec![example]),
+        }
+    }
+    batches
+}
+
+fn clip(text: &str) -> &str {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
