@@ -1,1 +1,4 @@
+//! The integration tests, one module an area.
 
+#[cfg(feature = "eval")]
+mod dataset;

@@ -5,6 +5,5 @@ mod checkpoint;
 mod evidence;
 mod examples;
 pub mod recipe;
-
 pub mod sft;
 mod warm_start;
