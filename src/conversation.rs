@@ -2,18 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who wrote a message.
+use crate::{Error, Result};
+
+/// Who wrote a message. OpenAI's `developer` is read as [`Role::System`], its old `function` as [`Role::Tool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    #[serde(alias = "developer")]
     System,
     User,
     Assistant,
+    #[serde(alias = "function")]
     Tool,
 }
 
 /// One turn of a conversation.
+///
+/// Read from OpenAI's shape: `content` is a string, an array of `{"type": "text", "text"}` parts (joined by line
+/// breaks), or null where an assistant only called tools. Other parts are an error: the guard cannot see into an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WireMessage")]
 pub struct Message {
     pub role: Role,
     pub content: String,
@@ -22,6 +30,55 @@ pub struct Message {
 impl Message {
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
+    }
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    role: Role,
+    content: Option<WireContent>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "content must be a string or an array of {\"type\": \"text\", \"text\": …} parts")]
+enum WireContent {
+    Text(String),
+    Parts(Vec<WirePart>),
+}
+
+#[derive(Deserialize)]
+struct WirePart {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+impl TryFrom<WireMessage> for Message {
+    type Error = String;
+
+    fn try_from(wire: WireMessage) -> Result<Self, String> {
+        let content = match wire.content {
+            None if wire.role == Role::Assistant => String::new(),
+            None => return Err("content is missing; only an assistant's message may come without".into()),
+            Some(WireContent::Text(text)) => text,
+            Some(WireContent::Parts(parts)) => {
+                let texts: Result<Vec<String>, String> = parts.into_iter().map(WirePart::into_text).collect();
+                texts?.join("\n")
+            }
+        };
+        Ok(Self { role: wire.role, content })
+    }
+}
+
+impl WirePart {
+    fn into_text(self) -> Result<String, String> {
+        match (self.kind.as_str(), self.text) {
+            ("text" | "input_text" | "output_text", Some(text)) => Ok(text),
+            ("text" | "input_text" | "output_text", None) => Err("a text part has no `text`".into()),
+            (kind, _) => Err(format!(
+                "a part of type `{kind}` cannot be judged, only `text`; leave it out or check it elsewhere"
+            )),
+        }
     }
 }
 
@@ -63,5 +120,83 @@ impl Conversation {
             _ => Target::Prompt,
         };
         Self { messages, target }
+    }
+
+    /// The index of the message on trial: the last of the user or of the assistant.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if there is none.
+    pub fn target_index(&self) -> Result<usize> {
+        let (role, name, other) = match self.target {
+            Target::Prompt => (Role::User, "user", "response"),
+            Target::Response => (Role::Assistant, "assistant", "prompt"),
+        };
+        if self.messages.is_empty() {
+            return Err(Error::BadInput("the conversation has no messages; send at least one".into()));
+        }
+        self.messages.iter().rposition(|message| message.role == role).ok_or_else(|| {
+            Error::BadInput(format!(
+                "none of the {} messages is from the {name}, whose side is to be judged; \
+                 add one or judge the {other} instead",
+                self.messages.len()
+            ))
+        })
+    }
+
+    /// Checks that there is something to judge.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if there are no messages or none of the side on trial.
+    pub fn validate(&self) -> Result<()> {
+        self.target_index().map(|_| ())
+    }
+}
+
+impl FromIterator<Message> for Conversation {
+    fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
+        Self::of(messages.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> serde_json::Result<Message> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn messages_come_in_the_shapes_of_openai() {
+        assert_eq!(
+            read(r#"{"role": "user", "content": "Hi", "name": "Ann"}"#).unwrap(),
+            Message::new(Role::User, "Hi")
+        );
+        assert_eq!(read(r#"{"role": "developer", "content": "Hi"}"#).unwrap().role, Role::System);
+        assert_eq!(read(r#"{"role": "assistant", "content": null}"#).unwrap().content, "");
+        let parts = r#"{"role": "tool", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}"#;
+        assert_eq!(read(parts).unwrap(), Message::new(Role::Tool, "a\nb"));
+        assert_eq!(read(r#"{"role": "user", "content": "\ud83d\ude42"}"#).unwrap().content, "🙂");
+    }
+
+    #[test]
+    fn what_the_guard_cannot_see_is_an_error() {
+        let image = read(r#"{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}"#);
+        assert!(image.unwrap_err().to_string().contains("image_url"));
+        assert!(read(r#"{"role": "user"}"#).unwrap_err().to_string().contains("content"));
+        assert!(read(r#"{"role": "wizard", "content": "x"}"#).unwrap_err().to_string().contains("wizard"));
+        assert!(read(r#"{"role": "user", "content": 5}"#).unwrap_err().to_string().contains("array"));
+    }
+
+    #[test]
+    fn the_side_on_trial_must_have_spoken() {
+        assert_eq!(Conversation::response("a", "b").target_index().unwrap(), 1);
+        assert_eq!(
+            Conversation { target: Target::Prompt, ..Conversation::response("a", "b") }.target_index().unwrap(),
+            0
+        );
+        let silent = Conversation { target: Target::Response, ..Conversation::prompt("a") };
+        assert!(silent.validate().unwrap_err().to_string().contains("judge the prompt instead"));
+        assert_eq!(Conversation::of(vec![]).validate().unwrap_err().code(), "bad_input");
     }
 }

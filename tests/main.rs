@@ -1,4 +1,6 @@
-//! The integration tests, one module an area.
+//! Integration tests, one binary, one module an area.
 
 #[cfg(feature = "eval")]
 mod dataset;
+mod prompt;
+mod tokenizer;

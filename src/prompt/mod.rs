@@ -1,8 +1,20 @@
-//! From a policy and a conversation to typed segments of a prompt.
+//! From a policy and a conversation to typed segments of a prompt, and from those to tokens.
+//!
+//! User text is data in two ways: it is encoded without control tokens, and the words by which a template
+//! marks its blocks are made harmless in it ([`neutralise()`]).
 
+mod encode;
+mod layout;
+mod llama_guard;
+mod neutralise;
+mod qwen3guard;
+mod rsafe;
 pub mod slots;
 
-use crate::{Conversation, Policy, Result};
+use crate::{Conversation, Error, Policy, Result};
+
+pub use encode::{Encoded, EncodedSegment, Source, encode};
+pub use neutralise::{Neutralised, neutralise};
 
 /// What a part of the prompt depends on, and so how long it may stay in a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +23,7 @@ pub enum SegmentKind {
     Policy,
     /// Holds what users and assistants wrote.
     Conversation,
-    /// Opens the answer.
+    /// Closes the conversation and opens the answer; depends on the target alone.
     Answer,
 }
 
@@ -22,7 +34,7 @@ pub enum Piece {
     Control(&'static str),
     /// Words of the template or the policy, encoded as plain text.
     Text(String),
-    /// Words of the conversation, encoded as plain text; `message` is the index of the message they come from.
+    /// A message of the conversation, verbatim; `message` is its index. It is neutralised and encoded as plain text.
     Untrusted { message: usize, text: String },
 }
 
@@ -46,8 +58,32 @@ pub enum Template {
 }
 
 impl Template {
-    /// Lays the prompt out: policy segments first, then the conversation, then what opens the answer.
-    pub fn segments(self, _policy: &Policy, _conversation: &Conversation) -> Result<Vec<Segment>> {
-        todo!()
+    /// Lays the prompt out: policy segments first, then the conversation up to the message on trial, then what
+    /// opens the answer.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if there is no message of the side on trial, [`Error::Unsupported`] for [`Template::Slots`].
+    pub fn segments(self, policy: &Policy, conversation: &Conversation) -> Result<Vec<Segment>> {
+        match self {
+            Template::Rsafe => rsafe::segments(policy, conversation),
+            Template::LlamaGuard3 => llama_guard::segments(policy, conversation),
+            Template::Qwen3guard => qwen3guard::segments(policy, conversation),
+            Template::Slots => Err(Error::Unsupported(
+                "the template `slots` is no text: the slot model lays conversation and categories out itself".into(),
+            )),
+        }
     }
+}
+
+/// The prompt as text, as the model reads it: control tokens by name, messages neutralised.
+pub fn render(segments: &[Segment]) -> String {
+    let pieces = segments.iter().flat_map(|segment| &segment.pieces);
+    pieces.fold(String::new(), |mut text, piece| {
+        match piece {
+            Piece::Control(name) => text.push_str(name),
+            Piece::Text(words) => text.push_str(words),
+            Piece::Untrusted { text: words, .. } => text.push_str(&neutralise(words).text),
+        }
+        text
+    })
 }

@@ -23,7 +23,6 @@ pub struct Batch {
     any_row: Vec<usize>,
     any_rows: usize,
     choices: Choices,
-    tokens: usize,
     device: Device,
 }
 
@@ -66,7 +65,6 @@ impl Batch {
             any_row: Vec::new(),
             any_rows: 0,
             choices: Choices::new(examples, time),
-            tokens: layouts.iter().map(|l| l.len()).sum(),
             device: device.clone(),
         };
         for (row, example) in examples.iter().enumerate() {
@@ -82,11 +80,6 @@ impl Batch {
             }
         }
         batch
-    }
-
-    /// Tokens, padding not counted.
-    pub fn tokens(&self) -> usize {
-        self.tokens
     }
 
     /// The weighted loss, and its parts.

@@ -8,7 +8,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
-use super::recipe::{Facts, Recipe};
+use super::recipe::{ConceptIdx, Facts, Recipe};
 use crate::Result;
 use crate::prompt::slots::{Frame, Kind, Layout, Marker, Turn};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -20,7 +20,10 @@ pub const NAME_WORDS: usize = 12;
 /// Steps of a reasoned answer.
 pub const STEPS: usize = 3;
 /// Categories in a sampled policy.
-const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=7;
+const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
+/// Categories of a policy that covers every general harm, at most; draws that need more are drawn again.
+const COVER: usize = 14;
+const COVER_DRAWS: usize = 12;
 
 /// A tokenised row with what is known of it.
 pub struct Sample {
@@ -79,6 +82,9 @@ pub struct Examples<'a> {
     pub max_judged: usize,
     /// The longest context, in tokens.
     pub max_context: usize,
+    /// How often each concept holds among the rows: those that often do are asked more often where they do not, or
+    /// rare ones would learn never to hold.
+    pub frequency: Vec<usize>,
     texts: HashMap<String, Vec<TokenId>>,
 }
 
@@ -100,32 +106,28 @@ impl<'a> Examples<'a> {
         frame: Frame,
         vocab_size: usize,
         (max_judged, max_context): (usize, usize),
+        frequency: Vec<usize>,
     ) -> Result<Self> {
         let mut texts: HashMap<String, Vec<TokenId>> = HashMap::new();
-        for concept in recipe.concepts() {
+        for concept in &recipe.concepts {
             for text in concept.names.iter().chain(&concept.held_out_names).chain(&concept.definitions) {
                 let ids = tokenizer.encode(text)?.into_iter().map(|span| span.id).collect();
                 texts.insert(text.clone(), ids);
             }
         }
-        Ok(Self { recipe, lexicon, frame, vocab_size, max_judged, max_context, texts })
+        Ok(Self { recipe, lexicon, frame, vocab_size, max_judged, max_context, frequency, texts })
     }
 
     /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
     pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
         let facts = &sample.facts;
-        let unexplained = facts.general_unsafe && facts.positive.is_empty();
+        let unexplained = facts.general_unsafe;
         let concepts = if unexplained { self.cover(rng) } else { self.policy(facts, rng) };
         let mut policy: Vec<Sampled> = concepts
             .into_iter()
             .map(|concept| {
-                let applies = match () {
-                    _ if facts.positive.contains(&concept) => Some(true),
-                    _ if facts.negative(concept) => Some(false),
-                    _ => None,
-                };
-                let (name, block) = self.words_of(concept, held_out, rng);
-                Sampled { concept, applies, name, block }
+                let (name, block) = self.words_of(concept, held_out, unexplained, rng);
+                Sampled { concept, applies: facts.holds(concept), name, block }
             })
             .collect();
         policy.shuffle(rng);
@@ -152,7 +154,7 @@ impl<'a> Examples<'a> {
                 None => {}
             }
         }
-        let known = policy.iter().all(|category| category.applies.is_some());
+        let known = !unexplained && policy.iter().all(|category| category.applies.is_some());
         if known && rng.random_bool(0.6) {
             self.reason(&mut example, sample, window, &policy, rng);
         } else if known || unexplained {
@@ -164,53 +166,55 @@ impl<'a> Examples<'a> {
     }
 
     /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
-    fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<usize> {
-        let mut chosen: Vec<usize> = Vec::new();
-        let add = |chosen: &mut Vec<usize>, concept: usize| {
-            let overlaps = chosen.iter().any(|&other| self.recipe.overlap(concept, other));
-            if !overlaps {
-                chosen.push(concept);
-            }
-        };
-        if rng.random_bool(0.75)
-            && let Some(&own) = facts.positive.choose(rng)
-        {
-            add(&mut chosen, own);
+    fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
+        let mut chosen: Vec<ConceptIdx> = Vec::new();
+        if rng.random_bool(0.8) {
+            chosen.extend(facts.positive.choose(rng));
         }
-        let size = rng.random_range(CATEGORIES);
-        let mut others: Vec<usize> =
-            (0..self.recipe.concepts().len()).filter(|&concept| facts.negative(concept)).collect();
-        others.shuffle(rng);
-        for concept in others {
+        let size = rng.random_range(CATEGORIES).max(chosen.len() + 1);
+        // A weighted sample without replacement (Efraimidis and Spirakis, 2006).
+        let mut others: Vec<(f64, ConceptIdx)> = facts
+            .negative
+            .iter()
+            .map(|&concept| (-(1.0 - rng.random::<f64>()).ln() / (self.frequency[concept] as f64 + 1.0), concept))
+            .collect();
+        others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, concept) in others {
             if chosen.len() >= size {
                 break;
             }
-            add(&mut chosen, concept);
-        }
-        chosen
-    }
-
-    /// Categories that together leave out no general harm.
-    fn cover(&self, rng: &mut ChaCha8Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.recipe.concepts().len()).collect();
-        order.shuffle(rng);
-        // Broad categories first, so that the policy stays short.
-        order.sort_by_key(|&concept| std::cmp::Reverse(self.recipe.covered(concept).len()));
-        let mut left: Vec<usize> = self.recipe.general();
-        let mut chosen = Vec::new();
-        for concept in order {
-            let covered = self.recipe.covered(concept);
-            if left.iter().any(|fine| covered.contains(fine)) {
-                left.retain(|fine| !covered.contains(fine));
+            let covers = |of: ConceptIdx| &self.recipe.concepts[of].covers;
+            if !chosen.iter().any(|&other| covers(other).iter().any(|part| covers(concept).contains(part))) {
                 chosen.push(concept);
             }
         }
         chosen
     }
 
+    /// A short policy that leaves out no general harm.
+    fn cover(&self, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
+        let mut best = self.recipe.general_cover(rng);
+        for _ in 1..COVER_DRAWS {
+            if best.len() <= COVER {
+                break;
+            }
+            let next = self.recipe.general_cover(rng);
+            if next.len() < best.len() {
+                best = next;
+            }
+        }
+        best
+    }
+
     /// A category's name and what its block says: the name, its definition, or both.
-    fn words_of(&self, concept: usize, held_out: bool, rng: &mut ChaCha8Rng) -> (Vec<TokenId>, Vec<TokenId>) {
-        let concept = &self.recipe.concepts()[concept];
+    fn words_of(
+        &self,
+        concept: ConceptIdx,
+        held_out: bool,
+        short: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> (Vec<TokenId>, Vec<TokenId>) {
+        let concept = &self.recipe.concepts[concept];
         let names = if held_out && !concept.held_out_names.is_empty() { &concept.held_out_names } else { &concept.names };
         let text = |texts: &[String], rng: &mut ChaCha8Rng| {
             texts.choose(rng).and_then(|text| self.texts.get(text)).cloned().unwrap_or_default()
@@ -220,7 +224,7 @@ impl<'a> Examples<'a> {
         name.truncate(NAME_WORDS);
         let mut block = name.clone();
         // A held-out name stands alone: a definition that was trained on would give it away.
-        if !held_out && !definition.is_empty() {
+        if !held_out && !short {
             match rng.random_range(0..10) {
                 0..4 => {}
                 4..9 => block.extend(&definition),

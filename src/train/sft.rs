@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
 use burn::tensor::Device;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -18,10 +18,10 @@ use super::batch::{Batch, LossParts, LossWeights};
 use super::checkpoint::{Checkpoint, Progress, read_tensors, write_tensors};
 use super::evidence::Lexicon;
 use super::examples::{Example, Examples, Sample};
-use super::recipe::Recipe;
+use super::recipe::{Facts, Recipe};
 use super::warm_start::warm_start;
 use crate::bundle::Weights;
-use crate::eval::dataset::Rows;
+use crate::eval::dataset::{Row, Rows};
 use crate::eval::metrics;
 use crate::model::slots::{SlotConfig, SlotModel};
 use crate::prompt::slots::{Frame, Kind};
@@ -68,13 +68,13 @@ pub struct Report {
     pub seconds_left: f64,
     /// AUROC of the slots on held-out rows: names seen in training, and names never seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<[f64; 2]>,
+    pub held_out: Option<[Option<f64>; 2]>,
 }
 
 /// Examples are drawn, sorted by length and batched so many at a time.
 const CHUNK: usize = 1024;
 /// Steps between two lines of metrics.
-const REPORT_EVERY: usize = 20;
+const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
 const WEIGHTS: LossWeights = LossWeights { slots: 1.0, any: 0.3, answer: 0.5 };
@@ -93,10 +93,11 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         .map_err(|e| Error::BadModel(format!("{}: {e}", options.init.join("config.json").display())))?;
     let config = SlotConfig::from_json(&config)?;
     let samples = Samples::load(options, &recipe, &tokenizer)?;
-    let lexicon = samples.lexicon(config.vocab_size, recipe.concepts().len());
+    let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
     let lengths = (options.max_judged, options.max_context);
-    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, lengths)?;
+    let frequency = samples.frequency(recipe.concepts.len());
+    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, lengths, frequency)?;
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
@@ -113,6 +114,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut model = SlotModel::load(&config, &mut weights)?.freeze_words();
     weights.finish()?;
 
+    let workers = Workers::new()?;
     let mut log = File::options()
         .create(true)
         .append(true)
@@ -123,19 +125,20 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut tokens = 0usize;
     let mut sums = (LossParts::default(), 0f32);
     while progress.examples < options.examples {
-        let batches = samples.batches(&examples, options, progress.chunk);
-        for batch in &batches[progress.batch.min(batches.len())..] {
+        let batches = samples.batches(&examples, options, progress.chunk)?;
+        let left = &batches[progress.batch.min(batches.len())..];
+        for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
-            let input = Batch::new(batch, config.vocab_size, &device);
-            let (loss, parts) = input.loss(&model, WEIGHTS);
-            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            let (gradients, parts) = workers.gradients(&model, parallel, config.vocab_size, &device);
             model = optimizer.step(rate, model, gradients);
 
             progress.step += 1;
-            progress.batch += 1;
-            progress.examples += batch.len();
-            tokens += input.tokens();
-            sums = (sums.0.plus(parts), sums.1 + 1.0);
+            progress.batch += parallel.len();
+            for (part, batch) in parts.iter().zip(parallel) {
+                progress.examples += batch.len();
+                tokens += batch.iter().map(|example| example.layout.len()).sum::<usize>();
+                sums = (sums.0.plus(*part), sums.1 + 1.0);
+            }
             let done = progress.examples >= options.examples;
             if progress.step.is_multiple_of(REPORT_EVERY) || done {
                 let mean = sums.0.over(sums.1);
@@ -191,6 +194,61 @@ fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate:
     warm_start(config, &fs::read(&path).map_err(Error::io(&path))?, options.seed)
 }
 
+/// One thread a core, each with a batch of its own: most operations of a small network are too small to share.
+struct Workers(Vec<rayon::ThreadPool>);
+
+impl Workers {
+    fn new() -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = |_| {
+            // A pool of one keeps the matrix products inside a worker from spreading over the others' cores.
+            rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Unsupported(format!("threads: {e}")))
+        };
+        (0..cores).map(pool).collect::<Result<_>>().map(Self)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The mean gradient over the batches, and the parts of each batch's loss.
+    fn gradients(
+        &self,
+        model: &SlotModel,
+        batches: &[Vec<Example>],
+        vocab_size: usize,
+        device: &Device,
+    ) -> (GradientsParams, Vec<LossParts>) {
+        let share = 1.0 / batches.len() as f32;
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .0
+                .iter()
+                .zip(batches)
+                .map(|(pool, batch)| {
+                    // Graphs that share a parameter share a lock: each worker gets leaves of its own.
+                    let model = model.clone().fork(device);
+                    scope.spawn(move || {
+                        pool.install(|| {
+                            let (loss, parts) = Batch::new(batch, vocab_size, device).loss(&model, WEIGHTS);
+                            (GradientsParams::from_grads((loss * share).backward(), &model), parts)
+                        })
+                    })
+                })
+                .collect();
+            // A panic in a worker is a bug, and goes on here.
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        });
+        let mut sum = GradientsAccumulator::new();
+        let mut parts = Vec::new();
+        for (gradients, part) in results {
+            sum.accumulate(model, gradients);
+            parts.push(part);
+        }
+        (sum.grads(), parts)
+    }
+}
+
 /// Linear warm-up over a twentieth of the run, then linear to zero.
 fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
     let done = examples as f64 / options.examples as f64;
@@ -208,87 +266,90 @@ impl LossParts {
 }
 
 /// The recipe's rows, tokenised: by source, and those held out.
-struct Samples {
-    sources: Vec<(usize, Vec<Sample>)>,
+struct Samples<'a> {
+    recipe: &'a Recipe,
+    sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
     held_out: Vec<Sample>,
 }
 
-impl Samples {
-    fn load(options: &SftOptions, recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
+impl<'a> Samples<'a> {
+    fn load(options: &SftOptions, recipe: &'a Recipe, tokenizer: &Tokenizer) -> Result<Self> {
         let mut sources = Vec::new();
         let mut held_out = Vec::new();
-        for (name, source) in recipe.sources() {
+        for (name, source) in &recipe.sources {
             let path = [".jsonl.gz", ".jsonl"]
                 .map(|ending| options.data.join(format!("{name}{ending}")))
                 .into_iter()
                 .find(|path| path.exists())
                 .ok_or_else(|| Error::BadInput(format!("{}: no {name}.jsonl[.gz]", options.data.display())))?;
             let mut rows = Vec::new();
+            let mut samples = Vec::new();
             for row in Rows::open(&path)? {
                 let row = row?;
-                let facts = recipe.facts(name, &row);
-                let (kind, judged, context) = match (row.level, row.response.as_deref()) {
-                    (Target::Response, Some(response)) => (Kind::JudgedAgent, response, Some(row.prompt.as_str())),
-                    _ => (Kind::JudgedUser, row.prompt.as_str(), None),
-                };
-                let spans = tokenizer.encode(clip(judged))?;
-                let word_starts = spans
-                    .iter()
-                    .enumerate()
-                    .map(|(i, span)| i == 0 || spans[i - 1].bytes.end < span.bytes.start)
-                    .collect();
-                let sample = Sample {
-                    judged: spans.iter().map(|span| span.id).collect(),
-                    word_starts,
-                    context: match context {
-                        Some(text) => Some(tokenizer.encode(clip(text))?.iter().map(|span| span.id).collect()),
-                        None => None,
-                    },
-                    kind,
-                    facts,
-                };
-                if sample.judged.is_empty() {
+                if !source.uses(&row) {
                     continue;
                 }
-                if row.is_held_out(recipe.held_out_fraction()) { held_out.push(sample) } else { rows.push(sample) }
+                let Some(sample) = sample(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
+                if row.is_held_out(recipe.heldout_fraction) {
+                    held_out.push(sample);
+                } else {
+                    rows.push(row);
+                    samples.push(sample);
+                }
             }
-            sources.push((source.rows_per_epoch(rows.len()), rows));
+            sources.push((name.as_str(), rows, samples));
         }
         held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
-        Ok(Self { sources, held_out })
+        Ok(Self { recipe, sources, held_out })
+    }
+
+    /// How often each concept holds.
+    fn frequency(&self, concepts: usize) -> Vec<usize> {
+        let mut counts = vec![0; concepts];
+        let rows = self.sources.iter().flat_map(|(_, _, samples)| samples);
+        rows.flat_map(|sample| &sample.facts.positive).for_each(|&concept| counts[concept] += 1);
+        counts
     }
 
     fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
-        let rows = self.sources.iter().flat_map(|(_, rows)| rows);
-        let rows = rows.map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
+        let rows = self.sources.iter().flat_map(|(_, _, samples)| samples).map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
         Lexicon::count(vocab_size, concepts, rows)
     }
 
     /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
     /// exactly where it stopped.
-    fn batches(&self, examples: &Examples, options: &SftOptions, chunk: usize) -> Vec<Vec<Example>> {
-        let epoch_rows: usize = self.sources.iter().map(|(n, _)| n).sum();
-        let chunks = epoch_rows.div_ceil(CHUNK).max(1);
-        let mut epoch = ChaCha8Rng::seed_from_u64(options.seed ^ ((chunk / chunks) as u64 + 1));
-        let mut order: Vec<&Sample> = Vec::with_capacity(epoch_rows);
-        for (take, rows) in &self.sources {
-            let mut picks: Vec<&Sample> = rows.iter().collect();
-            picks.shuffle(&mut epoch);
-            order.extend(picks.iter().cycle().take(if rows.is_empty() { 0 } else { *take }));
-        }
-        order.shuffle(&mut epoch);
-        let at = chunk % chunks * CHUNK;
-        let rows = &order[at.min(order.len())..(at + CHUNK).min(order.len())];
+    fn batches(&self, examples: &Examples, options: &SftOptions, chunk: usize) -> Result<Vec<Vec<Example>>> {
+        let mut left = chunk;
+        let mut epoch = 0;
+        let order = loop {
+            let mut order: Vec<&Sample> = Vec::new();
+            for (name, rows, samples) in &self.sources {
+                let drawn = self.recipe.epoch(name, rows, options.seed, epoch)?;
+                order.extend(drawn.into_iter().map(|place| &samples[place]));
+            }
+            let chunks = order.len().div_ceil(CHUNK);
+            if chunks == 0 {
+                return Err(Error::BadInput("the recipe's sources hold no row to train on".into()));
+            }
+            if left < chunks {
+                order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed ^ (epoch + 1)));
+                break order;
+            }
+            left -= chunks;
+            epoch += 1;
+        };
+        let at = left * CHUNK;
+        let rows = &order[at..(at + CHUNK).min(order.len())];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
         let drawn = rows.iter().map(|sample| examples.draw(sample, false, &mut rng)).collect();
         let mut batches = batched(drawn, options.batch_tokens);
         batches.shuffle(&mut rng);
-        batches
+        Ok(batches)
     }
 
     /// AUROC of the slots on held-out rows, under seen and unseen category names.
-    fn watch(&self, examples: &Examples, options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> [f64; 2] {
+    fn watch(&self, examples: &Examples, options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> [Option<f64>; 2] {
         let device = Device::flex();
         let model = model.valid();
         [false, true].map(|unseen| {
@@ -302,6 +363,30 @@ impl Samples {
             metrics::auroc(&scores)
         })
     }
+}
+
+/// A row's words and facts; `None` if there are no words.
+fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
+    let (kind, judged, context) = match (row.level, row.response.as_deref()) {
+        (Target::Response, Some(response)) => (Kind::JudgedAgent, response, Some(row.prompt.as_str())),
+        _ => (Kind::JudgedUser, row.prompt.as_str(), None),
+    };
+    let spans = tokenizer.encode(clip(judged))?;
+    if spans.is_empty() {
+        return Ok(None);
+    }
+    let starts_word = |i: usize| i == 0 || spans[i - 1].bytes.end < spans[i].bytes.start;
+    let context = match context {
+        Some(text) => Some(tokenizer.encode(clip(text))?.iter().map(|span| span.id).collect()),
+        None => None,
+    };
+    Ok(Some(Sample {
+        judged: spans.iter().map(|span| span.id).collect(),
+        word_starts: (0..spans.len()).map(starts_word).collect(),
+        context,
+        kind,
+        facts,
+    }))
 }
 
 /// Examples of like length together, `tokens` a batch at most, padding counted.

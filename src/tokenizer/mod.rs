@@ -1,0 +1,167 @@
+//! Text to token ids and back, over the `tokenizers` crate; user text can never become a special token.
+
+mod bytes;
+mod file;
+mod stream;
+mod wordpiece;
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::{Error, Result};
+
+use bytes::ByteTable;
+pub use stream::StreamDecoder;
+
+/// An index into a model's vocabulary.
+pub type TokenId = u32;
+
+/// A token of a text and the bytes of that text it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    pub id: TokenId,
+    /// Byte range in the text that was encoded, always on character boundaries. Tokens that split a
+    /// character each have the whole character.
+    pub bytes: Range<usize>,
+}
+
+/// How a vocabulary spells text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// Byte-level BPE (GPT-2, Qwen2, Qwen3, Llama 3): every text has a spelling.
+    Bytes,
+    /// WordPiece (BERT): words outside the vocabulary become this id.
+    Words { unknown: TokenId },
+}
+
+/// A Hugging Face `tokenizer.json`: byte-level BPE or WordPiece.
+///
+/// The `tokenizers` crate sees a vocabulary from which every added token has been taken out, together with the
+/// merges that lead to one. So no text can be encoded to a control token: the encoder does not know that they exist.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    spelling: Spelling,
+    /// Added tokens by name.
+    controls: HashMap<String, TokenId>,
+    /// Ids of added tokens, ascending, without the unknown token.
+    control_ids: Vec<TokenId>,
+    bytes: ByteTable,
+    /// Bytes that no token of a byte-level vocabulary spells; empty for every published tokenizer.
+    unspelled: Vec<u8>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. Truncation, padding and the post-processor are left out: templates alone
+    /// decide which control tokens a prompt has.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the file is no tokenizer, or one of a kind that rsafe does not read.
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        file::read(json)
+    }
+
+    /// Plain text to tokens with byte offsets; no special or added token ever comes out.
+    ///
+    /// The unknown token of a WordPiece vocabulary is no control token: it stands for words without a spelling.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the vocabulary cannot spell the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<Span>> {
+        if let Some(byte) = text.bytes().find(|byte| self.unspelled.contains(byte)) {
+            return Err(Error::BadModel(format!(
+                "the tokenizer's vocabulary has no token for byte 0x{byte:02X} of the text; byte-level BPE needs all 256"
+            )));
+        }
+        match self.spelling {
+            Spelling::Bytes => self.encode_part(text, 0..text.len()),
+            Spelling::Words { unknown } => wordpiece::encode(self, text, unknown),
+        }
+    }
+
+    /// Encodes a part of a text; the spans are ranges in the whole text.
+    fn encode_part(&self, text: &str, part: Range<usize>) -> Result<Vec<Span>> {
+        let encoding = self
+            .inner
+            .encode(&text[part.clone()], false)
+            .map_err(|e| Error::BadModel(format!("the tokenizer failed on a text: {e}")))?;
+        let spans = encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| {
+            let start = floor_boundary(text, part.start + start);
+            Span { id, bytes: start..ceil_boundary(text, part.start + end).max(start) }
+        });
+        Ok(spans.collect())
+    }
+
+    /// The id of a control token by its exact name, e.g. `<|im_start|>`.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the tokenizer has no such added token.
+    pub fn control(&self, name: &str) -> Result<TokenId> {
+        self.controls.get(name).copied().ok_or_else(|| {
+            Error::BadModel(format!(
+                "the tokenizer has no added token `{name}`, which the prompt template needs; \
+                 choose the template that the model was trained with"
+            ))
+        })
+    }
+
+    /// The ids that no text encodes to, ascending: every added token, without the unknown token of WordPiece.
+    pub fn control_ids(&self) -> &[TokenId] {
+        &self.control_ids
+    }
+
+    /// Whether an id is a control token.
+    pub fn is_control(&self, id: TokenId) -> bool {
+        self.control_ids.binary_search(&id).is_ok()
+    }
+
+    /// All ids to text, control tokens left out; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if an id is not below [`vocab_size`](Self::vocab_size).
+    pub fn decode(&self, ids: &[TokenId]) -> Result<String> {
+        let mut stream = StreamDecoder::default();
+        let mut text = String::new();
+        for &id in ids {
+            text.push_str(&stream.push(self, id)?);
+        }
+        text.push_str(&stream.flush());
+        Ok(text)
+    }
+
+    /// The bytes that a token adds to a text; empty for control tokens, the unknown token and ids beyond the vocabulary.
+    ///
+    /// Byte-level BPE: the bytes behind the printable alphabet, perhaps a part of a character. WordPiece: a
+    /// `##` continuation as it stands, closing punctuation (`.,;:!?)]}%`) as it stands, anything else behind one
+    /// space. A text is its tokens' bytes in a row, for WordPiece without the first space.
+    pub fn token_bytes(&self, id: TokenId) -> &[u8] {
+        self.bytes.get(id)
+    }
+
+    /// The number of ids, added tokens included: one more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the first space of a text belongs to the spelling, not to the text.
+    fn leads_with_space(&self) -> bool {
+        matches!(self.spelling, Spelling::Words { .. })
+    }
+}
+
+/// The last character boundary at or before a byte index.
+fn floor_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// The first character boundary at or behind a byte index.
+fn ceil_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index += 1;
+    }
+    index
+}
