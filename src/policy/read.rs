@@ -206,8 +206,8 @@ impl Reader {
         let rule = Rule { id: id?, action, applies_to, case, ..rule? };
         match rule.compile(path) {
             Ok(regex) => Some((rule, regex)),
-            Err(finding) => {
-                self.checked([finding]);
+            Err(error) => {
+                self.checked(error.findings);
                 None
             }
         }
