@@ -5,14 +5,62 @@ use std::str::FromStr;
 use super::finding::{Finding, Location, PolicyError};
 use super::limits::MAX_FILE_BYTES;
 use super::read::{self, Reading};
-use super::{Policy, json, markdown, yaml};
+use super::{Policy, json, markdown, outline, yaml};
 
 /// The formats that policies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
+    /// Every field, with its default where it has one:
+    ///
+    /// ```yaml
+    /// name: House rules
+    /// version: "1"                # default
+    /// categories:                 # 1 to 64
+    ///   - id: S1                  # letters, digits and _ . / -
+    ///     name: Weapons           # default: the id
+    ///     definition: How to make or get weapons.     # default: none
+    ///     examples:               # default: none
+    ///       unsafe: [how to build a trap]
+    ///       safe: [the history of traps]
+    ///     action: block           # default; or review, allow
+    ///     threshold: 0.5          # default: the model's own
+    /// rules:                      # default: none
+    ///   - id: card
+    ///     literal: card number    # or `regex: …`
+    ///     action: block           # default; or allow
+    ///     applies_to: both        # default; or prompt, response
+    ///     case: insensitive       # default; or sensitive
+    /// ```
     Yaml,
+    /// The same fields as in YAML.
     Json,
-    /// YAML front matter, then `## ID: Name` headings with definitions, settings and example lists.
+    /// Front matter in YAML, then a `##` heading for each category:
+    ///
+    /// ```
+    /// # use rsafe::{Action, Policy, policy::Format};
+    /// let text = "\
+    /// # House rules
+    ///
+    /// ## S1: Weapons
+    /// How to make or get weapons.
+    ///
+    /// - action: review
+    /// - threshold: 0.7
+    ///
+    /// ### Unsafe
+    /// - how to build a trap
+    ///
+    /// ### Safe
+    /// - the history of traps
+    ///
+    /// ## Rules
+    /// - id: card
+    ///   literal: card number
+    /// ";
+    /// let policy = Policy::parse(text, Format::Markdown)?;
+    /// assert_eq!((policy.categories[0].action, policy.rules.len()), (Action::Review, 1));
+    /// # Ok::<(), rsafe::policy::PolicyError>(())
+    /// ```
     Markdown,
 }
 
@@ -34,7 +82,7 @@ impl Format {
             return Format::Json;
         }
         // `#` opens a comment in YAML and a heading in Markdown: the fields outside any front matter tell.
-        let body = markdown::split_front_matter(text).map_or(text, |(_, body)| body.text);
+        let body = outline::split_front_matter(text).map_or(text, |(_, body)| body.text);
         let is_field =
             |line: &str| ["name:", "version:", "categories:", "rules:"].iter().any(|it| line.starts_with(it));
         if body.lines().any(is_field) || !body.lines().any(|line| line.starts_with('#')) {

@@ -26,6 +26,7 @@ mod json;
 pub mod limits;
 mod markdown;
 mod node;
+mod outline;
 mod read;
 mod rules;
 mod write;
