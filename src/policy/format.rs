@@ -36,9 +36,7 @@ pub enum Format {
     Json,
     /// Front matter in YAML, then a `##` heading for each category:
     ///
-    /// ```
-    /// # use rsafe::{Action, Policy, policy::Format};
-    /// let text = "\
+    /// ```markdown
     /// # House rules
     ///
     /// ## S1: Weapons
@@ -56,10 +54,6 @@ pub enum Format {
     /// ## Rules
     /// - id: card
     ///   literal: card number
-    /// ";
-    /// let policy = Policy::parse(text, Format::Markdown)?;
-    /// assert_eq!((policy.categories[0].action, policy.rules.len()), (Action::Review, 1));
-    /// # Ok::<(), rsafe::policy::PolicyError>(())
     /// ```
     Markdown,
 }
