@@ -394,6 +394,7 @@ fn the_fingerprint_follows_the_meaning_and_not_the_spelling() {
     assert_ne!(house_rules().rules(Rules::default()).fingerprint(), fingerprint);
 }
 
+#[cfg(feature = "native")]
 #[test]
 fn a_file_is_loaded_and_its_name_is_in_its_errors() {
     let folder = tempfile::tempdir().unwrap();
