@@ -4,3 +4,4 @@
 mod dataset;
 mod prompt;
 mod tokenizer;
+mod policy;
