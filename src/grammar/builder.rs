@@ -72,7 +72,7 @@ impl Builder {
         self.push(Node::Literal { tokens, display: display.into(), next })
     }
 
-    /// One of several token sequences.
+    /// One of several token sequences. Options that lead back to the choice must name a category, so that it ends.
     ///
     /// # Errors
     /// [`Error::BadInput`] when there is no option, or two options or none of their tokens are told apart.
@@ -124,15 +124,19 @@ impl Builder {
 
     /// The grammar that starts at `start`.
     pub fn build(self, start: NodeId) -> Grammar {
-        // Each node is passed once, or (a choice that leads back to itself) once for each of its options at most.
-        let longest = |node: &Node| match node {
+        // Each node is passed once, but for a choice whose options lead back to it: those are taken once each.
+        let longest = |(at, node): (usize, &Node)| match node {
             Node::End => 0,
             Node::Literal { tokens, .. } => tokens.len(),
-            Node::Choice(options) => options.iter().map(|o| o.tokens.len()).sum(),
+            Node::Choice(options) => {
+                let lengths =
+                    |back: bool| options.iter().filter(move |o| (o.next == NodeId(at)) == back).map(|o| o.tokens.len());
+                lengths(true).sum::<usize>() + lengths(false).max().unwrap_or(0)
+            }
             Node::Free { text, max_tokens, .. } => max_tokens + text.closing().len(),
             Node::Quote { length, .. } => length.max.max(1) + 1,
         };
-        let max_len = self.nodes.iter().map(longest).sum();
+        let max_len = self.nodes.iter().enumerate().map(longest).sum();
         let program = Program { nodes: self.nodes, vocab_size: self.vocab_size, max_len };
         Grammar::start(Arc::new(program), start)
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Answer, CategoryScore, Decision, Evidence, Label, Usage, Verdict, quotes_in};
-use crate::{Action, Conversation, Policy, Role, Target};
+use crate::{Action, Category, Conversation, Policy, Role, Target};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ impl Default for Thresholds {
 /// verdict in the answer, the check has failed.
 #[derive(Debug, Clone)]
 pub struct VerdictBuilder<'a> {
-    policy: &'a Policy,
+    policy: &'a [Category],
     thresholds: Thresholds,
     on_error: OnError,
     score: Option<f32>,
@@ -55,9 +55,10 @@ pub struct VerdictBuilder<'a> {
 }
 
 impl<'a> VerdictBuilder<'a> {
-    pub fn new(policy: &'a Policy) -> Self {
+    /// A verdict under a policy's categories.
+    pub fn new(categories: &'a [Category]) -> Self {
         Self {
-            policy,
+            policy: categories,
             thresholds: Thresholds::default(),
             on_error: OnError::default(),
             score: None,
@@ -118,7 +119,7 @@ impl<'a> VerdictBuilder<'a> {
 
         let mut decision = None;
         let mut categories = Vec::new();
-        for category in &self.policy.categories {
+        for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
             let named = answer.is_some_and(|a| a.categories.contains(&category.id)).then_some(score);
             let Some(score) = scored.or(named) else { continue };
@@ -154,20 +155,30 @@ impl<'a> VerdictBuilder<'a> {
 impl Verdict {
     /// Starts a verdict under a policy.
     pub fn builder(policy: &Policy) -> VerdictBuilder<'_> {
-        VerdictBuilder::new(policy)
+        VerdictBuilder::new(&policy.categories)
     }
 
     /// The verdict of a check that could not be made: score 1, nothing named, the reason in `failure`.
     pub fn fail_closed(reason: impl Into<String>, on_error: OnError) -> Self {
+        Self { failure: Some(reason.into()), ..Self::outright(on_error.into()) }
+    }
+
+    /// The verdict of a rule of the policy, by id: score 0 where it allows, else 1. The model has no say in it.
+    pub fn by_rule(rule: impl Into<String>, decision: Decision) -> Self {
+        Self { rule: Some(rule.into()), ..Self::outright(decision) }
+    }
+
+    fn outright(decision: Decision) -> Self {
+        let flagged = decision != Decision::Allow;
         Self {
-            decision: on_error.into(),
-            flagged: true,
-            score: 1.0,
+            decision,
+            flagged,
+            score: f32::from(u8::from(flagged)),
             categories: Vec::new(),
             evidence: Vec::new(),
             reasoning: None,
             rule: None,
-            failure: Some(reason.into()),
+            failure: None,
             usage: Usage::default(),
         }
     }
