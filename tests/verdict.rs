@@ -56,10 +56,10 @@ fn an_unsafe_text_without_a_category_is_blocked_from_the_overall_threshold() {
 }
 
 #[test]
-fn a_score_that_is_not_a_number_fails_closed() {
+fn a_score_that_is_not_a_finite_number_fails_closed() {
     assert_eq!(decide(f32::NAN, &[]), Decision::Block);
     assert_eq!(decide(0.0, &[("block", f32::NAN)]), Decision::Block);
-    assert_eq!(decide(f32::NEG_INFINITY, &[]), Decision::Allow);
+    assert_eq!(decide(f32::NEG_INFINITY, &[]), Decision::Block);
 }
 
 #[test]

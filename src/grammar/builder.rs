@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::free::{FreeText, Stop};
+use super::machine::{Grammar, Program};
 use super::quote::{QuoteLength, QuoteSource};
 use super::vocabulary::Vocabulary;
-use super::{Grammar, Program};
 use crate::tokenizer::TokenId;
 use crate::verdict::Label;
 use crate::{Error, Result};

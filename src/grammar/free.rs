@@ -194,14 +194,13 @@ fn compile(patterns: &[(&str, Kind)], stop: &str) -> (Vec<[u16; 256]>, Vec<Kind>
         if kind[at] == Kind::Open {
             kind[at] = kind[fail[at]];
         }
-        for byte in 0..256 {
-            let fallback = if at == 0 { 0 } else { goto[fail[at]][byte] };
-            let next = goto[at][byte];
-            if next == NONE {
-                goto[at][byte] = fallback;
+        let fallbacks = if at == 0 { [0; 256] } else { goto[fail[at]] };
+        for (next, fallback) in goto[at].iter_mut().zip(fallbacks) {
+            if *next == NONE {
+                *next = fallback;
             } else {
-                fail[usize::from(next)] = usize::from(fallback);
-                queue.push_back(usize::from(next));
+                fail[usize::from(*next)] = usize::from(fallback);
+                queue.push_back(usize::from(*next));
             }
         }
     }

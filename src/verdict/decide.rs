@@ -41,7 +41,7 @@ impl Default for Thresholds {
 ///
 /// The rule: a category applies when its score reaches its threshold (the policy's, else the bundle's). If any applies,
 /// the severest of their actions decides (block, then review, then allow). If none applies and P(unsafe) reaches the
-/// overall threshold, the text is blocked. A score that is not a number counts as 1. Without any score and without a
+/// overall threshold, the text is blocked. A score that is not a finite number counts as 1. Without any score and without a
 /// verdict in the answer, the check has failed.
 #[derive(Debug, Clone)]
 pub struct VerdictBuilder<'a> {
@@ -193,7 +193,7 @@ fn decided_by(action: Action) -> Decision {
 }
 
 fn probability(score: f32) -> f32 {
-    if score.is_nan() { 1.0 } else { score.clamp(0.0, 1.0) }
+    if score.is_finite() { score.clamp(0.0, 1.0) } else { 1.0 }
 }
 
 /// The quotes that the grammar copied; without any, those that the reasoning makes and the judged message holds.
