@@ -144,9 +144,10 @@ fn evidence_of_free_reasoning_is_what_it_quotes_from_the_judged_message() {
 #[test]
 fn quotes_need_two_words_or_eight_characters_and_survive_stray_marks() {
     let message = "Say \"no\" to lockpicking, say yes to keys";
-    assert_eq!(quotes_in("It says \"no\" and \"yes to keys.\"", message), [29..40]);
-    assert_eq!(quotes_in("5\" long, \"lockpicking\" and \"lockpicking\" and \"burglary tools\"", message), [12..23]);
-    assert!(quotes_in("an open \"say yes", message).is_empty());
+    let quotes = |reasoning: &str| quotes_in(reasoning, message).into_iter().map(|r| &message[r]).collect::<Vec<_>>();
+    assert_eq!(quotes("It says \"no\" and \"yes to keys.\""), ["yes to keys"]);
+    assert_eq!(quotes("5\" long, \"lockpicking\" and \"lockpicking\" and \"burglary tools\""), ["lockpicking"]);
+    assert!(quotes("an open \"say yes").is_empty());
 }
 
 #[test]
