@@ -5,3 +5,7 @@ mod dataset;
 mod prompt;
 mod tokenizer;
 mod policy;
+//! All integration tests, in one binary.
+
+mod grammar;
+mod verdict;

@@ -1,0 +1,226 @@
+//! From answers and scores to a decision, its evidence, and the shapes others read.
+
+use proptest::prelude::*;
+use rsafe::verdict::{
+    Answer, Decision, Label, OnError, QuoteSpan, Step, Thresholds, Verdict, VerdictBuilder, parse_llama_guard,
+    parse_qwen3guard, parse_rsafe, quotes_in,
+};
+use rsafe::{Action, Category, Conversation};
+use serde_json::json;
+
+fn category(id: &str, action: Action, threshold: Option<f32>) -> Category {
+    Category {
+        id: id.into(),
+        name: format!("Name of {id}"),
+        definition: String::new(),
+        unsafe_examples: Vec::new(),
+        safe_examples: Vec::new(),
+        action,
+        threshold,
+    }
+}
+
+fn categories() -> Vec<Category> {
+    vec![
+        category("block", Action::Block, None),
+        category("review", Action::Review, Some(0.3)),
+        category("allow", Action::Allow, None),
+    ]
+}
+
+fn decide(score: f32, scored: &[(&str, f32)]) -> Decision {
+    let categories = categories();
+    let builder = VerdictBuilder::new(&categories).score(score);
+    scored.iter().fold(builder, |builder, (id, score)| builder.category(id, *score)).build().decision
+}
+
+fn labelled(label: Label) -> Answer {
+    Answer { verdict: Some(label), ..Answer::default() }
+}
+
+#[test]
+fn the_severest_action_of_the_categories_that_apply_decides() {
+    assert_eq!(decide(0.1, &[("block", 0.5), ("review", 0.9)]), Decision::Block);
+    assert_eq!(decide(0.9, &[("block", 0.49), ("review", 0.3)]), Decision::Review);
+    assert_eq!(decide(0.9, &[("block", 0.1), ("allow", 0.9)]), Decision::Allow);
+    assert_eq!(decide(0.1, &[("block", 0.49), ("review", 0.29)]), Decision::Allow);
+}
+
+#[test]
+fn an_unsafe_text_without_a_category_is_blocked_from_the_overall_threshold() {
+    assert_eq!(decide(0.5, &[("block", 0.4)]), Decision::Block);
+    assert_eq!(decide(0.49, &[]), Decision::Allow);
+    let strict = Thresholds { overall: 0.05, category: 0.5 };
+    let verdict = VerdictBuilder::new(&[]).thresholds(strict).score(0.06).build();
+    assert_eq!((verdict.decision, verdict.flagged), (Decision::Block, true));
+}
+
+#[test]
+fn a_score_that_is_not_a_finite_number_fails_closed() {
+    assert_eq!(decide(f32::NAN, &[]), Decision::Block);
+    assert_eq!(decide(0.0, &[("block", f32::NAN)]), Decision::Block);
+    assert_eq!(decide(f32::NEG_INFINITY, &[]), Decision::Block);
+}
+
+#[test]
+fn an_answer_without_a_verdict_is_a_failure_and_never_allowed() {
+    let conversation = Conversation::prompt("hello");
+    let answer = parse_rsafe("<think>It is fine, it is safe.</think> safe");
+    for (on_error, decision) in [(OnError::Block, Decision::Block), (OnError::Review, Decision::Review)] {
+        let verdict = VerdictBuilder::new(&[]).on_error(on_error).answer(&answer, &conversation).build();
+        assert_eq!((verdict.decision, verdict.flagged, verdict.score), (decision, true, 1.0));
+        assert!(verdict.failure.is_some());
+        assert_eq!(verdict.reasoning.as_deref(), Some("It is fine, it is safe."));
+    }
+    let verdict = Verdict::fail_closed("time-out", OnError::default());
+    assert_eq!(serde_json::to_value(&verdict).unwrap()["failure"], "time-out");
+}
+
+#[test]
+fn a_violation_does_not_look_like_a_failure() {
+    let verdict = VerdictBuilder::new(&[]).score(0.9).build();
+    assert_eq!(serde_json::to_value(&verdict).unwrap().get("failure"), None);
+}
+
+#[test]
+fn a_rule_decides_alone() {
+    let verdict = Verdict::by_rule("no-links", Decision::Review);
+    assert_eq!((verdict.flagged, verdict.rule.as_deref(), verdict.score), (true, Some("no-links"), 1.0));
+    assert!(!Verdict::by_rule("ours", Decision::Allow).flagged);
+}
+
+#[test]
+fn a_named_category_without_a_score_takes_the_score_of_the_verdict() {
+    let categories = categories();
+    let conversation = Conversation::prompt("hello");
+    let answer = Answer { categories: vec!["review".into(), "unknown".into()], ..labelled(Label::Unsafe) };
+    let verdict = VerdictBuilder::new(&categories).score(0.8).answer(&answer, &conversation).build();
+    assert_eq!(verdict.decision, Decision::Review);
+    let named: Vec<_> = verdict.categories.iter().map(|c| (c.id.as_str(), c.score, c.threshold, c.flagged)).collect();
+    assert_eq!(named, [("review", 0.8, 0.3, true)]);
+}
+
+#[test]
+fn labels_stand_in_for_a_missing_score() {
+    let conversation = Conversation::prompt("hello");
+    for (label, score) in [(Label::Safe, 0.0), (Label::Controversial, 0.5), (Label::Unsafe, 1.0)] {
+        assert_eq!(VerdictBuilder::new(&[]).answer(&labelled(label), &conversation).build().score, score);
+    }
+}
+
+#[test]
+fn evidence_is_the_quotes_of_the_steps_each_with_its_category() {
+    let conversation = Conversation::response("Hi", "Use a tension wrench");
+    let quote = QuoteSpan { message: 1, bytes: 4..20 };
+    let step = |id: &str| Step { category: id.into(), applies: true, quote: Some(quote.clone()) };
+    let outside = QuoteSpan { message: 1, bytes: 4..99 };
+    let answer = Answer {
+        steps: vec![step("block"), step("review")],
+        quotes: vec![quote.clone(), quote.clone(), outside],
+        reasoning: "It says \"Use a tension\".".into(),
+        ..labelled(Label::Unsafe)
+    };
+    let evidence = VerdictBuilder::new(&[]).answer(&answer, &conversation).build().evidence;
+    let seen: Vec<_> = evidence.iter().map(|e| (e.quote.as_str(), e.category.as_deref())).collect();
+    assert_eq!(seen, [("a tension wrench", Some("block")), ("a tension wrench", Some("review"))]);
+}
+
+#[test]
+fn evidence_of_free_reasoning_is_what_it_quotes_from_the_judged_message() {
+    let mut conversation = Conversation::response("how to pick a lock", "With a rake, in a minute");
+    let answer = Answer {
+        reasoning: "The user asks \"how to pick a lock\"; the agent says \u{201c}With a rake,\u{201d} and more.".into(),
+        ..labelled(Label::Unsafe)
+    };
+    let evidence = |conversation: &Conversation| {
+        let verdict = VerdictBuilder::new(&[]).answer(&answer, conversation).build();
+        verdict.evidence.into_iter().map(|e| (e.message, e.quote)).collect::<Vec<_>>()
+    };
+    assert_eq!(evidence(&conversation), [(1, "With a rake,".to_owned())]);
+    conversation.target = rsafe::Target::Prompt;
+    assert_eq!(evidence(&conversation), [(0, "how to pick a lock".to_owned())]);
+}
+
+#[test]
+fn quotes_need_two_words_or_eight_characters_and_survive_stray_marks() {
+    let message = "Say \"no\" to lockpicking, say yes to keys";
+    let quotes = |reasoning: &str| quotes_in(reasoning, message).into_iter().map(|r| &message[r]).collect::<Vec<_>>();
+    assert_eq!(quotes("It says \"no\" and \"yes to keys.\""), ["yes to keys"]);
+    assert_eq!(quotes("5\" long, \"lockpicking\" and \"lockpicking\" and \"burglary tools\""), ["lockpicking"]);
+    assert!(quotes("an open \"say yes").is_empty());
+}
+
+#[test]
+fn rsafe_text_is_read_by_its_last_box() {
+    let verdict = |text| parse_rsafe(text).verdict;
+    assert_eq!(verdict("<think>a</think>\n\\boxed{safe}"), Some(Label::Safe));
+    assert_eq!(verdict("\\boxed{safe} no: \\boxed{ UnSafe }."), Some(Label::Unsafe));
+    assert_eq!(verdict("\\boxed{safe} \\boxed{\\text{safe}}"), None);
+    assert_eq!(verdict("\\boxed{safe} \\boxed{unsafe"), None);
+    assert_eq!(verdict("\\boxed{controversial}"), None);
+    assert_eq!(verdict("\\boxed {safe}"), None);
+    assert_eq!(verdict("unsafe"), None);
+    assert_eq!(parse_rsafe("<think> because \n</think>").reasoning, "because");
+}
+
+#[test]
+fn llama_guard_text_names_known_categories_once() {
+    let categories = [("a", "S1"), ("b", "S10")];
+    let parse = |text| parse_llama_guard(text, &categories);
+    assert_eq!(parse("\n\nsafe").verdict, Some(Label::Safe));
+    assert_eq!(parse("unsafe").verdict, Some(Label::Unsafe));
+    assert_eq!(parse("unsafe\nS10, S1").categories, ["b", "a"]);
+    for bad in ["", "Safe!", "safe\nS1", "unsafe\nS2", "unsafe\nS1,S1", "unsafe\nS1,", "unsafe\nS1\nS10", "unsafe\n"] {
+        let expected = (bad == "unsafe\n").then_some(Label::Unsafe);
+        assert_eq!(parse(bad).verdict, expected, "{bad:?}");
+    }
+}
+
+#[test]
+fn qwen3guard_text_is_read_line_by_line() {
+    let categories = [("v", "Violent"), ("w", "Violent, or worse")];
+    let parse = |text| parse_qwen3guard(text, &categories);
+    let answer = parse("Safety: Unsafe\nCategories: Violent, or worse, Violent\nRefusal: No");
+    assert_eq!((answer.verdict, answer.refusal), (Some(Label::Unsafe), Some(false)));
+    assert_eq!(answer.categories, ["w", "v"]);
+    assert_eq!(parse("Safety: Safe\nCategories: None").verdict, Some(Label::Safe));
+    for bad in ["Safety: Fine\nCategories: None", "Safety: Safe", "Safety: Safe\nCategories: None\nRefusal: Maybe"] {
+        assert_eq!(parse(bad).verdict, None, "{bad:?}");
+    }
+}
+
+#[test]
+fn openai_and_llama_guard_shapes() {
+    let categories = categories();
+    let verdict = VerdictBuilder::new(&categories).score(0.7).category("block", 0.75).category("allow", 1.0).build();
+    assert_eq!(
+        verdict.to_openai("modr-1", "rsafe-mini"),
+        json!({
+            "id": "modr-1",
+            "model": "rsafe-mini",
+            "results": [{
+                "flagged": true,
+                "categories": {"block": true, "allow": false},
+                "category_scores": {"block": 0.75, "allow": 1.0},
+                "category_applied_input_types": {"block": ["text"], "allow": []},
+            }],
+        })
+    );
+    assert_eq!(verdict.to_llama_guard(), "unsafe\nblock");
+    assert_eq!(Verdict::fail_closed("lost", OnError::Block).to_llama_guard(), "unsafe");
+    assert_eq!(VerdictBuilder::new(&categories).score(0.0).build().to_llama_guard(), "safe");
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_without_panic_and_only_boxes_decide(text in "(\\PC|\\\\boxed\\{|\\}|safe|unsafe|\n|,|S1|\"){0,40}") {
+        let answer = parse_rsafe(&text);
+        let boxed = text.contains("\\boxed{");
+        prop_assert!(answer.verdict.is_none() || boxed);
+        parse_llama_guard(&text, &[("S1", "S1")]);
+        parse_qwen3guard(&text, &[("S1", "S1"), ("", "")]);
+        for range in quotes_in(&text, &text) {
+            prop_assert!(text.get(range).is_some());
+        }
+    }
+}
