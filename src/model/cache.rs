@@ -17,6 +17,7 @@ pub struct CacheShape {
 /// Cloning is forking: both share the memory until one of them writes.
 #[derive(Debug, Clone)]
 pub struct KvCache {
+    shape: CacheShape,
     layers: Vec<(Tensor<4>, Tensor<4>)>,
     len: usize,
     capacity: usize,
@@ -26,7 +27,29 @@ impl KvCache {
     /// An empty cache for `capacity` positions.
     pub fn new(shape: CacheShape, capacity: usize, device: &Device) -> Self {
         let zeros = || Tensor::zeros([1, shape.kv_heads, capacity, shape.head_dim], device);
-        Self { layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+        Self { shape, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+    }
+
+    /// A fork with room for another number of positions: what is filled is copied, so that a prefix can be kept in
+    /// a cache of its own length and each request continue it in one of the length it needs.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] if what is filled does not fit.
+    pub fn fork(&self, capacity: usize) -> Result<Self> {
+        if self.len > capacity {
+            return Err(Error::ContextLength { needed: self.len, limit: capacity });
+        }
+        let filled = [0..1, 0..self.shape.kv_heads, 0..self.len, 0..self.shape.head_dim];
+        let copy = |tensor: &Tensor<4>| {
+            let room = Tensor::zeros([1, self.shape.kv_heads, capacity, self.shape.head_dim], &tensor.device());
+            if self.len == 0 { room } else { room.slice_assign(filled.clone(), tensor.clone().slice(filled.clone())) }
+        };
+        let layers = self.layers.iter().map(|(keys, values)| (copy(keys), copy(values))).collect();
+        Ok(Self { shape: self.shape, layers, len: self.len, capacity })
+    }
+
+    pub fn shape(&self) -> CacheShape {
+        self.shape
     }
 
     /// How many positions are filled.
