@@ -385,3 +385,167 @@ impl RawConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Qwen2.5-0.5B's shape, with some fields changed; null removes one.
+    fn read(model_type: &str, changes: Value) -> Result<DecoderConfig> {
+        let mut config = json!({
+            "model_type": model_type, "vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864,
+            "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+            "max_position_embeddings": 32_768, "rms_norm_eps": 1e-6, "rope_theta": 1_000_000.0, "hidden_act": "silu",
+            "use_sliding_window": false, "sliding_window": 32_768, "max_window_layers": 21, "eos_token_id": 151_645,
+        });
+        for (field, value) in changes.as_object().unwrap() {
+            config[field] = value.clone();
+        }
+        DecoderConfig::from_json(&config.to_string())
+    }
+
+    fn refusal(model_type: &str, changes: Value) -> String {
+        read(model_type, changes.clone()).expect_err(&changes.to_string()).to_string()
+    }
+
+    #[test]
+    fn what_a_config_leaves_out_has_the_family_default() {
+        let qwen2 = read("qwen2", json!({ "num_key_value_heads": null, "rms_norm_eps": null })).unwrap();
+        assert_eq!((qwen2.head_dim, qwen2.num_key_value_heads, qwen2.rms_norm_eps), (64, 14, 1e-6));
+        assert!(!qwen2.tie_word_embeddings);
+        assert_eq!(read("qwen3", json!({})).unwrap().head_dim, 128);
+        let llama = read("llama", json!({ "rope_theta": null, "eos_token_id": null })).unwrap();
+        assert_eq!(llama.rope_parameters, RopeParameters { rope_theta: 10_000.0, scaling: RopeScaling::Default });
+        assert!(llama.eos_token_id.is_empty());
+    }
+
+    #[test]
+    fn biases_are_those_of_the_family() {
+        let biases = |family| {
+            let config = read(family, json!({ "attention_bias": true, "mlp_bias": true })).unwrap();
+            (config.attention_bias, config.mlp_bias)
+        };
+        assert_eq!(biases("qwen2"), (false, false));
+        assert_eq!(biases("qwen3"), (true, false));
+        assert_eq!(biases("llama"), (true, true));
+    }
+
+    #[test]
+    fn both_rope_forms_say_the_same() {
+        let llama3 = json!({
+            "factor": 32.0, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 8192,
+        });
+        let form = |type_field: &str, theta: Option<f64>| {
+            let mut rope = llama3.clone();
+            rope[type_field] = "llama3".into();
+            theta.inspect(|theta| rope["rope_theta"] = json!(theta));
+            rope
+        };
+        let old = json!({ "rope_theta": 500_000.0, "rope_scaling": form("rope_type", None) });
+        let older = json!({ "rope_theta": 500_000.0, "rope_scaling": form("type", None) });
+        let new = json!({ "rope_theta": null, "rope_parameters": form("rope_type", Some(500_000.0)) });
+        let read = |changes| read("llama", changes).unwrap();
+        assert_eq!(read(old.clone()), read(new.clone()));
+        assert_eq!(read(older), read(new));
+        assert_eq!(read(old).rope_parameters.rope_theta, 500_000.0);
+    }
+
+    #[test]
+    fn rope_forms_that_disagree_are_refused() {
+        let message =
+            refusal("qwen2", json!({ "rope_parameters": { "rope_type": "default", "rope_theta": 10_000.0 } }));
+        assert!(message.contains("rope_theta is 10000") && message.contains("1000000"), "{message}");
+        refusal(
+            "qwen2",
+            json!({ "rope_parameters": { "rope_type": "default", "rope_theta": 1e6 },
+                    "rope_scaling": { "type": "linear", "factor": 2.0 } }),
+        );
+        refusal("qwen2", json!({ "rope_theta": null, "rope_parameters": { "rope_type": "default" } }));
+    }
+
+    #[test]
+    fn what_is_not_computed_is_unsupported_by_name() {
+        for (changes, name) in [
+            (json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } }), "dynamic"),
+            (json!({ "rope_scaling": { "rope_type": "yarn", "factor": 4.0 } }), "yarn"),
+            (json!({ "rope_parameters": { "full_attention": { "rope_theta": 1e6 } } }), "between layers"),
+            (json!({ "partial_rotary_factor": 0.5 }), "partial_rotary_factor"),
+            (json!({ "hidden_act": "gelu" }), "gelu"),
+            (json!({ "quantization_config": { "quant_method": "gptq" } }), "quantization_config"),
+            (json!({ "model_type": "gemma3" }), "gemma3"),
+            (json!({ "architectures": ["Qwen2ForSequenceClassification"] }), "Qwen2ForSequenceClassification"),
+            (json!({ "use_sliding_window": true, "sliding_window": 4096 }), "4096"),
+            (json!({ "layer_types": vec!["linear_attention"; 24] }), "linear_attention"),
+        ] {
+            let error = read("qwen2", changes).unwrap_err();
+            assert_eq!(error.code(), "unsupported", "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_hides_nothing_is_no_obstacle() {
+        for changes in [
+            json!({ "use_sliding_window": true }),
+            json!({ "use_sliding_window": true, "sliding_window": 4096, "max_window_layers": 24 }),
+            json!({ "use_sliding_window": true, "sliding_window": 4096, "layer_types": vec!["full_attention"; 24] }),
+            json!({ "use_sliding_window": true, "sliding_window": null }),
+            json!({ "sliding_window": 4096 }),
+        ] {
+            read("qwen2", changes.clone()).expect(&changes.to_string());
+        }
+        read("llama", json!({ "use_sliding_window": true, "sliding_window": 4096 })).unwrap();
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_refused_by_name() {
+        for (changes, name) in [
+            (json!({ "vocab_size": 0 }), "vocab_size is 0"),
+            (json!({ "vocab_size": 4_000_000_000_u64 }), "vocab_size"),
+            (json!({ "hidden_size": null }), "hidden_size is missing"),
+            (json!({ "hidden_size": 897 }), "not a multiple"),
+            (json!({ "num_hidden_layers": 1_000_000 }), "num_hidden_layers"),
+            (json!({ "num_key_value_heads": 3 }), "num_key_value_heads 3"),
+            (json!({ "num_key_value_heads": 28 }), "num_key_value_heads is 28"),
+            (json!({ "head_dim": 63 }), "odd"),
+            (json!({ "max_position_embeddings": u64::MAX }), "max_position_embeddings"),
+            (json!({ "intermediate_size": -1 }), "invalid value"),
+            (json!({ "rms_norm_eps": 0.0 }), "rms_norm_eps"),
+            (json!({ "rope_theta": -1.0 }), "rope_theta"),
+            (json!({ "eos_token_id": 151_936 }), "eos_token_id 151936"),
+            (json!({ "eos_token_id": "<eos>" }), "token id"),
+            (json!({ "layer_types": ["full_attention"] }), "layer_types has 1"),
+        ] {
+            let message = refusal("qwen2", changes);
+            assert!(message.starts_with("bad model: config.json:") && message.contains(name), "{message}");
+        }
+        for rope in [
+            json!({ "rope_type": "llama3", "factor": 8.0 }),
+            json!({ "rope_type": "linear", "factor": 0.0 }),
+            json!({ "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4, "high_freq_factor": 4,
+                    "original_max_position_embeddings": 8192 }),
+        ] {
+            refusal("llama", json!({ "rope_scaling": rope }));
+        }
+    }
+
+    #[test]
+    fn the_generation_config_says_where_answers_end() {
+        let config = read("llama", json!({ "eos_token_id": [7, 8] })).unwrap();
+        assert_eq!(config.eos_token_id, [7, 8]);
+        let config = config.with_generation_config(r#"{ "temperature": 0.6 }"#).unwrap();
+        assert_eq!(config.eos_token_id, [7, 8]);
+        let config = config.with_generation_config(r#"{ "eos_token_id": [128, 9] }"#).unwrap();
+        assert_eq!(config.eos_token_id, [128, 9]);
+        assert!(config.with_generation_config(r#"{ "eos_token_id": 200000 }"#).is_err());
+    }
+
+    #[test]
+    fn a_config_that_was_written_reads_the_same() {
+        let config = read("llama", json!({ "eos_token_id": [7, 8], "tie_word_embeddings": true })).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(DecoderConfig::from_json(&written).unwrap(), config);
+    }
+}
