@@ -11,10 +11,10 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 const CHECKPOINTS: [&str; 3] = ["qwen2-tied", "qwen3", "llama3-scaled-rope"];
-/// The golden logits are rounded to 1e-5 and reach about 4.
+/// The golden logits are rounded to 1e-5 and reach about 3.
 const TOLERANCE: f32 = 1e-3;
 /// Between two ways of reading the same tokens here: only the order of f32 additions differs.
-const SAME: f32 = 1e-4;
+const SAME: f32 = 2e-5;
 
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
@@ -72,7 +72,7 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().to_vec().unwrap()
+    tensor.into_data().try_to_vec().unwrap()
 }
 
 fn difference(a: &[f32], b: &[f32]) -> f32 {
@@ -241,9 +241,9 @@ fn the_old_form_of_the_config_gives_the_same_logits() {
 fn weights_rounded_to_half_precision_give_nearby_logits() {
     let logits = |decoder: &Decoder| next(decoder, &Golden::long_ids(), &mut decoder.new_cache(200).unwrap());
     let exact = logits(&decoder("qwen3"));
-    // The logits reach about 4; half the mantissa bits of f16 are lost again on the way through two layers.
+    // f16 keeps 11 bits of a weight, bf16 keeps 8; the bounds are three times the differences found.
     let rounded: [(fn(f32) -> f32, f32); 2] =
-        [(|x| f16::from_f32(x).to_f32(), 0.02), (|x| bf16::from_f32(x).to_f32(), 0.15)];
+        [(|x| f16::from_f32(x).to_f32(), 0.008), (|x| bf16::from_f32(x).to_f32(), 0.07)];
     for (round, tolerance) in rounded {
         let mut tensors = tensors("qwen3");
         tensors.iter_mut().flat_map(|(_, _, values)| values).for_each(|x| *x = round(*x));
@@ -329,7 +329,7 @@ fn every_parameter_gets_a_gradient() {
         let gradients = loss.backward();
         let mut missing = Missing(&gradients, 0, 0);
         decoder.visit(&mut missing);
-        // Adding one number to every key changes no softmax; but rope turns it, so even key biases move.
+        // Without rope a key's bias would shift all scores alike and get none.
         assert_eq!((missing.1, missing.2), (count, 0), "{checkpoint}");
     }
 }

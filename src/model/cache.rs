@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(keys.dims(), [1, 2, cache.len(), 3]);
         assert_eq!(keys.to_data(), values.to_data());
         // One head, one dimension: the positions in order.
-        keys.narrow(1, 1, 1).narrow(3, 0, 1).into_data().to_vec().unwrap()
+        keys.narrow(1, 1, 1).narrow(3, 0, 1).into_data().try_to_vec().unwrap()
     }
 
     #[test]
