@@ -9,3 +9,4 @@ mod policy;
 
 mod grammar;
 mod verdict;
+mod decoder;

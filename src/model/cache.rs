@@ -17,6 +17,7 @@ pub struct CacheShape {
 /// Cloning is forking: both share the memory until one of them writes.
 #[derive(Debug, Clone)]
 pub struct KvCache {
+    shape: CacheShape,
     layers: Vec<(Tensor<4>, Tensor<4>)>,
     len: usize,
     capacity: usize,
@@ -26,7 +27,29 @@ impl KvCache {
     /// An empty cache for `capacity` positions.
     pub fn new(shape: CacheShape, capacity: usize, device: &Device) -> Self {
         let zeros = || Tensor::zeros([1, shape.kv_heads, capacity, shape.head_dim], device);
-        Self { layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+        Self { shape, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+    }
+
+    /// A fork with room for another number of positions: what is filled is copied, so that a prefix can be kept in
+    /// a cache of its own length and each request continue it in one of the length it needs.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] if what is filled does not fit.
+    pub fn fork(&self, capacity: usize) -> Result<Self> {
+        if self.len > capacity {
+            return Err(Error::ContextLength { needed: self.len, limit: capacity });
+        }
+        let filled = [0..1, 0..self.shape.kv_heads, 0..self.len, 0..self.shape.head_dim];
+        let copy = |tensor: &Tensor<4>| {
+            let room = Tensor::zeros([1, self.shape.kv_heads, capacity, self.shape.head_dim], &tensor.device());
+            if self.len == 0 { room } else { room.slice_assign(filled.clone(), tensor.clone().slice(filled.clone())) }
+        };
+        let layers = self.layers.iter().map(|(keys, values)| (copy(keys), copy(values))).collect();
+        Ok(Self { shape: self.shape, layers, len: self.len, capacity })
+    }
+
+    pub fn shape(&self) -> CacheShape {
+        self.shape
     }
 
     /// How many positions are filled.
@@ -47,7 +70,7 @@ impl KvCache {
     /// # Errors
     /// [`Error::ContextLength`] if they do not.
     pub fn reserve(&self, time: usize) -> Result<()> {
-        let needed = self.len + time;
+        let needed = self.len.saturating_add(time);
         if needed > self.capacity {
             return Err(Error::ContextLength { needed, limit: self.capacity });
         }
@@ -80,5 +103,61 @@ impl KvCache {
     /// Forgets everything behind the first `len` positions.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: CacheShape = CacheShape { layers: 1, kv_heads: 2, head_dim: 3 };
+
+    fn write(cache: &mut KvCache, time: usize, value: f32) -> Vec<f32> {
+        let new = || Tensor::full([1, 2, time, 3], value, &Device::flex());
+        let (keys, values) = cache.write(0, new(), new());
+        cache.advance(time);
+        assert_eq!(keys.dims(), [1, 2, cache.len(), 3]);
+        assert_eq!(keys.to_data(), values.to_data());
+        // One head, one dimension: the positions in order.
+        keys.narrow(1, 1, 1).narrow(3, 0, 1).into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn a_fork_and_its_origin_do_not_see_each_other() {
+        let mut origin = KvCache::new(SHAPE, 8, &Device::flex());
+        write(&mut origin, 2, 1.0);
+        let mut clone = origin.clone();
+        let mut longer = origin.fork(16).unwrap();
+        assert_eq!(write(&mut clone, 1, 2.0), [1.0, 1.0, 2.0]);
+        assert_eq!(write(&mut longer, 1, 3.0), [1.0, 1.0, 3.0]);
+        assert_eq!(write(&mut origin, 1, 4.0), [1.0, 1.0, 4.0]);
+        assert_eq!((longer.capacity(), longer.len()), (16, 3));
+        assert_eq!(origin.fork(2).unwrap_err().code(), "context_length");
+    }
+
+    #[test]
+    fn what_was_truncated_is_overwritten() {
+        let mut cache = KvCache::new(SHAPE, 8, &Device::flex());
+        write(&mut cache, 5, 1.0);
+        cache.truncate(2);
+        assert_eq!(write(&mut cache, 1, 2.0), [1.0, 1.0, 2.0]);
+        cache.truncate(7);
+        assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn more_than_the_capacity_is_refused() {
+        let mut cache = KvCache::new(SHAPE, 4, &Device::flex());
+        write(&mut cache, 3, 1.0);
+        assert!(cache.reserve(1).is_ok());
+        assert_eq!(cache.reserve(2).unwrap_err().code(), "context_length");
+        assert_eq!(cache.reserve(usize::MAX).unwrap_err().code(), "context_length");
+    }
+
+    #[test]
+    fn the_memory_is_written_in_place() {
+        let mut cache = KvCache::new(SHAPE, 8, &Device::flex());
+        write(&mut cache, 2, 1.0);
+        assert!(cache.layers[0].0.can_mut() && cache.layers[0].1.can_mut());
     }
 }

@@ -1,6 +1,12 @@
 //! The networks: decoders that users bring, and the slot model that is embedded.
 
+pub mod attention;
 pub mod cache;
+pub mod config;
+pub mod decoder;
+pub mod rope;
 pub mod slots;
 
-pub use cache::KvCache;
+pub use cache::{CacheShape, KvCache};
+pub use config::{Architecture, DecoderConfig};
+pub use decoder::Decoder;
