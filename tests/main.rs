@@ -1,1 +1,3 @@
+//! Integration tests, one binary: each module holds the promises of one area.
 
+mod kernels;
