@@ -1,3 +1,4 @@
 //! Integration tests, one binary: each module holds the promises of one area.
 
+mod bundle;
 mod kernels;

@@ -14,8 +14,10 @@ use crate::{Error, Result};
 
 /// Bytes of a shard, header included.
 const SHARD: usize = 64_000_000;
-/// Bytes of a tensor, so that it fits a shard and, decoded from q8 to f32, one binding of a GPU (128 MiB).
+/// Bytes of a tensor, so that it fits a shard.
 const PART: usize = 32 << 20;
+/// Weights of a tensor, so that even decoded to f32 it fits one binding of a GPU (128 MiB).
+const PART_WEIGHTS: usize = 32 << 20;
 /// What a tensor's line in the header takes beside its name, generously.
 const HEADER_LINE: usize = 512;
 
@@ -118,12 +120,14 @@ impl Writer {
             [rows, cols] => (wanted, rows, cols),
             _ => return Err(bad("is neither a matrix nor a vector")),
         };
-        let row_bytes = encoding.row_bytes(cols).filter(|&bytes| rows > 0 && bytes > 0 && bytes <= PART);
+        let row_bytes =
+            encoding.row_bytes(cols).filter(|&bytes| rows > 0 && bytes > 0 && bytes <= PART && cols <= PART_WEIGHTS);
         let row_bytes = row_bytes.ok_or_else(|| bad(&format!("is empty, or its rows have more than {PART} bytes")))?;
         if !self.names.insert(name.to_owned()) {
             return Err(bad("comes twice"));
         }
-        let split = rows.checked_mul(row_bytes).is_none_or(|bytes| bytes > PART);
+        let rows_per_part = (PART / row_bytes).min(PART_WEIGHTS / cols);
+        let split = rows > rows_per_part;
         Ok(TensorWriter {
             writer: self,
             name: name.to_owned(),
@@ -131,7 +135,7 @@ impl Writer {
             encoding,
             rows,
             cols,
-            rows_per_part: if split { PART / row_bytes } else { rows },
+            rows_per_part,
             split,
             done: 0,
             part: Vec::new(),
