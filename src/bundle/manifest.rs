@@ -318,7 +318,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        let broken: [(&str, fn(&mut Manifest)); 11] = [
+        type Change = fn(&mut Manifest);
+        let broken: [(&str, Change); 11] = [
             ("format", |m| m.format = "zip".into()),
             ("version", |m| m.version = 2),
             ("name", |m| m.name = " ".into()),

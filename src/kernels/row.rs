@@ -74,24 +74,29 @@ fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 #[inline(always)]
-fn dot_plain<const FMA: bool, const SIZE: usize>(row: &[u8], x: &[f32], at: fn([u8; SIZE]) -> f32) -> f32 {
-    let (weights, _) = row.as_chunks::<SIZE>();
-    let (weights, weights_tail) = weights.as_chunks::<LANES>();
-    let (x, x_tail) = x.as_chunks::<LANES>();
+fn dot_plain<const FMA: bool, const SIZE: usize>(row: &[u8], x: &[f32], at: impl Fn([u8; SIZE]) -> f32) -> f32 {
+    // Decoded apart from the sums, in stretches long enough to be worth a loop of their own.
+    const STRETCH: usize = 256;
+    let mut weights = [0.0; STRETCH];
     let mut sums = [0.0; LANES];
-    for (weights, x) in weights.iter().zip(x) {
-        for lane in 0..LANES {
-            sums[lane] = mul_add::<FMA>(at(weights[lane]), x[lane], sums[lane]);
+    for (row, x) in row.chunks(STRETCH * SIZE).zip(x.chunks(STRETCH)) {
+        decode_plain(row, &mut weights, &at);
+        let (x, x_tail) = x.as_chunks::<LANES>();
+        let weights = weights.as_chunks::<LANES>().0;
+        for (weights, x) in weights.iter().zip(x) {
+            for lane in 0..LANES {
+                sums[lane] = mul_add::<FMA>(weights[lane], x[lane], sums[lane]);
+            }
         }
-    }
-    for (lane, (&weight, &x)) in weights_tail.iter().zip(x_tail).enumerate() {
-        sums[lane] += at(weight) * x;
+        for (lane, (&weight, &x)) in weights[x.len()..].as_flattened().iter().zip(x_tail).enumerate() {
+            sums[lane] += weight * x;
+        }
     }
     sums.iter().sum()
 }
 
 #[inline(always)]
-fn decode_plain<const SIZE: usize>(row: &[u8], out: &mut [f32], at: fn([u8; SIZE]) -> f32) {
+fn decode_plain<const SIZE: usize>(row: &[u8], out: &mut [f32], at: impl Fn([u8; SIZE]) -> f32) {
     for (out, &weight) in out.iter_mut().zip(row.as_chunks::<SIZE>().0) {
         *out = at(weight);
     }
@@ -101,13 +106,15 @@ fn decode_plain<const SIZE: usize>(row: &[u8], out: &mut [f32], at: fn([u8; SIZE
 fn dot_blocks<const FMA: bool, const SIZE: usize>(
     row: &[u8],
     x: &[f32],
-    unpack: fn(&[u8; SIZE]) -> (f32, [f32; BLOCK]),
+    unpack: impl Fn(&[u8; SIZE], &mut [f32; BLOCK]),
 ) -> f32 {
     let blocks = row.as_chunks::<SIZE>().0;
     let (x, x_tail) = x.as_chunks::<BLOCK>();
     let mut sums = [0.0; LANES];
+    let mut weights = [0.0; BLOCK];
     for (block, x) in blocks.iter().zip(x) {
-        let (scale, weights) = unpack(block);
+        unpack(block, &mut weights);
+        let scale = f16_at([block[0], block[1]]);
         for lane in 0..LANES {
             let part = mul_add::<FMA>(weights[lane], x[lane], weights[lane + LANES] * x[lane + LANES]);
             sums[lane] = mul_add::<FMA>(part, scale, sums[lane]);
@@ -115,39 +122,52 @@ fn dot_blocks<const FMA: bool, const SIZE: usize>(
     }
     let mut sum = sums.iter().sum();
     if let (Some(block), false) = (blocks.get(x.len()), x_tail.is_empty()) {
-        let (scale, weights) = unpack(block);
+        unpack(block, &mut weights);
+        let scale = f16_at([block[0], block[1]]);
         sum += scale * x_tail.iter().zip(weights).map(|(x, weight)| x * weight).sum::<f32>();
     }
     sum
 }
 
 #[inline(always)]
-fn decode_blocks<const SIZE: usize>(row: &[u8], out: &mut [f32], unpack: fn(&[u8; SIZE]) -> (f32, [f32; BLOCK])) {
-    for (out, block) in out.chunks_mut(BLOCK).zip(row.as_chunks::<SIZE>().0) {
-        let (scale, weights) = unpack(block);
-        for (out, weight) in out.iter_mut().zip(weights) {
+fn decode_blocks<const SIZE: usize>(row: &[u8], out: &mut [f32], unpack: impl Fn(&[u8; SIZE], &mut [f32; BLOCK])) {
+    let blocks = row.as_chunks::<SIZE>().0;
+    let (out, out_tail) = out.as_chunks_mut::<BLOCK>();
+    for (out, block) in out.iter_mut().zip(blocks) {
+        let mut weights = [0.0; BLOCK];
+        unpack(block, &mut weights);
+        let scale = f16_at([block[0], block[1]]);
+        for i in 0..BLOCK {
+            out[i] = weights[i] * scale;
+        }
+    }
+    if let (Some(block), false) = (blocks.get(out.len()), out_tail.is_empty()) {
+        let mut weights = [0.0; BLOCK];
+        unpack(block, &mut weights);
+        let scale = f16_at([block[0], block[1]]);
+        for (out, weight) in out_tail.iter_mut().zip(weights) {
             *out = weight * scale;
         }
     }
 }
 
 #[inline(always)]
-fn q8_block(block: &[u8; Q8_BYTES]) -> (f32, [f32; BLOCK]) {
-    let mut weights = [0.0; BLOCK];
+fn q8_block(block: &[u8; Q8_BYTES], weights: &mut [f32; BLOCK]) {
     for (weight, &byte) in weights.iter_mut().zip(&block[2..]) {
         *weight = f32::from(byte as i8);
     }
-    (f16_at([block[0], block[1]]), weights)
 }
 
 #[inline(always)]
-fn q4_block(block: &[u8; Q4_BYTES]) -> (f32, [f32; BLOCK]) {
-    let mut weights = [0.0; BLOCK];
-    for (i, &byte) in block[2..].iter().enumerate() {
-        weights[i] = f32::from((byte & 15) as i8 - 8);
-        weights[i + BLOCK / 2] = f32::from((byte >> 4) as i8 - 8);
+fn q4_block(block: &[u8; Q4_BYTES], weights: &mut [f32; BLOCK]) {
+    // Two loops, one for each half: a single one that writes to both is not turned into SIMD.
+    let (low, high) = weights.split_at_mut(BLOCK / 2);
+    for (weight, &byte) in low.iter_mut().zip(&block[2..]) {
+        *weight = f32::from((byte & 15) as i8 - 8);
     }
-    (f16_at([block[0], block[1]]), weights)
+    for (weight, &byte) in high.iter_mut().zip(&block[2..]) {
+        *weight = f32::from((byte >> 4) as i8 - 8);
+    }
 }
 
 #[inline(always)]
