@@ -8,6 +8,7 @@
 //! is too large for one binding of a GPU.
 
 use std::collections::VecDeque;
+#[cfg(feature = "native")]
 use std::io::Read;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub(super) enum Input {
     /// Tensors become slices of these bytes; their hash was checked before.
     Memory(Bytes),
     /// Tensors are read one by one.
+    #[cfg(feature = "native")]
     Stream { reader: Box<dyn Read>, hash: Option<Sha256> },
 }
 
@@ -88,6 +90,7 @@ impl Shard {
         self.at += n;
         match &mut self.input {
             Input::Memory(bytes) => Ok(bytes.slice(self.at - n..self.at)),
+            #[cfg(feature = "native")]
             Input::Stream { reader, hash } => {
                 let mut bytes = vec![0; n];
                 reader.read_exact(&mut bytes).map_err(Error::io(&*self.file))?;
@@ -112,7 +115,8 @@ impl Shard {
         }
     }
 
-    /// Closes the file after its last tensor and gives the sha256 of what was read, if that was asked for.
+    /// Closes a streamed file after its last tensor and gives the sha256 of what was read, if that was asked for.
+    #[cfg(feature = "native")]
     pub fn finish(self) -> Option<String> {
         match self.input {
             Input::Stream { hash: Some(hash), .. } => Some(hex(&hash.finalize())),
