@@ -10,3 +10,7 @@ mod policy;
 mod grammar;
 mod verdict;
 mod decoder;
+//! Integration tests, one binary: each module holds the promises of one area.
+
+mod bundle;
+mod kernels;
