@@ -1,0 +1,133 @@
+//! How arguments name the library's things: a model by folder, a policy by file or by built-in name.
+
+use std::path::{Path, PathBuf};
+
+use pollster::block_on;
+use rsafe::bundle::Bundle;
+use rsafe::guard::{Guard, LoadOptions, Reasoning};
+use rsafe::{Error, Policy, Result};
+
+/// The model and the policy, as every command that judges takes them.
+#[derive(clap::Args)]
+pub struct GuardArgs {
+    /// A bundle's folder, made by `rsafe convert` [default: the embedded model]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// A policy file (YAML, JSON, Markdown) or the name of a built-in policy [default: the model's own]
+    #[arg(long, value_name = "FILE|NAME")]
+    policy: Option<String>,
+    /// When to reason before the verdict: `auto` scores first and reasons where the score leaves doubt
+    #[arg(long, value_enum, default_value_t = ReasoningArg::Auto)]
+    reasoning: ReasoningArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReasoningArg {
+    Never,
+    Auto,
+    Always,
+}
+
+impl From<ReasoningArg> for Reasoning {
+    fn from(arg: ReasoningArg) -> Self {
+        match arg {
+            ReasoningArg::Never => Reasoning::Never,
+            ReasoningArg::Auto => Reasoning::Auto,
+            ReasoningArg::Always => Reasoning::Always,
+        }
+    }
+}
+
+/// A guard and how it is to be asked.
+pub struct Loaded {
+    pub guard: Guard,
+    pub policy: Option<Policy>,
+    pub reasoning: Reasoning,
+}
+
+impl GuardArgs {
+    /// Reads the policy, then the model: the policy is the one that people mistype.
+    pub fn load(&self) -> Result<Loaded> {
+        let policy = self.policy.as_deref().map(policy).transpose()?;
+        let bundle = match &self.model {
+            Some(folder) => Bundle::open(folder)?,
+            None => embedded()?,
+        };
+        let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
+        Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
+    }
+
+    /// The model's and the policy's names, for reports.
+    pub fn names(&self) -> (String, String) {
+        let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
+        (model, self.policy.clone().unwrap_or_else(|| "default".into()))
+    }
+
+    pub fn reasoning_name(&self) -> &'static str {
+        match self.reasoning {
+            ReasoningArg::Never => "never",
+            ReasoningArg::Auto => "auto",
+            ReasoningArg::Always => "always",
+        }
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn embedded() -> Result<Bundle> {
+    Ok(Bundle::embedded())
+}
+
+#[cfg(not(feature = "embedded"))]
+fn embedded() -> Result<Bundle> {
+    Err(Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
+}
+
+/// A built-in policy by its name, else a file. Built-in names win, so that a stray file cannot stand in for
+/// one; `./name` is always the file.
+pub fn policy(name: &str) -> Result<Policy> {
+    let is_path = name.contains(['/', '\\', '.']);
+    if !is_path && let Ok(policy) = builtin_policy(name) {
+        return Ok(policy);
+    }
+    if is_path || Path::new(name).exists() { load_policy(Path::new(name)) } else { builtin_policy(name) }
+}
+
+fn builtin_policy(name: &str) -> Result<Policy> {
+    Err(Error::BadInput(format!("no built-in policy is called `{name}`, and there is no such file")))
+}
+
+fn load_policy(path: &Path) -> Result<Policy> {
+    let _text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Err(pending("reading policies"))
+}
+
+/// A mistake or a weakness in a policy's text.
+pub struct Finding {
+    pub is_error: bool,
+    /// Counted from 1.
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+/// Everything that is wrong with a policy's text; `name` says by its ending which format it is in.
+pub fn lint(_text: &str, _name: &str) -> Vec<Finding> {
+    vec![Finding { is_error: true, line: None, message: pending("reading policies").to_string() }]
+}
+
+/// A policy as text that parses to the same policy.
+pub fn write_policy(_policy: &Policy, _format: crate::policy::Format) -> Result<String> {
+    Err(pending("writing policies"))
+}
+
+/// Writes a bundle; gives the lines that say what was written.
+pub fn convert(_args: &crate::convert::ConvertArgs) -> Result<Vec<String>> {
+    Err(pending("converting checkpoints"))
+}
+
+pub fn train_sft(_args: &crate::train::SftArgs) -> Result<()> {
+    Err(pending("training"))
+}
+
+fn pending(what: &str) -> Error {
+    Error::Unsupported(format!("{what} is not part of this build"))
+}
