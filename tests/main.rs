@@ -1,1 +1,6 @@
+//! All integration tests, as one binary.
 
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "eval")]
+mod metrics;
