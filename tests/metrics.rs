@@ -34,8 +34,7 @@ fn measures_equal_scikit_learns() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("golden/metrics.json")).unwrap();
     assert!(!cases.is_empty());
     for case in &cases {
-        let rows: Vec<_> =
-            case.scores.iter().zip(&case.labels).map(|(&score, &label)| (score, label == 1)).collect();
+        let rows: Vec<_> = case.scores.iter().zip(&case.labels).map(|(&score, &label)| (score, label == 1)).collect();
         let mut counts = Counts::default();
         for &(score, is_unsafe) in &rows {
             counts.add(is_unsafe, score >= case.threshold);

@@ -120,9 +120,21 @@ fn progress_bar(name: &str, rows: usize) -> ProgressBar {
 /// The measures side by side; `–` where a file cannot give one.
 fn table(reports: &[Report]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
-        "set", "rows", "unsafe", "failed", "F1", "precision", "recall", "FPR", "AUROC", "AUPRC", "best F1", "at", "ECE",
+    table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(vec![
+        "set",
+        "rows",
+        "unsafe",
+        "failed",
+        "F1",
+        "precision",
+        "recall",
+        "FPR",
+        "AUROC",
+        "AUPRC",
+        "best F1",
+        "at",
+        "ECE",
         "ms",
     ]);
     for column in table.column_iter_mut().skip(1) {

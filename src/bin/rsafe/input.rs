@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn the_option_wins_over_the_level_and_the_level_over_the_last_speaker() {
-        let line = r#"{"level":"prompt","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+        let line =
+            r#"{"level":"prompt","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
         assert_eq!(row(line).ok().unwrap().conversation.target, Target::Prompt);
         let forced = parse_row(line.as_bytes(), Some(Target::Response)).unwrap().ok().unwrap();
         assert_eq!(forced.conversation.target, Target::Response);

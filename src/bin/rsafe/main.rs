@@ -68,8 +68,6 @@ enum Failure {
     Library(rsafe::Error),
     /// Standard output is gone or full.
     Output(io::Error),
-    /// Already shown where the reader looks for it.
-    Reported,
 }
 
 impl From<rsafe::Error> for Failure {
@@ -112,7 +110,6 @@ fn main() -> ExitCode {
             output::error(error.code(), &error.to_string());
             ExitCode::from(2)
         }
-        Err(Failure::Reported) => ExitCode::from(2),
     }
 }
 

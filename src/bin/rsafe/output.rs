@@ -130,12 +130,7 @@ pub fn json_verdict(out: &mut dyn Write, id: Option<&Value>, verdict: &Verdict) 
 }
 
 /// One error as one line of JSON; `line` counts from 1.
-pub fn json_error(
-    out: &mut dyn Write,
-    line: Option<u64>,
-    id: Option<&Value>,
-    error: &rsafe::Error,
-) -> io::Result<()> {
+pub fn json_error(out: &mut dyn Write, line: Option<u64>, id: Option<&Value>, error: &rsafe::Error) -> io::Result<()> {
     #[derive(Serialize)]
     struct Answer<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
