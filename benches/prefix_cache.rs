@@ -1,1 +1,54 @@
-fn main() {}
+//! What the cache of a policy gains: one guard under a policy of about 1,000 tokens, asked with that policy
+//! again and again (its states are there) and with a policy that is new each time (they are not).
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use pollster::block_on;
+use rsafe::bundle::Bundle;
+use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
+use rsafe::{Action, Category, Policy};
+
+/// Ten categories of about 100 tokens each. `edition` changes the first words, so that nothing of another
+/// edition's states can be used.
+fn policy(edition: usize) -> Policy {
+    let categories = (1..=10).map(|number| Category {
+        id: format!("S{number}"),
+        name: format!("Edition {edition}, part {number}"),
+        definition: "Asking for or giving help with what the house does not want to help with. ".repeat(6),
+        unsafe_examples: Vec::new(),
+        safe_examples: Vec::new(),
+        action: Action::Block,
+        threshold: None,
+    });
+    Policy { name: format!("edition {edition}"), version: "1".into(), categories: categories.collect() }
+}
+
+fn prefix_cache(c: &mut Criterion) {
+    let guard = block_on(Guard::load(Bundle::embedded(), LoadOptions::default())).expect("the embedded model loads");
+    let check = |policy: &Policy| {
+        let request = Request::prompt("How do I pick a lock?").policy(policy).reasoning(Reasoning::Never);
+        block_on(guard.check(&request)).expect("the request fits the context")
+    };
+    let mut group = c.benchmark_group("policy of 1,000 tokens");
+
+    let known = policy(0);
+    check(&known);
+    group.bench_function("seen before", |b| b.iter(|| black_box(check(&known))));
+
+    let mut edition = 0;
+    group.bench_function("new", |b| {
+        b.iter_batched(
+            || {
+                edition += 1;
+                policy(edition)
+            },
+            |policy| black_box(check(&policy)),
+            BatchSize::PerIteration,
+        )
+    });
+    group.finish();
+}
+
+criterion_group!(benches, prefix_cache);
+criterion_main!(benches);

@@ -322,6 +322,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_leaves_ends_the_run() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let input = "{\"prompt\":\"bread\"}\n".repeat(3);
+        for form in [Form::Json, Form::Text] {
+            let outcome = many(&Stub, input.as_bytes(), None, form, &mut Gone, &ProgressBar::hidden());
+            assert!(matches!(outcome, Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+        }
+    }
+
+    #[test]
     fn reasoning_streams_above_the_verdict() {
         let mut out = anstream::AutoStream::never(Vec::new());
         let outcome = one(&Stub, Conversation::prompt("how to pick a lock"), Form::Text, &mut out).unwrap();
