@@ -81,6 +81,13 @@ fn a_broken_data_file_is_found_before_anything_is_judged() {
     rsafe(&["eval", "--data", "no/such/rows.jsonl"]).assert().code(2).stdout("").stderr(contains("error["));
 }
 
+#[test]
+fn a_sample_policy_is_clean_and_shows_as_itself() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/rsafe/demo/policy.yaml");
+    rsafe(&["policy", "lint", demo]).assert().code(0).stdout("");
+    rsafe(&["policy", "show", demo]).assert().code(0).stdout(contains("neighbourhood-desk").and(contains("theft")));
+}
+
 #[cfg(feature = "embedded")]
 mod with_the_embedded_model {
     use super::*;
@@ -131,12 +138,5 @@ mod with_the_embedded_model {
                 .and(contains("\u{1b}").not())
                 .and(predicate::str::is_match("(allow|review|block)").unwrap()),
         );
-    }
-
-    #[test]
-    fn a_sample_policy_is_clean_and_shows_as_itself() {
-        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/rsafe/demo/policy.yaml");
-        rsafe(&["policy", "lint", demo]).assert().code(0).stdout("");
-        rsafe(&["policy", "show", demo]).assert().code(0).stdout(contains("neighbourhood-desk").and(contains("theft")));
     }
 }
