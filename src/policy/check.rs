@@ -1,0 +1,187 @@
+//! What must hold for every policy, however it came to be, and what is probably a slip.
+
+use std::collections::HashMap;
+
+use super::finding::{Finding, Severity, quoted};
+use super::limits::*;
+use super::rules::{Case, Pattern, RuleAction};
+use super::{Action, Category, Policy, Rule};
+
+/// Checks a whole policy that numbers its parts from 0.
+pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
+    let categories: Vec<_> =
+        policy.categories.iter().enumerate().map(|(index, it)| (format!("categories[{index}]"), it)).collect();
+    let mut findings = header(&policy.name, &policy.version);
+    count(&mut findings, "categories", categories.len(), 1..=MAX_CATEGORIES, "categories");
+    findings.extend(self::categories(&categories));
+    findings.extend(rules(&policy.rules.numbered()));
+    findings
+}
+
+/// The findings that refuse a policy.
+pub(super) fn errors(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect()
+}
+
+pub(super) fn header(name: &str, version: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    line(&mut findings, "name", name, 1);
+    line(&mut findings, "version", version, 1);
+    findings
+}
+
+pub(super) fn categories(categories: &[(String, &Category)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, category) in categories {
+        self::category(&mut findings, path, category);
+    }
+    repeated_ids(&mut findings, categories.iter().map(|(path, category)| (path.as_str(), category.id.as_str())));
+    let mut names = HashMap::new();
+    for (path, category) in categories {
+        if let Some(first) = names.insert(category.name.to_lowercase(), path) {
+            let finding = Finding::warning(format!("{path}.name"), "a name of its own", quoted(&category.name));
+            findings.push(finding.help(format!("`{first}` has the same name; the model may confuse the two")));
+        }
+    }
+    findings
+}
+
+fn category(findings: &mut Vec<Finding>, path: &str, category: &Category) {
+    id(findings, &format!("{path}.id"), &category.id);
+    line(findings, &format!("{path}.name"), &category.name, 1);
+    let definition = format!("{path}.definition");
+    text(findings, &definition, &category.definition, MAX_DEFINITION_CHARS);
+    if category.definition.is_empty() {
+        let finding = Finding::warning(definition, "a sentence that says what falls under the category", "nothing");
+        findings.push(finding.help("without one the model judges by the name alone"));
+    }
+    let examples = [("unsafe", &category.unsafe_examples), ("safe", &category.safe_examples)];
+    for (kind, examples) in examples {
+        let path = format!("{path}.examples.{kind}");
+        count(findings, &path, examples.len(), 0..=MAX_EXAMPLES, "examples");
+        for (index, example) in examples.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if example.is_empty() {
+                findings.push(Finding::error(&path, "an example", "empty text"));
+            }
+            text(findings, &path, example, MAX_EXAMPLE_CHARS);
+        }
+    }
+    for example in category.unsafe_examples.iter().filter(|it| category.safe_examples.contains(it)) {
+        let path = format!("{path}.examples.safe");
+        findings.push(Finding::warning(path, "examples that are not unsafe ones too", quoted(example)));
+    }
+    threshold(findings, path, category);
+}
+
+fn threshold(findings: &mut Vec<Finding>, path: &str, category: &Category) {
+    let Some(threshold) = category.threshold else { return };
+    let path = format!("{path}.threshold");
+    if !(0.0..=1.0).contains(&threshold) {
+        findings.push(Finding::error(path, "a number from 0 to 1", threshold.to_string()));
+    } else if category.action == Action::Allow {
+        let finding = Finding::warning(path, "no threshold where the action is `allow`", threshold.to_string());
+        findings.push(finding.help("an allowed category never blocks, whatever its score"));
+    } else if threshold == 0.0 {
+        findings.push(Finding::warning(path, "a number above 0", "0").help("the category applies to every text"));
+    } else if threshold == 1.0 {
+        findings.push(Finding::warning(path, "a number below 1", "1").help("the category almost never applies"));
+    }
+}
+
+/// Checks rules whose patterns have been compiled.
+pub(super) fn rules(rules: &[(String, &Rule)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    count(&mut findings, "rules", rules.len(), 0..=MAX_RULES, "rules");
+    for (path, rule) in rules {
+        id(&mut findings, &format!("{path}.id"), &rule.id);
+        if let Pattern::Literal(literal) = &rule.pattern
+            && literal.trim() != literal
+        {
+            let finding = Finding::warning(format!("{path}.literal"), "no white space at the ends", quoted(literal));
+            findings.push(finding.help("it must stand in the text for the rule to match"));
+        }
+    }
+    repeated_ids(&mut findings, rules.iter().map(|(path, rule)| (path.as_str(), rule.id.as_str())));
+    let mut patterns: HashMap<_, (&String, &Rule)> = HashMap::new();
+    for (path, rule) in rules {
+        let pattern = match (&rule.pattern, rule.case) {
+            (Pattern::Literal(literal), Case::Insensitive) => literal.to_lowercase(),
+            (pattern, _) => pattern.as_str().to_owned(),
+        };
+        let key = (std::mem::discriminant(&rule.pattern), rule.case, rule.applies_to, pattern);
+        if let Some((first, other)) = patterns.insert(key, (path, rule)) {
+            let finding = Finding::warning(path, "a pattern of its own", quoted(rule.pattern.as_str()));
+            let help = match rule.action == other.action {
+                true => format!("`{first}` does the same"),
+                false => format!("`{first}` has it too; {:?} wins", RuleAction::Block).to_lowercase(),
+            };
+            findings.push(finding.help(help));
+        }
+    }
+    findings
+}
+
+/// Checks a count against its bounds.
+pub(super) fn count(
+    findings: &mut Vec<Finding>,
+    path: &str,
+    count: usize,
+    bounds: std::ops::RangeInclusive<usize>,
+    what: &str,
+) {
+    if !bounds.contains(&count) {
+        let expected = format!("{} to {} {what}", bounds.start(), bounds.end());
+        findings.push(Finding::error(path, expected, count.to_string()));
+    }
+}
+
+fn id(findings: &mut Vec<Finding>, path: &str, id: &str) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    if id.is_empty() || id.chars().count() > MAX_ID_CHARS || !id.chars().all(allowed) {
+        let expected = format!("1 to {MAX_ID_CHARS} of the characters A-Z a-z 0-9 _ . / -");
+        let found = if id.is_empty() { "empty text".to_owned() } else { quoted(id) };
+        findings.push(Finding::error(path, expected, found));
+    }
+}
+
+fn repeated_ids<'a>(findings: &mut Vec<Finding>, ids: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut seen = HashMap::new();
+    for (path, id) in ids {
+        if let Some(first) = seen.insert(id.to_ascii_lowercase(), path) {
+            let finding = Finding::error(format!("{path}.id"), "an id of its own", quoted(id));
+            findings.push(finding.help(format!("`{first}` has it too; upper and lower case count as the same")));
+        }
+    }
+}
+
+/// Checks a text that stands on one line of a prompt.
+fn line(findings: &mut Vec<Finding>, path: &str, line: &str, min: usize) {
+    if line.chars().count() < min {
+        findings.push(Finding::error(path, format!("1 to {MAX_NAME_CHARS} characters"), "empty text"));
+    } else if line.contains(['\n', '\t']) {
+        findings.push(Finding::error(path, "one line without tabs", quoted(line)));
+    } else {
+        text(findings, path, line, MAX_NAME_CHARS);
+    }
+}
+
+fn text(findings: &mut Vec<Finding>, path: &str, text: &str, max: usize) {
+    let chars = text.chars().count();
+    if chars > max {
+        findings.push(Finding::error(path, format!("at most {max} characters"), format!("{chars} characters")));
+    }
+    if let Some(c) = text.chars().find(|&c| is_invisible(c)) {
+        let found = format!("U+{:04X}", u32::from(c));
+        findings.push(Finding::error(path, "text without control characters", found));
+    }
+    if text.trim() != text {
+        findings.push(Finding::error(path, "text without white space at its ends", quoted(text)));
+    }
+}
+
+/// Characters that a reader of the policy cannot see but a model can, or that change how the rest is read.
+fn is_invisible(c: char) -> bool {
+    let bidi = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n' && c != '\t') || bidi || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}')
+}

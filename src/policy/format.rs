@@ -1,0 +1,142 @@
+//! The ways in: which format a source is in, and from there to a policy or a list of findings.
+
+use std::str::FromStr;
+
+use super::finding::{Finding, Location, PolicyError};
+use super::limits::MAX_FILE_BYTES;
+use super::read::{self, Reading};
+use super::{Policy, json, markdown, yaml};
+
+/// The formats that policies are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    Yaml,
+    Json,
+    /// YAML front matter, then `## ID: Name` headings with definitions, settings and example lists.
+    Markdown,
+}
+
+impl Format {
+    /// The format by the file name's ending, else by what the text looks like; YAML if in doubt.
+    pub fn detect(text: &str, file_name: Option<&str>) -> Self {
+        let ending = file_name.and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
+        match ending.as_deref() {
+            Some("yaml" | "yml") => Format::Yaml,
+            Some("json") => Format::Json,
+            Some("md" | "markdown") => Format::Markdown,
+            _ => Self::sniff(text),
+        }
+    }
+
+    fn sniff(text: &str) -> Self {
+        let text = text.trim_start_matches('\u{FEFF}').trim_start();
+        if text.starts_with('{') {
+            return Format::Json;
+        }
+        // `#` opens a comment in YAML and a heading in Markdown: the fields outside any front matter tell.
+        let body = markdown::split_front_matter(text).map_or(text, |(_, body)| body.text);
+        let is_field =
+            |line: &str| ["name:", "version:", "categories:", "rules:"].iter().any(|it| line.starts_with(it));
+        if body.lines().any(is_field) || !body.lines().any(|line| line.starts_with('#')) {
+            return Format::Yaml;
+        }
+        Format::Markdown
+    }
+}
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// Every mistake that can be told apart, with line, column and field.
+    pub fn parse(text: &str, format: Format) -> Result<Self, PolicyError> {
+        reading(text, format).into_result()
+    }
+
+    /// Reads a policy in the format that [`Format::detect`] finds.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn detect(text: &str, file_name: Option<&str>) -> Result<Self, PolicyError> {
+        // A text beyond the size limit is not worth a look at all its lines.
+        let format = if text.len() > MAX_FILE_BYTES { Format::Yaml } else { Format::detect(text, file_name) };
+        let error = match Self::parse(text, format) {
+            Ok(policy) => return Ok(policy),
+            Err(error) => error,
+        };
+        Err(match file_name {
+            Some(name) => error.from_origin(name),
+            None => error,
+        })
+    }
+
+    /// Reads a policy from the bytes of a file, which must be UTF-8.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_bytes(bytes: &[u8], file_name: Option<&str>) -> Result<Self, PolicyError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let before = &bytes[..error.valid_up_to()];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            let finding = Finding::error("", "UTF-8 text", format!("the byte 0x{:02X}", bytes[error.valid_up_to()]));
+            let located = Finding { location: Some(Location { line, column: None }), ..finding };
+            let error = PolicyError::of(located.help("save the file as UTF-8"));
+            file_name.map_or(error.clone(), |name| error.from_origin(name))
+        })?;
+        Self::detect(text, file_name)
+    }
+
+    /// Reads a policy's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if it cannot be read, else as [`parse`](Self::parse).
+    #[cfg(feature = "native")]
+    pub fn load(path: impl AsRef<std::path::Path>) -> crate::Result<Self> {
+        use std::io::Read;
+
+        let path = path.as_ref();
+        let file = std::fs::File::open(path).map_err(crate::Error::io(path))?;
+        let mut bytes = Vec::new();
+        // One byte more than allowed, so that a file that is too large is seen to be.
+        file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(crate::Error::io(path))?;
+        if bytes.len() > MAX_FILE_BYTES {
+            let error = PolicyError::of(too_large("more".to_owned()));
+            return Err(error.from_origin(path.to_string_lossy()).into());
+        }
+        Ok(Self::from_bytes(&bytes, Some(&path.to_string_lossy()))?)
+    }
+}
+
+impl FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        Self::detect(text, None)
+    }
+}
+
+/// Everything that is wrong or doubtful with a policy's source, in the order of the source. The policy is refused if
+/// one of the findings is an error.
+pub fn lint(text: &str, format: Format) -> Vec<Finding> {
+    reading(text, format).findings
+}
+
+fn reading(text: &str, format: Format) -> Reading {
+    if text.len() > MAX_FILE_BYTES {
+        return Reading { policy: None, findings: vec![too_large(format!("{} bytes", text.len()))] };
+    }
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let tree = match format {
+        Format::Yaml => yaml::parse(text, 1),
+        Format::Json => json::parse(text),
+        Format::Markdown => return markdown::read(text),
+    };
+    match tree {
+        Ok(root) => read::policy(&root),
+        Err(error) => Reading { policy: None, findings: error.findings },
+    }
+}
+
+fn too_large(found: String) -> Finding {
+    Finding::error("", format!("at most {MAX_FILE_BYTES} bytes"), found)
+}

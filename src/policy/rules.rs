@@ -1,0 +1,284 @@
+//! Deterministic rules: literals and regexes that are matched outside the model, and that its verdict cannot override.
+
+use std::fmt;
+use std::ops::Range;
+
+use regex::{Regex, RegexBuilder};
+use serde::Serialize;
+
+use super::check;
+use super::finding::{Finding, PolicyError, quoted};
+use super::limits::{MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING};
+use crate::Target;
+
+/// What a rule looks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pattern {
+    /// These characters, anywhere in the text.
+    Literal(String),
+    /// A regular expression in the `regex` crate's syntax: linear in the text, without look-around and back-references.
+    Regex(String),
+}
+
+impl Pattern {
+    /// The literal or the regex as it was written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Pattern::Literal(text) | Pattern::Regex(text) => text,
+        }
+    }
+
+    /// The field that a policy writes it in, and its value.
+    pub(super) fn field(&self) -> (&'static str, &str) {
+        match self {
+            Pattern::Literal(text) => ("literal", text),
+            Pattern::Regex(text) => ("regex", text),
+        }
+    }
+}
+
+/// What a matching rule decides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleAction {
+    #[default]
+    Block,
+    Allow,
+}
+
+impl RuleAction {
+    /// The word that policies use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleAction::Block => "block",
+            RuleAction::Allow => "allow",
+        }
+    }
+}
+
+/// Which side of a conversation a rule is matched against.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppliesTo {
+    Prompt,
+    Response,
+    #[default]
+    Both,
+}
+
+impl AppliesTo {
+    /// The word that policies use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AppliesTo::Prompt => "prompt",
+            AppliesTo::Response => "response",
+            AppliesTo::Both => "both",
+        }
+    }
+
+    /// Whether a text on that side of the conversation is concerned.
+    pub fn includes(self, target: Target) -> bool {
+        match self {
+            AppliesTo::Both => true,
+            AppliesTo::Prompt => target == Target::Prompt,
+            AppliesTo::Response => target == Target::Response,
+        }
+    }
+}
+
+/// Whether upper and lower case differ to a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Case {
+    Sensitive,
+    /// Letters are compared by Unicode's simple case folding.
+    #[default]
+    Insensitive,
+}
+
+impl Case {
+    /// The word that policies use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Case::Sensitive => "sensitive",
+            Case::Insensitive => "insensitive",
+        }
+    }
+}
+
+/// One deterministic rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Rule {
+    /// Unique among the policy's rules, `[A-Za-z0-9_./-]{1,64}`; what verdicts name.
+    pub id: String,
+    #[serde(flatten)]
+    pub pattern: Pattern,
+    pub action: RuleAction,
+    pub applies_to: AppliesTo,
+    /// For literals and regexes alike.
+    pub case: Case,
+}
+
+impl Rule {
+    /// A rule that looks for a literal text: blocks, on both sides, whatever the case.
+    pub fn literal(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(id, Pattern::Literal(text.into()))
+    }
+
+    /// A rule that looks for a regex: blocks, on both sides, whatever the case.
+    pub fn regex(id: impl Into<String>, regex: impl Into<String>) -> Self {
+        Self::new(id, Pattern::Regex(regex.into()))
+    }
+
+    fn new(id: impl Into<String>, pattern: Pattern) -> Self {
+        let (action, applies_to, case) = Default::default();
+        Self { id: id.into(), pattern, action, applies_to, case }
+    }
+
+    pub fn action(mut self, action: RuleAction) -> Self {
+        self.action = action;
+        self
+    }
+
+    pub fn applies_to(mut self, applies_to: AppliesTo) -> Self {
+        self.applies_to = applies_to;
+        self
+    }
+
+    pub fn case(mut self, case: Case) -> Self {
+        self.case = case;
+        self
+    }
+
+    /// The compiled pattern, or what is wrong with it; `path` is the rule's place in the policy.
+    pub(super) fn compile(&self, path: &str) -> Result<Regex, Finding> {
+        let (field, source) = match &self.pattern {
+            Pattern::Literal(text) => (format!("{path}.literal"), regex::escape(text)),
+            Pattern::Regex(regex) => (format!("{path}.regex"), regex.clone()),
+        };
+        let chars = self.pattern.as_str().chars().count();
+        if !(1..=MAX_PATTERN_CHARS).contains(&chars) {
+            let expected = format!("1 to {MAX_PATTERN_CHARS} characters");
+            return Err(Finding::error(field, expected, format!("{chars} characters")));
+        }
+        let regex = RegexBuilder::new(&source)
+            .case_insensitive(self.case == Case::Insensitive)
+            .size_limit(MAX_REGEX_BYTES)
+            .dfa_size_limit(MAX_REGEX_BYTES)
+            .nest_limit(MAX_REGEX_NESTING)
+            .build()
+            .map_err(|error| regex_finding(&field, &error))?;
+        if regex.is_match("") {
+            let finding = Finding::error(field, "a pattern that needs at least one character", quoted(&source));
+            return Err(finding.help("as it stands it matches every text"));
+        }
+        Ok(regex)
+    }
+}
+
+fn regex_finding(field: &str, error: &regex::Error) -> Finding {
+    match error {
+        regex::Error::CompiledTooBig(limit) => {
+            Finding::error(field, format!("a regex that compiles to at most {limit} bytes"), "a larger one")
+                .help("use smaller repetition counts, or `[0-9]` and `[a-z]` in place of `\\d` and `\\w`")
+        }
+        // The parser's message draws the pattern over several lines; its last line says what is wrong.
+        error => {
+            let message = error.to_string();
+            let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Finding::error(field, "a regex that the `regex` crate understands", reason)
+        }
+    }
+}
+
+/// The rule that decides a text, and where it matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleHit {
+    /// The rule's id.
+    pub rule: String,
+    pub action: RuleAction,
+    /// The first match, in bytes of the text.
+    pub range: Range<usize>,
+}
+
+/// A policy's rules, compiled. Two are equal if they were written the same.
+#[derive(Clone, Default)]
+pub struct Rules {
+    rules: Vec<(Rule, Regex)>,
+}
+
+impl Rules {
+    /// Compiles rules.
+    ///
+    /// # Errors
+    /// Every bad id, repeated id, and pattern that does not compile or is too large, with paths `rules[i]`.
+    pub fn compile(rules: impl IntoIterator<Item = Rule>) -> Result<Self, PolicyError> {
+        let mut findings = Vec::new();
+        let mut compiled = Vec::new();
+        for (index, rule) in rules.into_iter().enumerate() {
+            match rule.compile(&format!("rules[{index}]")) {
+                Ok(regex) => compiled.push((rule, regex)),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        let rules = Self { rules: compiled };
+        if findings.is_empty() {
+            findings = check::errors(check::rules(&rules.numbered()));
+        }
+        if findings.is_empty() { Ok(rules) } else { Err(PolicyError::new(findings)) }
+    }
+
+    pub(super) fn from_compiled(rules: Vec<(Rule, Regex)>) -> Self {
+        Self { rules }
+    }
+
+    /// The rules with their places in the policy.
+    pub(super) fn numbered(&self) -> Vec<(String, &Rule)> {
+        self.iter().enumerate().map(|(index, rule)| (format!("rules[{index}]"), rule)).collect()
+    }
+
+    /// The rules in the order in which they were written.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|(rule, _)| rule)
+    }
+
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rule that decides `text`, if any matches. Blocking rules come before allowing ones, whatever their order;
+    /// among rules of one action the first written wins. Linear in the text.
+    pub fn evaluate(&self, text: &str, target: Target) -> Option<RuleHit> {
+        let first = |action| {
+            self.rules
+                .iter()
+                .filter(|(rule, _)| rule.action == action && rule.applies_to.includes(target))
+                .find_map(|(rule, regex)| regex.find(text).map(|found| (rule, found)))
+        };
+        let (rule, found) = first(RuleAction::Block).or_else(|| first(RuleAction::Allow))?;
+        Some(RuleHit { rule: rule.id.clone(), action: rule.action, range: found.range() })
+    }
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Rules {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}

@@ -1,0 +1,162 @@
+//! A policy written back: canonical YAML and JSON, serde, and the fingerprint that caches go by.
+
+use std::fmt::Write;
+
+use serde::de::Error as _;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use super::{Category, Policy, json, read};
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Policy", 3 + usize::from(!self.rules.is_empty()))?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("version", &self.version)?;
+        fields.serialize_field("categories", &self.categories)?;
+        if !self.rules.is_empty() {
+            fields.serialize_field("rules", &self.rules)?;
+        }
+        fields.end()
+    }
+}
+
+/// The two lists of a category's `examples`.
+#[derive(Serialize)]
+struct Examples<'c> {
+    #[serde(rename = "unsafe", skip_serializing_if = "<[String]>::is_empty")]
+    unsafe_examples: &'c [String],
+    #[serde(rename = "safe", skip_serializing_if = "<[String]>::is_empty")]
+    safe_examples: &'c [String],
+}
+
+impl Serialize for Category {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { unsafe_examples, safe_examples, .. } = self;
+        let has_definition = !self.definition.is_empty();
+        let has_examples = !unsafe_examples.is_empty() || !safe_examples.is_empty();
+        let optional = [has_definition, has_examples, self.threshold.is_some()];
+        let count = 3 + optional.iter().filter(|it| **it).count();
+        let mut fields = serializer.serialize_struct("Category", count)?;
+        fields.serialize_field("id", &self.id)?;
+        fields.serialize_field("name", &self.name)?;
+        if has_definition {
+            fields.serialize_field("definition", &self.definition)?;
+        }
+        if has_examples {
+            fields.serialize_field("examples", &Examples { unsafe_examples, safe_examples })?;
+        }
+        fields.serialize_field("action", &self.action)?;
+        if let Some(threshold) = self.threshold {
+            fields.serialize_field("threshold", &threshold)?;
+        }
+        fields.end()
+    }
+}
+
+/// Reads the canonical form from any serde format, with the same checks as [`Policy::parse`].
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = serde_json::Value::deserialize(deserializer)?.to_string();
+        json::parse(&json).and_then(|root| read::policy(&root).into_result()).map_err(D::Error::custom)
+    }
+}
+
+/// Reads one category of the canonical form, with the same checks as [`Policy::parse`].
+impl<'de> Deserialize<'de> for Category {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = serde_json::Value::deserialize(deserializer)?.to_string();
+        json::parse(&json).and_then(|root| read::category(&root)).map_err(D::Error::custom)
+    }
+}
+
+impl Policy {
+    /// The canonical JSON: every field that matters, in a fixed order, indented by two spaces.
+    pub fn to_json(&self) -> String {
+        // Strings, finite numbers and lists alone: none of them can fail. A threshold that is not finite becomes `null`.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The canonical YAML, with the same fields in the same order as [`to_json`](Self::to_json).
+    pub fn to_yaml(&self) -> String {
+        let mut out = String::new();
+        entry(&mut out, "", "name", &self.name);
+        entry(&mut out, "", "version", &self.version);
+        out.push_str("categories:\n");
+        for category in &self.categories {
+            entry(&mut out, "  - ", "id", &category.id);
+            entry(&mut out, "    ", "name", &category.name);
+            if !category.definition.is_empty() {
+                entry(&mut out, "    ", "definition", &category.definition);
+            }
+            let examples = [("unsafe", &category.unsafe_examples), ("safe", &category.safe_examples)];
+            if examples.iter().any(|(_, texts)| !texts.is_empty()) {
+                out.push_str("    examples:\n");
+            }
+            for (kind, texts) in examples.iter().filter(|(_, texts)| !texts.is_empty()) {
+                let _ = writeln!(out, "      {kind}:");
+                texts.iter().for_each(|text| {
+                    let _ = writeln!(out, "        - {}", scalar(text));
+                });
+            }
+            entry(&mut out, "    ", "action", category.action.as_str());
+            if let Some(threshold) = category.threshold {
+                let _ = writeln!(out, "    threshold: {threshold}");
+            }
+        }
+        if !self.rules.is_empty() {
+            out.push_str("rules:\n");
+        }
+        for rule in self.rules.iter() {
+            let (kind, pattern) = rule.pattern.field();
+            entry(&mut out, "  - ", "id", &rule.id);
+            entry(&mut out, "    ", kind, pattern);
+            entry(&mut out, "    ", "action", rule.action.as_str());
+            entry(&mut out, "    ", "applies_to", rule.applies_to.as_str());
+            entry(&mut out, "    ", "case", rule.case.as_str());
+        }
+        out
+    }
+
+    /// 64 hexadecimal digits that two policies share exactly if they are equal: SHA-256 of the compact canonical JSON.
+    pub fn fingerprint(&self) -> String {
+        // Fails as little as `to_json`.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+// Writing to a `String` cannot fail, so the results of `write!` above and below are dropped.
+
+fn entry(out: &mut String, indent: &str, key: &str, value: &str) {
+    let _ = writeln!(out, "{indent}{key}: {}", scalar(value));
+}
+
+/// A text as a YAML scalar: plain where it can be nothing but a text, else in double quotes with JSON's escapes,
+/// which are YAML's too.
+fn scalar(text: &str) -> String {
+    const WORDS: &[&str] = &["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    let inner = |c: char| c.is_alphanumeric() || " _./,;()'&!?-".contains(c);
+    let plain = text.starts_with(char::is_alphabetic)
+        && text.ends_with(|c: char| !c.is_whitespace())
+        && text.chars().all(inner)
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
+    if plain {
+        return text.to_owned();
+    }
+    let quoted = serde_json::Value::from(text).to_string();
+    // Characters that JSON leaves as they are, but that YAML takes for line breaks or refuses.
+    quoted.chars().fold(String::with_capacity(quoted.len()), |mut out, c| {
+        match c {
+            '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}' => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+        out
+    })
+}
