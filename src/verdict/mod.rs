@@ -1,5 +1,16 @@
 //! What the guard decided and why: decision, scores, evidence, reasoning.
 
+mod answer;
+mod decide;
+mod parse;
+mod quotes;
+mod render;
+
+pub use answer::{Answer, Label, QuoteSpan, Step};
+pub use decide::{OnError, Thresholds, VerdictBuilder};
+pub use parse::{parse_llama_guard, parse_qwen3guard, parse_rsafe};
+pub use quotes::quotes_in;
+
 use serde::{Deserialize, Serialize};
 
 /// What to do with the text.
@@ -20,6 +31,7 @@ pub struct CategoryScore {
     pub score: f32,
     /// The score from which it counts as applying.
     pub threshold: f32,
+    /// Whether the score reaches the threshold and the policy does more about it than allow it.
     pub flagged: bool,
 }
 
@@ -66,5 +78,8 @@ pub struct Verdict {
     pub reasoning: Option<String>,
     /// The id of the policy's rule that decided, if one did.
     pub rule: Option<String>,
+    /// Why the text could not be judged; a verdict with a failure is no statement about the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     pub usage: Usage,
 }

@@ -1,1 +1,0 @@
-//! Which tokens may come next in an answer.

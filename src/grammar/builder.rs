@@ -1,0 +1,144 @@
+//! Puts a grammar together from nodes, last node first.
+
+use std::sync::Arc;
+
+use super::free::{FreeText, Stop};
+use super::quote::{QuoteLength, QuoteSource};
+use super::vocabulary::Vocabulary;
+use super::{Grammar, Program};
+use crate::tokenizer::TokenId;
+use crate::verdict::Label;
+use crate::{Error, Result};
+
+/// A node of one builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeId(pub(super) usize);
+
+/// What taking an option of a choice says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Nothing,
+    Verdict(Label),
+    /// Names a category, by id. An option that names one already named is not on offer.
+    Category(String),
+    /// Says whether a category applies, by id.
+    Step {
+        category: String,
+        applies: bool,
+    },
+    Refusal(bool),
+}
+
+/// One way on from a choice.
+#[derive(Debug, Clone)]
+pub struct ChoiceOption {
+    /// At least one token. One option's tokens may begin another's; the longer reading wins.
+    pub tokens: Vec<TokenId>,
+    /// What people read in the reasoning for it; may be empty.
+    pub display: String,
+    pub effect: Effect,
+    pub next: NodeId,
+}
+
+#[derive(Debug)]
+pub(super) enum Node {
+    End,
+    Literal { tokens: Vec<TokenId>, display: String, next: NodeId },
+    Choice(Vec<ChoiceOption>),
+    Free { text: FreeText, max_tokens: usize, next: NodeId, next_after_space: NodeId },
+    Quote { source: QuoteSource, length: QuoteLength, close: TokenId, next: NodeId },
+}
+
+/// Builds a [`Grammar`] from its end to its start, so that each node names the one that follows.
+#[derive(Debug)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    vocab_size: usize,
+}
+
+impl Builder {
+    /// A grammar over ids below `vocab_size`.
+    pub fn new(vocab_size: usize) -> Self {
+        Self { nodes: vec![Node::End], vocab_size }
+    }
+
+    /// The node where the answer is complete.
+    pub fn end(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// Tokens without a choice, and what people read in the reasoning for them.
+    pub fn literal(&mut self, tokens: Vec<TokenId>, display: impl Into<String>, next: NodeId) -> NodeId {
+        self.push(Node::Literal { tokens, display: display.into(), next })
+    }
+
+    /// One of several token sequences.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] when there is no option, or two options or none of their tokens are told apart.
+    pub fn choice(&mut self, options: Vec<ChoiceOption>) -> Result<NodeId> {
+        let node = self.reserve();
+        self.fill(node, options)?;
+        Ok(node)
+    }
+
+    /// A choice whose options come later, so that they can lead back to it.
+    pub fn reserve(&mut self) -> NodeId {
+        self.push(Node::Choice(Vec::new()))
+    }
+
+    /// Gives a [reserved](Self::reserve) choice its options; errors as [`choice`](Self::choice).
+    pub fn fill(&mut self, node: NodeId, options: Vec<ChoiceOption>) -> Result<()> {
+        let twin = |(i, option): (usize, &ChoiceOption)| {
+            option.tokens.is_empty() || options[..i].iter().any(|other| other.tokens == option.tokens)
+        };
+        if options.is_empty() || options.iter().enumerate().any(twin) {
+            return Err(Error::BadInput(
+                "a choice in the answer's grammar needs options that are written differently; \
+                 give each category of the policy its own id and name"
+                    .into(),
+            ));
+        }
+        self.nodes[node.0] = Node::Choice(options);
+        Ok(())
+    }
+
+    /// Up to `max_tokens` tokens of valid UTF-8 without any of the `forbidden` ASCII strings, then the stop.
+    /// Goes on at `next_after_space` where whitespace came along with the stop, else at `next`.
+    pub fn free(
+        &mut self,
+        vocab: &dyn Vocabulary,
+        stop: Stop,
+        forbidden: &[&str],
+        max_tokens: usize,
+        [next, next_after_space]: [NodeId; 2],
+    ) -> Result<NodeId> {
+        let text = FreeText::new(vocab, stop, forbidden)?;
+        Ok(self.push(Node::Free { text, max_tokens, next, next_after_space }))
+    }
+
+    /// A verbatim quote of `source`, then `close`. It goes to the last step's evidence and into the reasoning.
+    pub fn quote(&mut self, source: QuoteSource, length: QuoteLength, close: TokenId, next: NodeId) -> NodeId {
+        self.push(Node::Quote { source, length, close, next })
+    }
+
+    /// The grammar that starts at `start`.
+    pub fn build(self, start: NodeId) -> Grammar {
+        // Each node is passed once, or (a choice that leads back to itself) once for each of its options at most.
+        let longest = |node: &Node| match node {
+            Node::End => 0,
+            Node::Literal { tokens, .. } => tokens.len(),
+            Node::Choice(options) => options.iter().map(|o| o.tokens.len()).sum(),
+            Node::Free { text, max_tokens, .. } => max_tokens + text.closing().len(),
+            Node::Quote { length, .. } => length.max.max(1) + 1,
+        };
+        let max_len = self.nodes.iter().map(longest).sum();
+        let program = Program { nodes: self.nodes, vocab_size: self.vocab_size, max_len };
+        Grammar::start(Arc::new(program), start)
+    }
+
+    fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+}

@@ -1,0 +1,95 @@
+//! rsafe-mini's answer: for each category of the policy whether it applies, with a quote, then the verdict.
+//!
+//! The model writes markers that are one token each; people read sentences made from the policy's own names and the
+//! message's own letters.
+
+use super::quote::{QuoteLength, QuoteSource};
+use super::templates::Think;
+use super::{Builder, ChoiceOption, Effect, Grammar, NodeId};
+use crate::Result;
+use crate::tokenizer::TokenId;
+use crate::verdict::Label;
+
+/// The control tokens of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotMarkers {
+    pub think: TokenId,
+    pub end_think: TokenId,
+    pub safe: TokenId,
+    pub unsafe_: TokenId,
+    pub quote: TokenId,
+    pub end_quote: TokenId,
+    /// The category applies.
+    pub yes: TokenId,
+    /// The category does not apply.
+    pub no: TokenId,
+}
+
+/// One category's step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotStep {
+    /// The category's id.
+    pub category: String,
+    /// Its name, as people read it.
+    pub name: String,
+    /// The tokens that the model reads before it says yes or no: the name, as it was trained to see it.
+    pub header: Vec<TokenId>,
+}
+
+/// All that the grammar of one answer depends on.
+#[derive(Debug, Clone)]
+pub struct SlotAnswer<'a> {
+    pub vocab_size: usize,
+    pub markers: SlotMarkers,
+    /// The categories to reason about, in this order.
+    pub steps: &'a [SlotStep],
+    /// Who is quoted: `user` or `agent`.
+    pub speaker: &'a str,
+    /// The judged message.
+    pub source: QuoteSource,
+    pub quote: QuoteLength,
+    /// [`Think::First`] reasons over all steps, whatever its number of tokens: each step is bounded by itself.
+    pub think: Think,
+}
+
+impl Grammar {
+    /// `think`, for each step its header and then `no` or `yes quote … end_quote`, `end_think`, then `safe` or
+    /// `unsafe`; with [`Think::Skip`] only the last. An empty message has nothing to quote: there `yes` stands alone.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`](crate::Error::BadInput) when two markers that are told apart are the same token.
+    pub fn slots(answer: &SlotAnswer<'_>) -> Result<Self> {
+        let SlotAnswer { markers, source, .. } = answer;
+        let mut b = Builder::new(answer.vocab_size);
+        let end = b.end();
+        let verdict = b.choice(vec![
+            option(markers.safe, "", Effect::Verdict(Label::Safe), end),
+            option(markers.unsafe_, "", Effect::Verdict(Label::Unsafe), end),
+        ])?;
+        if answer.think == Think::Skip {
+            return Ok(b.build(verdict));
+        }
+        let mut next = b.literal(vec![markers.end_think], "", verdict);
+        for step in answer.steps.iter().rev() {
+            let applies = if source.is_empty() {
+                b.literal(Vec::new(), ".", next)
+            } else {
+                let stop = b.literal(Vec::new(), "\".", next);
+                let quote = b.quote(source.clone(), answer.quote, markers.end_quote, stop);
+                b.literal(vec![markers.quote], format!(" because the {} says \"", answer.speaker), quote)
+            };
+            let says = |applies| Effect::Step { category: step.category.clone(), applies };
+            let choice = b.choice(vec![
+                option(markers.yes, "applies", says(true), applies),
+                option(markers.no, "does not apply.", says(false), next),
+            ])?;
+            next = b.literal(step.header.clone(), format!(" {}: ", step.name), choice);
+        }
+        let start = b.literal(vec![markers.think], "", next);
+        Ok(b.build(start))
+    }
+}
+
+fn option(token: TokenId, display: &str, effect: Effect, next: NodeId) -> ChoiceOption {
+    ChoiceOption { tokens: vec![token], display: display.to_owned(), effect, next }
+}
