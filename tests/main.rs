@@ -2,5 +2,6 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod dataset;
 #[cfg(feature = "eval")]
 mod metrics;

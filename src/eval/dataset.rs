@@ -1,38 +1,130 @@
-//! Labelled rows in the JSONL form of the project.
+//! Labelled rows: one JSON object a line, plain or gzipped, read as a stream.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{Conversation, Error, Result, Target};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the judges of a data set said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Label {
     Safe,
     Unsafe,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// One labelled conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
+    /// Unique in all data sets; decides who is held out.
     pub id: String,
+    /// The data set the row comes from.
+    #[serde(default)]
     pub source: String,
+    /// The side that is judged.
     pub level: Target,
     pub prompt: String,
+    /// Present wherever `level` is [`Target::Response`].
+    #[serde(default)]
     pub response: Option<String>,
     pub label: Label,
+    /// The data set's own names for what the row is; they mean different things in different sets.
+    #[serde(default)]
     pub categories: Vec<String>,
+    #[serde(default)]
     pub lang: String,
+    #[serde(default)]
     pub split: String,
 }
 
 impl Row {
+    /// The conversation a guard is asked about. A prompt-level row shows the prompt alone.
     pub fn conversation(&self) -> Conversation {
-        Conversation::prompt(self.prompt.clone())
+        match (self.level, &self.response) {
+            (Target::Response, Some(response)) => Conversation::response(&self.prompt, response),
+            _ => Conversation::prompt(&self.prompt),
+        }
+    }
+
+    /// Whether the row belongs to the share of rows, in `[0, 1]`, that is kept out of training.
+    ///
+    /// It depends on the id alone, so it is the same on every machine and in every order of reading, and a larger
+    /// fraction holds out every row that a smaller one does.
+    pub fn is_held_out(&self, fraction: f64) -> bool {
+        let digest = Sha256::digest(self.id.as_bytes());
+        let head = digest.iter().take(8).fold(0u64, |head, &byte| head << 8 | u64::from(byte));
+        (head as f64) < fraction * 2f64.powi(64)
     }
 }
 
-pub struct Rows;
+/// The rows of one file, in order. A bad line is an error in its place; the lines after it still come.
+pub struct Rows {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    line: usize,
+    buffer: Vec<u8>,
+    broken: bool,
+}
 
 impl Rows {
-    pub fn open(_path: impl AsRef<Path>) -> Result<impl Iterator<Item = Result<Row>>> {
-        Err::<std::iter::Empty<_>, _>(Error::Unsupported("reading rows is not part of this build".into()))
+    /// Opens a `.jsonl` file, or a gzipped one whose name ends in `.gz`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(Error::io(path))?;
+        let gzipped = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let bytes: Box<dyn Read + Send> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        Ok(Self {
+            path: path.to_owned(),
+            reader: Box::new(BufReader::with_capacity(1 << 16, bytes)),
+            line: 0,
+            buffer: Vec::new(),
+            broken: false,
+        })
+    }
+
+    fn parse(&self) -> Result<Row> {
+        let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", self.path.display(), self.line));
+        let row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
+            bad(format!(
+                "expected a row {{\"id\", \"level\": \"prompt\"|\"response\", \"prompt\", \"label\": \"safe\"|\"unsafe\", …}}: {error}"
+            ))
+        })?;
+        if row.level == Target::Response && row.response.is_none() {
+            return Err(bad(format!(
+                "row {:?} judges a response but has none; give `response` or `level` \"prompt\"",
+                row.id
+            )));
+        }
+        Ok(row)
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.broken {
+            self.buffer.clear();
+            self.line += 1;
+            match self.reader.read_until(b'\n', &mut self.buffer) {
+                Ok(0) => return None,
+                Ok(_) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
+                Ok(_) => return Some(self.parse()),
+                Err(error) => {
+                    // A torn gzip stream gives the same error for ever: say it once.
+                    self.broken = true;
+                    return Some(Err(Error::io(&self.path)(error)));
+                }
+            }
+        }
+        None
     }
 }

@@ -1,1 +1,3 @@
 //! Training on burn autodiff.
+
+pub mod recipe;

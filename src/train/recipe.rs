@@ -1,0 +1,212 @@
+//! A training recipe: a taxonomy of concepts, and what each data set says about them.
+//!
+//! `models/rsafe-mini/recipe.yaml` explains the file's fields. Which rows an epoch takes is in `sample`, the checks of the
+//! file in `parse`.
+
+mod parse;
+mod sample;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use indexmap::IndexMap;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use crate::eval::dataset::{Label, Row};
+use crate::{Error, Result};
+
+/// A place in [`Recipe::concepts`].
+pub type ConceptIdx = usize;
+
+/// Something a policy can forbid, in several wordings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Concept {
+    pub id: String,
+    /// Names that training draws from; never empty.
+    pub names: Vec<String>,
+    /// Names that training must not see.
+    pub held_out_names: Vec<String>,
+    /// Definitions that training draws from; never empty.
+    pub definitions: Vec<String>,
+    /// Whether content of this kind is harmful in general, rather than under particular policies only.
+    pub general: bool,
+    /// The fine concepts that fall under this one, ascending; a fine concept covers itself.
+    pub covers: Vec<ConceptIdx>,
+    /// Fine concepts that often hold together with this one, ascending, without itself; empty for broader categories.
+    pub related: Vec<ConceptIdx>,
+}
+
+/// What an unsafe row is if none of its categories is mapped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UnsafeMeans {
+    /// It breaks some general concept; nobody said which.
+    General,
+    /// These hold.
+    Concepts(Vec<ConceptIdx>),
+}
+
+/// How one data set is drawn and read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Draws of a row in an epoch, on average; > 0.
+    pub weight: f64,
+    /// At most so many rows an epoch.
+    pub limit: Option<usize>,
+    /// Share of unsafe rows among those drawn, in [0, 1]; `None` keeps the file's.
+    pub unsafe_share: Option<f64>,
+    /// Longest prompt and response together, in characters.
+    pub max_chars: Option<usize>,
+    /// Rows with one of these categories are left out.
+    pub skip: HashSet<String>,
+    /// The data set's category → what holds for an unsafe row that has it.
+    pub labels: HashMap<String, Vec<ConceptIdx>>,
+    /// The data set's category → factor on the chance to be drawn; > 0.
+    pub label_weights: HashMap<String, f64>,
+    pub unsafe_means: UnsafeMeans,
+    /// Fine concepts that a safe row is free of.
+    pub negatives: Vec<ConceptIdx>,
+    /// Fine concepts that an unsafe row is free of unless it has them or a related one.
+    pub others: Vec<ConceptIdx>,
+}
+
+/// What is known about a row. Concepts in neither list are unknown and must not enter a loss.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Concepts that hold, ascending, the broader ones they imply included.
+    pub positive: Vec<ConceptIdx>,
+    /// Concepts known not to hold, ascending.
+    pub negative: Vec<ConceptIdx>,
+    /// The row breaks at least one general concept, and no concept is known to hold: the noisy-or over a policy that
+    /// covers every general concept is one.
+    pub general_unsafe: bool,
+}
+
+impl Facts {
+    /// `Some(true)` if the concept holds, `Some(false)` if it does not, `None` if nobody said.
+    pub fn holds(&self, concept: ConceptIdx) -> Option<bool> {
+        match (self.positive.binary_search(&concept), self.negative.binary_search(&concept)) {
+            (Ok(_), _) => Some(true),
+            (_, Ok(_)) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// What a model is trained on. Checked as a whole when it is parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// Fine concepts first (`0..fine`), then the broader ones.
+    pub concepts: Vec<Concept>,
+    /// How many of `concepts` are fine.
+    pub fine: usize,
+    /// In the order of the file; a name is a data file's name without `.jsonl.gz`.
+    pub sources: IndexMap<String, Source>,
+    /// Share of each source that is kept for thresholds; see [`Row::is_held_out`].
+    pub heldout_fraction: f64,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::BadInput`] if it is not a recipe, naming the place.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// The concept or broader category of that id.
+    pub fn index(&self, id: &str) -> Option<ConceptIdx> {
+        self.concepts.iter().position(|concept| concept.id == id)
+    }
+
+    /// The entry of a data set.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if the recipe has none.
+    pub fn source(&self, name: &str) -> Result<&Source> {
+        self.sources.get(name).ok_or_else(|| {
+            Error::BadInput(format!("the recipe has no source {name:?}; add it under `sources` or leave its file out"))
+        })
+    }
+
+    /// What the recipe says about a row of a source.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if the recipe has no such source.
+    pub fn facts(&self, source: &str, row: &Row) -> Result<Facts> {
+        let source = self.source(source)?;
+        Ok(match row.label {
+            Label::Safe => self.close(&[], &source.negatives),
+            Label::Unsafe => {
+                let mut stated: Vec<ConceptIdx> = row
+                    .categories
+                    .iter()
+                    .filter_map(|category| source.labels.get(category))
+                    .flatten()
+                    .copied()
+                    .collect();
+                if stated.is_empty() {
+                    match &source.unsafe_means {
+                        UnsafeMeans::General => return Ok(Facts { general_unsafe: true, ..Facts::default() }),
+                        UnsafeMeans::Concepts(concepts) => stated.extend(concepts),
+                    }
+                }
+                self.close(&stated, &source.others)
+            }
+        })
+    }
+
+    /// Everything that follows from concepts that hold and fine concepts that do not: what holds makes the related
+    /// unknown; a broader category holds with any part of it and is absent with all of its parts.
+    fn close(&self, stated: &[ConceptIdx], absent: &[ConceptIdx]) -> Facts {
+        let fine_held: HashSet<_> = stated.iter().copied().filter(|&concept| concept < self.fine).collect();
+        let doubtful: HashSet<_> = stated
+            .iter()
+            .flat_map(|&concept| &self.concepts[concept].covers)
+            .flat_map(|&part| self.concepts[part].related.iter().copied().chain([part]))
+            .collect();
+        let absent: HashSet<_> = absent.iter().copied().filter(|concept| !doubtful.contains(concept)).collect();
+        let mut facts = Facts::default();
+        for (index, concept) in self.concepts.iter().enumerate() {
+            let implied = || {
+                stated.iter().any(|&held| self.concepts[held].covers.iter().all(|part| concept.covers.contains(part)))
+            };
+            if concept.covers.iter().any(|part| fine_held.contains(part)) || implied() {
+                facts.positive.push(index);
+            } else if concept.covers.iter().all(|part| absent.contains(part)) {
+                facts.negative.push(index);
+            }
+        }
+        facts
+    }
+
+    /// A random policy that leaves no general concept out, so that every row that is unsafe in general breaks it: broader
+    /// categories where they come first, fine ones for the rest. In random order.
+    pub fn general_cover(&self, rng: &mut impl rand::Rng) -> Vec<ConceptIdx> {
+        let mut broader: Vec<ConceptIdx> = (self.fine..self.concepts.len()).collect();
+        broader.shuffle(rng);
+        // How coarse the policy is differs from draw to draw: real ones have 8 to 40 categories.
+        broader.truncate(rng.random_range(0..=broader.len()));
+        let mut missing: HashSet<_> = (0..self.fine).filter(|&concept| self.concepts[concept].general).collect();
+        let mut policy = Vec::new();
+        for category in broader {
+            let covers = &self.concepts[category].covers;
+            if self.concepts[category].general && covers.iter().any(|part| missing.contains(part)) {
+                covers.iter().for_each(|part| {
+                    missing.remove(part);
+                });
+                policy.push(category);
+            }
+        }
+        policy.extend(missing);
+        policy.sort_unstable();
+        policy.shuffle(rng);
+        policy
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The recipe file as it is written, and the checks that turn it into a [`Recipe`].
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::{Concept, ConceptIdx, Recipe, Source, UnsafeMeans};
+use crate::{Error, Result};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    heldout_fraction: f64,
+    concepts: IndexMap<String, ConceptFile>,
+    #[serde(default)]
+    broader: IndexMap<String, BroaderFile>,
+    sources: IndexMap<String, SourceFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConceptFile {
+    names: Vec<String>,
+    #[serde(default)]
+    held_out_names: Vec<String>,
+    definitions: Vec<String>,
+    #[serde(default = "yes")]
+    general: bool,
+    #[serde(default)]
+    related: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BroaderFile {
+    names: Vec<String>,
+    #[serde(default)]
+    held_out_names: Vec<String>,
+    definitions: Vec<String>,
+    covers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceFile {
+    #[serde(default = "one")]
+    weight: f64,
+    limit: Option<usize>,
+    unsafe_share: Option<f64>,
+    max_chars: Option<usize>,
+    #[serde(default)]
+    skip: HashSet<String>,
+    #[serde(default)]
+    labels: IndexMap<String, Vec<String>>,
+    #[serde(default)]
+    label_weights: HashMap<String, f64>,
+    unsafe_means: UnsafeMeansFile,
+    negatives: Vec<String>,
+    #[serde(default)]
+    others: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UnsafeMeansFile {
+    Word(String),
+    Concepts(Vec<String>),
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Words that stand for many concepts in `negatives` and `others`.
+const GENERAL: &str = "general";
+const ALL: &str = "all";
+
+impl Recipe {
+    /// Parses and checks a recipe; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] naming the place and what was expected there.
+    pub fn parse(text: &str, origin: &str) -> Result<Self> {
+        let bad = |what: String| Error::BadInput(format!("{origin}: {what}"));
+        let file: RecipeFile =
+            serde_saphyr::from_str(text).map_err(|error| bad(format!("expected a training recipe: {error}")))?;
+        Self::check(file).map_err(bad)
+    }
+
+    fn check(file: RecipeFile) -> Result<Self, String> {
+        if !(0.0..1.0).contains(&file.heldout_fraction) {
+            return Err(format!("heldout_fraction: expected a share in [0, 1), got {}", file.heldout_fraction));
+        }
+        let ids = index_ids(&file)?;
+        let fine = file.concepts.len();
+        let mut concepts = fine_concepts(&file.concepts, &ids)?;
+        concepts.extend(broader_concepts(file.broader, &ids, &concepts)?);
+        check_wording(&concepts)?;
+        let mut sources = IndexMap::new();
+        for (name, source) in file.sources {
+            let source = check_source(source, &ids, &concepts).map_err(|error| format!("sources.{name}.{error}"))?;
+            sources.insert(name, source);
+        }
+        if sources.is_empty() {
+            return Err("sources: expected at least one data set".into());
+        }
+        Ok(Self { concepts, fine, sources, heldout_fraction: file.heldout_fraction })
+    }
+}
+
+/// Ids of concepts and broader categories, at their places in [`Recipe::concepts`].
+struct Ids(IndexMap<String, ConceptIdx>);
+
+impl Ids {
+    fn find(&self, id: &str) -> Result<ConceptIdx, String> {
+        self.0.get(id).copied().ok_or_else(|| {
+            let nearest = self.0.keys().max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
+            let hint = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
+            format!("{id:?} is neither a concept nor a broader category{hint}")
+        })
+    }
+
+    fn find_all(&self, ids: &[String]) -> Result<Vec<ConceptIdx>, String> {
+        ids.iter().map(|id| self.find(id)).collect()
+    }
+}
+
+fn index_ids(file: &RecipeFile) -> Result<Ids, String> {
+    if file.concepts.is_empty() {
+        return Err("concepts: expected at least one".into());
+    }
+    let mut ids = IndexMap::new();
+    for (index, id) in file.concepts.keys().chain(file.broader.keys()).enumerate() {
+        if id == GENERAL || id == ALL {
+            return Err(format!("{id:?} stands for many concepts and cannot be the id of one; rename it"));
+        }
+        if ids.insert(id.clone(), index).is_some() {
+            return Err(format!("{id:?} is both under `concepts` and under `broader`; rename one"));
+        }
+    }
+    Ok(Ids(ids))
+}
+
+fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<Concept>, String> {
+    let mut related = vec![BTreeSet::new(); file.len()];
+    for (index, (id, concept)) in file.iter().enumerate() {
+        for other in ids.find_all(&concept.related).map_err(|error| format!("concepts.{id}.related: {error}"))? {
+            if other >= file.len() || other == index {
+                return Err(format!("concepts.{id}.related: expected other fine concepts only"));
+            }
+            related[index].insert(other);
+            related[other].insert(index);
+        }
+    }
+    Ok(file
+        .iter()
+        .zip(related)
+        .enumerate()
+        .map(|(index, ((id, concept), related))| Concept {
+            id: id.clone(),
+            names: concept.names.clone(),
+            held_out_names: concept.held_out_names.clone(),
+            definitions: concept.definitions.clone(),
+            general: concept.general,
+            covers: vec![index],
+            related: related.into_iter().collect(),
+        })
+        .collect())
+}
+
+fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {
+    let mut broader = Vec::with_capacity(file.len());
+    for (id, concept) in file {
+        let covers = ids.find_all(&concept.covers).map_err(|error| format!("broader.{id}.covers: {error}"))?;
+        let covers: BTreeSet<_> = covers.into_iter().collect();
+        if covers.len() < 2 || covers.iter().any(|&part| part >= fine.len()) {
+            return Err(format!("broader.{id}.covers: expected two or more fine concepts"));
+        }
+        broader.push(Concept {
+            general: covers.iter().all(|&part| fine[part].general),
+            id,
+            names: concept.names,
+            held_out_names: concept.held_out_names,
+            definitions: concept.definitions,
+            covers: covers.into_iter().collect(),
+            related: Vec::new(),
+        });
+    }
+    Ok(broader)
+}
+
+/// A name must mean one thing, and what is held out must not be shown.
+fn check_wording(concepts: &[Concept]) -> Result<(), String> {
+    let mut owner: HashMap<String, &str> = HashMap::new();
+    for concept in concepts {
+        if concept.names.is_empty() || concept.definitions.is_empty() {
+            return Err(format!("{}: expected at least one of `names` and one of `definitions`", concept.id));
+        }
+        for name in concept.names.iter().chain(&concept.held_out_names) {
+            if name.trim().is_empty() {
+                return Err(format!("{}: a name is empty", concept.id));
+            }
+            if let Some(other) = owner.insert(name.to_lowercase(), &concept.id) {
+                return Err(format!("{}: the name {name:?} is already one of {other}; reword it", concept.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_source(source: SourceFile, ids: &Ids, concepts: &[Concept]) -> Result<Source, String> {
+    let positive = |value: f64| value.is_finite() && value > 0.0;
+    if !positive(source.weight) {
+        return Err(format!("weight: expected a number above 0, got {}", source.weight));
+    }
+    if let Some(share) = source.unsafe_share.filter(|share| !(0.0..=1.0).contains(share)) {
+        return Err(format!("unsafe_share: expected a share in [0, 1], got {share}"));
+    }
+    if let Some((label, weight)) = source.label_weights.iter().find(|&(_, &weight)| !positive(weight)) {
+        return Err(format!("label_weights.{label}: expected a number above 0, got {weight}"));
+    }
+    let mut labels = HashMap::new();
+    for (label, names) in &source.labels {
+        labels.insert(label.clone(), ids.find_all(names).map_err(|error| format!("labels.{label}: {error}"))?);
+    }
+    let unsafe_means = match &source.unsafe_means {
+        UnsafeMeansFile::Word(word) if word == GENERAL => UnsafeMeans::General,
+        UnsafeMeansFile::Concepts(names) if !names.is_empty() => {
+            UnsafeMeans::Concepts(ids.find_all(names).map_err(|error| format!("unsafe_means: {error}"))?)
+        }
+        UnsafeMeansFile::Word(word) => {
+            return Err(format!("unsafe_means: expected `general` or a list of concepts, got {word:?}"));
+        }
+        UnsafeMeansFile::Concepts(_) => {
+            return Err("unsafe_means: expected `general` or a list of concepts, got an empty list".into());
+        }
+    };
+    Ok(Source {
+        weight: source.weight,
+        limit: source.limit,
+        unsafe_share: source.unsafe_share,
+        max_chars: source.max_chars,
+        skip: source.skip,
+        labels,
+        label_weights: source.label_weights,
+        unsafe_means,
+        negatives: expand(&source.negatives, ids, concepts).map_err(|error| format!("negatives: {error}"))?,
+        others: expand(&source.others, ids, concepts).map_err(|error| format!("others: {error}"))?,
+    })
+}
+
+/// The fine concepts that a list of names, `general` and `all` stands for, ascending.
+fn expand(names: &[String], ids: &Ids, concepts: &[Concept]) -> Result<Vec<ConceptIdx>, String> {
+    let mut expanded = BTreeSet::new();
+    for name in names {
+        if name == GENERAL || name == ALL {
+            let fine = concepts.iter().enumerate().filter(|(index, concept)| concept.covers == [*index]);
+            expanded.extend(fine.filter(|(_, concept)| name == ALL || concept.general).map(|(index, _)| index));
+        } else {
+            expanded.extend(&concepts[ids.find(name)?].covers);
+        }
+    }
+    Ok(expanded.into_iter().collect())
+}

@@ -1,0 +1,205 @@
+//! What a recipe promises, on small ones and on the one that rsafe-mini is trained with.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::Target;
+
+const SMALL: &str = r#"
+heldout_fraction: 0.1
+concepts:
+  theft: {names: [Theft], definitions: [Taking what is not yours.], related: [fraud]}
+  fraud: {names: [Fraud], definitions: [Tricking people out of money.]}
+  insults: {names: [Insults], definitions: [Rude words to a person.]}
+  injection: {general: false, names: [Injection], definitions: [Overriding instructions.]}
+broader:
+  crime: {names: [Crime], definitions: [Breaking the law.], covers: [theft, fraud]}
+  wrong: {names: [Wrongdoing], definitions: [Anything bad.], covers: [theft, fraud, insults]}
+sources:
+  mixed:
+    unsafe_means: general
+    negatives: [general]
+    others: [general, injection]
+    labels: {stealing: [theft], offences: [crime]}
+  attacks: {unsafe_means: [injection], negatives: [injection]}
+  uneven: {weight: 2, limit: 90, unsafe_share: 0.5, skip: [vague], label_weights: {rare: 20}, unsafe_means: general, negatives: [all]}
+"#;
+
+fn small() -> Recipe {
+    Recipe::parse(SMALL, "small").unwrap()
+}
+
+fn row(number: usize, label: Label, categories: &[&str]) -> Row {
+    Row {
+        id: format!("row-{number}"),
+        source: "test".into(),
+        level: Target::Prompt,
+        prompt: "how to pick a lock".into(),
+        response: None,
+        label,
+        categories: categories.iter().map(|category| category.to_string()).collect(),
+        lang: "en".into(),
+        split: "train".into(),
+    }
+}
+
+/// The ids that hold and those that do not.
+fn named(recipe: &Recipe, source: &str, row: &Row) -> (Vec<String>, Vec<String>) {
+    let facts = recipe.facts(source, row).unwrap();
+    let names = |indices: &[ConceptIdx]| indices.iter().map(|&index| recipe.concepts[index].id.clone()).collect();
+    (names(&facts.positive), names(&facts.negative))
+}
+
+fn shipped() -> Recipe {
+    Recipe::load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini/recipe.yaml")).unwrap()
+}
+
+#[test]
+fn a_fine_concept_implies_its_broader_ones_and_leaves_the_related_unknown() {
+    let (positive, negative) = named(&small(), "mixed", &row(0, Label::Unsafe, &["stealing"]));
+    assert_eq!(positive, ["theft", "crime", "wrong"]);
+    assert_eq!(negative, ["insults", "injection"]);
+}
+
+#[test]
+fn related_is_read_both_ways() {
+    let recipe = small();
+    let (theft, fraud) = (recipe.index("theft").unwrap(), recipe.index("fraud").unwrap());
+    assert_eq!((&recipe.concepts[theft].related, &recipe.concepts[fraud].related), (&vec![fraud], &vec![theft]));
+}
+
+#[test]
+fn a_broader_label_implies_wider_ones_and_leaves_its_parts_unknown() {
+    let (positive, negative) = named(&small(), "mixed", &row(0, Label::Unsafe, &["offences"]));
+    assert_eq!(positive, ["crime", "wrong"]);
+    assert_eq!(negative, ["insults", "injection"]);
+}
+
+#[test]
+fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
+    let facts = small().facts("mixed", &row(0, Label::Unsafe, &["other"])).unwrap();
+    assert_eq!(facts, Facts { general_unsafe: true, ..Facts::default() });
+    assert_eq!(facts.holds(0), None);
+}
+
+#[test]
+fn a_safe_row_is_free_of_general_harm_and_says_nothing_about_the_rest() {
+    let (positive, negative) = named(&small(), "mixed", &row(0, Label::Safe, &["stealing"]));
+    assert!(positive.is_empty());
+    assert_eq!(negative, ["theft", "fraud", "insults", "crime", "wrong"]);
+}
+
+#[test]
+fn a_single_policy_set_speaks_of_its_own_concept_only() {
+    let recipe = small();
+    assert_eq!(named(&recipe, "attacks", &row(0, Label::Unsafe, &[])), (vec!["injection".into()], vec![]));
+    assert_eq!(named(&recipe, "attacks", &row(0, Label::Safe, &[])), (vec![], vec!["injection".into()]));
+    assert!(recipe.facts("unheard_of", &row(0, Label::Safe, &[])).is_err());
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    for (wrong, right, message) in [
+        ("labels: {stealing: [theft]", "labels: {stealing: [thefd]", "sources.mixed.labels.stealing: \"thefd\""),
+        ("covers: [theft, fraud]", "covers: [theft, scam]", "broader.crime.covers: \"scam\""),
+        ("related: [fraud]", "related: [crime]", "concepts.theft.related"),
+        ("names: [Fraud]", "names: [theft]", "fraud: the name \"theft\" is already one of theft"),
+        ("unsafe_means: general", "unsafe_means: any", "unsafe_means: expected `general`"),
+        ("weight: 2", "weight: 0", "sources.uneven.weight"),
+        ("weight: 2", "wait: 2", "wait"),
+        ("heldout_fraction: 0.1", "heldout_fraction: 3", "heldout_fraction"),
+    ] {
+        assert!(SMALL.contains(wrong));
+        let error = Recipe::parse(&SMALL.replacen(wrong, right, 1), "small").unwrap_err().to_string();
+        assert!(error.contains("small") && error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn an_epoch_keeps_its_limit_and_its_share_and_never_takes_held_out_or_skipped_rows() {
+    let recipe = small();
+    let rows: Vec<Row> = (0..400)
+        .map(|number| match number % 10 {
+            0 => row(number, Label::Safe, &[]),
+            1 => row(number, Label::Unsafe, &["vague"]),
+            2 => row(number, Label::Unsafe, &["rare"]),
+            _ => row(number, Label::Unsafe, &["common"]),
+        })
+        .collect();
+    let places = recipe.epoch("uneven", &rows, 1, 0).unwrap();
+    let count = |test: &dyn Fn(&Row) -> bool| places.iter().filter(|&&place| test(&rows[place])).count();
+    assert_eq!(places.len(), 90);
+    assert_eq!(count(&|row| row.label == Label::Unsafe), 45);
+    assert_eq!(count(&|row| row.is_held_out(0.1) || row.categories.contains(&"vague".into())), 0);
+    assert!(
+        count(&|row| row.categories.contains(&"rare".into())) > 20,
+        "a seventh of the rows, but twenty times as likely"
+    );
+    assert_eq!(places, recipe.epoch("uneven", &rows, 1, 0).unwrap());
+    assert_ne!(places, recipe.epoch("uneven", &rows, 1, 1).unwrap());
+}
+
+#[test]
+fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
+    let recipe = shipped();
+    assert!((40..=60).contains(&recipe.fine), "{}", recipe.fine);
+    assert!(recipe.concepts.len() - recipe.fine >= 20);
+    assert_eq!(recipe.sources.len(), 30);
+    for (index, concept) in recipe.concepts.iter().enumerate() {
+        let least = if index < recipe.fine { (6, 3) } else { (4, 2) };
+        assert!(concept.names.len() >= least.0 && concept.definitions.len() >= least.1, "{}", concept.id);
+        assert_eq!(concept.held_out_names.len(), 2, "{}", concept.id);
+        for definition in &concept.definitions {
+            let words = definition.split_whitespace().count();
+            assert!((5..=24).contains(&words), "{}: {definition}", concept.id);
+        }
+    }
+}
+
+#[test]
+fn every_shipped_concept_can_be_seen_to_hold_and_to_be_absent() {
+    let recipe = shipped();
+    let (mut held, mut absent) = (HashSet::new(), HashSet::new());
+    for source in recipe.sources.values() {
+        let means = match &source.unsafe_means {
+            UnsafeMeans::Concepts(concepts) => concepts.as_slice(),
+            UnsafeMeans::General => &[],
+        };
+        for stated in source.labels.values().map(Vec::as_slice).chain([means]) {
+            held.extend(recipe.close(stated, &[]).positive);
+        }
+        absent.extend(recipe.close(&[], &source.negatives).negative);
+    }
+    for (index, concept) in recipe.concepts.iter().enumerate() {
+        assert!(held.contains(&index), "nothing says that {} holds", concept.id);
+        assert!(absent.contains(&index) || !concept.general, "nothing says that {} is absent", concept.id);
+    }
+}
+
+#[test]
+fn no_fact_of_the_shipped_recipe_contradicts_another() {
+    let recipe = shipped();
+    for (name, source) in &recipe.sources {
+        for label in source.labels.keys() {
+            let facts = recipe.facts(name, &row(0, Label::Unsafe, &[label])).unwrap();
+            assert!(!facts.positive.is_empty() && !facts.general_unsafe);
+            assert!(facts.positive.iter().all(|held| !facts.negative.contains(held)), "{name}: {label}");
+        }
+    }
+}
+
+#[test]
+fn a_general_cover_leaves_no_general_concept_out() {
+    let recipe = shipped();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut sizes = HashSet::new();
+    for _ in 0..50 {
+        let policy = recipe.general_cover(&mut rng);
+        let covered: HashSet<_> = policy.iter().flat_map(|&category| &recipe.concepts[category].covers).collect();
+        assert!((0..recipe.fine).all(|concept| !recipe.concepts[concept].general || covered.contains(&concept)));
+        assert!(policy.iter().all(|&category| recipe.concepts[category].general));
+        sizes.insert(policy.len());
+    }
+    assert!(sizes.len() > 5, "policies differ in how coarse they are");
+}

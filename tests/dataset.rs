@@ -1,0 +1,92 @@
+//! Reading labelled rows: what a file may look like, and what is said about one that does not.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rsafe::eval::dataset::{Label, Row, Rows};
+use rsafe::{Conversation, Target};
+
+const PROMPT: &str = r#"{"id":"a-1","source":"a","level":"prompt","prompt":"how to pick a lock","response":null,"label":"unsafe","categories":["theft"],"lang":"en","split":"train"}"#;
+const RESPONSE: &str =
+    r#"{"id":"a-2","source":"a","level":"response","prompt":"hello","response":"good day","label":"safe"}"#;
+
+fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (dir, path)
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn plain_and_gzipped_files_give_the_same_rows() {
+    let text = format!("{PROMPT}\n\n{RESPONSE}");
+    let (_plain_dir, plain) = file("rows.jsonl", text.as_bytes());
+    let (_gz_dir, gz) = file("rows.jsonl.gz", &gzip(&text));
+    let plain: Vec<Row> = Rows::open(plain).unwrap().map(Result::unwrap).collect();
+    let gz: Vec<Row> = Rows::open(gz).unwrap().map(Result::unwrap).collect();
+    assert_eq!(plain, gz);
+    assert_eq!(plain.len(), 2);
+    assert_eq!((plain[0].label, plain[0].level), (Label::Unsafe, Target::Prompt));
+    assert_eq!(plain[0].conversation(), Conversation::prompt("how to pick a lock"));
+    assert_eq!(plain[1].conversation(), Conversation::response("hello", "good day"));
+}
+
+#[test]
+fn gzip_files_of_several_members_are_read_to_the_end() {
+    let bytes = [gzip(&format!("{PROMPT}\n")), gzip(&format!("{RESPONSE}\n"))].concat();
+    let (_dir, path) = file("rows.jsonl.gz", &bytes);
+    assert_eq!(Rows::open(path).unwrap().map(Result::unwrap).count(), 2);
+}
+
+#[test]
+fn a_bad_line_names_its_file_and_number_and_the_rest_goes_on() {
+    let (_dir, path) = file("rows.jsonl", format!("{PROMPT}\n{{\"id\": 3}}\n{RESPONSE}\n").as_bytes());
+    let rows: Vec<_> = Rows::open(path).unwrap().collect();
+    assert_eq!(rows.len(), 3);
+    let message = rows[1].as_ref().unwrap_err().to_string();
+    assert!(message.contains("rows.jsonl, line 2"), "{message}");
+    assert!(rows[2].is_ok());
+}
+
+#[test]
+fn a_response_row_without_a_response_is_an_error() {
+    let (_dir, path) = file("rows.jsonl", br#"{"id":"x","level":"response","prompt":"hi","label":"safe"}"#);
+    let message = Rows::open(path).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(message.contains("line 1") && message.contains("response"), "{message}");
+}
+
+#[test]
+fn a_torn_gzip_file_ends_with_one_error() {
+    let whole = gzip(&format!("{PROMPT}\n").repeat(500));
+    let (_dir, path) = file("rows.jsonl.gz", &whole[..whole.len() / 2]);
+    let failures = Rows::open(path).unwrap().filter(|row| row.is_err()).count();
+    assert_eq!(failures, 1);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let Err(error) = Rows::open("no-such-rows.jsonl") else { panic!("opened a file that does not exist") };
+    assert!(error.to_string().contains("no-such-rows.jsonl"));
+}
+
+#[test]
+fn held_out_rows_depend_on_the_id_alone_and_grow_with_the_fraction() {
+    let (_dir, path) = file("rows.jsonl", PROMPT.as_bytes());
+    let row = Rows::open(path).unwrap().next().unwrap().unwrap();
+    let rows: Vec<Row> = (0..4000).map(|number| Row { id: format!("row-{number}"), ..row.clone() }).collect();
+    let share = |fraction: f64| rows.iter().filter(|row| row.is_held_out(fraction)).count() as f64 / rows.len() as f64;
+    assert_eq!(share(0.0), 0.0);
+    assert_eq!(share(1.0), 1.0);
+    assert!((share(0.03) - 0.03).abs() < 0.01, "{}", share(0.03));
+    assert!(rows.iter().all(|row| !row.is_held_out(0.03) || row.is_held_out(0.1)));
+    let changed = Row { prompt: "another".into(), ..rows[0].clone() };
+    assert_eq!(changed.is_held_out(0.5), rows[0].is_held_out(0.5));
+}
