@@ -34,7 +34,7 @@ fmt: tools ## Format the code
 	$(CARGO) fmt
 
 bench: tools ## Measure what the caches gain
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'
 
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it
 	@command -v $(CARGO) >/dev/null || { \

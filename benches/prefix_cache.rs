@@ -7,21 +7,17 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pollster::block_on;
 use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
-use rsafe::{Action, Category, Policy};
+use rsafe::{Category, Policy};
 
 /// Ten categories of about 100 tokens each. `edition` changes the first words, so that nothing of another
 /// edition's states can be used.
 fn policy(edition: usize) -> Policy {
-    let categories = (1..=10).map(|number| Category {
-        id: format!("S{number}"),
-        name: format!("Edition {edition}, part {number}"),
-        definition: "Asking for or giving help with what the house does not want to help with. ".repeat(6),
-        unsafe_examples: Vec::new(),
-        safe_examples: Vec::new(),
-        action: Action::Block,
-        threshold: None,
-    });
-    Policy { name: format!("edition {edition}"), version: "1".into(), categories: categories.collect() }
+    (1..=10).fold(Policy::new(format!("edition {edition}")), |policy, number| {
+        policy.category(
+            Category::new(format!("S{number}"), format!("Edition {edition}, part {number}"))
+                .definition("Asking for or giving help with what the house does not want to help with. ".repeat(6)),
+        )
+    })
 }
 
 fn prefix_cache(c: &mut Criterion) {

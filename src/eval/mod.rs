@@ -55,6 +55,8 @@ pub enum Outcome {
 impl From<Result<Verdict>> for Outcome {
     fn from(result: Result<Verdict>) -> Self {
         match result {
+            // Fail closed is right for a product; in a measure it would pass for recall.
+            Ok(Verdict { failure: Some(message), .. }) => Outcome::Failed { code: "unparseable", message },
             Ok(verdict) if (0.0..=1.0).contains(&verdict.score) => Outcome::Judged {
                 score: verdict.score,
                 flagged: verdict.flagged,

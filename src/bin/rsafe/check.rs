@@ -145,7 +145,7 @@ fn one(judge: &impl Judge, conversation: Conversation, form: Form, out: &mut dyn
         Form::Text => output::verdict(out, &verdict)?,
         Form::Json => output::json_verdict(out, None, &verdict)?,
     }
-    Ok(if verdict.flagged { Outcome::Flagged } else { Outcome::Clean })
+    Ok(outcome(&verdict))
 }
 
 fn many(
@@ -196,9 +196,10 @@ fn many(
                 }
             }
         })?;
-        match answer {
-            Ok((_, verdict)) => flagged += u64::from(verdict.flagged),
-            Err(_) => failed += 1,
+        match answer.as_ref().map_or(Outcome::Incomplete, |(_, verdict)| outcome(verdict)) {
+            Outcome::Clean => {}
+            Outcome::Flagged => flagged += 1,
+            Outcome::Incomplete => failed += 1,
         }
         progress.inc(bytes);
         progress.set_message(format!("{rows} rows, {flagged} flagged, {failed} errors"));
@@ -212,6 +213,15 @@ fn many(
         (0, _) => Outcome::Flagged,
         _ => Outcome::Incomplete,
     })
+}
+
+/// 0, 1 or 2 of one verdict: one that stands in for a failure blocks, but nothing was judged.
+fn outcome(verdict: &Verdict) -> Outcome {
+    match (&verdict.failure, verdict.flagged) {
+        (Some(_), _) => Outcome::Incomplete,
+        (None, true) => Outcome::Flagged,
+        (None, false) => Outcome::Clean,
+    }
 }
 
 /// Judges, and in text form shows the reasoning while it is written.

@@ -77,6 +77,9 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
     if let Some(rule) = &verdict.rule {
         write!(out, "  by rule {}", one_line(rule, 60))?;
     }
+    if let Some(failure) = &verdict.failure {
+        write!(out, "  not judged: {}", one_line(failure, 200))?;
+    }
     writeln!(out)?;
 
     let shown = shown_categories(&verdict.categories);
@@ -188,6 +191,7 @@ pub mod tests {
             }],
             reasoning: Some("It asks how.".into()),
             rule: None,
+            failure: None,
             usage: Usage::default(),
         }
     }

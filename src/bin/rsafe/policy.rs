@@ -1,9 +1,10 @@
 //! `rsafe policy`: what a policy says and what is wrong with it, without a model.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rsafe::Error;
+use rsafe::policy::{self, Finding, Location, Severity, limits};
+use rsafe::{Error, Policy};
 
 use crate::{Failure, Outcome, library, output};
 
@@ -36,13 +37,20 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
         PolicyCommand::Lint { files } => {
             let (mut errors, mut warnings) = (0, 0);
             for file in files {
-                let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
                 let name = file.display().to_string();
-                for finding in library::lint(&text, &name) {
-                    let severity = if finding.is_error { "error" } else { "warning" };
-                    let place = finding.line.map_or_else(|| name.clone(), |line| format!("{name}:{line}"));
-                    writeln!(out, "{place}: {severity}: {}", output::printable(&finding.message))?;
-                    *(if finding.is_error { &mut errors } else { &mut warnings }) += 1;
+                for finding in findings(&file)? {
+                    let (severity, count) = match finding.severity {
+                        Severity::Error => ("error", &mut errors),
+                        Severity::Warning => ("warning", &mut warnings),
+                    };
+                    *count += 1;
+                    let place = match finding.location {
+                        Some(Location { line, column: Some(column) }) => format!("{name}:{line}:{column}"),
+                        Some(Location { line, column: None }) => format!("{name}:{line}"),
+                        None => name.clone(),
+                    };
+                    let what = Finding { location: None, ..finding };
+                    writeln!(out, "{place}: {severity}: {}", output::printable(&what.to_string()))?;
                 }
             }
             Ok(match (errors, warnings) {
@@ -52,9 +60,29 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
             })
         }
         PolicyCommand::Show { policy, format } => {
-            let text = library::write_policy(&library::policy(&policy)?, format)?;
+            let policy = library::policy(&policy)?;
+            let text = match format {
+                Format::Yaml => policy.to_yaml(),
+                Format::Json => policy.to_json(),
+            };
             writeln!(out, "{}", text.trim_end())?;
             Ok(Outcome::Clean)
         }
+    }
+}
+
+/// Everything wrong or doubtful with a file. What is not even a text, or too long to be looked at, has no
+/// policy to lint: loading it says why.
+fn findings(file: &Path) -> rsafe::Result<Vec<Finding>> {
+    if std::fs::metadata(file).is_ok_and(|metadata| metadata.len() <= limits::MAX_FILE_BYTES as u64)
+        && let Ok(text) = std::fs::read_to_string(file)
+    {
+        let format = policy::Format::detect(&text, file.to_str());
+        return Ok(policy::lint(&text, format));
+    }
+    match Policy::load(file) {
+        Err(Error::BadPolicy(error)) => Ok(error.findings),
+        Err(error) => Err(error),
+        Ok(_) => Ok(Vec::new()),
     }
 }
