@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "eval")]
 mod dataset;
 #[cfg(feature = "eval")]
 mod metrics;
+mod policy;

@@ -22,7 +22,7 @@ impl Policy {
             finding.help = suggestion(name, Self::builtin_names());
             return Err(PolicyError::of(finding));
         };
-        Self::parse(text, Format::Yaml).map_err(|error| error.from_origin(*name))
+        Self::parse(text, Format::Yaml).map_err(|error| error.with_origin(*name))
     }
 
     /// The names that [`builtin`](Self::builtin) knows.

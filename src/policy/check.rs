@@ -14,7 +14,9 @@ pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = header(&policy.name, &policy.version);
     count(&mut findings, "categories", categories.len(), 1..=MAX_CATEGORIES, "categories");
     findings.extend(self::categories(&categories));
-    findings.extend(rules(&policy.rules.numbered()));
+    let rules = policy.rules.numbered();
+    findings.extend(self::rules(&rules));
+    findings.extend(effect(&categories, &rules));
     findings
 }
 
@@ -120,6 +122,14 @@ pub(super) fn rules(rules: &[(String, &Rule)]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether anything in the policy can flag a text.
+pub(super) fn effect(categories: &[(String, &Category)], rules: &[(String, &Rule)]) -> Option<Finding> {
+    let idle = categories.iter().all(|(_, category)| category.action == Action::Allow)
+        && rules.iter().all(|(_, rule)| rule.action == RuleAction::Allow);
+    let finding = Finding::warning("categories", "a category or rule that blocks or reviews", "none");
+    (idle && !categories.is_empty()).then(|| finding.help("the policy allows every text"))
 }
 
 /// Checks a count against its bounds.

@@ -109,7 +109,7 @@ impl PolicyError {
     }
 
     /// Names the file or built-in policy that the source came from.
-    pub(super) fn from_origin(mut self, origin: impl Into<String>) -> Self {
+    pub(super) fn with_origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
         self
     }

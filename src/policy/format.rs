@@ -65,7 +65,7 @@ impl Policy {
             Err(error) => error,
         };
         Err(match file_name {
-            Some(name) => error.from_origin(name),
+            Some(name) => error.with_origin(name),
             None => error,
         })
     }
@@ -81,7 +81,7 @@ impl Policy {
             let finding = Finding::error("", "UTF-8 text", format!("the byte 0x{:02X}", bytes[error.valid_up_to()]));
             let located = Finding { location: Some(Location { line, column: None }), ..finding };
             let error = PolicyError::of(located.help("save the file as UTF-8"));
-            file_name.map_or(error.clone(), |name| error.from_origin(name))
+            file_name.map_or(error.clone(), |name| error.with_origin(name))
         })?;
         Self::detect(text, file_name)
     }
@@ -101,7 +101,7 @@ impl Policy {
         file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(crate::Error::io(path))?;
         if bytes.len() > MAX_FILE_BYTES {
             let error = PolicyError::of(too_large("more".to_owned()));
-            return Err(error.from_origin(path.to_string_lossy()).into());
+            return Err(error.with_origin(path.to_string_lossy()).into());
         }
         Ok(Self::from_bytes(&bytes, Some(&path.to_string_lossy()))?)
     }

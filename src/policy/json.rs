@@ -29,17 +29,17 @@ struct Walk<'t> {
 }
 
 impl Walk<'_> {
+    /// A value inside `depth` collections.
     fn value(&mut self, depth: usize) -> Result<Node, PolicyError> {
         let at = self.next_token();
-        check_depth(depth, at)?;
         let value = match self.peek() {
             Some(b'{') => {
-                self.budget.spend(1, 0, at)?;
-                self.map(depth)?
+                self.open(depth + 1, at)?;
+                self.map(depth + 1)?
             }
             Some(b'[') => {
-                self.budget.spend(1, 0, at)?;
-                self.list(depth)?
+                self.open(depth + 1, at)?;
+                self.list(depth + 1)?
             }
             Some(b'"') => {
                 let text = self.string(at)?;
@@ -55,6 +55,11 @@ impl Walk<'_> {
         Ok(Node { at, value })
     }
 
+    fn open(&mut self, depth: usize, at: Location) -> Result<(), PolicyError> {
+        self.budget.spend(1, 0, at)?;
+        check_depth(depth, at)
+    }
+
     fn map(&mut self, depth: usize) -> Result<Value, PolicyError> {
         let mut entries: Vec<Entry> = Vec::new();
         while let Some((at, b'"')) = self.next_item() {
@@ -63,7 +68,7 @@ impl Walk<'_> {
             self.budget.spend(1, key.len(), at)?;
             self.next_token();
             self.at += 1; // the colon
-            let value = self.value(depth + 1)?;
+            let value = self.value(depth)?;
             entries.push(Entry { key, at, value });
         }
         self.at += 1;
@@ -73,7 +78,7 @@ impl Walk<'_> {
     fn list(&mut self, depth: usize) -> Result<Value, PolicyError> {
         let mut items = Vec::new();
         while self.next_item().is_some_and(|(_, byte)| byte != b']') {
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth)?);
         }
         self.at += 1;
         Ok(Value::List(items))

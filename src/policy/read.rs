@@ -97,10 +97,11 @@ impl Reader {
 
         // A name that was missing or misshapen has its own finding already.
         self.checked(check::header(name.as_deref().unwrap_or("-"), &version));
-        let read: Vec<_> = categories.iter().map(|(path, category)| (path.clone(), category)).collect();
-        self.checked(check::categories(&read));
-        let read: Vec<_> = rules.iter().map(|(path, (rule, _))| (path.clone(), rule)).collect();
-        self.checked(check::rules(&read));
+        let read_categories: Vec<_> = categories.iter().map(|(path, category)| (path.clone(), category)).collect();
+        let read_rules: Vec<_> = rules.iter().map(|(path, (rule, _))| (path.clone(), rule)).collect();
+        self.checked(check::categories(&read_categories));
+        self.checked(check::rules(&read_rules));
+        self.checked(check::effect(&read_categories, &read_rules));
 
         Some(Policy {
             name: name?,
@@ -205,8 +206,8 @@ impl Reader {
         let rule = Rule { id: id?, action, applies_to, case, ..rule? };
         match rule.compile(path) {
             Ok(regex) => Some((rule, regex)),
-            Err(finding) => {
-                self.checked(vec![finding]);
+            Err(error) => {
+                self.checked(error.findings);
                 None
             }
         }
@@ -289,7 +290,7 @@ impl Reader {
     }
 
     /// Adds findings that know their field but not their line: the field's own, or that of what it belongs to.
-    fn checked(&mut self, findings: Vec<Finding>) {
+    fn checked(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for mut finding in findings {
             let mut path = finding.path.as_str();
             finding.location = loop {

@@ -152,7 +152,7 @@ impl Rule {
     }
 
     /// The compiled pattern, or what is wrong with it; `path` is the rule's place in the policy.
-    pub(super) fn compile(&self, path: &str) -> Result<Regex, Finding> {
+    pub(super) fn compile(&self, path: &str) -> Result<Regex, PolicyError> {
         let (field, source) = match &self.pattern {
             Pattern::Literal(text) => (format!("{path}.literal"), regex::escape(text)),
             Pattern::Regex(regex) => (format!("{path}.regex"), regex.clone()),
@@ -160,7 +160,7 @@ impl Rule {
         let chars = self.pattern.as_str().chars().count();
         if !(1..=MAX_PATTERN_CHARS).contains(&chars) {
             let expected = format!("1 to {MAX_PATTERN_CHARS} characters");
-            return Err(Finding::error(field, expected, format!("{chars} characters")));
+            return Err(PolicyError::of(Finding::error(field, expected, format!("{chars} characters"))));
         }
         let regex = RegexBuilder::new(&source)
             .case_insensitive(self.case == Case::Insensitive)
@@ -168,10 +168,10 @@ impl Rule {
             .dfa_size_limit(MAX_REGEX_BYTES)
             .nest_limit(MAX_REGEX_NESTING)
             .build()
-            .map_err(|error| regex_finding(&field, &error))?;
+            .map_err(|error| PolicyError::of(regex_finding(&field, &error)))?;
         if regex.is_match("") {
             let finding = Finding::error(field, "a pattern that needs at least one character", quoted(&source));
-            return Err(finding.help("as it stands it matches every text"));
+            return Err(PolicyError::of(finding.help("as it stands it matches every text")));
         }
         Ok(regex)
     }
@@ -219,7 +219,7 @@ impl Rules {
         for (index, rule) in rules.into_iter().enumerate() {
             match rule.compile(&format!("rules[{index}]")) {
                 Ok(regex) => compiled.push((rule, regex)),
-                Err(finding) => findings.push(finding),
+                Err(error) => findings.extend(error.findings),
             }
         }
         let rules = Self { rules: compiled };

@@ -1,0 +1,177 @@
+//! Sources that are too large, damaged or meant to do harm, and the promise that what is written reads back the same.
+
+use proptest::prelude::*;
+use rsafe::policy::{AppliesTo, Case, Format, Rule, RuleAction, Rules, Severity, limits, lint};
+use rsafe::{Action, Category, Policy, Target};
+
+use super::{JSON, MARKDOWN, YAML, first_error};
+
+#[test]
+fn rules_that_would_cost_too_much_are_refused() {
+    for regex in [r"\w{500}", r"(a{1000}){1000}", &"(".repeat(200), &"a".repeat(513), "(?=a)b", r"(a)\1"] {
+        let error = Rules::compile([Rule::regex("r", regex)]).unwrap_err();
+        assert_eq!(error.findings[0].path, "rules[0].regex");
+    }
+    let many = (0..=limits::MAX_RULES).map(|index| Rule::literal(format!("r{index}"), format!("x{index}")));
+    assert_eq!(Rules::compile(many).unwrap_err().findings[0].path, "rules");
+    // A pattern that makes a backtracking engine hang.
+    let rules = Rules::compile([Rule::regex("r", "(a+)+$")]).unwrap();
+    assert_eq!(rules.evaluate(&format!("{}b", "a".repeat(100_000)), Target::Prompt), None);
+}
+
+#[test]
+fn sources_that_would_cost_too_much_are_refused() {
+    let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+    for (this, last) in ('b'..='i').zip('a'..) {
+        bomb += &format!(
+            "{this}: &{this} [*{last}, *{last}, *{last}, *{last}, *{last}, *{last}, *{last}, *{last}, *{last}]\n"
+        );
+    }
+    assert!(first_error(&bomb, Format::Yaml).contains("at most 20000 values"));
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(5_000));
+    assert!(first_error(&long, Format::Yaml).contains("bytes of text"));
+    assert!(first_error("a: &a [*a]\n", Format::Yaml).contains("alias"));
+    for depth in [17, 200, 5_000] {
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for format in [Format::Yaml, Format::Json] {
+            assert!(first_error(&deep, format).contains("levels of nesting"), "{depth} {format:?}");
+        }
+    }
+    Policy::parse(&"[".repeat(200_000), Format::Yaml).unwrap_err();
+    Policy::parse(&"- ".repeat(100_000), Format::Yaml).unwrap_err();
+    Policy::parse(&"> - ".repeat(60_000), Format::Markdown).unwrap_err();
+    let big = format!("name: x\n#{}", "y".repeat(limits::MAX_FILE_BYTES));
+    for format in [Format::Yaml, Format::Json, Format::Markdown] {
+        assert!(first_error(&big, format).contains("at most 262144 bytes"));
+    }
+    let categories: String = (0..65).map(|index| format!("  - {{id: S{index}}}\n")).collect();
+    assert!(
+        first_error(&format!("name: x\ncategories:\n{categories}"), Format::Yaml).contains("1 to 64 categories, 65")
+    );
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_refused_with_their_line() {
+    let error = Policy::from_bytes(b"name: x\n# \xFF\n", Some("p.yaml")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "bad policy p.yaml: line 2: expected UTF-8 text, found the byte 0xFF (save the file as UTF-8)"
+    );
+}
+
+fn check_round_trip(policy: &Policy) {
+    let (yaml, json) = (policy.to_yaml(), policy.to_json());
+    assert_eq!(&Policy::parse(&yaml, Format::Yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}")), policy);
+    assert_eq!(&Policy::parse(&json, Format::Json).unwrap_or_else(|error| panic!("{error}\n{json}")), policy);
+    assert_eq!(&serde_json::from_str::<Policy>(&json).unwrap(), policy);
+    assert_eq!(Policy::detect(&yaml, None).unwrap().fingerprint(), policy.fingerprint());
+}
+
+/// Text that policies may hold: visible, with the characters that YAML and Markdown give a meaning to.
+fn words() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "a", "Lock", "0.5", "~", "null", "yes", ": ", " #", "- ", "'", "\"", "\\", "{", "]", "*", "&", "!", "|", "%",
+        "@", "`", "\n", "\t", "é", "锁", "🔒", "<think>", "\u{200B}", "\u{E000}",
+    ]);
+    prop::collection::vec(pieces, 1..8)
+        .prop_map(|pieces| pieces.concat().trim().to_owned())
+        .prop_filter("texts are not empty", |text| !text.is_empty())
+}
+
+fn line() -> impl Strategy<Value = String> {
+    words().prop_map(|text| text.replace(['\n', '\t'], " "))
+}
+
+prop_compose! {
+    fn category(index: usize)(
+        name in line(),
+        definition in prop::option::of(words()),
+        unsafe_examples in prop::collection::vec(words(), 0..3),
+        safe_examples in prop::collection::vec(words(), 0..3),
+        action in prop::sample::select(vec![Action::Block, Action::Review, Action::Allow]),
+        threshold in prop::option::of(0.0_f32..=1.0),
+    ) -> Category {
+        let definition = definition.unwrap_or_default();
+        Category { id: format!("S{index}"), name, definition, unsafe_examples, safe_examples, action, threshold }
+    }
+}
+
+prop_compose! {
+    fn rule(index: usize)(
+        literal in words(),
+        action in prop::sample::select(vec![RuleAction::Block, RuleAction::Allow]),
+        applies_to in prop::sample::select(vec![AppliesTo::Prompt, AppliesTo::Response, AppliesTo::Both]),
+        case in prop::sample::select(vec![Case::Sensitive, Case::Insensitive]),
+    ) -> Rule {
+        Rule::literal(format!("r-{index}"), format!(" {literal}\r\n")).action(action).applies_to(applies_to).case(case)
+    }
+}
+
+prop_compose! {
+    fn policy()(
+        name in line(),
+        version in line(),
+        categories in (category(1), category(2)),
+        rules in prop::option::of((rule(1), rule(2))),
+    ) -> Policy {
+        let rules: Vec<_> = rules.into_iter().flat_map(|(a, b)| [a, b]).collect();
+        let rules = Rules::compile(rules).unwrap();
+        Policy { name, version, categories: vec![categories.0, categories.1], rules }
+    }
+}
+
+fn parses_without_panic(text: &str) {
+    for format in [Format::Yaml, Format::Json, Format::Markdown] {
+        let findings = lint(text, format);
+        match Policy::parse(text, format) {
+            Ok(policy) => {
+                policy.validate().unwrap();
+                check_round_trip(&policy);
+            }
+            Err(error) => {
+                assert!(findings.iter().any(|it| it.severity == Severity::Error) && !error.findings.is_empty())
+            }
+        }
+    }
+    let _ = Policy::detect(text, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn what_is_written_reads_back_the_same(policy in policy()) {
+        policy.validate().unwrap();
+        check_round_trip(&policy);
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        parses_without_panic(&text);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Policy::from_bytes(&bytes, None);
+        parses_without_panic(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn arbitrary_markup_never_panics(text in "[-#:a\\[\\]{}&*!|>'\"%@`,\\\\? \t\r\n0.~<]{0,80}") {
+        parses_without_panic(&text);
+    }
+
+    #[test]
+    fn damaged_policies_never_panic(
+        source in prop::sample::select(vec![YAML, JSON, MARKDOWN]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, words()), 1..6),
+    ) {
+        let mut chars: Vec<char> = source.chars().collect();
+        for (place, cut, insert) in edits {
+            let start = place.index(chars.len() + 1);
+            let end = chars.len().min(start + cut);
+            chars.splice(start..end, insert.chars());
+        }
+        parses_without_panic(&chars.into_iter().collect::<String>());
+    }
+}
