@@ -1,9 +1,11 @@
 //! All integration tests, as one binary.
 
+mod bundle;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
+mod kernels;
 #[cfg(feature = "eval")]
 mod metrics;
 mod policy;

@@ -1,22 +1,119 @@
 //! A model as files: manifest, tokenizer, weights.
 
+#[cfg(feature = "native")]
+mod checkpoint;
+#[cfg(feature = "native")]
+mod convert;
+mod manifest;
+mod shard;
+mod source;
 mod weights;
+#[cfg(feature = "native")]
+mod writer;
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use burn::tensor::Device;
+
+#[cfg(feature = "native")]
+pub use checkpoint::Checkpoint;
+#[cfg(feature = "native")]
+pub use convert::{ConvertOptions, convert};
+pub use manifest::{
+    DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SelfTest, Thresholds, VERSION,
+};
 pub use weights::Weights;
+#[cfg(feature = "native")]
+pub use writer::{save_manifest, write_bundle};
 
-/// A model's manifest and where its files are.
-pub struct Bundle {}
+use crate::kernels::Bytes;
+use crate::{Error, Result};
+use source::Source;
+
+// `EMBEDDED`: the names and bytes of models/rsafe-mini, empty where the model was not there at build time.
+#[cfg(feature = "embedded")]
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// A model's manifest and where its files are. Files are checked against the manifest when they are read.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    manifest: Manifest,
+    source: Source,
+}
 
 impl Bundle {
     /// rsafe-mini, compiled into the library.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if `models/rsafe-mini` was not there when the library was built.
     #[cfg(feature = "embedded")]
-    pub fn embedded() -> Self {
-        todo!()
+    pub fn embedded() -> Result<Self> {
+        if EMBEDDED.is_empty() {
+            let what = "this build has no embedded model (models/rsafe-mini was missing); give a bundle's folder";
+            return Err(Error::Unsupported(what.into()));
+        }
+        Self::from_files(EMBEDDED.iter().map(|&(name, bytes)| (name.to_owned(), Cow::Borrowed(bytes))).collect())
     }
 
     /// A bundle's folder, as `rsafe convert` writes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is no manifest, [`Error::BadModel`] if it makes no sense.
     #[cfg(feature = "native")]
-    pub fn open(_folder: impl AsRef<std::path::Path>) -> crate::Result<Self> {
-        todo!()
+    pub fn open(folder: impl AsRef<std::path::Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let path = folder.join(MANIFEST);
+        let manifest = Manifest::parse(&checkpoint::read_small(&path)?)?;
+        Ok(Self { manifest, source: Source::Folder(folder.to_owned()) })
+    }
+
+    /// A bundle's files in memory, by name; one of them is `manifest.json`. Quantised weights stay slices of these;
+    /// files that the manifest does not list are dropped.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if there is no manifest, it makes no sense, or a name comes twice.
+    pub fn from_files(files: Vec<(String, Cow<'static, [u8]>)>) -> Result<Self> {
+        let mut memory: HashMap<String, Bytes> = HashMap::new();
+        for (name, bytes) in files {
+            if memory.insert(name.clone(), bytes.into()).is_some() {
+                return Err(Error::BadModel(format!("the file `{name}` was given twice")));
+            }
+        }
+        let manifest = memory.remove(MANIFEST);
+        let manifest = manifest.ok_or_else(|| Error::BadModel(format!("no file is named `{MANIFEST}`")))?;
+        let manifest = Manifest::parse(&manifest)?;
+        memory.retain(|name, _| manifest.file(name).is_ok());
+        Ok(Self { manifest, source: Source::Memory(memory) })
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// A file that the manifest lists.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] if its size or sha256 is not the manifest's; [`Error::BadModel`] if it is not listed.
+    pub fn file(&self, name: &str) -> Result<Bytes> {
+        self.source.file(self.manifest.file(name)?)
+    }
+
+    /// The model's `tokenizer.json`.
+    pub fn tokenizer(&self) -> Result<Bytes> {
+        self.file(&self.manifest.tokenizer)
+    }
+
+    /// Reads all weights, shard by shard.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] for a shard that is not the manifest's; [`Error::BadModel`] for one that cannot be read.
+    pub fn weights(&self, device: &Device) -> Result<Weights> {
+        let mut weights = Weights::new(device);
+        for shard in self.manifest.shards() {
+            self.source.weights(shard, &mut weights)?;
+        }
+        weights.join_parts()?;
+        Ok(weights)
     }
 }

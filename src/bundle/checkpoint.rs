@@ -1,0 +1,159 @@
+//! A Hugging Face folder as it is: config, tokenizer and safetensors, in one file or in shards with an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde_json::Value;
+
+use super::manifest::plain_name;
+use super::shard::{Input, Shard, is_buffer};
+use super::weights::Weights;
+use crate::{Error, Result};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// Beyond this, a JSON file of a checkpoint is not what its name says.
+const MAX_JSON: u64 = 256 << 20;
+const HEAD: &str = "lm_head.weight";
+
+/// A checkpoint's small files, read; its weights are read when asked for.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    /// `config.json`.
+    pub config: Value,
+    /// The bytes of `tokenizer.json`.
+    pub tokenizer: Vec<u8>,
+    /// `generation_config.json`, where there is one.
+    pub generation: Option<Value>,
+    /// The chat template, from `chat_template.jinja` or `tokenizer_config.json`.
+    pub chat_template: Option<String>,
+    shards: Vec<String>,
+    /// Which file has which tensor, where there is an index.
+    index: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads all but the weights.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a missing file, [`Error::BadModel`] for one that is not what its name says.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let config = json(&folder.join("config.json"))?;
+        if !config.is_object() {
+            return Err(Error::BadModel("config.json: expected an object".into()));
+        }
+        let tokenizer = read_small(&folder.join("tokenizer.json"))?;
+        let optional = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        let generation = optional("generation_config.json").map(|path| json(&path)).transpose()?;
+        let mut chat_template = None;
+        if let Some(path) = optional("tokenizer_config.json") {
+            chat_template = json(&path)?.get("chat_template").and_then(Value::as_str).map(str::to_owned);
+        }
+        if let Some(path) = optional("chat_template.jinja") {
+            chat_template = Some(String::from_utf8_lossy(&read_small(&path)?).into_owned());
+        }
+        let (shards, index) = match (optional(SINGLE), optional(INDEX)) {
+            (_, Some(path)) => read_index(&path)?,
+            (Some(_), None) => (vec![SINGLE.to_owned()], BTreeMap::new()),
+            (None, None) => {
+                let what =
+                    format!("{}: expected `{SINGLE}` or `{INDEX}`; other formats are not read", folder.display());
+                return Err(Error::BadModel(what));
+            }
+        };
+        Ok(Self { folder: folder.to_owned(), config, tokenizer, generation, chat_template, shards, index })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The first of the config's `architectures`, e.g. `Qwen2ForCausalLM`.
+    pub fn architecture(&self) -> Result<&str> {
+        self.config["architectures"][0]
+            .as_str()
+            .ok_or_else(|| Error::BadModel("config.json: expected `architectures` with a name in it".into()))
+    }
+
+    /// Reads all weights, shard by shard. A head that the config ties to the embedding is left out.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if a file is no safetensors file, a tensor comes twice, or the index names one that is not
+    /// where it says.
+    pub fn weights(&self, device: &Device) -> Result<Weights> {
+        let mut weights = Weights::new(device);
+        for shard in self.shards() {
+            weights.read(&mut shard?, |name| self.skips(name))?;
+        }
+        if let Some(missing) = self.index.keys().find(|name| !self.skips(name) && !weights.has(name)) {
+            return Err(not_in_index(missing, &self.index[missing]));
+        }
+        weights.join_parts()?;
+        Ok(weights)
+    }
+
+    /// Opens the weight files one behind the other.
+    pub(super) fn shards(&self) -> impl Iterator<Item = Result<Shard>> {
+        self.shards.iter().map(|name| {
+            let path = self.folder.join(name);
+            let file = File::open(&path).map_err(Error::io(&path))?;
+            let size = file.metadata().map_err(Error::io(&path))?.len();
+            let size = usize::try_from(size);
+            let size = size.map_err(|_| Error::Unsupported(format!("`{name}` is too large for this machine")))?;
+            Shard::open(name, Input::Stream { reader: Box::new(BufReader::new(file)), hash: None }, size)
+        })
+    }
+
+    /// The names of tensors that the index promises.
+    pub(super) fn promised(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.index.iter().map(|(name, file)| (name.as_str(), file.as_str())).filter(|(name, _)| !self.skips(name))
+    }
+
+    /// Whether a tensor is a copy of another one.
+    pub(super) fn skips(&self, name: &str) -> bool {
+        name == HEAD && self.config["tie_word_embeddings"] == true
+    }
+}
+
+pub(super) fn not_in_index(name: &str, file: &str) -> Error {
+    Error::BadModel(format!("`{INDEX}` says that tensor `{name}` is in `{file}`, but it is not"))
+}
+
+/// The files that an index names, each once, and which tensor is where.
+fn read_index(path: &Path) -> Result<(Vec<String>, BTreeMap<String, String>)> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bytes = read_small(path)?;
+    let index: Index =
+        serde_json::from_slice(&bytes).map_err(|error| Error::BadModel(format!("{}: {error}", path.display())))?;
+    let files: BTreeSet<&String> = index.weight_map.values().collect();
+    files.iter().try_for_each(|name| plain_name(name))?;
+    if files.is_empty() {
+        return Err(Error::BadModel(format!("{}: `weight_map` is empty", path.display())));
+    }
+    let files = files.into_iter().cloned().collect();
+    // Buffers, which loading passes over, are no promise.
+    Ok((files, index.weight_map.into_iter().filter(|(name, _)| !is_buffer(name)).collect()))
+}
+
+fn json(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&read_small(path)?).map_err(|error| Error::BadModel(format!("{}: {error}", path.display())))
+}
+
+/// Reads a file that must not be enormous.
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > MAX_JSON {
+        return Err(Error::BadModel(format!("{}: expected at most {MAX_JSON} bytes", path.display())));
+    }
+    Ok(bytes)
+}

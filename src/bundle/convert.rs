@@ -1,0 +1,145 @@
+//! From a Hugging Face checkpoint to a bundle, a few rows at a time: memory holds one shard, however large the model.
+
+use std::path::Path;
+
+use super::checkpoint::{Checkpoint, not_in_index};
+use super::manifest::{DefaultPolicy, Manifest};
+use super::shard::{Shard, TensorHeader};
+use super::writer::{Writer, bad_weight};
+use crate::kernels::Encoding;
+use crate::prompt::Template;
+use crate::{Error, Result};
+
+/// Bytes of weights read at a time.
+const CHUNK: usize = 4 << 20;
+
+/// How a checkpoint is converted. What is `None` is taken or guessed from the checkpoint.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// How matrices are stored; vectors stay f32.
+    pub dtype: Encoding,
+    pub template: Option<Template>,
+    /// The folder's name if `None`.
+    pub name: Option<String>,
+    /// Where the checkpoint comes from; the folder's name if `None`.
+    pub source: Option<String>,
+    /// `unknown` if `None`.
+    pub licence: Option<String>,
+    /// What it was trained on.
+    pub data: Option<String>,
+    pub policy: Option<DefaultPolicy>,
+    /// Write into a folder that is not empty.
+    pub overwrite: bool,
+}
+
+impl Default for ConvertOptions {
+    fn default() -> Self {
+        Self {
+            dtype: Encoding::Q8,
+            template: None,
+            name: None,
+            source: None,
+            licence: None,
+            data: None,
+            policy: None,
+            overwrite: false,
+        }
+    }
+}
+
+/// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet.
+///
+/// # Errors
+/// [`Error::BadInput`] if `to` is not empty and overwriting was not asked for, or is `from`; [`Error::Unsupported`] if
+/// the template cannot be guessed; [`Error::BadModel`] for a checkpoint that is broken or has a NaN; [`Error::Io`].
+pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOptions) -> Result<Manifest> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    if let (Ok(from), Ok(to)) = (from.canonicalize(), to.canonicalize())
+        && from == to
+    {
+        return Err(Error::BadInput("a checkpoint cannot be converted into its own folder".into()));
+    }
+    let checkpoint = Checkpoint::open(from)?;
+    let mut manifest = describe(&checkpoint, options)?;
+    manifest.generation = checkpoint.generation.clone();
+    let mut writer = Writer::create(to, options.overwrite)?;
+    writer.file(&manifest.tokenizer, &checkpoint.tokenizer)?;
+    let mut seen = std::collections::HashSet::new();
+    for shard in checkpoint.shards() {
+        let mut shard = shard?;
+        while let Some(tensor) = shard.next()? {
+            if checkpoint.skips(&tensor.name) {
+                shard.take(tensor.bytes)?;
+            } else {
+                copy(&mut shard, &tensor, &mut writer, options.dtype)?;
+                seen.insert(tensor.name);
+            }
+        }
+    }
+    if let Some((name, file)) = checkpoint.promised().find(|(name, _)| !seen.contains(*name)) {
+        return Err(not_in_index(name, file));
+    }
+    writer.finish(manifest)
+}
+
+/// Reads, decodes and encodes one tensor in chunks of rows.
+fn copy(shard: &mut Shard, tensor: &TensorHeader, writer: &mut Writer, dtype: Encoding) -> Result<()> {
+    let TensorHeader { name, shape, encoding, .. } = tensor;
+    let mut out = writer.tensor(name, shape, dtype)?;
+    let cols = out.cols;
+    let row_bytes = encoding.row_bytes(cols).filter(|&bytes| bytes > 0);
+    let row_bytes = row_bytes.ok_or_else(|| Error::BadModel(format!("tensor `{name}` of shape {shape:?} is empty")))?;
+    let mut left = tensor.bytes / row_bytes;
+    let mut row = vec![0.0; cols];
+    let mut done = 0;
+    while left > 0 {
+        let rows = left.min((CHUNK / row_bytes).max(1));
+        let bytes = shard.take(rows * row_bytes)?;
+        for encoded in bytes.chunks_exact(row_bytes) {
+            encoding.decode_row(encoded, &mut row).map_err(|bad| bad_weight(name, done, cols, bad))?;
+            out.row(&row)?;
+            done += 1;
+        }
+        left -= rows;
+    }
+    out.finish()
+}
+
+fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifest> {
+    let folder = checkpoint.folder().canonicalize().map_err(Error::io(checkpoint.folder()))?;
+    let folder = folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let name = options.name.clone().unwrap_or_else(|| folder.clone());
+    let template = match options.template {
+        Some(template) => template,
+        None => guess(checkpoint, &name)?,
+    };
+    let mut manifest = Manifest::new(name, checkpoint.architecture()?, checkpoint.config.clone(), template);
+    if let Some(policy) = &options.policy {
+        manifest.policy = policy.clone();
+    }
+    manifest.provenance.source = options.source.clone().unwrap_or(folder);
+    if let Some(licence) = &options.licence {
+        manifest.provenance.licence = licence.clone();
+    }
+    manifest.provenance.data = options.data.clone();
+    Ok(manifest)
+}
+
+/// The template by what the checkpoint says of itself: the guards' own chat templates are unmistakable, and a plain
+/// Qwen is taken for one that was trained with RSafe's prompt.
+fn guess(checkpoint: &Checkpoint, name: &str) -> Result<Template> {
+    let kind = checkpoint.config["model_type"].as_str().unwrap_or_default();
+    let chat = checkpoint.chat_template.as_deref().unwrap_or_default();
+    let names = format!("{name} {}", checkpoint.config["_name_or_path"].as_str().unwrap_or_default()).to_lowercase();
+    let guarded = chat.contains("UNSAFE CONTENT CATEGORIES");
+    match kind {
+        "qwen3" if names.contains("qwen3guard") || (guarded && chat.contains("Controversial")) => {
+            Ok(Template::Qwen3guard)
+        }
+        "qwen2" | "qwen3" => Ok(Template::Rsafe),
+        "llama" => Ok(Template::LlamaGuard3),
+        other => Err(Error::Unsupported(format!(
+            "no template is known for the model type `{other}`; name one: rsafe, llama-guard3 or qwen3guard"
+        ))),
+    }
+}

@@ -1,0 +1,350 @@
+//! `manifest.json`: what a bundle is, what it needs, and the sha256 of every other file.
+
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::prompt::Template;
+use crate::tokenizer::TokenId;
+use crate::{Error, Result};
+
+/// The manifest's name in every bundle.
+pub const MANIFEST: &str = "manifest.json";
+/// The value of the manifest's `format` field.
+pub const FORMAT: &str = "rsafe-bundle";
+/// The only version so far.
+pub const VERSION: u32 = 1;
+
+const MAX_MANIFEST: usize = 4 << 20;
+const MAX_FILES: usize = 1024;
+/// Shards are at most 64 MB as `rsafe convert` writes them; a bundle from elsewhere may have larger ones, within reason.
+const MAX_FILE: u64 = 4 << 30;
+
+/// The content of `manifest.json`. Unknown fields are errors, so that a misspelt one is never silently ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Always [`VERSION`].
+    pub version: u32,
+    pub name: String,
+    /// As in Hugging Face's `architectures`, e.g. `Qwen2ForCausalLM`; `RsafeSlots` for rsafe-mini.
+    pub architecture: String,
+    /// The model's `config.json`, verbatim.
+    pub config: serde_json::Value,
+    /// The model's `generation_config.json`, verbatim, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<serde_json::Value>,
+    /// The prompt format that the model was trained with.
+    pub template: Template,
+    /// The policy of a request that brings none.
+    pub policy: DefaultPolicy,
+    #[serde(default)]
+    pub thresholds: Thresholds,
+    pub provenance: Provenance,
+    /// The file that holds the `tokenizer.json`.
+    pub tokenizer: String,
+    /// What the model must answer before it is trusted; `None` checks nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+    /// Every file of the bundle but the manifest.
+    pub files: Vec<FileEntry>,
+}
+
+/// Where the default policy comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultPolicy {
+    /// One of the policies compiled into rsafe, by name.
+    Builtin(String),
+    /// A file of the bundle.
+    File(String),
+}
+
+/// At which P(unsafe) something is flagged, each in `0..=1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    pub global: f32,
+    /// By category id, where it differs from `global`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub categories: IndexMap<String, f32>,
+    /// From the first to the second score a verdict is uncertain, and `Reasoning::Auto` reasons.
+    pub uncertain: [f32; 2],
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { global: 0.5, categories: IndexMap::new(), uncertain: [0.3, 0.7] }
+    }
+}
+
+/// Where the weights come from and under which terms.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// The checkpoint's name, address or recipe.
+    pub source: String,
+    /// An SPDX expression, or `unknown`.
+    pub licence: String,
+    /// The program and version that wrote the bundle.
+    pub converted_by: String,
+    /// What it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// A prompt with a known answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// The prompt, as token ids.
+    pub ids: Vec<TokenId>,
+    /// A few of the values that the model gives for it.
+    pub expected: Vec<KnownValue>,
+    /// The largest difference that still passes.
+    pub tolerance: f32,
+}
+
+/// One value of a known answer: a decoder's logit of token `index` after the prompt, a slot model's score of category
+/// `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownValue {
+    pub index: u32,
+    pub value: f32,
+}
+
+/// A file of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// A plain name: letters, digits, `.`, `_`, `-`; no folders.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// A manifest without files yet, with the default policy and thresholds.
+    pub fn new(
+        name: impl Into<String>,
+        architecture: impl Into<String>,
+        config: serde_json::Value,
+        template: Template,
+    ) -> Self {
+        let policy = if template == Template::LlamaGuard3 { "mlcommons" } else { "rsafe" };
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            name: name.into(),
+            architecture: architecture.into(),
+            config,
+            generation: None,
+            template,
+            policy: DefaultPolicy::Builtin(policy.into()),
+            thresholds: Thresholds::default(),
+            provenance: Provenance {
+                source: "unknown".into(),
+                licence: "unknown".into(),
+                converted_by: concat!("rsafe ", env!("CARGO_PKG_VERSION")).into(),
+                data: None,
+            },
+            tokenizer: "tokenizer.json".into(),
+            self_test: None,
+            files: Vec::new(),
+        }
+    }
+
+    /// Reads and checks a `manifest.json`.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] with line and column of a syntax error or unknown field, or the field that makes no sense.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: String,
+            version: u32,
+        }
+        if json.len() > MAX_MANIFEST {
+            return Err(bad(format!("expected at most {MAX_MANIFEST} bytes but got {}", json.len())));
+        }
+        // Before the fields: those of another version may be unknown here, which is not what is wrong with it.
+        let head: Head = serde_json::from_slice(json).map_err(bad)?;
+        if head.format != FORMAT {
+            return Err(bad(format!("`format`: expected `{FORMAT}` but got `{}`", head.format)));
+        }
+        if head.version != VERSION {
+            return Err(bad(format!(
+                "`version`: this rsafe reads version {VERSION} but got {}; update rsafe or convert the model again",
+                head.version
+            )));
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(bad)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// The manifest as pretty JSON.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(bad)
+    }
+
+    /// The entry of a file.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the manifest does not list it.
+    pub fn file(&self, name: &str) -> Result<&FileEntry> {
+        self.files.iter().find(|file| file.name == name).ok_or_else(|| bad(format!("`files` does not list `{name}`")))
+    }
+
+    /// The weight files, in order.
+    pub fn shards(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files.iter().filter(|file| file.name.ends_with(".safetensors"))
+    }
+
+    /// Checks what the types do not say: names, sizes, hashes, ranges, and that named files are listed.
+    pub fn validate(&self) -> Result<()> {
+        for (field, value) in [("name", &self.name), ("architecture", &self.architecture)] {
+            if value.trim().is_empty() || value.len() > 256 || value.chars().any(char::is_control) {
+                return Err(bad(format!("`{field}`: expected 1 to 256 printable characters but got {value:?}")));
+            }
+        }
+        if !self.config.is_object() {
+            return Err(bad("`config`: expected the object of a config.json"));
+        }
+        self.thresholds.validate()?;
+        if let Some(test) = &self.self_test {
+            let finite = test.expected.iter().all(|known| known.value.is_finite());
+            if test.ids.is_empty() || test.expected.is_empty() || !finite || !(0.0..=1e3).contains(&test.tolerance) {
+                return Err(bad("`self_test`: expected ids, finite values and a tolerance in 0..=1000"));
+            }
+        }
+        if self.files.len() > MAX_FILES {
+            return Err(bad(format!("`files`: expected at most {MAX_FILES} entries but got {}", self.files.len())));
+        }
+        // Without case, because some file systems have none.
+        let mut seen = HashSet::from([MANIFEST.to_owned()]);
+        for file in &self.files {
+            plain_name(&file.name)?;
+            if !seen.insert(file.name.to_ascii_lowercase()) {
+                return Err(bad(format!("`files`: `{}` is listed twice", file.name)));
+            }
+            if file.size > MAX_FILE {
+                return Err(bad(format!("`{}`: expected at most {MAX_FILE} bytes but got {}", file.name, file.size)));
+            }
+            if file.sha256.len() != 64 || !file.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                return Err(bad(format!("`{}`: expected sha256 as 64 lower-case hexadecimal digits", file.name)));
+            }
+        }
+        self.file(&self.tokenizer)?;
+        if let DefaultPolicy::File(name) = &self.policy {
+            self.file(name)?;
+        }
+        if self.shards().next().is_none() {
+            return Err(bad("`files`: expected at least one `.safetensors` file"));
+        }
+        Ok(())
+    }
+}
+
+impl Thresholds {
+    fn validate(&self) -> Result<()> {
+        let [low, high] = self.uncertain;
+        let all = [("global", self.global), ("uncertain", low), ("uncertain", high)];
+        let all = all.into_iter().chain(self.categories.iter().map(|(id, value)| (id.as_str(), *value)));
+        for (field, value) in all {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(bad(format!("`thresholds`, `{field}`: expected a number in 0..=1 but got {value}")));
+            }
+        }
+        if low > high {
+            return Err(bad(format!("`thresholds`, `uncertain`: expected [low, high] but got [{low}, {high}]")));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses names that could leave the bundle's folder or mean something to a shell or file system.
+pub(super) fn plain_name(name: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let first = name.as_bytes().first();
+    if name.len() > 128 || !name.bytes().all(plain) || !first.is_some_and(u8::is_ascii_alphanumeric) {
+        return Err(Error::BadModel(format!(
+            "file name {name:?}: expected at most 128 letters, digits, `.`, `_`, `-`, the first a letter or digit"
+        )));
+    }
+    Ok(())
+}
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::BadModel(format!("{MANIFEST}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Manifest {
+        let mut manifest = Manifest::new("m", "Qwen2ForCausalLM", serde_json::json!({}), Template::Rsafe);
+        for name in ["tokenizer.json", "model-00001.safetensors"] {
+            manifest.files.push(FileEntry { name: name.into(), size: 1, sha256: "0".repeat(64) });
+        }
+        manifest
+    }
+
+    #[test]
+    fn a_manifest_reads_what_it_wrote() {
+        let mut manifest = example();
+        manifest.thresholds.categories.insert("S1".into(), 0.25);
+        let expected = vec![KnownValue { index: 3, value: 1.5 }];
+        manifest.self_test = Some(SelfTest { ids: vec![1, 2], expected, tolerance: 0.01 });
+        assert_eq!(Manifest::parse(&manifest.to_json().unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        for name in ["", ".", "..", "../x", "a/b", "a\\b", "/etc/x", ".hidden", "c:x", "a\0", "ü", &"a".repeat(129)] {
+            let mut manifest = example();
+            manifest.files[1].name = format!("{name}.safetensors");
+            assert!(plain_name(name).is_err(), "{name:?}");
+        }
+        assert!(plain_name("model-00001.safetensors").is_ok());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let broken: [(&str, fn(&mut Manifest)); 11] = [
+            ("format", |m| m.format = "zip".into()),
+            ("version", |m| m.version = 2),
+            ("name", |m| m.name = " ".into()),
+            ("config", |m| m.config = 3.into()),
+            ("global", |m| m.thresholds.global = 1.5),
+            ("uncertain", |m| m.thresholds.uncertain = [0.7, 0.3]),
+            ("self_test", |m| m.self_test = Some(SelfTest { ids: vec![], expected: vec![], tolerance: 0.1 })),
+            ("twice", |m| m.files[1].name = "TOKENIZER.json".into()),
+            ("sha256", |m| m.files[0].sha256 = "xyz".into()),
+            ("vocab.json", |m| m.tokenizer = "vocab.json".into()),
+            (".safetensors", |m| m.files.truncate(1)),
+        ];
+        for (named, break_it) in broken {
+            let mut manifest = example();
+            break_it(&mut manifest);
+            let error = Manifest::parse(&manifest.to_json().unwrap()).unwrap_err();
+            assert_eq!(error.code(), "bad_model");
+            assert!(error.to_string().contains(named), "{error} does not name {named}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_an_error() {
+        let mut json: serde_json::Value = serde_json::to_value(example()).unwrap();
+        json["threshold"] = 1.into();
+        let error = Manifest::parse(json.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("unknown field `threshold`"), "{error}");
+    }
+}
