@@ -74,7 +74,7 @@ impl GuardArgs {
 
 #[cfg(feature = "embedded")]
 fn embedded() -> Result<Bundle> {
-    Ok(Bundle::embedded())
+    Bundle::embedded()
 }
 
 #[cfg(not(feature = "embedded"))]
@@ -92,15 +92,6 @@ pub fn policy(name: &str) -> Result<Policy> {
     Policy::load(name)
 }
 
-/// Writes a bundle; gives the lines that say what was written.
-pub fn convert(_args: &crate::convert::ConvertArgs) -> Result<Vec<String>> {
-    Err(pending("converting checkpoints"))
-}
-
 pub fn train_sft(_args: &crate::train::SftArgs) -> Result<()> {
-    Err(pending("training"))
-}
-
-fn pending(what: &str) -> Error {
-    Error::Unsupported(format!("{what} is not part of this build"))
+    Err(Error::Unsupported("training is not part of this build".into()))
 }
