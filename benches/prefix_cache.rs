@@ -21,7 +21,8 @@ fn policy(edition: usize) -> Policy {
 }
 
 fn prefix_cache(c: &mut Criterion) {
-    let guard = block_on(Guard::load(Bundle::embedded(), LoadOptions::default())).expect("the embedded model loads");
+    let bundle = Bundle::embedded().expect("the model is in the build");
+    let guard = block_on(Guard::load(bundle, LoadOptions::default())).expect("the embedded model loads");
     let check = |policy: &Policy| {
         let request = Request::prompt("How do I pick a lock?").policy(policy).reasoning(Reasoning::Never);
         block_on(guard.check(&request)).expect("the request fits the context")
