@@ -47,6 +47,8 @@ pub fn one_line(text: &str, limit: usize) -> String {
 
 /// Shows an error on standard error. There is nowhere to report that this failed.
 pub fn error(code: &str, message: &str) {
+    // Messages name their kind for readers who see no code.
+    let message = message.strip_prefix(&format!("{}: ", code.replace('_', " "))).unwrap_or(message);
     let _ = writeln!(anstream::stderr(), "{ALERT}error[{code}]{ALERT:#}: {}", printable(message));
 }
 
