@@ -1,16 +1,16 @@
-//! Integration tests, one binary, one module an area.
-
-#[cfg(feature = "eval")]
-mod dataset;
-mod prompt;
-mod tokenizer;
-mod policy;
-//! All integration tests, in one binary.
-
-mod grammar;
-mod verdict;
-mod decoder;
 //! Integration tests, one binary: each module holds the promises of one area.
 
 mod bundle;
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "eval")]
+mod dataset;
+mod decoder;
+mod grammar;
 mod kernels;
+#[cfg(feature = "eval")]
+mod metrics;
+mod policy;
+mod prompt;
+mod tokenizer;
+mod verdict;

@@ -1,0 +1,49 @@
+# Every task of the project, one target each. CARGO_TARGET_DIR is honoured.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+DEMO := src/bin/rsafe/demo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where rustup puts cargo, for a shell that was open before.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test lint fmt bench tools
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: tools ## Build rsafe and judge a few conversations under a sample policy, reasoning shown as it is written
+	$(CARGO) build --release --locked --bin rsafe
+	@echo
+	@# 0: all allowed, 1: something flagged, as it should be here; anything else is a failure.
+	@"$(TARGET)/release/rsafe" check --policy $(DEMO)/policy.yaml --reasoning always --pretty \
+		< $(DEMO)/conversations.jsonl || test $$? -eq 1
+
+test: lint ## Check format and lints, run every test, build the documentation without a warning
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
+	$(CARGO) test --locked
+
+lint: tools ## Check format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: tools ## Format the code
+	$(CARGO) fmt
+
+bench: tools ## Measure what the caches gain
+	$(CARGO) bench --locked --bench '*'
+
+tools: # What a fresh machine lacks: found or installed, else named with the command that gets it
+	@command -v $(CARGO) >/dev/null || { \
+		echo "make: no cargo; install Rust with https://rustup.rs and open a new shell" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+		if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -qy --no-install-recommends build-essential; \
+		else \
+			echo "make: no C compiler; run: sudo apt-get install build-essential" >&2; exit 1; \
+		fi; }
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy

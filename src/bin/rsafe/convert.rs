@@ -1,0 +1,97 @@
+//! `rsafe convert`: a Hugging Face checkpoint becomes a bundle.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use rsafe::bundle::{self, ConvertOptions};
+use rsafe::kernels::Encoding;
+use rsafe::prompt::Template;
+
+use crate::{Failure, Outcome, output};
+
+#[derive(clap::Args)]
+pub struct ConvertArgs {
+    /// The checkpoint: config.json, tokenizer.json, *.safetensors
+    #[arg(value_name = "HF_DIR")]
+    checkpoint: PathBuf,
+    /// The folder that the bundle is written to
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// How weights are stored: blocks of 8 or 4 bits, or half precision
+    #[arg(long, value_enum, default_value_t = Dtype::Q8)]
+    dtype: Dtype,
+    /// The prompt format that the model was trained with [default: told from the checkpoint]
+    #[arg(long, value_enum)]
+    template: Option<TemplateArg>,
+    /// The bundle's name [default: the checkpoint folder's]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the checkpoint comes from, for its provenance [default: the folder's name]
+    #[arg(long)]
+    source: Option<String>,
+    /// The weights' licence, for their provenance [default: unknown]
+    #[arg(long)]
+    licence: Option<String>,
+    /// Replace a bundle that is already there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Dtype {
+    Q8,
+    Q4,
+    F16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum TemplateArg {
+    Rsafe,
+    #[value(name = "llama-guard3")]
+    LlamaGuard3,
+    Qwen3guard,
+}
+
+impl From<Dtype> for Encoding {
+    fn from(arg: Dtype) -> Self {
+        match arg {
+            Dtype::Q8 => Encoding::Q8,
+            Dtype::Q4 => Encoding::Q4,
+            Dtype::F16 => Encoding::F16,
+        }
+    }
+}
+
+impl From<TemplateArg> for Template {
+    fn from(arg: TemplateArg) -> Self {
+        match arg {
+            TemplateArg::Rsafe => Template::Rsafe,
+            TemplateArg::LlamaGuard3 => Template::LlamaGuard3,
+            TemplateArg::Qwen3guard => Template::Qwen3guard,
+        }
+    }
+}
+
+pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
+    let options = ConvertOptions {
+        dtype: args.dtype.into(),
+        template: args.template.map(Template::from),
+        name: args.name,
+        source: args.source,
+        licence: args.licence,
+        overwrite: args.overwrite,
+        ..ConvertOptions::default()
+    };
+    let manifest = bundle::convert(&args.checkpoint, &args.out, &options)?;
+    let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
+    let line = format!(
+        "{}: {} ({}), {} files, {:.1} MB",
+        args.out.display(),
+        manifest.name,
+        manifest.architecture,
+        manifest.files.len(),
+        bytes as f64 / 1e6
+    );
+    writeln!(anstream::stdout(), "{}", output::printable(&line))?;
+    Ok(Outcome::Clean)
+}

@@ -1,0 +1,260 @@
+//! What `check` reads: plain text or JSON lines, never more than a bound of either in memory.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+use rsafe::{Conversation, Error, Message, Role, Target};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The longest text or line that is read, in bytes.
+pub const MAX_BYTES: usize = 8 << 20;
+
+/// How much of a parser's complaint is repeated; it may quote the whole line.
+const MAX_COMPLAINT: usize = 400;
+
+/// A line of the input, without its line break.
+pub enum Line {
+    Bytes(Vec<u8>),
+    /// Longer than [`MAX_BYTES`]; skipped without being held.
+    TooLong,
+}
+
+/// Looks at the first line that is not blank and says whether it opens a JSON object, with a reader that
+/// starts over. A broken first row must count as a row, so the brace alone decides.
+pub fn sniff<R: BufRead>(mut reader: R) -> io::Result<(bool, impl BufRead)> {
+    let mut head = Vec::new();
+    let mut is_json = false;
+    while head.len() <= MAX_BYTES {
+        let start = head.len();
+        if reader.by_ref().take((MAX_BYTES + 1) as u64).read_until(b'\n', &mut head)? == 0 {
+            break;
+        }
+        let line = without_bom(&head[start..]).trim_ascii();
+        if !line.is_empty() {
+            is_json = line[0] == b'{';
+            break;
+        }
+    }
+    Ok((is_json, Cursor::new(head).chain(reader)))
+}
+
+/// Everything as one text.
+pub fn read_text(reader: impl Read) -> rsafe::Result<String> {
+    let mut bytes = Vec::new();
+    reader.take((MAX_BYTES + 1) as u64).read_to_end(&mut bytes).map_err(Error::io("standard input"))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(Error::BadInput(format!("the text is longer than {MAX_BYTES} bytes; split it")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()))?;
+    if text.trim().is_empty() {
+        return Err(Error::BadInput("nothing to check: standard input is empty".into()));
+    }
+    Ok(text)
+}
+
+/// The next line; `None` at the end.
+pub fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    if reader.by_ref().take((MAX_BYTES + 1) as u64).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    match line.pop() {
+        Some(b'\n') => {}
+        Some(_) if line.len() == MAX_BYTES => {
+            skip_line(reader)?;
+            return Ok(Some(Line::TooLong));
+        }
+        Some(last) => line.push(last),
+        None => {}
+    }
+    Ok(Some(Line::Bytes(line)))
+}
+
+fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let (used, done) = match chunk.iter().position(|&byte| byte == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (chunk.len(), false),
+        };
+        reader.consume(used);
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// A row that could be read: what it is called and what is to be judged.
+pub struct Row {
+    pub id: Option<Value>,
+    pub conversation: Conversation,
+}
+
+/// A row that could not be read, with its name if that could.
+pub struct BadRow {
+    pub id: Option<Value>,
+    pub error: Error,
+}
+
+/// The keys that are looked at; rows of data sets carry more.
+#[derive(Deserialize)]
+struct Keys {
+    id: Option<Value>,
+    prompt: Option<String>,
+    response: Option<String>,
+    messages: Option<Vec<Message>>,
+    level: Option<Target>,
+}
+
+/// Reads a row; `None` for a blank line. `target` wins over the row's own `level`.
+pub fn parse_row(line: &[u8], target: Option<Target>) -> Option<Result<Row, BadRow>> {
+    let line = without_bom(line).trim_ascii();
+    if line.is_empty() {
+        return None;
+    }
+    let text = match std::str::from_utf8(line) {
+        Ok(text) => text,
+        Err(error) => return Some(Err(BadRow { id: None, error: not_utf8(error) })),
+    };
+    Some(match serde_json::from_str::<Keys>(text) {
+        Ok(Keys { id, prompt, response, messages, level }) => {
+            match conversation(prompt, response, messages, target.or(level)) {
+                Ok(conversation) => Ok(Row { id, conversation }),
+                Err(error) => Err(BadRow { id, error }),
+            }
+        }
+        Err(error) => {
+            let id = serde_json::from_str::<Value>(text).ok().and_then(|mut row| row.get_mut("id").map(Value::take));
+            let complaint: String = error.to_string().chars().take(MAX_COMPLAINT).collect();
+            Err(BadRow {
+                id,
+                error: Error::BadInput(format!(
+                    "expected {{\"prompt\", \"response\"?}} or {{\"messages\": [{{\"role\", \"content\"}}]}}: {complaint}"
+                )),
+            })
+        }
+    })
+}
+
+/// A text alone: a prompt, or with [`Target::Response`] an answer whose prompt is not known.
+pub fn lone_text(text: String, target: Option<Target>) -> Conversation {
+    match target.unwrap_or(Target::Prompt) {
+        Target::Prompt => Conversation::prompt(text),
+        Target::Response => {
+            Conversation { messages: vec![Message::new(Role::Assistant, text)], target: Target::Response }
+        }
+    }
+}
+
+fn conversation(
+    prompt: Option<String>,
+    response: Option<String>,
+    messages: Option<Vec<Message>>,
+    target: Option<Target>,
+) -> rsafe::Result<Conversation> {
+    let mut conversation = match (prompt, response, messages) {
+        (None, None, Some(messages)) => Conversation::of(messages),
+        // What was answered later says nothing about the prompt.
+        (Some(prompt), Some(_), None) if target == Some(Target::Prompt) => Conversation::prompt(prompt),
+        (Some(prompt), Some(response), None) => Conversation::response(prompt, response),
+        (Some(prompt), None, None) => Conversation::prompt(prompt),
+        (None, Some(_), None) => return Err(Error::BadInput("\"response\" needs its \"prompt\"".into())),
+        (None, None, None) => {
+            return Err(Error::BadInput("expected \"prompt\" or \"messages\", found neither".into()));
+        }
+        (_, _, Some(_)) => {
+            return Err(Error::BadInput("expected \"prompt\" or \"messages\", found both".into()));
+        }
+    };
+    if let Some(target) = target {
+        conversation.target = target;
+    }
+    let (judged, name) = match conversation.target {
+        Target::Prompt => (Role::User, "user"),
+        Target::Response => (Role::Assistant, "assistant"),
+    };
+    if !conversation.messages.iter().any(|message| message.role == judged) {
+        return Err(Error::BadInput(format!("nothing to judge: the row has no message of the {name}")));
+    }
+    Ok(conversation)
+}
+
+fn not_utf8(error: std::str::Utf8Error) -> Error {
+    Error::BadInput(format!("expected UTF-8, found another byte at offset {}", error.valid_up_to()))
+}
+
+fn without_bom(line: &[u8]) -> &[u8] {
+    line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(line: &str) -> Result<Row, BadRow> {
+        parse_row(line.as_bytes(), None).unwrap()
+    }
+
+    fn complaint(line: &str) -> String {
+        row(line).err().unwrap().error.to_string()
+    }
+
+    #[test]
+    fn the_brace_of_the_first_line_decides_and_nothing_is_lost() {
+        for (text, expected) in [("hello", false), ("\n \n{\"prompt\"", true), ("\u{feff}{}", true), ("", false)] {
+            let (is_json, mut reader) = sniff(text.as_bytes()).unwrap();
+            let mut again = String::new();
+            reader.read_to_string(&mut again).unwrap();
+            assert_eq!((is_json, again.as_str()), (expected, text));
+        }
+    }
+
+    #[test]
+    fn a_line_over_the_bound_is_skipped_and_the_next_one_read() {
+        let mut text = vec![b'x'; MAX_BYTES];
+        text.extend(b"\n");
+        text.extend(vec![b'y'; MAX_BYTES + 1]);
+        text.extend(b"\nnext");
+        let mut reader = io::BufReader::new(text.as_slice());
+        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::Bytes(line)) if line.len() == MAX_BYTES));
+        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::TooLong)));
+        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::Bytes(line)) if line == b"next"));
+        assert!(next_line(&mut reader).unwrap().is_none());
+    }
+
+    #[test]
+    fn rows_of_data_sets_go_in_as_they_are() {
+        let line = r#"{"id":"a-1","source":"a","level":"prompt","prompt":"hi","response":null,"label":"safe","categories":[],"lang":"en","split":"test"}"#;
+        let row = row(line).ok().unwrap();
+        assert_eq!(row.id, Some("a-1".into()));
+        assert_eq!(row.conversation, Conversation::prompt("hi"));
+    }
+
+    #[test]
+    fn the_option_wins_over_the_level_and_the_level_over_the_last_speaker() {
+        let line =
+            r#"{"level":"prompt","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+        assert_eq!(row(line).ok().unwrap().conversation.target, Target::Prompt);
+        let forced = parse_row(line.as_bytes(), Some(Target::Response)).unwrap().ok().unwrap();
+        assert_eq!(forced.conversation.target, Target::Response);
+        let later = parse_row(br#"{"prompt":"a","response":"b"}"#, Some(Target::Prompt)).unwrap().ok().unwrap();
+        assert_eq!(later.conversation, Conversation::prompt("a"));
+    }
+
+    #[test]
+    fn a_bad_row_keeps_its_id_and_says_what_was_expected() {
+        let bad = row(r#"{"id":7,"prompt":3}"#).err().unwrap();
+        assert_eq!(bad.id, Some(7.into()));
+        assert!(bad.error.to_string().contains("expected"));
+        assert!(complaint("{}").contains("neither"));
+        assert!(complaint(r#"{"prompt":"a","messages":[]}"#).contains("both"));
+        assert!(complaint(r#"{"messages":[]}"#).contains("no message of the user"));
+        assert!(complaint(r#"{"prompt":"a","level":"response"}"#).contains("no message of the assistant"));
+        assert!(complaint(r#"{"response":"a"}"#).contains("needs"));
+        // Two values for one key: another reader of the row might take the other one.
+        assert!(complaint(r#"{"prompt":"a","prompt":"b"}"#).contains("duplicate"));
+    }
+}

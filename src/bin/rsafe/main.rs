@@ -1,0 +1,125 @@
+//! The command line: what can be asked, how errors are shown, what the exit code says. The work is the library's.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod convert;
+mod eval;
+mod input;
+mod library;
+mod output;
+mod policy;
+mod train;
+
+// Weights and caches are large, short blocks come and go with each token: mimalloc gives both back quickly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A safety guard that reads your policy, reasons over it, and runs where the chat runs.
+#[derive(Parser)]
+#[command(name = "rsafe", version, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge a text, a conversation, or a stream of them.
+    #[command(after_long_help = check::EXIT_CODES, after_help = check::EXIT_CODES)]
+    Check(check::CheckArgs),
+    /// Read policies without a model: find mistakes, print them as rsafe understands them.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Turn a Hugging Face checkpoint into a bundle that rsafe loads.
+    Convert(convert::ConvertArgs),
+    /// Measure a guard on labelled rows.
+    Eval(eval::EvalArgs),
+    /// Train a model of this project.
+    #[command(subcommand)]
+    Train(train::TrainCommand),
+}
+
+/// How a command that did not fail ended; `check` documents the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Clean,
+    Flagged,
+    /// Some of the input could not be judged, and was reported where it stood.
+    Incomplete,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Clean => ExitCode::SUCCESS,
+            Outcome::Flagged => ExitCode::from(1),
+            Outcome::Incomplete => ExitCode::from(2),
+        }
+    }
+}
+
+/// Why a command stopped.
+#[derive(Debug)]
+enum Failure {
+    Library(rsafe::Error),
+    /// Standard output is gone or full.
+    Output(io::Error),
+}
+
+impl From<rsafe::Error> for Failure {
+    fn from(error: rsafe::Error) -> Self {
+        Failure::Library(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Output(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output; if nobody reads it there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Check(args) => check::run(args),
+        Command::Policy(command) => policy::run(command),
+        Command::Convert(args) => convert::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Train(command) => train::run(command),
+    };
+    match result {
+        Ok(outcome) => outcome.into(),
+        // The reader went away (`| head`): no message, but never the code of a finished, clean run.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(2),
+        Err(Failure::Output(error)) => {
+            output::error("io", &format!("standard output: {error}"));
+            ExitCode::from(2)
+        }
+        Err(Failure::Library(error)) => {
+            output::error(error.code(), &error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}
