@@ -239,5 +239,5 @@ fn a_megabyte_of_hostile_text_is_one_message() {
         structure(&render(&segments(Template::Rsafe, &Conversation::prompt("Hi"))))
     );
     let tokens = encode(&prompt, &tokenizer).unwrap().tokens();
-    assert_eq!(tokens.iter().filter(|id| tokenizer.is_control(**id)).count(), 4);
+    assert_eq!(tokens.iter().filter(|id| tokenizer.is_control(**id)).count(), 5);
 }
