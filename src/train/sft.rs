@@ -110,7 +110,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         Some(found) => found,
         None => (first_tensors(options, &config)?, optimizer, Progress::default()),
     };
-    let mut weights = Weights::from_tensors(&device, tensors);
+    let mut weights = Weights::from_tensors(&device, tensors)?;
     let mut model = SlotModel::load(&config, &mut weights)?.freeze_words();
     weights.finish()?;
 
