@@ -276,11 +276,7 @@ impl<'a> Samples<'a> {
         let mut sources = Vec::new();
         let mut held_out = Vec::new();
         for (name, source) in &recipe.sources {
-            let path = [".jsonl.gz", ".jsonl"]
-                .map(|ending| options.data.join(format!("{name}{ending}")))
-                .into_iter()
-                .find(|path| path.exists())
-                .ok_or_else(|| Error::BadInput(format!("{}: no {name}.jsonl[.gz]", options.data.display())))?;
+            let path = super::data_file(&options.data, name)?;
             let mut rows = Vec::new();
             let mut samples = Vec::new();
             for row in Rows::open(&path)? {
