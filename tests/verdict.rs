@@ -8,23 +8,11 @@ use rsafe::verdict::{
 use rsafe::{Action, Category, Conversation};
 use serde_json::json;
 
-fn category(id: &str, action: Action, threshold: Option<f32>) -> Category {
-    Category {
-        id: id.into(),
-        name: format!("Name of {id}"),
-        definition: String::new(),
-        unsafe_examples: Vec::new(),
-        safe_examples: Vec::new(),
-        action,
-        threshold,
-    }
-}
-
 fn categories() -> Vec<Category> {
     vec![
-        category("block", Action::Block, None),
-        category("review", Action::Review, Some(0.3)),
-        category("allow", Action::Allow, None),
+        Category::new("block", "Name of block"),
+        Category::new("review", "Name of review").action(Action::Review).threshold(0.3),
+        Category::new("allow", "Name of allow").action(Action::Allow),
     ]
 }
 
@@ -47,10 +35,28 @@ fn the_severest_action_of_the_categories_that_apply_decides() {
 }
 
 #[test]
-fn an_unsafe_text_without_a_category_is_blocked_from_the_overall_threshold() {
-    assert_eq!(decide(0.5, &[("block", 0.4)]), Decision::Block);
+fn where_categories_have_scores_they_alone_decide() {
+    assert_eq!(decide(0.99, &[("block", 0.4)]), Decision::Allow);
+    assert_eq!(decide(0.99, &[("review", 0.0)]), Decision::Allow);
+    assert_eq!(decide(0.99, &[("unknown", 0.0)]), Decision::Block, "no category of the policy has a score");
+}
+
+#[test]
+fn a_threshold_is_the_policys_then_the_bundles_for_the_id_then_global() {
+    let categories = categories();
+    let by_id = [("block", 0.2), ("review", 0.9)].map(|(id, score)| (id.to_owned(), score));
+    let thresholds = Thresholds { global: 0.6, categories: by_id.into_iter().collect(), ..Thresholds::default() };
+    let builder = VerdictBuilder::new(&categories).thresholds(thresholds);
+    let verdict = ["block", "review", "allow"].into_iter().fold(builder, |b, id| b.category(id, 0.25)).build();
+    let used: Vec<_> = verdict.categories.iter().map(|c| (c.threshold, c.flagged)).collect();
+    assert_eq!(used, [(0.2, true), (0.3, false), (0.6, false)]);
+}
+
+#[test]
+fn an_unsafe_text_without_category_scores_is_blocked_from_the_global_threshold() {
+    assert_eq!(decide(0.5, &[]), Decision::Block);
     assert_eq!(decide(0.49, &[]), Decision::Allow);
-    let strict = Thresholds { overall: 0.05, category: 0.5 };
+    let strict = Thresholds { global: 0.05, ..Thresholds::default() };
     let verdict = VerdictBuilder::new(&[]).thresholds(strict).score(0.06).build();
     assert_eq!((verdict.decision, verdict.flagged), (Decision::Block, true));
 }

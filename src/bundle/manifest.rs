@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
+use crate::verdict::Thresholds;
 use crate::{Error, Result};
 
 /// The manifest's name in every bundle.
@@ -61,24 +61,6 @@ pub enum DefaultPolicy {
     Builtin(String),
     /// A file of the bundle.
     File(String),
-}
-
-/// At which P(unsafe) something is flagged, each in `0..=1`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Thresholds {
-    pub global: f32,
-    /// By category id, where it differs from `global`.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub categories: IndexMap<String, f32>,
-    /// From the first to the second score a verdict is uncertain, and `Reasoning::Auto` reasons.
-    pub uncertain: [f32; 2],
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self { global: 0.5, categories: IndexMap::new(), uncertain: [0.3, 0.7] }
-    }
 }
 
 /// Where the weights come from and under which terms.
@@ -217,7 +199,7 @@ impl Manifest {
         if !self.config.is_object() {
             return Err(bad("`config`: expected the object of a config.json"));
         }
-        self.thresholds.validate()?;
+        check_thresholds(&self.thresholds)?;
         if let Some(test) = &self.self_test {
             let finite = test.expected.iter().all(|known| known.value.is_finite());
             if test.ids.is_empty() || test.expected.is_empty() || !finite || !(0.0..=1e3).contains(&test.tolerance) {
@@ -252,21 +234,20 @@ impl Manifest {
     }
 }
 
-impl Thresholds {
-    fn validate(&self) -> Result<()> {
-        let [low, high] = self.uncertain;
-        let all = [("global", self.global), ("uncertain", low), ("uncertain", high)];
-        let all = all.into_iter().chain(self.categories.iter().map(|(id, value)| (id.as_str(), *value)));
-        for (field, value) in all {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(bad(format!("`thresholds`, `{field}`: expected a number in 0..=1 but got {value}")));
-            }
+/// Checks that thresholds are probabilities and the uncertain band is not upside down.
+fn check_thresholds(thresholds: &Thresholds) -> Result<()> {
+    let [low, high] = thresholds.uncertain;
+    let all = [("global", thresholds.global), ("uncertain", low), ("uncertain", high)];
+    let all = all.into_iter().chain(thresholds.categories.iter().map(|(id, value)| (id.as_str(), *value)));
+    for (field, value) in all {
+        if !(0.0..=1.0).contains(&value) {
+            return Err(bad(format!("`thresholds`, `{field}`: expected a number in 0..=1 but got {value}")));
         }
-        if low > high {
-            return Err(bad(format!("`thresholds`, `uncertain`: expected [low, high] but got [{low}, {high}]")));
-        }
-        Ok(())
     }
+    if low > high {
+        return Err(bad(format!("`thresholds`, `uncertain`: expected [low, high] but got [{low}, {high}]")));
+    }
+    Ok(())
 }
 
 /// Refuses names that could leave the bundle's folder or mean something to a shell or file system.

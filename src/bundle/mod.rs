@@ -20,12 +20,12 @@ use burn::tensor::Device;
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "native")]
 pub use convert::{ConvertOptions, convert};
-pub use manifest::{
-    DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SelfTest, Thresholds, VERSION,
-};
+pub use manifest::{DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SelfTest, VERSION};
 pub use weights::Weights;
 #[cfg(feature = "native")]
 pub use writer::{save_manifest, write_bundle};
+
+pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;
 use crate::{Error, Result};

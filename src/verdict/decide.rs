@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Answer, CategoryScore, Decision, Evidence, Label, Usage, Verdict, quotes_in};
+use super::{Answer, CategoryScore, Decision, Evidence, Label, Thresholds, Usage, Verdict, quotes_in};
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
@@ -22,27 +22,13 @@ impl From<OnError> for Decision {
     }
 }
 
-/// Scores from which something applies, in [0, 1]; a bundle brings its own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Thresholds {
-    /// For P(unsafe), when no category applies.
-    pub overall: f32,
-    /// For a category whose policy sets none.
-    pub category: f32,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self { overall: 0.5, category: 0.5 }
-    }
-}
-
 /// Gathers what is known about a text and decides.
 ///
-/// The rule: a category applies when its score reaches its threshold (the policy's, else the bundle's). If any applies,
-/// the severest of their actions decides (block, then review, then allow). If none applies and P(unsafe) reaches the
-/// overall threshold, the text is blocked. A score that is not a finite number counts as 1. Without any score and without a
-/// verdict in the answer, the check has failed.
+/// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
+/// have scores, they alone decide: the severest action of those that apply (block, then review, then allow), and
+/// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text is
+/// blocked. A score that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
+/// check has failed.
 #[derive(Debug, Clone)]
 pub struct VerdictBuilder<'a> {
     policy: &'a [Category],
@@ -68,6 +54,7 @@ impl<'a> VerdictBuilder<'a> {
         }
     }
 
+    /// The bundle's thresholds; without them, the defaults.
     pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
         self
@@ -117,16 +104,16 @@ impl<'a> VerdictBuilder<'a> {
             return Verdict { reasoning, usage: self.usage, ..failed };
         };
 
-        let mut decision = None;
+        let mut severest = Decision::Allow;
         let mut categories = Vec::new();
         for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
             let named = answer.is_some_and(|a| a.categories.contains(&category.id)).then_some(score);
             let Some(score) = scored.or(named) else { continue };
-            let threshold = category.threshold.unwrap_or(self.thresholds.category);
+            let threshold = self.thresholds.of(category);
             let applies = score >= threshold;
             if applies {
-                decision = decision.max(Some(decided_by(category.action)));
+                severest = severest.max(decided_by(category.action));
             }
             categories.push(CategoryScore {
                 id: category.id.clone(),
@@ -136,8 +123,8 @@ impl<'a> VerdictBuilder<'a> {
                 flagged: applies && category.action != Action::Allow,
             });
         }
-        let overall = if score >= self.thresholds.overall { Decision::Block } else { Decision::Allow };
-        let decision = decision.unwrap_or(overall);
+        let unsafe_overall = categories.is_empty() && score >= self.thresholds.global;
+        let decision = if unsafe_overall { Decision::Block } else { severest };
         Verdict {
             decision,
             flagged: decision != Decision::Allow,

@@ -5,11 +5,13 @@ mod decide;
 mod parse;
 mod quotes;
 mod render;
+mod thresholds;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
-pub use decide::{OnError, Thresholds, VerdictBuilder};
+pub use decide::{OnError, VerdictBuilder};
 pub use parse::{parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
+pub use thresholds::Thresholds;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,32 @@
+//! The scores at which something counts as unsafe.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::Category;
+
+/// At which P(unsafe) something is flagged, each in `0..=1`; a bundle brings its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    pub global: f32,
+    /// By category id, where it differs from `global`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub categories: IndexMap<String, f32>,
+    /// From the first to the second score a verdict is uncertain, and `Reasoning::Auto` reasons.
+    pub uncertain: [f32; 2],
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { global: 0.5, categories: IndexMap::new(), uncertain: [0.3, 0.7] }
+    }
+}
+
+impl Thresholds {
+    /// The score from which a category applies: the policy's own, else the one for its id, else `global`.
+    pub fn of(&self, category: &Category) -> f32 {
+        let known = || self.categories.get(&category.id).copied();
+        category.threshold.or_else(known).unwrap_or(self.global)
+    }
+}
