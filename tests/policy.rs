@@ -183,6 +183,14 @@ fn a_mistake_names_line_column_field_and_what_was_expected() {
             "  - {id: S1}\n  - {id: s1}\n",
             "4:10 categories[1].id: an id of its own, \"s1\" (`categories[0]` has it too; upper and lower case count as the same)",
         ),
+        (
+            "  - {id: S1, name: Old locks}\n  - {id: S2, name: old  Locks}\n",
+            "4:20 categories[1].name: a name of its own, \"old  Locks\" (`categories[0]` has it too; upper and lower case count as the same, and so does white space)",
+        ),
+        (
+            "  - {id: S1}\n  - {id: S2, name: s1}\n",
+            "4:20 categories[1].name: a name of its own, \"s1\" (`categories[0]` has it too; upper and lower case count as the same, and so does white space)",
+        ),
         ("  - {id: S1, id: S2}\n", "3:14 : each field once, \"id\" again (it was first given at line 3, column 6)"),
         ("  - S1\n", "3:5 categories[0]: a mapping with `id`, `name` and `definition`, \"S1\" ()"),
         ("  id: S1\n", "3:3 categories: a list, a mapping ()"),
@@ -303,14 +311,13 @@ fn all_mistakes_are_reported_in_the_order_of_the_source() {
 
 #[test]
 fn lint_warns_of_what_is_probably_a_slip() {
-    let text = "name: x\ncategories:\n  - {id: S1, name: Locks, threshold: 0}\n  - {id: S2, name: locks, definition: y, action: allow, threshold: 0.5}\n  - {id: S3, definition: z, threshold: 1}\nrules:\n  - {id: a, literal: ' y'}\n  - {id: b, literal: ' Y', action: allow}\n";
+    let text = "name: x\ncategories:\n  - {id: S1, name: Locks, threshold: 0}\n  - {id: S2, name: Keys, definition: y, action: allow, threshold: 0.5}\n  - {id: S3, definition: z, threshold: 1}\nrules:\n  - {id: a, literal: ' y'}\n  - {id: b, literal: ' Y', action: allow}\n";
     let findings = lint(text, Format::Yaml);
     assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
     let paths: Vec<_> = findings.iter().map(|finding| finding.path.as_str()).collect();
     let expected = [
         "categories[0].definition",
         "categories[0].threshold",
-        "categories[1].name",
         "categories[1].threshold",
         "categories[2].threshold",
         "rules[0].literal",

@@ -38,13 +38,7 @@ pub(super) fn categories(categories: &[(String, &Category)]) -> Vec<Finding> {
         self::category(&mut findings, path, category);
     }
     repeated_ids(&mut findings, categories.iter().map(|(path, category)| (path.as_str(), category.id.as_str())));
-    let mut names = HashMap::new();
-    for (path, category) in categories {
-        if let Some(first) = names.insert(category.name.to_lowercase(), path) {
-            let finding = Finding::warning(format!("{path}.name"), "a name of its own", quoted(&category.name));
-            findings.push(finding.help(format!("`{first}` has the same name; the model may confuse the two")));
-        }
-    }
+    repeated_names(&mut findings, categories);
     findings
 }
 
@@ -161,6 +155,25 @@ fn repeated_ids<'a>(findings: &mut Vec<Finding>, ids: impl Iterator<Item = (&'a 
         if let Some(first) = seen.insert(id.to_ascii_lowercase(), path) {
             let finding = Finding::error(format!("{path}.id"), "an id of its own", quoted(id));
             findings.push(finding.help(format!("`{first}` has it too; upper and lower case count as the same")));
+        }
+    }
+}
+
+/// Templates and answers tell categories apart by name, on one line and whatever the case.
+fn repeated_names(findings: &mut Vec<Finding>, categories: &[(String, &Category)]) {
+    let mut seen = HashMap::new();
+    for (path, category) in categories {
+        let name = category.name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        // An empty name is a finding already.
+        if name.is_empty() {
+            continue;
+        }
+        // A category written twice is one mistake, which its id tells.
+        let twin = seen.insert(name, (path, &category.id)).filter(|(_, id)| !id.eq_ignore_ascii_case(&category.id));
+        if let Some((first, _)) = twin {
+            let finding = Finding::error(format!("{path}.name"), "a name of its own", quoted(&category.name));
+            let help = format!("`{first}` has it too; upper and lower case count as the same, and so does white space");
+            findings.push(finding.help(help));
         }
     }
 }

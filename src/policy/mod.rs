@@ -64,7 +64,7 @@ impl Action {
 pub struct Category {
     /// Unique in the policy whatever its case, `[A-Za-z0-9_./-]{1,64}`; what verdicts name, e.g. `S1`.
     pub id: String,
-    /// A short human name on one line, e.g. `Weapons`.
+    /// A short human name on one line, unique in the policy whatever its case, e.g. `Weapons`.
     pub name: String,
     /// What falls under the category, in the owner's words; may be empty.
     pub definition: String,

@@ -92,6 +92,7 @@ prop_compose! {
         threshold in prop::option::of(0.0_f32..=1.0),
     ) -> Category {
         let definition = definition.unwrap_or_default();
+        let name = format!("{name} {index}");
         Category { id: format!("S{index}"), name, definition, unsafe_examples, safe_examples, action, threshold }
     }
 }
