@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rsafe::prompt::{Piece, Segment, SegmentKind, Template, encode, neutralise, render};
 use rsafe::tokenizer::Tokenizer;
-use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target};
+use rsafe::{Category, Conversation, Message, Policy, Role, Target};
 
 use crate::tokenizer::{TINY, qwen2};
 
@@ -18,26 +18,16 @@ fn tiny() -> Tokenizer {
     Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap()
 }
 
-fn category(id: &str, name: &str, definition: &str) -> Category {
-    serde_json::from_value(serde_json::json!({
-        "id": id, "name": name, "definition": definition, "unsafe_examples": [], "safe_examples": [],
-        "action": Action::Block, "threshold": null,
-    }))
-    .unwrap()
-}
-
-fn policy(name: &str) -> Policy {
-    Policy {
-        name: name.into(),
-        version: "1".into(),
-        categories: vec![category("S1", "Locks", "How to open\n locks of others."), category("S2", "Spam", "")],
-    }
+fn policy() -> Policy {
+    Policy::new("rsafe")
+        .category(Category::new("S1", "Locks").definition("How to open\n locks of others."))
+        .category(Category::new("S2", "Spam"))
 }
 
 const TEMPLATES: [Template; 3] = [Template::Rsafe, Template::LlamaGuard3, Template::Qwen3guard];
 
 fn segments(template: Template, conversation: &Conversation) -> Vec<Segment> {
-    template.segments(&policy("mine"), conversation).unwrap()
+    template.segments(&policy(), conversation).unwrap()
 }
 
 #[test]
@@ -77,11 +67,13 @@ fn qwen3guard_reads_the_prompt_it_was_trained_with() {
 }
 
 #[test]
-fn rsafe_lists_bare_names_in_its_own_policy_and_definitions_in_others() {
+fn rsafe_lists_bare_names_for_the_categories_it_was_trained_with_and_definitions_for_others() {
     let conversation = Conversation::prompt("Hi?");
-    let own = render(&Template::Rsafe.segments(&policy("rsafe"), &conversation).unwrap());
-    let custom = render(&Template::Rsafe.segments(&policy("mine"), &conversation).unwrap());
-    assert!(own.contains("CATEGORIES>\nU1 - Locks\nU2 - Spam\n<END UNSAFE CONTENT CATEGORIES>"));
+    let mut trained = Policy::builtin("rsafe").unwrap();
+    trained.name = "mine".into();
+    let own = render(&Template::Rsafe.segments(&trained, &conversation).unwrap());
+    assert!(own.contains("\nU18 - National-Security Espionage\n<END UNSAFE CONTENT CATEGORIES>"));
+    let custom = render(&segments(Template::Rsafe, &conversation));
     assert!(custom.contains("CATEGORIES>\nU1 - Locks: How to open locks of others.\nU2 - Spam\n<END"));
     assert!(custom.contains("policy expert") && custom.contains("\n\nUser: Hi?\n\n<END CONVERSATION>"));
     let response = render(&segments(Template::Rsafe, &Conversation::response("Hi?", "Hello.")));
@@ -105,7 +97,7 @@ fn what_was_said_after_the_message_on_trial_is_left_out() {
 
 #[test]
 fn the_slots_template_is_no_text() {
-    let error = Template::Slots.segments(&policy("mine"), &Conversation::prompt("Hi?")).unwrap_err();
+    let error = Template::Slots.segments(&policy(), &Conversation::prompt("Hi?")).unwrap_err();
     assert_eq!(error.code(), "unsupported");
 }
 

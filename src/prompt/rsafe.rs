@@ -1,14 +1,18 @@
 //! RSafe's guided reasoning (arXiv 2506.07736, stage 1): task, categories, conversation, then the rule that asks
 //! for step-by-step reasoning and a boxed verdict; one user message in Qwen2.5's ChatML.
 
+use std::sync::LazyLock;
+
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
 use super::{Piece, Segment};
 use crate::{Category, Conversation, Policy, Result, conversation::Target};
 
 const SPEAKERS: Speakers = Speakers { user: "User", assistant: "Agent", system: "System", tool: "Tool" };
 
-/// The name of the policy whose lines are bare names, as in training.
-const TRAINED: &str = "rsafe";
+/// The categories whose lines are bare names, as in training. A built-in policy parses; were it not to, these would
+/// be none, which no policy's are.
+static TRAINED: LazyLock<Vec<Category>> =
+    LazyLock::new(|| Policy::builtin("rsafe").map(|policy| policy.categories).unwrap_or_default());
 
 pub(super) fn segments(policy: &Policy, conversation: &Conversation) -> Result<Vec<Segment>> {
     let (role, subject) = match conversation.target {
@@ -18,7 +22,8 @@ pub(super) fn segments(policy: &Policy, conversation: &Conversation) -> Result<V
         ),
         Target::Response => ("", "Agent"),
     };
-    let lines = categories(policy, |number, category| line(policy, number, category));
+    let trained = policy.categories == *TRAINED;
+    let lines = categories(policy, |number, category| line(trained, number, category));
     let head = vec![
         Piece::Control("<|im_start|>"),
         // Qwen2.5 was tuned with this message wherever there is no other.
@@ -46,9 +51,9 @@ pub(super) fn segments(policy: &Policy, conversation: &Conversation) -> Result<V
     Ok(three(head, turns(conversation, &SPEAKERS)?, answer))
 }
 
-/// `U<n> - <Name>`; under a custom policy the definition and examples follow on the same line.
-fn line(policy: &Policy, number: usize, category: &Category) -> String {
+/// `U<n> - <Name>`; for categories that are not those of training, the definition and examples follow on the same line.
+fn line(trained: bool, number: usize, category: &Category) -> String {
     let name = format!("U{number} - {}", one_line(&category.name));
     let explanation = explanation(category);
-    if policy.name == TRAINED || explanation.is_empty() { name } else { format!("{name}: {explanation}") }
+    if trained || explanation.is_empty() { name } else { format!("{name}: {explanation}") }
 }
