@@ -41,7 +41,7 @@ fn tensors(checkpoint: &str) -> Tensors {
 }
 
 fn load(config: &DecoderConfig, tensors: Tensors, device: &Device) -> Result<Decoder> {
-    let mut weights = Weights::from_tensors(device, tensors);
+    let mut weights = Weights::from_tensors(device, tensors)?;
     let decoder = Decoder::load(config, &mut weights)?;
     weights.finish()?;
     Ok(decoder)
