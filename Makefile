@@ -22,7 +22,7 @@ demo: tools ## Build rsafe and judge a few conversations under a sample policy, 
 	@"$(TARGET)/release/rsafe" check --policy $(DEMO)/policy.yaml --reasoning always --pretty \
 		< $(DEMO)/conversations.jsonl || test $$? -eq 1
 
-test: lint ## Check format and lints, run every test, build the documentation without a warning
+test: lint ## Check format and lints, build the documentation without a warning, run every test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 	$(CARGO) test --locked
 
