@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions, Reasoning};
-use rsafe::{Error, Policy, Result};
+use rsafe::{Policy, Result};
 
 /// The model and the policy, as every command that judges takes them.
 #[derive(clap::Args)]
