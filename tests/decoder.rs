@@ -242,7 +242,8 @@ fn weights_rounded_to_half_precision_give_nearby_logits() {
     let logits = |decoder: &Decoder| next(decoder, &Golden::long_ids(), &mut decoder.new_cache(200).unwrap());
     let exact = logits(&decoder("qwen3"));
     // f16 keeps 11 bits of a weight, bf16 keeps 8; the bounds are three times the differences found.
-    let rounded: [(fn(f32) -> f32, f32); 2] =
+    type Rounding = fn(f32) -> f32;
+    let rounded: [(Rounding, f32); 2] =
         [(|x| f16::from_f32(x).to_f32(), 0.008), (|x| bf16::from_f32(x).to_f32(), 0.07)];
     for (round, tolerance) in rounded {
         let mut tensors = tensors("qwen3");

@@ -168,7 +168,7 @@ impl DecoderConfig {
                 "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
             )));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(bad(format!("head_dim {} is odd; the rotary embedding turns pairs", self.head_dim)));
         }
         if heads * self.head_dim > 131_072 {
@@ -494,7 +494,7 @@ mod tests {
             json!({ "use_sliding_window": true, "sliding_window": null }),
             json!({ "sliding_window": 4096 }),
         ] {
-            read("qwen2", changes.clone()).expect(&changes.to_string());
+            read("qwen2", changes.clone()).unwrap_or_else(|error| panic!("{changes}: {error}"));
         }
         read("llama", json!({ "use_sliding_window": true, "sliding_window": 4096 })).unwrap();
     }
