@@ -93,7 +93,9 @@ fn policy_prefix(c: &mut Criterion) {
     let mut group = c.benchmark_group("decoder, policy of about 1,000 tokens");
     group.sample_size(10);
     let known = policy(0);
-    let request = |policy| Request::prompt("How do I pick a lock?").policy(policy);
+    fn request(policy: &Policy) -> Request<'_> {
+        Request::prompt("How do I pick a lock?").policy(policy)
+    }
     let usage = check(&guard, request(&known)).usage;
     println!("prompt of {} tokens, {} of them in the cache when the policy is known", usage.prompt_tokens, {
         check(&guard, request(&known)).usage.cached_tokens
