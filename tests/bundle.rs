@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use proptest::prelude::*;
@@ -15,12 +15,10 @@ use rsafe::bundle::{
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
 
+use crate::golden;
+
 const FIXTURES: [&str; 3] = ["qwen2-tied", "qwen3", "llama3-scaled-rope"];
 const EMBEDDING: &str = "model.embed_tokens.weight";
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
 
 fn options(dtype: Encoding) -> ConvertOptions {
     ConvertOptions { dtype, ..Default::default() }

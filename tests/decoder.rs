@@ -1,7 +1,5 @@
 //! The decoder against Hugging Face transformers, on tiny random checkpoints (`golden/make_fixtures.py`).
 
-use std::path::PathBuf;
-
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use half::{bf16, f16};
 use rsafe::bundle::Weights;
@@ -9,6 +7,8 @@ use rsafe::model::{Decoder, DecoderConfig, KvCache};
 use rsafe::{Error, Result};
 use safetensors::SafeTensors;
 use serde_json::Value;
+
+use crate::golden;
 
 const CHECKPOINTS: [&str; 3] = ["qwen2-tied", "qwen3", "llama3-scaled-rope"];
 /// The golden logits are rounded to 1e-5 and reach about 3.
@@ -19,8 +19,7 @@ const SAME: f32 = 2e-5;
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 fn text(checkpoint: &str, file: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(checkpoint).join(file);
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(golden(checkpoint).join(file)).unwrap()
 }
 
 fn config(checkpoint: &str) -> DecoderConfig {
@@ -28,8 +27,7 @@ fn config(checkpoint: &str) -> DecoderConfig {
 }
 
 fn tensors(checkpoint: &str) -> Tensors {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(checkpoint);
-    let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
+    let bytes = std::fs::read(golden(checkpoint).join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.iter()
         .map(|(name, view)| {

@@ -1,7 +1,7 @@
 //! The guard from end to end: a converted decoder and the embedded model judge, stream, remember and forget.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pollster::block_on;
 use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
@@ -11,12 +11,14 @@ use rsafe::prompt::Template;
 use rsafe::verdict::{Decision, Verdict};
 use rsafe::{Category, Conversation, Error, Message, Policy, Role, Target};
 
+use crate::golden;
+
 /// A fixture with room for a whole prompt, converted for a template.
 fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("hf"), folder.path().join("bundle"));
     fs::create_dir(&from).unwrap();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(fixture)).unwrap() {
+    for entry in fs::read_dir(golden(fixture)).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, from.join(path.file_name().unwrap())).unwrap();
     }

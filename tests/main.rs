@@ -18,3 +18,8 @@ mod tokenizer;
 #[cfg(feature = "train")]
 mod train;
 mod verdict;
+
+/// The folder of a checkpoint that `golden/make_fixtures.py` made.
+fn golden(checkpoint: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(checkpoint)
+}
