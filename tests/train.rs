@@ -86,7 +86,7 @@ sources:
         data,
         init,
         out: folder.join("out"),
-        examples: 2400,
+        examples: 9600,
         batch_tokens: 512,
         learning_rate: 3e-3,
         weight_decay: 0.01,
