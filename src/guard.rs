@@ -304,12 +304,8 @@ impl<'g> Session<'g> {
 
     fn verdict(&self, scores: &Scores) -> VerdictBuilder<'g> {
         let guard = self.guard;
-        let builder = Verdict::builder(self.policy)
-            .thresholds(crate::verdict::Thresholds {
-                overall: guard.thresholds.global,
-                category: guard.thresholds.global,
-            })
-            .on_error(guard.options.on_error);
+        let builder =
+            Verdict::builder(self.policy).thresholds(guard.thresholds.clone()).on_error(guard.options.on_error);
         let scored = builder.score(scores.score);
         scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score))
     }
