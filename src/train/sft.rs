@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::grad_clipping::GradientClippingConfig;
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -107,7 +107,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         None => (first_tensors(options, &config)?, optimizer, Progress::default()),
     };
     let mut weights = Weights::from_tensors(&device, tensors)?;
-    let mut model = SlotModel::load(&config, &mut weights)?.freeze_words();
+    let mut model = SlotModel::load(&config, &mut weights)?.map(&mut Numbered(0)).freeze_words();
     weights.finish()?;
 
     let workers = Workers::new()?;
@@ -188,6 +188,17 @@ fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate:
         return Ok(tensors);
     }
     warm_start(config, &fs::read(&path).map_err(Error::io(&path))?, options.seed)
+}
+
+/// Numbers parameters in their order: the optimiser's state, kept by id, must find them again when a run is resumed.
+struct Numbered(u64);
+
+impl ModuleMapper for Numbered {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (_, tensor, mapper) = param.consume();
+        self.0 += 1;
+        Param::from_mapped_value(ParamId::from(self.0), tensor, mapper)
+    }
 }
 
 /// One thread a core, each with a batch of its own: most operations of a small network are too small to share.
