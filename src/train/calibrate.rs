@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_band_holds_the_scores_that_are_often_wrong() {
-        let sure = |score, is_unsafe| std::iter::repeat_n((score, is_unsafe), 20);
+        let sure = |score, is_unsafe| std::iter::repeat_n((score, is_unsafe), 5);
         let scored: Vec<Scored> = sure(0.1, false)
             .chain([(0.4, true), (0.45, false), (0.5, true), (0.55, false), (0.6, true)])
             .chain(sure(0.9, true))

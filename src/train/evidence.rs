@@ -61,7 +61,7 @@ impl Lexicon {
             let mut sum = 0.0;
             for to in from + 1..=tokens.len().min(from + QUOTE_WORDS) {
                 sum += weight(to - 1);
-                let whole = to == tokens.len() || starts[to];
+                let whole = starts.get(to).is_none_or(|&start| start);
                 if whole && best.as_ref().is_none_or(|&(most, _)| sum > most) {
                     best = Some((sum, from..to));
                 }
@@ -86,6 +86,6 @@ mod tests {
         let starts = [true; 5];
         assert_eq!(lexicon.quote(&[1, 2, 7, 8, 3], &starts, Some(0)), Some(2..4));
         let no_break_inside_a_word = [true, true, true, false, true];
-        assert_eq!(lexicon.quote(&[1, 2, 8, 1, 3], &no_break_inside_a_word, None), Some(2..4));
+        assert_eq!(lexicon.quote(&[1, 2, 8, 7, 3], &no_break_inside_a_word, None), Some(2..4));
     }
 }
