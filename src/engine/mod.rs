@@ -1,7 +1,7 @@
 //! A loaded model at work: it reads a policy and a conversation in one prefill, scores them, and writes the answer.
 //!
-//! Decoders and the slot model differ in how a prompt is read ([`decoder`], [`slots`]); from there on both are a
-//! [`Reader`] whose tokens come from one loop ([`Writer`]).
+//! Decoders and the slot model differ in how a prompt is read (`decoder.rs`, `slots.rs`); from there on both are a
+//! reader whose tokens come from one loop (`writer.rs`).
 
 mod decoder;
 mod reader;
@@ -29,8 +29,8 @@ pub struct Engine {
 }
 
 enum Kind {
-    Decoder(DecoderEngine),
-    Slots(SlotEngine),
+    Decoder(Box<DecoderEngine>),
+    Slots(Box<SlotEngine>),
 }
 
 /// What one prefill gives.
@@ -56,8 +56,8 @@ impl Engine {
     pub fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer()?)?;
         let kind = match bundle.manifest().template {
-            Template::Slots => Kind::Slots(SlotEngine::load(bundle, &tokenizer, device)?),
-            template => Kind::Decoder(DecoderEngine::load(bundle, template, &tokenizer, device)?),
+            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device)?)),
+            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device)?)),
         };
         Ok(Self { tokenizer, kind })
     }
