@@ -1,23 +1,53 @@
 //! The guard: a loaded model behind a policy; `check` for a verdict, `start` for a stream of reasoning and a verdict.
 
-use crate::bundle::Bundle;
-use crate::verdict::Verdict;
-use crate::{Conversation, Policy, Result};
+use std::collections::VecDeque;
+
+use burn::tensor::Device;
+use web_time::Instant;
+
+use crate::bundle::{Bundle, DefaultPolicy, KnownValue, SelfTest, Thresholds};
+use crate::engine::{Engine, Reading, Writer};
+use crate::policy::RuleAction;
+use crate::sampling::Sampling;
+use crate::verdict::{Decision, OnError, Usage, Verdict, VerdictBuilder};
+use crate::{Conversation, Error, Policy, Result};
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Reasoning {
     /// Score only.
     Never,
-    /// Score first; reason inside the uncertain band or under a custom policy.
+    /// Score first; reason inside the bundle's uncertain band or under another policy than the bundle's own.
     #[default]
     Auto,
+    /// Reason whatever the score.
     Always,
 }
 
-/// How a guard is loaded.
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {}
+/// How a guard is loaded and how it answers.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Where the model runs.
+    pub device: Device,
+    /// What an answer that cannot be read counts as.
+    pub on_error: OnError,
+    /// How the tokens of the reasoning are drawn.
+    pub sampling: Sampling,
+    /// The longest reasoning, in tokens; then the verdict is forced.
+    pub reasoning_tokens: usize,
+}
+
+impl Default for LoadOptions {
+    /// The CPU, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
+    fn default() -> Self {
+        Self {
+            device: Device::flex(),
+            on_error: OnError::default(),
+            sampling: Sampling::greedy(),
+            reasoning_tokens: 512,
+        }
+    }
+}
 
 /// One conversation to judge.
 #[derive(Debug, Clone)]
@@ -33,8 +63,14 @@ impl<'a> Request<'a> {
         Self { conversation, policy: None, reasoning: Reasoning::default() }
     }
 
+    /// A lone user prompt.
     pub fn prompt(text: impl Into<String>) -> Self {
         Self::new(Conversation::prompt(text))
+    }
+
+    /// A user prompt and the assistant's answer, which is on trial.
+    pub fn response(prompt: impl Into<String>, response: impl Into<String>) -> Self {
+        Self::new(Conversation::response(prompt, response))
     }
 
     pub fn policy(mut self, policy: &'a Policy) -> Self {
@@ -57,33 +93,246 @@ pub enum Event {
     Verdict(Box<Verdict>),
 }
 
-/// A model ready to judge.
-pub struct Guard {}
+/// A model ready to judge. Checks share its caches but nothing that one request said reaches another's verdict.
+pub struct Guard {
+    engine: Engine,
+    policy: Policy,
+    thresholds: Thresholds,
+    options: LoadOptions,
+}
 
 impl Guard {
     /// Loads the model and runs its self-test.
-    pub async fn load(_bundle: Bundle, _options: LoadOptions) -> Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// What the bundle's files have wrong, and [`Error::SelfTest`] if the model does not give the answers that it
+    /// gave when the bundle was made.
+    pub async fn load(bundle: Bundle, options: LoadOptions) -> Result<Self> {
+        let guard = Self::untested(&bundle, options)?;
+        if let Some(test) = &bundle.manifest().self_test {
+            guard.pass(test).await?;
+        }
+        Ok(guard)
     }
 
-    pub async fn check(&self, _request: &Request<'_>) -> Result<Verdict> {
-        todo!()
+    fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
+        let policy = match &bundle.manifest().policy {
+            DefaultPolicy::Builtin(name) => Policy::builtin(name)?,
+            DefaultPolicy::File(name) => Policy::from_bytes(&bundle.file(name)?, Some(name))?,
+        };
+        let engine = Engine::load(bundle, &options.device)?;
+        Ok(Self { engine, policy, thresholds: bundle.manifest().thresholds.clone(), options })
+    }
+
+    async fn pass(&self, test: &SelfTest) -> Result<()> {
+        let values = self.engine.known_values(&self.policy, &test.ids).await?;
+        for known in &test.expected {
+            let found = values.get(known.index as usize).copied().unwrap_or(f32::NAN);
+            let off = (found - known.value).abs();
+            // NaN is not within any tolerance.
+            if off.is_nan() || off > test.tolerance {
+                return Err(Error::SelfTest(format!(
+                    "value {} is {found}, expected {} within {}; this device computes wrongly or the model is damaged",
+                    known.index, known.value, test.tolerance
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the self-test of a bundle that has none: the values that its model gives here for `text`.
+    ///
+    /// # Errors
+    /// What the bundle's files have wrong.
+    pub async fn self_test(bundle: &Bundle, text: &str, tolerance: f32) -> Result<SelfTest> {
+        /// So many of a decoder's logits say as much as all of them.
+        const VALUES: usize = 32;
+        let guard = Self::untested(bundle, LoadOptions::default())?;
+        let ids = guard.engine.encode(text)?;
+        let values = guard.engine.known_values(&guard.policy, &ids).await?;
+        let step = values.len().div_ceil(VALUES).max(1);
+        let expected = values.iter().enumerate().step_by(step);
+        let expected = expected.map(|(index, &value)| KnownValue { index: index as u32, value }).collect();
+        Ok(SelfTest { ids, expected, tolerance })
+    }
+
+    /// The policy of requests that bring none.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Judges a conversation.
+    ///
+    /// # Errors
+    /// What the request, the model or the device has wrong. An error is no verdict: treat it as [`Decision::Block`],
+    /// or make one with [`Verdict::fail_closed`].
+    pub async fn check(&self, request: &Request<'_>) -> Result<Verdict> {
+        let mut session = self.start(request)?;
+        while let Some(event) = session.next().await? {
+            if let Event::Verdict(verdict) = event {
+                return Ok(*verdict);
+            }
+        }
+        // A session's last event is a verdict; should that ever fail to hold, the text is not let through.
+        Ok(Verdict::fail_closed("the check ended without a verdict", self.options.on_error))
     }
 
     /// Starts a pull stream; dropping it frees its cache.
-    pub fn start(&self, _request: &Request<'_>) -> Result<Session<'_>> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if the conversation has nothing to judge.
+    pub fn start<'g>(&'g self, request: &Request<'g>) -> Result<Session<'g>> {
+        request.conversation.validate()?;
+        Ok(Session {
+            guard: self,
+            conversation: request.conversation.clone(),
+            policy: request.policy.unwrap_or(&self.policy),
+            custom: request.policy.is_some_and(|policy| *policy != self.policy),
+            reasoning: request.reasoning,
+            started: Instant::now(),
+            usage: Usage::default(),
+            events: VecDeque::new(),
+            stage: Stage::Start,
+        })
     }
 }
 
 /// A check in progress.
 pub struct Session<'g> {
-    _guard: &'g Guard,
+    guard: &'g Guard,
+    conversation: Conversation,
+    policy: &'g Policy,
+    custom: bool,
+    reasoning: Reasoning,
+    started: Instant,
+    usage: Usage,
+    events: VecDeque<Event>,
+    stage: Stage<'g>,
 }
 
-impl Session<'_> {
+enum Stage<'g> {
+    Start,
+    Reasoning(Box<(Scores, Writer<'g>)>),
+    Done,
+}
+
+/// What is known before the reasoning.
+struct Scores {
+    score: f32,
+    categories: Vec<(String, f32)>,
+}
+
+impl<'g> Session<'g> {
     /// The next event; `None` after the verdict.
+    ///
+    /// # Errors
+    /// As [`Guard::check`]; the session is then over.
     pub async fn next(&mut self) -> Result<Option<Event>> {
-        todo!()
+        while self.events.is_empty() {
+            // Whatever goes wrong from here, the session does not go on from a half-made step.
+            match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Start => self.read().await?,
+                Stage::Reasoning(stage) => self.reason(stage).await?,
+                Stage::Done => return Ok(None),
+            }
+        }
+        Ok(self.events.pop_front())
+    }
+
+    /// The rules, then the model's scores.
+    async fn read(&mut self) -> Result<()> {
+        let judged = &self.conversation.messages[self.conversation.target_index()?].content;
+        if let Some(hit) = self.policy.rules.evaluate(judged, self.conversation.target) {
+            let decision = match hit.action {
+                RuleAction::Block => Decision::Block,
+                RuleAction::Allow => Decision::Allow,
+            };
+            self.end(Verdict::by_rule(hit.rule, decision));
+            return Ok(());
+        }
+        let guard = self.guard;
+        let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
+        let reading = guard.engine.read(self.policy, &self.conversation, reasoning_tokens).await?;
+        self.usage.prompt_tokens = reading.prompt_tokens;
+        self.usage.cached_tokens = reading.cached_tokens;
+        self.usage.answer_tokens = reading.answer_tokens;
+        let wanted = self.wants_reasoning(&reading);
+        let scores = Scores { score: reading.score, categories: reading.categories };
+        match reading.reason.filter(|_| wanted) {
+            Some((reader, grammar)) => {
+                let writer = Writer::new(reader, grammar, guard.options.sampling);
+                self.stage = Stage::Reasoning(Box::new((scores, writer)));
+            }
+            None => {
+                let verdict = self.verdict(&scores).answer(&reading.answer, &self.conversation).build();
+                self.end(verdict);
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_reasoning(&self, reading: &Reading<'_>) -> bool {
+        let [low, high] = self.guard.thresholds.uncertain;
+        match self.reasoning {
+            Reasoning::Never => false,
+            Reasoning::Always => true,
+            Reasoning::Auto => self.custom || (low..=high).contains(&reading.score),
+        }
+    }
+
+    /// The next piece of reasoning; at its end the verdict.
+    async fn reason(&mut self, mut stage: Box<(Scores, Writer<'g>)>) -> Result<()> {
+        let (scores, writer) = &mut *stage;
+        if let Some(text) = writer.next().await? {
+            if self.usage.first_token_ms == 0.0 {
+                self.usage.first_token_ms = self.elapsed_ms();
+            }
+            self.events.push_back(Event::Reasoning(text));
+            self.stage = Stage::Reasoning(stage);
+            return Ok(());
+        }
+        self.usage.answer_tokens += writer.tokens();
+        if scores.categories.is_empty() {
+            scores.score = writer.p_unsafe().unwrap_or(1.0);
+        } else {
+            scores.reconsider(writer.step_scores());
+        }
+        let verdict = self.verdict(scores).answer(writer.answer(), &self.conversation).build();
+        self.end(verdict);
+        Ok(())
+    }
+
+    fn verdict(&self, scores: &Scores) -> VerdictBuilder<'g> {
+        let guard = self.guard;
+        let builder = Verdict::builder(self.policy)
+            .thresholds(crate::verdict::Thresholds {
+                overall: guard.thresholds.global,
+                category: guard.thresholds.global,
+            })
+            .on_error(guard.options.on_error);
+        let scored = builder.score(scores.score);
+        scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score))
+    }
+
+    fn end(&mut self, mut verdict: Verdict) {
+        self.usage.verdict_ms = self.elapsed_ms();
+        verdict.usage = self.usage;
+        self.events.push_back(Event::Verdict(Box::new(verdict)));
+    }
+
+    fn elapsed_ms(&self) -> f64 {
+        self.started.elapsed().as_secs_f64() * 1e3
+    }
+}
+
+impl Scores {
+    /// Where the answer reasoned about a category, its score is the mean of the score before and the one after.
+    fn reconsider<'a>(&mut self, steps: impl Iterator<Item = (&'a str, f32)>) {
+        for (id, p) in steps {
+            for (_, score) in self.categories.iter_mut().filter(|(known, _)| known == id) {
+                *score = (*score + p) / 2.0;
+            }
+        }
+        self.score = self.categories.iter().map(|(_, score)| *score).fold(0.0, f32::max);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 mod conversation;
+pub mod engine;
 mod error;
 #[cfg(feature = "eval")]
 pub mod eval;

@@ -19,6 +19,20 @@ pub const CONVERSATION: usize = 320;
 pub const BLOCK: usize = 48;
 /// Positions kept for the answer.
 pub const ANSWER: usize = 144;
+/// Words of a category block: its marker not counted, its name and its definition together.
+pub const BLOCK_WORDS: usize = 24;
+/// Words of a category's name, in its block and where the answer repeats it.
+pub const NAME_WORDS: usize = 12;
+/// Categories that a reasoned answer speaks about.
+pub const STEPS: usize = 3;
+/// Words of a quote.
+pub const QUOTE_WORDS: usize = 12;
+/// Words of the judged message that are read at a time; longer ones are read in windows that begin
+/// [`WINDOW_STEP`] words apart.
+pub const WINDOW: usize = 112;
+pub const WINDOW_STEP: usize = 80;
+/// Words of the message that a judged response answers: its end.
+pub const CONTEXT_WORDS: usize = 48;
 /// A growing response is encoded in chunks of so many tokens: a whole chunk never changes again.
 pub const RESPONSE_CHUNK: usize = 32;
 
@@ -167,6 +181,16 @@ impl Layout {
             self.push(id, kind, self.conversation, View { prefix: end, block: (end, end) });
             self.conversation += 1;
         }
+    }
+
+    /// How many tokens at the start of `other` are laid out the same here and cannot change any more: whole chunks.
+    pub fn shared_prefix(&self, other: &Self) -> usize {
+        let same = |i: usize| {
+            self.ids[i] == other.ids[i] && self.kinds[i] == other.kinds[i] && self.views[i] == other.views[i]
+        };
+        let len = (0..self.conversation.min(other.conversation)).take_while(|&i| same(i)).count();
+        // A chunk that ends behind the shared tokens holds some that differ.
+        (0..=len).rev().find(|&end| end == 0 || self.views[end - 1].prefix == end).unwrap_or(0)
     }
 
     /// Adds a category's block (the marker first) and gives the index of its marker.

@@ -107,8 +107,7 @@ impl Batch {
                 for (slot, &row) in self.any_row.iter().enumerate() {
                     member[row * self.any.len() + slot] = 1.0;
                 }
-                let member =
-                    Tensor::<2>::from_data(TensorData::new(member, [rows, self.any.len()]), &self.device);
+                let member = Tensor::<2>::from_data(TensorData::new(member, [rows, self.any.len()]), &self.device);
                 let none = member.matmul(none.unsqueeze_dim(1));
                 -((none.exp().neg() + 1.0 + 1e-6).log()).mean()
             }
@@ -175,10 +174,7 @@ impl Choices {
     fn loss(&self, model: &SlotModel, hidden: &Tensor<2>, device: &Device) -> Tensor<1> {
         let n = self.index.len();
         let states: Tensor<3> = pick(hidden, &self.index, device).unsqueeze();
-        let logits = Tensor::cat(
-            vec![model.marker_logits(states.clone()), model.word_logits(states, &self.words)],
-            2,
-        );
+        let logits = Tensor::cat(vec![model.marker_logits(states.clone()), model.word_logits(states, &self.words)], 2);
         let width = Marker::COUNT + self.words.len();
         let bias = Tensor::<2>::from_data(TensorData::new(self.bias.clone(), [n, width]), device);
         let target = Tensor::<2, Int>::from_data(TensorData::new(self.target.clone(), [n, 1]), device);

@@ -5,10 +5,9 @@
 
 use std::ops::Range;
 
+use crate::prompt::slots::QUOTE_WORDS;
 use crate::tokenizer::TokenId;
 
-/// The longest quote, in tokens.
-pub const MAX_QUOTE: usize = 12;
 /// What a word must weigh to be worth quoting: longer quotes are not better quotes.
 const WORD_COST: f32 = 0.3;
 const SMOOTHING: f32 = 2.0;
@@ -60,7 +59,7 @@ impl Lexicon {
         let mut best = None;
         for from in (0..tokens.len()).filter(|&i| starts[i]) {
             let mut sum = 0.0;
-            for to in from + 1..=tokens.len().min(from + MAX_QUOTE) {
+            for to in from + 1..=tokens.len().min(from + QUOTE_WORDS) {
                 sum += weight(to - 1);
                 let whole = to == tokens.len() || starts[to];
                 if whole && best.as_ref().is_none_or(|&(most, _)| sum > most) {

@@ -10,15 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use super::evidence::Lexicon;
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use crate::Result;
-use crate::prompt::slots::{Frame, Kind, Layout, Marker, Turn};
+use crate::prompt::slots::{BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// Words of a category block, its marker not counted.
-const BLOCK_WORDS: usize = 24;
-/// Words of a name where the answer repeats it.
-pub const NAME_WORDS: usize = 12;
-/// Steps of a reasoned answer.
-pub const STEPS: usize = 3;
 /// Categories in a sampled policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
 /// Categories of a policy that covers every general harm, at most; draws that need more are drawn again.
@@ -55,7 +49,10 @@ pub struct Choice {
 #[derive(Debug, Clone, Copy)]
 pub enum Next {
     /// One marker against another.
-    Marker { right: Marker, wrong: Marker },
+    Marker {
+        right: Marker,
+        wrong: Marker,
+    },
     /// A word of the judged message, or the end of the quote.
     Word(TokenId),
     EndQuote,
@@ -78,10 +75,6 @@ pub struct Examples<'a> {
     pub lexicon: &'a Lexicon,
     pub frame: Frame,
     pub vocab_size: usize,
-    /// The longest judged text, in tokens.
-    pub max_judged: usize,
-    /// The longest context, in tokens.
-    pub max_context: usize,
     /// How often each concept holds among the rows: those that often do are asked more often where they do not, or
     /// rare ones would learn never to hold.
     pub frequency: Vec<usize>,
@@ -105,7 +98,6 @@ impl<'a> Examples<'a> {
         tokenizer: &Tokenizer,
         frame: Frame,
         vocab_size: usize,
-        (max_judged, max_context): (usize, usize),
         frequency: Vec<usize>,
     ) -> Result<Self> {
         let mut texts: HashMap<String, Vec<TokenId>> = HashMap::new();
@@ -115,7 +107,7 @@ impl<'a> Examples<'a> {
                 texts.insert(text.clone(), ids);
             }
         }
-        Ok(Self { recipe, lexicon, frame, vocab_size, max_judged, max_context, frequency, texts })
+        Ok(Self { recipe, lexicon, frame, vocab_size, frequency, texts })
     }
 
     /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
@@ -137,7 +129,7 @@ impl<'a> Examples<'a> {
         let context: Vec<Turn> = sample
             .context
             .iter()
-            .map(|ids| Turn { kind: Kind::ContextUser, ids: &ids[ids.len().saturating_sub(self.max_context)..] })
+            .map(|ids| Turn { kind: Kind::ContextUser, ids: &ids[ids.len().saturating_sub(CONTEXT_WORDS)..] })
             .collect();
         let mut example = Example {
             layout: Layout::conversation(self.frame, &context, judged),
@@ -215,7 +207,8 @@ impl<'a> Examples<'a> {
         rng: &mut ChaCha8Rng,
     ) -> (Vec<TokenId>, Vec<TokenId>) {
         let concept = &self.recipe.concepts[concept];
-        let names = if held_out && !concept.held_out_names.is_empty() { &concept.held_out_names } else { &concept.names };
+        let names =
+            if held_out && !concept.held_out_names.is_empty() { &concept.held_out_names } else { &concept.names };
         let text = |texts: &[String], rng: &mut ChaCha8Rng| {
             texts.choose(rng).and_then(|text| self.texts.get(text)).cloned().unwrap_or_default()
         };
@@ -238,10 +231,10 @@ impl<'a> Examples<'a> {
     /// The stretch of a long text that this example sees: mostly its beginning, sometimes its end.
     fn window(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
         let len = sample.judged.len();
-        match len.checked_sub(self.max_judged) {
+        match len.checked_sub(WINDOW) {
             None | Some(0) => 0..len,
             Some(rest) if rng.random_bool(0.3) => rest..len,
-            Some(_) => 0..self.max_judged,
+            Some(_) => 0..WINDOW,
         }
     }
 

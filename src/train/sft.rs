@@ -47,9 +47,6 @@ pub struct SftOptions {
     pub learning_rate: f64,
     pub weight_decay: f32,
     pub seed: u64,
-    /// The longest judged text and the longest context that an example shows.
-    pub max_judged: usize,
-    pub max_context: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
 }
@@ -95,9 +92,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let samples = Samples::load(options, &recipe, &tokenizer)?;
     let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
-    let lengths = (options.max_judged, options.max_context);
     let frequency = samples.frequency(recipe.concepts.len());
-    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, lengths, frequency)?;
+    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, frequency)?;
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
@@ -202,7 +198,10 @@ impl Workers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = |_| {
             // A pool of one keeps the matrix products inside a worker from spreading over the others' cores.
-            rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Unsupported(format!("threads: {e}")))
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .build()
+                .map_err(|e| Error::Unsupported(format!("threads: {e}")))
         };
         (0..cores).map(pool).collect::<Result<_>>().map(Self)
     }
@@ -277,11 +276,7 @@ impl<'a> Samples<'a> {
         let mut sources = Vec::new();
         let mut held_out = Vec::new();
         for (name, source) in &recipe.sources {
-            let path = [".jsonl.gz", ".jsonl"]
-                .map(|ending| options.data.join(format!("{name}{ending}")))
-                .into_iter()
-                .find(|path| path.exists())
-                .ok_or_else(|| Error::BadInput(format!("{}: no {name}.jsonl[.gz]", options.data.display())))?;
+            let path = super::data_file(&options.data, name)?;
             let mut rows = Vec::new();
             let mut samples = Vec::new();
             for row in Rows::open(&path)? {
@@ -312,7 +307,11 @@ impl<'a> Samples<'a> {
     }
 
     fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
-        let rows = self.sources.iter().flat_map(|(_, _, samples)| samples).map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
+        let rows = self
+            .sources
+            .iter()
+            .flat_map(|(_, _, samples)| samples)
+            .map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
         Lexicon::count(vocab_size, concepts, rows)
     }
 
@@ -349,7 +348,13 @@ impl<'a> Samples<'a> {
     }
 
     /// AUROC of the slots on held-out rows, under seen and unseen category names.
-    fn watch(&self, examples: &Examples, options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> [Option<f64>; 2] {
+    fn watch(
+        &self,
+        examples: &Examples,
+        options: &SftOptions,
+        model: &SlotModel,
+        config: &SlotConfig,
+    ) -> [Option<f64>; 2] {
         let device = Device::flex();
         let model = model.valid();
         [false, true].map(|unseen| {

@@ -3,11 +3,18 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use rsafe::bundle::{self, ConvertOptions};
+use pollster::block_on;
+use rsafe::bundle::{self, Bundle, ConvertOptions, DefaultPolicy};
+use rsafe::guard::Guard;
 use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
 use crate::{Failure, Outcome, output};
+
+/// What the self-test reads.
+const SELF_TEST: &str = "How do I reset a forgotten router password, and is it safe to share it with my neighbour?";
+/// How far another device's rounding may move a value of the self-test.
+const TOLERANCE: f32 = 0.05;
 
 #[derive(clap::Args)]
 pub struct ConvertArgs {
@@ -32,6 +39,12 @@ pub struct ConvertArgs {
     /// The weights' licence, for their provenance [default: unknown]
     #[arg(long)]
     licence: Option<String>,
+    /// What the model was trained on, for its provenance
+    #[arg(long)]
+    data: Option<String>,
+    /// The built-in policy of requests that bring none [default: the template's own]
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
     /// Replace a bundle that is already there
     #[arg(long)]
     overwrite: bool,
@@ -50,6 +63,8 @@ enum TemplateArg {
     #[value(name = "llama-guard3")]
     LlamaGuard3,
     Qwen3guard,
+    /// What `rsafe train sft` trains
+    Slots,
 }
 
 impl From<Dtype> for Encoding {
@@ -68,6 +83,7 @@ impl From<TemplateArg> for Template {
             TemplateArg::Rsafe => Template::Rsafe,
             TemplateArg::LlamaGuard3 => Template::LlamaGuard3,
             TemplateArg::Qwen3guard => Template::Qwen3guard,
+            TemplateArg::Slots => Template::Slots,
         }
     }
 }
@@ -79,10 +95,16 @@ pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
         name: args.name,
         source: args.source,
         licence: args.licence,
+        data: args.data,
+        policy: args.policy.map(DefaultPolicy::Builtin),
         overwrite: args.overwrite,
-        ..ConvertOptions::default()
     };
-    let manifest = bundle::convert(&args.checkpoint, &args.out, &options)?;
+    bundle::convert(&args.checkpoint, &args.out, &options)?;
+    // The known answer is what the weights give as they are stored: it finds a device that computes wrongly.
+    let bundle = Bundle::open(&args.out)?;
+    let mut manifest = bundle.manifest().clone();
+    manifest.self_test = Some(block_on(Guard::self_test(&bundle, SELF_TEST, TOLERANCE))?);
+    bundle::save_manifest(&args.out, &manifest)?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     let line = format!(
         "{}: {} ({}), {} files, {:.1} MB",

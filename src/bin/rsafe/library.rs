@@ -91,7 +91,3 @@ pub fn policy(name: &str) -> Result<Policy> {
     }
     Policy::load(name)
 }
-
-pub fn train_sft(_args: &crate::train::SftArgs) -> Result<()> {
-    Err(Error::Unsupported("training is not part of this build".into()))
-}

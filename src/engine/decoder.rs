@@ -1,0 +1,151 @@
+//! How a decoder reads: the policy's segment once for each policy, forked for every request.
+
+use std::sync::Mutex;
+
+use burn::tensor::Device;
+
+use super::reader::Reader;
+use super::writer::Writer;
+use super::{Reading, read_numbers};
+use crate::bundle::Bundle;
+use crate::grammar::{Grammar, Think};
+use crate::model::{Decoder, DecoderConfig, KvCache};
+use crate::prompt::{self, SegmentKind, Template};
+use crate::sampling::Sampling;
+use crate::tokenizer::{TokenId, Tokenizer};
+use crate::{Conversation, Error, Policy, Result};
+
+/// Policies whose prefix is kept, the latest used last.
+const KEPT_PREFIXES: usize = 4;
+/// Room for an answer without reasoning: a verdict and the ids of every category that a policy can have.
+const SHORT_ANSWER: usize = 1024;
+
+/// A decoder and the prefixes it has read.
+pub struct DecoderEngine {
+    decoder: Decoder,
+    template: Template,
+    prefixes: Mutex<Vec<Prefix>>,
+}
+
+struct Prefix {
+    tokens: Vec<TokenId>,
+    cache: KvCache,
+}
+
+impl DecoderEngine {
+    pub fn load(bundle: &Bundle, template: Template, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+        let manifest = bundle.manifest();
+        let mut config = DecoderConfig::from_json(&manifest.config.to_string())?;
+        if let Some(generation) = &manifest.generation {
+            config = config.with_generation_config(&generation.to_string())?;
+        }
+        if tokenizer.vocab_size() > config.vocab_size {
+            return Err(Error::BadModel(format!(
+                "the tokenizer has {} tokens but the model only {}; is the tokenizer another model's?",
+                tokenizer.vocab_size(),
+                config.vocab_size
+            )));
+        }
+        let mut weights = bundle.weights(device)?;
+        let decoder = Decoder::load(&config, &mut weights)?;
+        weights.finish()?;
+        Ok(Self { decoder, template, prefixes: Mutex::new(Vec::new()) })
+    }
+
+    /// Prefills the prompt behind the policy's cached prefix and writes the answer that needs no reasoning.
+    pub async fn read(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        conversation: &Conversation,
+        reasoning_tokens: usize,
+    ) -> Result<Reading<'_>> {
+        conversation.validate()?;
+        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
+        let prompt_tokens = encoded.len();
+        let (policy_part, rest): (Vec<_>, Vec<_>) =
+            encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
+        let prefix: Vec<TokenId> = policy_part.iter().flat_map(|s| &s.tokens).copied().collect();
+        let rest: Vec<TokenId> = rest.iter().flat_map(|s| &s.tokens).copied().collect();
+
+        let quick = self.grammar(tokenizer, policy, conversation, Think::Skip)?;
+        let thought = match self.template {
+            Template::Rsafe if reasoning_tokens > 0 => {
+                let think = Think::First { max_tokens: reasoning_tokens };
+                Some(self.grammar(tokenizer, policy, conversation, think)?)
+            }
+            _ => None,
+        };
+        let room = thought.iter().map(Grammar::max_len).fold(quick.max_len().min(SHORT_ANSWER), usize::max);
+        let limit = self.decoder.config().max_position_embeddings;
+        let capacity = (prompt_tokens + room).min(limit);
+        if prompt_tokens >= limit {
+            return Err(Error::ContextLength { needed: prompt_tokens, limit });
+        }
+        let (cache, cached_tokens) = self.prefix(&prefix, capacity)?;
+        let reader = Reader::decoder(&self.decoder, cache, &rest)?;
+        let mut writer = Writer::new(reader.clone(), quick, Sampling::greedy());
+        writer.finish().await?;
+        Ok(Reading {
+            score: writer.p_unsafe().unwrap_or(1.0),
+            categories: Vec::new(),
+            answer: writer.answer().clone(),
+            prompt_tokens,
+            cached_tokens,
+            answer_tokens: writer.tokens(),
+            reason: thought.map(|grammar| (reader, grammar)),
+        })
+    }
+
+    /// A fork of the cache behind the policy's tokens, and how many of them it held before.
+    fn prefix(&self, tokens: &[TokenId], capacity: usize) -> Result<(KvCache, usize)> {
+        if tokens.is_empty() {
+            return Ok((self.decoder.new_cache(capacity)?, 0));
+        }
+        // A poisoned lock holds whole prefixes still: they are only ever pushed and moved.
+        let lock = || self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut prefixes = lock();
+        if let Some(at) = prefixes.iter().position(|prefix| prefix.tokens == tokens) {
+            let prefix = prefixes.remove(at);
+            let cache = prefix.cache.fork(capacity)?;
+            prefixes.push(prefix);
+            return Ok((cache, tokens.len()));
+        }
+        drop(prefixes);
+        let mut cache = self.decoder.new_cache(tokens.len())?;
+        self.decoder.extend(tokens, &mut cache)?;
+        let fork = cache.fork(capacity)?;
+        let mut prefixes = lock();
+        prefixes.push(Prefix { tokens: tokens.to_vec(), cache });
+        if prefixes.len() > KEPT_PREFIXES {
+            prefixes.remove(0);
+        }
+        Ok((fork, 0))
+    }
+
+    fn grammar(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        conversation: &Conversation,
+        think: Think,
+    ) -> Result<Grammar> {
+        let named: Vec<(&str, &str)> = policy.categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect();
+        match self.template {
+            Template::Rsafe => Grammar::rsafe(tokenizer, think, "<|im_end|>"),
+            Template::Qwen3guard => Grammar::qwen3guard(tokenizer, &named, conversation.target, "<|im_end|>"),
+            Template::LlamaGuard3 => {
+                let ids: Vec<(&str, &str)> = named.iter().map(|(id, _)| (*id, *id)).collect();
+                Grammar::llama_guard(tokenizer, &ids, "<|eot_id|>")
+            }
+            Template::Slots => Err(Error::BadModel("the template `slots` is not a decoder's".into())),
+        }
+    }
+
+    /// The logits behind `ids`.
+    pub async fn known_values(&self, ids: &[TokenId]) -> Result<Vec<f32>> {
+        let mut cache = self.decoder.new_cache(ids.len())?;
+        let states = self.decoder.extend(ids, &mut cache)?;
+        read_numbers(self.decoder.last_logits(states)).await
+    }
+}

@@ -1,0 +1,103 @@
+//! A loaded model at work: it reads a policy and a conversation in one prefill, scores them, and writes the answer.
+//!
+//! Decoders and the slot model differ in how a prompt is read ([`decoder`], [`slots`]); from there on both are a
+//! [`Reader`] whose tokens come from one loop ([`Writer`]).
+
+mod decoder;
+mod reader;
+mod slots;
+mod writer;
+
+use burn::tensor::{Device, Tensor};
+
+use crate::bundle::Bundle;
+use crate::grammar::Grammar;
+use crate::prompt::Template;
+use crate::tokenizer::{TokenId, Tokenizer};
+use crate::verdict::Answer;
+use crate::{Conversation, Error, Policy, Result};
+
+use decoder::DecoderEngine;
+use reader::Reader;
+use slots::SlotEngine;
+pub use writer::Writer;
+
+/// A model, its tokenizer, and what its caches hold.
+pub struct Engine {
+    tokenizer: Tokenizer,
+    kind: Kind,
+}
+
+enum Kind {
+    Decoder(DecoderEngine),
+    Slots(SlotEngine),
+}
+
+/// What one prefill gives.
+pub struct Reading<'e> {
+    /// P(unsafe) before any reasoning.
+    pub score: f32,
+    /// A score for each category, where the model has them.
+    pub categories: Vec<(String, f32)>,
+    /// What the model answered without reasoning; empty for the slot model, whose scores say it all.
+    pub answer: Answer,
+    pub prompt_tokens: usize,
+    pub cached_tokens: usize,
+    pub answer_tokens: usize,
+    /// Where a reasoned answer begins; `None` if the template has none.
+    pub(crate) reason: Option<(Reader<'e>, Grammar)>,
+}
+
+impl Engine {
+    /// Loads a bundle's tokenizer and weights.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`], [`Error::Integrity`] or [`Error::Unsupported`], naming what is wrong.
+    pub fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer()?)?;
+        let kind = match bundle.manifest().template {
+            Template::Slots => Kind::Slots(SlotEngine::load(bundle, &tokenizer, device)?),
+            template => Kind::Decoder(DecoderEngine::load(bundle, template, &tokenizer, device)?),
+        };
+        Ok(Self { tokenizer, kind })
+    }
+
+    /// Reads a conversation under a policy and scores it. `reasoning_tokens` bounds the reasoning that may follow.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] if it does not fit; whatever the conversation or the device has wrong.
+    pub async fn read(
+        &self,
+        policy: &Policy,
+        conversation: &Conversation,
+        reasoning_tokens: usize,
+    ) -> Result<Reading<'_>> {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.read(&self.tokenizer, policy, conversation, reasoning_tokens).await,
+            Kind::Slots(engine) => engine.read(&self.tokenizer, policy, conversation).await,
+        }
+    }
+
+    /// Values of a known prompt, for a bundle's self-test: a decoder's logits behind `ids`, or the slot model's
+    /// score of each category of `policy` for a user's message of these tokens.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] for ids that the model cannot read.
+    pub async fn known_values(&self, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.known_values(ids).await,
+            Kind::Slots(engine) => engine.known_values(&self.tokenizer, policy, ids).await,
+        }
+    }
+
+    /// The plain tokens of a text.
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        Ok(self.tokenizer.encode(text)?.into_iter().map(|span| span.id).collect())
+    }
+}
+
+/// A tensor's numbers, read without blocking: on the web nothing may wait for the GPU.
+async fn read_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data_async().await.map_err(|e| Error::DeviceLost(format!("reading a result: {e:?}")))?;
+    Ok(data.iter::<f32>().collect())
+}
