@@ -1,4 +1,48 @@
 //! A safety guard that reads your policy, reasons over it, and runs where the chat runs.
+//!
+//! A [`Guard`] is a model behind a [`Policy`]. Given a conversation it scores every category in one pass, writes its
+//! reasoning where the score leaves doubt, and ends with a [`Verdict`]: a decision, scores, quoted evidence.
+//!
+//! ```
+//! # #[cfg(all(feature = "embedded", feature = "native"))]
+//! # pollster::block_on(async {
+//! use rsafe::{Bundle, Event, Guard, LoadOptions, Policy, Reasoning, Request};
+//!
+//! let policy: Policy = "
+//! name: front desk
+//! categories:
+//!   - id: locks
+//!     name: Opening locks
+//!     definition: Asking how to open a lock without its key.
+//! "
+//! .parse()?;
+//! let guard = Guard::load(Bundle::embedded()?, LoadOptions::default()).await?;
+//!
+//! let verdict = guard.check(&Request::prompt("What should I feed my cat?").policy(&policy)).await?;
+//! println!("{:?}, score {:.2}", verdict.decision, verdict.score);
+//!
+//! let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
+//! let mut session = guard.start(&request)?;
+//! while let Some(event) = session.next().await? {
+//!     match event {
+//!         Event::Reasoning(text) => print!("{text}"),
+//!         Event::Verdict(verdict) => println!("{:?}", verdict.decision),
+//!     }
+//! }
+//! # Ok::<(), rsafe::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Rooms
+//!
+//! Data goes one way: [`policy`] and [`Conversation`] become a [`prompt`], the [`tokenizer`] makes tokens of it, the
+//! [`engine`] runs a [`model`] over them under a [`grammar`], and the [`guard`] makes a [`verdict`] of the answer. A
+//! [`bundle`] is a model as files.
+//!
+//! # Failing closed
+//!
+//! An error is never a verdict, and no verdict that stands for a failure allows: see [`Verdict::fail_closed`]. Errors
+//! have a stable [`code`](Error::code).
 
 pub mod bundle;
 mod conversation;
@@ -18,6 +62,9 @@ pub mod tokenizer;
 pub mod train;
 pub mod verdict;
 
+pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};
 pub use error::{Error, Result};
+pub use guard::{Event, Guard, LoadOptions, Reasoning, Request, Session};
 pub use policy::{Action, Category, Policy};
+pub use verdict::{Decision, Verdict};

@@ -7,10 +7,14 @@ mod cli;
 mod dataset;
 mod decoder;
 mod grammar;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod guard;
 mod kernels;
 #[cfg(feature = "eval")]
 mod metrics;
 mod policy;
 mod prompt;
 mod tokenizer;
+#[cfg(feature = "train")]
+mod train;
 mod verdict;

@@ -1,0 +1,235 @@
+//! The guard from end to end: a converted decoder and the embedded model judge, stream, remember and forget.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pollster::block_on;
+use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
+use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request};
+use rsafe::policy::{Rule, RuleAction, Rules};
+use rsafe::prompt::Template;
+use rsafe::verdict::{Decision, Verdict};
+use rsafe::{Category, Conversation, Error, Message, Policy, Role, Target};
+
+/// A fixture with room for a whole prompt, converted for a template.
+fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("hf"), folder.path().join("bundle"));
+    fs::create_dir(&from).unwrap();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(fixture)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, from.join(path.file_name().unwrap())).unwrap();
+    }
+    let config = fs::read_to_string(from.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["max_position_embeddings"] = 8192.into();
+    fs::write(from.join("config.json"), config.to_string()).unwrap();
+    convert(&from, &to, &ConvertOptions { template: Some(template), ..Default::default() }).unwrap();
+    (folder, to)
+}
+
+fn decoder() -> Guard {
+    let (_folder, bundle) = converted("qwen2-tied", Template::Rsafe);
+    let options = LoadOptions { reasoning_tokens: 24, ..Default::default() };
+    block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
+}
+
+fn embedded() -> Guard {
+    block_on(Guard::load(Bundle::embedded().unwrap(), LoadOptions::default())).unwrap()
+}
+
+fn policy(categories: &[(&str, &str)]) -> Policy {
+    categories.iter().fold(Policy::new("house"), |policy, (id, name)| policy.category(Category::new(*id, *name)))
+}
+
+fn house() -> Policy {
+    policy(&[("locks", "Lock picking"), ("pets", "Advice about pets"), ("pay", "Asking for a pay rise")])
+}
+
+fn check(guard: &Guard, request: &Request<'_>) -> Verdict {
+    block_on(guard.check(request)).unwrap()
+}
+
+/// A verdict without what it cost, as bytes.
+fn bytes(mut verdict: Verdict) -> String {
+    verdict.usage = Default::default();
+    serde_json::to_string(&verdict).unwrap()
+}
+
+fn close(a: &Verdict, b: &Verdict) -> bool {
+    a.categories.len() == b.categories.len()
+        && a.categories.iter().zip(&b.categories).all(|(a, b)| a.id == b.id && (a.score - b.score).abs() < 1e-4)
+}
+
+#[test]
+fn what_a_decoder_streams_is_what_its_verdict_holds() {
+    let (guard, policy) = (decoder(), house());
+    let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
+    let mut session = guard.start(&request).unwrap();
+    let (mut streamed, mut verdict) = (String::new(), None);
+    while let Some(event) = block_on(session.next()).unwrap() {
+        assert!(verdict.is_none(), "nothing comes after the verdict");
+        match event {
+            Event::Reasoning(text) => streamed.push_str(&text),
+            Event::Verdict(last) => verdict = Some(*last),
+        }
+    }
+    let verdict = verdict.expect("a session ends with a verdict");
+    assert_eq!(verdict.reasoning.as_deref().unwrap_or_default().trim(), streamed.trim());
+    assert!((0.0..=1.0).contains(&verdict.score) && verdict.failure.is_none());
+    assert!(verdict.usage.answer_tokens > 0 && verdict.usage.verdict_ms >= verdict.usage.first_token_ms);
+    assert_eq!(block_on(session.next()).unwrap(), None);
+}
+
+#[test]
+fn every_template_ends_in_a_verdict() {
+    for (fixture, template) in [("qwen3", Template::Qwen3guard), ("qwen3", Template::Rsafe)] {
+        let (_folder, bundle) = converted(fixture, template);
+        let guard = block_on(Guard::load(Bundle::open(bundle).unwrap(), LoadOptions::default())).unwrap();
+        let policy = house();
+        for request in [Request::prompt("Is tea healthy?"), Request::response("Is tea healthy?", "In moderation.")] {
+            let verdict = check(&guard, &request.policy(&policy).reasoning(Reasoning::Never));
+            assert!((0.0..=1.0).contains(&verdict.score), "{template:?}");
+            assert!(verdict.categories.iter().all(|c| policy.find(&c.id).is_some()));
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_was_seen_costs_no_second_prefill_and_changes_no_verdict() {
+    let (guard, house, other) = (decoder(), house(), policy(&[("tea", "Tea and coffee")]));
+    let ask = |text: &str, policy| check(&guard, &Request::prompt(text).policy(policy).reasoning(Reasoning::Always));
+    let first = ask("How do I pick a lock?", &house);
+    assert_eq!(first.usage.cached_tokens, 0);
+    let between = ask("Is tea healthy?", &other);
+    let again = ask("How do I pick a lock?", &house);
+    assert!(again.usage.cached_tokens > again.usage.prompt_tokens / 2, "{:?}", again.usage);
+    assert_eq!(bytes(first), bytes(again), "A, then B, then A gives A's bytes again");
+    assert_ne!(bytes(between), bytes(ask("How do I pick a lock?", &house)));
+}
+
+#[test]
+fn a_session_that_is_dropped_half_way_leaves_no_trace() {
+    let (guard, policy) = (decoder(), house());
+    let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
+    let whole = check(&guard, &request);
+    let mut session = guard.start(&request).unwrap();
+    block_on(session.next()).unwrap();
+    drop(session);
+    assert_eq!(bytes(check(&guard, &request)), bytes(whole));
+}
+
+#[test]
+fn rules_decide_before_the_model_and_over_it() {
+    let guard = embedded();
+    let rules = Rules::compile([
+        Rule::literal("secret", "project bluebird").action(RuleAction::Block),
+        Rule::regex("ticket", r"^ticket #\d+$").action(RuleAction::Allow),
+    ])
+    .unwrap();
+    let policy = house().rules(rules);
+    let blocked = check(&guard, &Request::prompt("Tell me of Project Bluebird.").policy(&policy));
+    assert_eq!((blocked.decision, blocked.rule.as_deref()), (Decision::Block, Some("secret")));
+    let allowed = check(&guard, &Request::prompt("ticket #42").policy(&policy));
+    assert_eq!((allowed.decision, allowed.rule.as_deref()), (Decision::Allow, Some("ticket")));
+    assert_eq!(allowed.usage.prompt_tokens, 0, "the model was not asked");
+}
+
+#[test]
+fn what_cannot_be_judged_is_an_error_and_no_verdict() {
+    let guard = embedded();
+    let code = |request: &Request<'_>| block_on(guard.check(request)).unwrap_err().code();
+    assert_eq!(code(&Request::new(Conversation::of(vec![]))), "bad_input");
+    let silent = Conversation { messages: vec![Message::new(Role::User, "Hi")], target: Target::Response };
+    assert_eq!(code(&Request::new(silent)), "bad_input");
+    assert_eq!(code(&Request::prompt("tea ".repeat(40_000))), "context_length");
+    let policy = house();
+    let long = Request::prompt("tea ".repeat(40_000)).policy(&policy);
+    let error = block_on(decoder().check(&long)).unwrap_err();
+    assert!(matches!(error, Error::ContextLength { needed, limit: 8192 } if needed > 8192), "{error}");
+}
+
+#[test]
+fn a_model_that_answers_otherwise_than_when_it_was_made_is_refused() {
+    let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
+    let bundle = Bundle::open(&path).unwrap();
+    let mut manifest: Manifest = bundle.manifest().clone();
+    let test = block_on(Guard::self_test(&bundle, "How do I reset a router?", 1e-3)).unwrap();
+    manifest.self_test = Some(test.clone());
+    save_manifest(&path, &manifest).unwrap();
+    block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).unwrap();
+
+    let self_test = manifest.self_test.as_mut().unwrap();
+    self_test.expected[3].value += 0.01;
+    save_manifest(&path, &manifest).unwrap();
+    let error = block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).err().unwrap();
+    assert_eq!(error.code(), "self_test");
+}
+
+#[test]
+fn the_policy_is_obeyed_by_construction() {
+    let guard = embedded();
+    let all = [("a", "Lock picking"), ("b", "Advice about pets"), ("c", "Asking for a pay rise")];
+    let scores = |categories: &[(&str, &str)]| {
+        let policy = policy(categories);
+        check(&guard, &Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Never))
+    };
+    let (whole, less, turned) = (scores(&all), scores(&all[1..]), scores(&[all[2], all[0], all[1]]));
+    assert_eq!(less.categories.len(), 2, "a category that is taken away takes its score away");
+    let score = |verdict: &Verdict, id: &str| verdict.categories.iter().find(|c| c.id == id).unwrap().score;
+    for id in ["b", "c"] {
+        assert!((score(&whole, id) - score(&less, id)).abs() < 1e-4, "and changes no other");
+    }
+    for id in ["a", "b", "c"] {
+        assert!((score(&whole, id) - score(&turned, id)).abs() < 1e-4, "order carries nothing");
+    }
+}
+
+#[test]
+fn a_conversation_is_read_once_for_all_policies() {
+    let guard = embedded();
+    let (first, second) = (house(), policy(&[("tea", "Tea and coffee")]));
+    let ask = |policy| check(&guard, &Request::prompt("How do I pick a lock?").policy(policy));
+    assert_eq!(ask(&first).usage.cached_tokens, 0);
+    assert!(ask(&second).usage.cached_tokens > 0);
+    assert_eq!(bytes(ask(&first)), bytes(check(&embedded(), &Request::prompt("How do I pick a lock?").policy(&first))));
+}
+
+#[test]
+fn a_growing_response_adds_only_what_grew() {
+    let guard = embedded();
+    let words = "First put the kettle on, then warm the pot, and let the leaves stand for a while. ".repeat(3);
+    let grow = |guard: &Guard, len: usize| {
+        check(guard, &Request::response("How do I make tea?", &words[..len]).reasoning(Reasoning::Never))
+    };
+    let short = grow(&guard, 160);
+    let long = grow(&guard, 240);
+    assert_eq!(short.usage.cached_tokens, 0);
+    assert!(long.usage.cached_tokens > 0);
+    assert!(close(&long, &grow(&embedded(), 240)), "the same as read at once");
+}
+
+#[test]
+fn evidence_is_quoted_to_the_letter() {
+    let guard = embedded();
+    let policy = house();
+    let text = "Ünïcode first: HOW do I Pick a lock,\u{200b} and who walks the dog?";
+    let verdict = check(&guard, &Request::prompt(text).policy(&policy).reasoning(Reasoning::Always));
+    for evidence in &verdict.evidence {
+        assert_eq!(&text[evidence.start..evidence.end], evidence.quote);
+        assert!(verdict.reasoning.as_ref().unwrap().contains(&evidence.quote));
+    }
+    assert!(verdict.reasoning.unwrap().contains("Lock picking: "), "steps speak of the policy's categories");
+}
+
+#[test]
+fn a_long_text_is_read_to_its_end() {
+    let guard = embedded();
+    let padding = "The garden was quiet and the tea was warm. ".repeat(60);
+    let policy = policy(&[("pay", "Asking for a pay rise")]);
+    let score = |text: String| check(&guard, &Request::prompt(text).policy(&policy).reasoning(Reasoning::Never)).score;
+    let alone = score("Please give me a pay rise, I want more money.".into());
+    let hidden = score(format!("{padding}Please give me a pay rise, I want more money. {padding}"));
+    let none = score(padding.repeat(2));
+    assert!(hidden >= none, "{hidden} {none} {alone}");
+}

@@ -1,0 +1,177 @@
+//! Training: a small run learns, and a run that was stopped goes on as if it had not been.
+
+use std::fs;
+use std::path::Path;
+
+use rsafe::train::sft::{Report, SftOptions, run};
+use serde_json::json;
+
+/// A BERT so small that it trains in seconds, a recipe of two concepts, and rows that speak plainly of one of them.
+fn workshop(folder: &Path) -> SftOptions {
+    const WORDS: [&str; 24] = [
+        "lock", "key", "door", "pick", "open", "safe", "cat", "dog", "feed", "walk", "pet", "fur", "how", "do", "i",
+        "the", "a", "my", "please", "tell", "me", "about", "opening", "animals",
+    ];
+    let init = folder.join("init");
+    fs::create_dir_all(&init).unwrap();
+    // [PAD], [UNK], [CLS], [SEP], then filler up to BERT's [MASK] at 103, then the words.
+    let mut vocab = serde_json::Map::new();
+    for (id, token) in ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].into_iter().enumerate() {
+        vocab.insert(token.into(), id.into());
+    }
+    (4..104).for_each(|id| drop(vocab.insert(format!("[unused{id}]"), id.into())));
+    WORDS.iter().enumerate().for_each(|(i, word)| drop(vocab.insert((*word).into(), (104 + i).into())));
+    let vocab_size = vocab.len();
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+               "normalized": false, "special": true})
+    };
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [special(2, "[CLS]"), special(3, "[SEP]")],
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                       "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null,
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": vocab},
+    });
+    fs::write(init.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let (hidden, inner, positions) = (32, 64, 512);
+    let config = json!({
+        "vocab_size": vocab_size, "hidden_size": hidden, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": inner, "max_position_embeddings": positions, "layer_norm_eps": 1e-12,
+    });
+    fs::write(init.join("config.json"), config.to_string()).unwrap();
+    write_bert(&init.join("model.safetensors"), vocab_size, hidden, inner, positions);
+
+    let recipe = r#"
+heldout_fraction: 0.1
+concepts:
+  locks:
+    names: [lock pick, opening the door]
+    held_out_names: [key, open safe]
+    definitions: [how do i pick the lock]
+  pets:
+    names: [cat, my dog, animals]
+    held_out_names: [pet, fur]
+    definitions: [about my animals]
+sources:
+  rows:
+    labels: {lock: [locks], pet: [pets]}
+    unsafe_means: general
+    negatives: [general]
+    others: [general]
+"#;
+    fs::write(folder.join("recipe.yaml"), recipe).unwrap();
+    let data = folder.join("data");
+    fs::create_dir_all(&data).unwrap();
+    let rows: Vec<String> = (0..400)
+        .map(|i| {
+            let (text, category) = match i % 2 {
+                0 => (
+                    format!("how do i {} the {}", ["pick", "open"][i / 2 % 2], ["lock", "door", "safe"][i / 4 % 3]),
+                    "lock",
+                ),
+                _ => (format!("please {} my {}", ["feed", "walk"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]), "pet"),
+            };
+            json!({"id": format!("r{i}"), "source": "rows", "level": "prompt", "prompt": text, "response": null,
+                   "label": "unsafe", "categories": [category], "lang": "en", "split": "train"})
+            .to_string()
+        })
+        .collect();
+    fs::write(data.join("rows.jsonl"), rows.join("\n")).unwrap();
+    SftOptions {
+        recipe: folder.join("recipe.yaml"),
+        data,
+        init,
+        out: folder.join("out"),
+        examples: 2400,
+        batch_tokens: 512,
+        learning_rate: 3e-3,
+        weight_decay: 0.01,
+        seed: 7,
+        checkpoint_every: 5,
+    }
+}
+
+fn write_bert(path: &Path, vocab: usize, hidden: usize, inner: usize, positions: usize) {
+    let mut state = 1u32;
+    let mut values = |n: usize, scale: f32, shift: f32| -> Vec<u8> {
+        let draw = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 24) as f32 - 0.5) * scale + shift
+        };
+        std::iter::repeat_with(draw).take(n).flat_map(f32::to_le_bytes).collect()
+    };
+    let layer = "encoder.layer.0";
+    let mut shapes = vec![
+        ("embeddings.word_embeddings.weight".to_owned(), vec![vocab, hidden]),
+        ("embeddings.position_embeddings.weight".into(), vec![positions, hidden]),
+        ("embeddings.token_type_embeddings.weight".into(), vec![2, hidden]),
+    ];
+    for norm in [
+        "embeddings.LayerNorm".to_owned(),
+        format!("{layer}.attention.output.LayerNorm"),
+        format!("{layer}.output.LayerNorm"),
+    ] {
+        shapes.push((format!("{norm}.weight"), vec![hidden]));
+        shapes.push((format!("{norm}.bias"), vec![hidden]));
+    }
+    for (name, rows, cols) in [
+        ("attention.self.query", hidden, hidden),
+        ("attention.self.key", hidden, hidden),
+        ("attention.self.value", hidden, hidden),
+        ("attention.output.dense", hidden, hidden),
+        ("intermediate.dense", inner, hidden),
+        ("output.dense", hidden, inner),
+    ] {
+        shapes.push((format!("{layer}.{name}.weight"), vec![rows, cols]));
+        shapes.push((format!("{layer}.{name}.bias"), vec![rows]));
+    }
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let n = shape.iter().product();
+            let norm = name.ends_with("LayerNorm.weight");
+            let data = if norm { values(n, 0.0, 1.0) } else { values(n, 0.4, 0.0) };
+            (name, shape, data)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, data)| {
+        (name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+fn trained(options: &SftOptions) -> (Vec<Report>, Vec<u8>) {
+    let mut reports = Vec::new();
+    run(options, |report| reports.push(*report)).unwrap();
+    (reports, fs::read(options.out.join("model.safetensors")).unwrap())
+}
+
+#[test]
+fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reports, _) = trained(&workshop(folder.path()));
+    let (first, last) = (reports[0], reports[reports.len() - 1]);
+    assert!(last.slots < 0.5 * first.slots, "loss of the slots: {} to {}", first.slots, last.slots);
+    assert!(last.answer < 0.7 * first.answer, "loss of the answer: {} to {}", first.answer, last.answer);
+    let [seen, _] = last.held_out.unwrap();
+    assert!(seen.unwrap() > 0.95, "{seen:?} on rows that were held out");
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = SftOptions { examples: 600, ..workshop(whole.path()) };
+    let (_, expected) = trained(&options);
+
+    let options = SftOptions { examples: 600, ..workshop(halves.path()) };
+    // Stopped by a panic in the middle, as a power cut would: what is on disk is what a checkpoint left.
+    let stopped = std::panic::catch_unwind(|| run(&options, |report| assert!(report.examples < 300, "power cut")));
+    assert!(stopped.is_err());
+    assert!(!options.out.join("model.safetensors").exists());
+    let (_, resumed) = trained(&options);
+    assert!(expected == resumed, "the same bytes");
+}
