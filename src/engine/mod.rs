@@ -62,7 +62,8 @@ impl Engine {
         Ok(Self { tokenizer, kind })
     }
 
-    /// Reads a conversation under a policy and scores it. `reasoning_tokens` bounds the reasoning that may follow.
+    /// Reads a conversation under a policy and scores it. `reasoning_tokens` bounds the reasoning that may
+    /// follow; 0 prepares none.
     ///
     /// # Errors
     /// [`Error::ContextLength`] if it does not fit; whatever the conversation or the device has wrong.
@@ -74,7 +75,7 @@ impl Engine {
     ) -> Result<Reading<'_>> {
         match &self.kind {
             Kind::Decoder(engine) => engine.read(&self.tokenizer, policy, conversation, reasoning_tokens).await,
-            Kind::Slots(engine) => engine.read(&self.tokenizer, policy, conversation).await,
+            Kind::Slots(engine) => engine.read(&self.tokenizer, policy, conversation, reasoning_tokens).await,
         }
     }
 

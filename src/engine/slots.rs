@@ -87,6 +87,7 @@ impl SlotEngine {
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
+        reasoning_tokens: usize,
     ) -> Result<Reading<'_>> {
         let judged = conversation.target_index()?;
         let kind = Kind::judged(conversation.target);
@@ -126,10 +127,16 @@ impl SlotEngine {
         let Some((score, start, window)) = best else {
             return Err(Error::BadInput("the conversation has nothing to judge".into()));
         };
-        let spans: Vec<Span> = spans[start..].iter().take(WINDOW).cloned().collect();
-        let grammar = self.grammar(tokenizer, policy, conversation, judged, &spans, &window.scores)?;
-        let mut reader = Reader::slots(&self.model, window.cache, window.layout, window.states);
-        reader.extend(&[Marker::Answer.id(self.model.vocab_size())])?;
+        let reason = match reasoning_tokens {
+            0 => None,
+            _ => {
+                let spans: Vec<Span> = spans[start..].iter().take(WINDOW).cloned().collect();
+                let grammar = self.grammar(tokenizer, policy, conversation, judged, &spans, &window.scores)?;
+                let mut reader = Reader::slots(&self.model, window.cache, window.layout, window.states);
+                reader.extend(&[Marker::Answer.id(self.model.vocab_size())])?;
+                Some((reader, grammar))
+            }
+        };
         Ok(Reading {
             score,
             categories: policy.categories.iter().map(|c| c.id.clone()).zip(scores).collect(),
@@ -137,7 +144,7 @@ impl SlotEngine {
             prompt_tokens,
             cached_tokens,
             answer_tokens: 0,
-            reason: Some((reader, grammar)),
+            reason,
         })
     }
 

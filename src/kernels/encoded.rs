@@ -11,8 +11,8 @@ use super::row;
 
 /// Up to so many vectors, each weight row is read once and multiplied as it is; beyond, decoding it first pays.
 const FEW: usize = 4;
-/// Weight rows decoded at a time; together with the vectors they should stay in the second-level cache.
-const TILE: usize = 64;
+/// Weight rows decoded at a time: the vectors are packed anew for each tile, so a tile must be worth it.
+const TILE: usize = 256;
 /// Multiplications below which handing work to other threads costs more than it brings.
 #[cfg(feature = "native")]
 const WORTH_THREADS: usize = 1 << 16;

@@ -205,7 +205,7 @@ pub struct SlotBatch {
     words: Tensor<2, Int>,
     positions: Tensor<2, Int>,
     kinds: Tensor<2, Int>,
-    /// `[batch, 1, time, seen]`: 0 where a token sees another, a large negative number where it does not.
+    /// `[batch, 1, time, seen]`: 0 where a token sees another, -∞ where it does not.
     bias: Tensor<4>,
     time: usize,
 }
@@ -214,8 +214,8 @@ pub struct SlotBatch {
 #[cfg(feature = "train")]
 pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
 
-/// Far below any score, yet finite: a padded row that sees nothing must not become NaN.
-const UNSEEN: f32 = -1e9;
+/// What a token adds to the score of one that it does not see.
+const UNSEEN: f32 = f32::NEG_INFINITY;
 
 impl SlotBatch {
     /// The tokens of each layout behind the first `start` (those are in the cache), padded to the longest.
@@ -228,6 +228,10 @@ impl SlotBatch {
         let mut kinds = vec![0i32; batch * time];
         let mut bias = vec![UNSEEN; batch * time * end];
         for (b, layout) in layouts.iter().enumerate() {
+            // Padding sees the first token: a softmax over nothing would be NaN, which spreads in a gradient.
+            for row in bias[b * time * end..(b + 1) * time * end].chunks_exact_mut(end).skip(layout.len() - start) {
+                row[0] = 0.0;
+            }
             for i in start..layout.len() {
                 let at = b * time + i - start;
                 let id = layout.ids[i] as usize;

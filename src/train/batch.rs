@@ -18,9 +18,9 @@ pub struct Batch {
     /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is (0 or 1).
     slots: Vec<i32>,
     applies: Vec<f32>,
-    /// Indices of the slots of which at least one applies, and the row of `any_rows` each belongs to.
+    /// Indices of the slots of which at least one applies, `[any_rows, most slots of a row]`; a row with fewer names
+    /// its first again.
     any: Vec<i32>,
-    any_row: Vec<usize>,
     any_rows: usize,
     choices: Choices,
     device: Device,
@@ -62,20 +62,19 @@ impl Batch {
             slots: Vec::new(),
             applies: Vec::new(),
             any: Vec::new(),
-            any_row: Vec::new(),
             any_rows: 0,
             choices: Choices::new(examples, time),
             device: device.clone(),
         };
+        let most = examples.iter().map(|example| example.any.len()).max().unwrap_or(0);
         for (row, example) in examples.iter().enumerate() {
             let at = |index: usize| (row * time + index) as i32;
             for slot in &example.slots {
                 batch.slots.push(at(slot.index));
                 batch.applies.push(f32::from(slot.applies));
             }
-            if !example.any.is_empty() {
-                batch.any.extend(example.any.iter().map(|&index| at(index)));
-                batch.any_row.extend(example.any.iter().map(|_| batch.any_rows));
+            if let Some(&first) = example.any.first() {
+                batch.any.extend((0..most).map(|slot| at(*example.any.get(slot).unwrap_or(&first))));
                 batch.any_rows += 1;
             }
         }
@@ -101,15 +100,10 @@ impl Batch {
         let any = match self.any_rows {
             0 => zero(),
             rows => {
-                // log P(no category applies) = Σ log σ(-z), summed for each row by a matrix of ones and zeros.
-                let none = activation::log_sigmoid(-self.slot_logits(model, &hidden, &self.any));
-                let mut member = vec![0f32; rows * self.any.len()];
-                for (slot, &row) in self.any_row.iter().enumerate() {
-                    member[row * self.any.len() + slot] = 1.0;
-                }
-                let member = Tensor::<2>::from_data(TensorData::new(member, [rows, self.any.len()]), &self.device);
-                let none = member.matmul(none.unsqueeze_dim(1));
-                -((none.exp().neg() + 1.0 + 1e-6).log()).mean()
+                // The score of a row is its highest slot, so that is the one that must rise: -log σ(max z). A
+                // noisy-or is content with many slots that are each a little suspicious.
+                let highest = self.slot_logits(model, &hidden, &self.any).reshape([rows as i32, -1]).max_dim(1);
+                activation::softplus(-highest, 1.0).mean()
             }
         };
         let answer = match self.choices.index.is_empty() {

@@ -18,6 +18,10 @@ const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
 /// Categories of a policy that covers every general harm, at most; draws that need more are drawn again.
 const COVER: usize = 14;
 const COVER_DRAWS: usize = 12;
+/// The share of harmless rows that are judged under a policy that covers every general harm.
+const HARMLESS_COVERS: f64 = 0.35;
+/// The share of such policies whose categories are names alone: they are long enough without definitions.
+const SHORT_COVERS: f64 = 0.75;
 
 /// A tokenised row with what is known of it.
 pub struct Sample {
@@ -114,11 +118,15 @@ impl<'a> Examples<'a> {
     pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
         let facts = &sample.facts;
         let unexplained = facts.general_unsafe;
-        let concepts = if unexplained { self.cover(rng) } else { self.policy(facts, rng) };
+        // Rows that are safe see such policies too, or the policy's shape would give the label away.
+        let harmless = facts.positive.is_empty() && !unexplained;
+        let cover = unexplained || (harmless && rng.random_bool(HARMLESS_COVERS));
+        let concepts = if cover { self.cover(rng) } else { self.policy(facts, rng) };
+        let short = cover && rng.random_bool(SHORT_COVERS);
         let mut policy: Vec<Sampled> = concepts
             .into_iter()
             .map(|concept| {
-                let (name, block) = self.words_of(concept, held_out, unexplained, rng);
+                let (name, block) = self.words_of(concept, held_out, short, rng);
                 Sampled { concept, applies: facts.holds(concept), name, block }
             })
             .collect();
