@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Reading, read_numbers};
+use super::{Reading, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
@@ -39,13 +39,7 @@ impl DecoderEngine {
         if let Some(generation) = &manifest.generation {
             config = config.with_generation_config(&generation.to_string())?;
         }
-        if tokenizer.vocab_size() > config.vocab_size {
-            return Err(Error::BadModel(format!(
-                "the tokenizer has {} tokens but the model only {}; is the tokenizer another model's?",
-                tokenizer.vocab_size(),
-                config.vocab_size
-            )));
-        }
+        fits(tokenizer, config.vocab_size)?;
         let mut weights = bundle.weights(device)?;
         let decoder = Decoder::load(&config, &mut weights)?;
         weights.finish()?;

@@ -97,6 +97,17 @@ impl Engine {
     }
 }
 
+/// Refuses a tokenizer whose ids go beyond the model's vocabulary.
+fn fits(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
+    if tokenizer.vocab_size() > vocab_size {
+        return Err(Error::BadModel(format!(
+            "the tokenizer has {} tokens but the model only {vocab_size}; is the tokenizer another model's?",
+            tokenizer.vocab_size(),
+        )));
+    }
+    Ok(())
+}
+
 /// A tensor's numbers, read without blocking: on the web nothing may wait for the GPU.
 async fn read_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let data = tensor.into_data_async().await.map_err(|e| Error::DeviceLost(format!("reading a result: {e:?}")))?;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor, activation};
 
 use super::reader::Reader;
-use super::{Reading, read_numbers};
+use super::{Reading, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
 use crate::model::KvCache;
@@ -52,13 +52,7 @@ struct Window {
 impl SlotEngine {
     pub fn load(bundle: &Bundle, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
         let config = SlotConfig::from_json(&bundle.manifest().config)?;
-        if tokenizer.vocab_size() > config.vocab_size {
-            return Err(Error::BadModel(format!(
-                "the tokenizer has {} tokens but the model only {}; is the tokenizer another model's?",
-                tokenizer.vocab_size(),
-                config.vocab_size
-            )));
-        }
+        fits(tokenizer, config.vocab_size)?;
         let mut weights = bundle.weights(device)?;
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
