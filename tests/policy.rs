@@ -334,11 +334,13 @@ fn lint_warns_of_what_is_probably_a_slip() {
 #[test]
 fn built_in_policies_are_complete_and_without_doubt() {
     let counts = Policy::builtin_names().map(|name| Policy::builtin(name).unwrap().categories.len());
-    assert_eq!(counts, [18, 14, 13]);
+    assert_eq!(counts, [18, 14, 13, 12]);
     for name in Policy::builtin_names() {
         let policy = Policy::builtin(name).unwrap();
         assert_eq!(policy.name, name);
-        assert_eq!(lint(&policy.to_yaml(), Format::Yaml), []);
+        // `general` has names alone, and is meant to.
+        let doubts = lint(&policy.to_yaml(), Format::Yaml);
+        assert_eq!(doubts.len(), if name == "general" { policy.categories.len() } else { 0 });
     }
     assert_eq!(Policy::builtin("rsafe").unwrap().find("u18").unwrap().name, "National-Security Espionage");
     assert!(Policy::builtin("openai").unwrap().find("self-harm/instructions").is_some());

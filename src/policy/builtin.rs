@@ -3,15 +3,17 @@
 use super::finding::{Finding, PolicyError, quoted, suggestion};
 use super::{Format, Policy};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("rsafe", include_str!("builtin/rsafe.yaml")),
     ("mlcommons", include_str!("builtin/mlcommons.yaml")),
     ("openai", include_str!("builtin/openai.yaml")),
+    ("general", include_str!("builtin/general.yaml")),
 ];
 
 impl Policy {
-    /// A built-in policy: `rsafe` (RSafe's 18 categories), `mlcommons` (S1 to S14 of the MLCommons hazards), or `openai`
-    /// (the categories of OpenAI's moderation endpoint under their own ids).
+    /// A built-in policy: `rsafe` (RSafe's 18 categories), `mlcommons` (S1 to S14 of the MLCommons hazards), `openai`
+    /// (the categories of OpenAI's moderation endpoint under their own ids), or `general` (twelve broad categories by
+    /// name alone, rsafe-mini's own).
     ///
     /// # Errors
     /// If there is no policy of that name.
