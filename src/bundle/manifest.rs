@@ -119,7 +119,11 @@ impl Manifest {
         config: serde_json::Value,
         template: Template,
     ) -> Self {
-        let policy = if template == Template::LlamaGuard3 { "mlcommons" } else { "rsafe" };
+        let policy = match template {
+            Template::LlamaGuard3 => "mlcommons",
+            Template::Slots => "general",
+            Template::Rsafe | Template::Qwen3guard => "rsafe",
+        };
         Self {
             format: FORMAT.into(),
             version: VERSION,

@@ -169,9 +169,12 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         progress.batch = 0;
     }
     write_tensors(&options.out.join("model.safetensors"), &model.tensors())?;
-    for file in ["config.json", "tokenizer.json"] {
-        fs::write(options.out.join(file), read(options, file)?).map_err(Error::io(options.out.join(file)))?;
-    }
+    let tokenizer = options.out.join("tokenizer.json");
+    fs::write(&tokenizer, read(options, "tokenizer.json")?).map_err(Error::io(&tokenizer))?;
+    let path = options.out.join("config.json");
+    let mut json = serde_json::to_value(&config).map_err(|e| Error::BadModel(format!("config.json: {e}")))?;
+    json["architectures"] = serde_json::json!(["RsafeSlots"]);
+    fs::write(&path, json.to_string()).map_err(Error::io(&path))?;
     Ok(())
 }
 
