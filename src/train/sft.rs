@@ -168,14 +168,21 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         progress.chunk += 1;
         progress.batch = 0;
     }
-    write_tensors(&options.out.join("model.safetensors"), &model.tensors())?;
-    let tokenizer = options.out.join("tokenizer.json");
-    fs::write(&tokenizer, read(options, "tokenizer.json")?).map_err(Error::io(&tokenizer))?;
-    let path = options.out.join("config.json");
-    let mut json = serde_json::to_value(&config).map_err(|e| Error::BadModel(format!("config.json: {e}")))?;
+    export(options, &model, &config)
+}
+
+/// Writes the trained model as a checkpoint that `convert` reads.
+fn export(options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> Result<()> {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = options.out.join(name);
+        fs::write(&path, bytes).map_err(Error::io(path))
+    };
+    let mut json = serde_json::to_value(config).map_err(|e| Error::BadModel(format!("config.json: {e}")))?;
     json["architectures"] = serde_json::json!(["RsafeSlots"]);
-    fs::write(&path, json.to_string()).map_err(Error::io(&path))?;
-    Ok(())
+    write("config.json", json.to_string().as_bytes())?;
+    write("tokenizer.json", &read(options, "tokenizer.json")?)?;
+    // The weights come last: where they are, the rest is.
+    write_tensors(&options.out.join("model.safetensors"), &model.tensors())
 }
 
 fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
