@@ -9,6 +9,9 @@ use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::recipe::{Recipe, UnsafeMeans};
 use crate::{Error, Result};
 
+/// The share of unsafe texts that the threshold is chosen for. Training sets hold more than traffic does, and the
+/// threshold with the highest F1 on them would flag nearly everything.
+const PRIOR: f64 = 0.25;
 /// Outside the band a score is wrong in at most this share of the held-out rows beyond it.
 const DOUBT: f64 = 0.1;
 
@@ -16,7 +19,7 @@ const DOUBT: f64 = 0.1;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     pub rows: usize,
-    /// F1 at the chosen threshold.
+    /// F1 at the chosen threshold, where a quarter of the texts are unsafe.
     pub f1: f64,
     pub auroc: Option<f64>,
     pub thresholds: Thresholds,
@@ -42,7 +45,7 @@ pub async fn calibrate(
         scored.push((verdict.score, row.label == Label::Unsafe));
         on_row(scored.len());
     }
-    let (f1, global) = metrics::best_f1(&scored)
+    let (f1, global) = best_f1(&scored)
         .ok_or_else(|| Error::BadInput(format!("{}: the held-out rows have one label only", data.display())))?;
     manifest.thresholds = Thresholds { global, uncertain: band(&scored, global), ..manifest.thresholds };
     save_manifest(folder, &manifest)?;
@@ -64,6 +67,31 @@ fn held_out(recipe: &Recipe, data: &Path) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// The threshold with the highest F1 where [`PRIOR`] of the texts are unsafe, and that F1. `None` without rows of
+/// both labels.
+fn best_f1(scored: &[Scored]) -> Option<(f64, f32)> {
+    let of = |label| scored.iter().filter(|row| row.1 == label).count() as f64;
+    let (positives, negatives) = (of(true), of(false));
+    if positives == 0.0 || negatives == 0.0 {
+        return None;
+    }
+    let mut sorted = scored.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut alarms) = (0.0, 0.0);
+    let mut best = (0.0, 1.0);
+    // Rows of one score are flagged together.
+    for group in sorted.chunk_by(|a, b| a.0 == b.0) {
+        hits += group.iter().filter(|row| row.1).count() as f64;
+        alarms += group.iter().filter(|row| !row.1).count() as f64;
+        let (recall, fpr) = (hits / positives, alarms / negatives);
+        let f1 = 2.0 * PRIOR * recall / (PRIOR * recall + (1.0 - PRIOR) * fpr + PRIOR);
+        if f1 > best.0 {
+            best = (f1, group[0].0);
+        }
+    }
+    Some(best)
 }
 
 /// The scores around the threshold between which neither "unsafe above" nor "safe below" can be relied on.
@@ -90,6 +118,16 @@ fn band(scored: &[Scored], threshold: f32) -> [f32; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_threshold_is_chosen_for_traffic_and_not_for_the_share_of_unsafe_rows() {
+        let few = [(0.9, true), (0.6, true), (0.55, false), (0.3, true), (0.2, false), (0.1, false)];
+        let many: Vec<Scored> =
+            few.iter().flat_map(|row| std::iter::repeat_n(*row, if row.1 { 50 } else { 1 })).collect();
+        assert_eq!(best_f1(&few).unwrap().1, 0.6);
+        assert_eq!(best_f1(&few), best_f1(&many));
+        assert_eq!(best_f1(&few[..2]), None);
+    }
 
     #[test]
     fn the_band_holds_the_scores_that_are_often_wrong() {

@@ -15,7 +15,7 @@ use crate::tokenizer::{TokenId, Tokenizer};
 
 /// Categories in a sampled policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
-/// Categories of a policy that covers every general harm, at most; draws that need more are drawn again.
+/// Categories of a policy that covers general harm, at most.
 const COVER: usize = 14;
 const COVER_DRAWS: usize = 12;
 /// The share of harmless rows that are judged under a policy that covers every general harm.
@@ -191,18 +191,23 @@ impl<'a> Examples<'a> {
         chosen
     }
 
-    /// A short policy that leaves out no general harm.
+    /// A short policy of broad categories that leaves out next to no general harm. Narrow concepts that no broad
+    /// category holds stay out: one that is in every such policy becomes the slot that says "harm of any kind".
     fn cover(&self, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
-        let mut best = self.recipe.general_cover(rng);
+        let draw = |rng: &mut ChaCha8Rng| -> Vec<ConceptIdx> {
+            self.recipe.general_cover(rng).into_iter().filter(|&concept| concept >= self.recipe.fine).collect()
+        };
+        let covered = |policy: &[ConceptIdx]| -> usize {
+            policy.iter().map(|&concept| self.recipe.concepts[concept].covers.len()).sum()
+        };
+        let mut best = draw(rng);
         for _ in 1..COVER_DRAWS {
-            if best.len() <= COVER {
-                break;
-            }
-            let next = self.recipe.general_cover(rng);
-            if next.len() < best.len() {
+            let next = draw(rng);
+            if next.len() <= COVER && covered(&next) > covered(&best) {
                 best = next;
             }
         }
+        best.truncate(COVER);
         best
     }
 
