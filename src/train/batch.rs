@@ -1,4 +1,4 @@
-//! A batch of examples as tensors, and the three losses on it: slots, harm that nobody named, and the answer.
+//! A batch of examples as tensors, and the three losses on it: slots, the verdict of whole policies, and the answer.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,12 @@ pub struct Batch {
     /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is (0 or 1).
     slots: Vec<i32>,
     applies: Vec<f32>,
-    /// Indices of the slots of which at least one applies, `[any_rows, most slots of a row]`; a row with fewer names
-    /// its first again.
-    any: Vec<i32>,
-    any_rows: usize,
+    /// How much each of them counts.
+    weights: Vec<f32>,
+    /// Indices of the slots that together decide a row, `[rows, most slots of a row]`, where a row with fewer names its
+    /// first again; and whether the row is unsafe (0 or 1).
+    rows: Vec<i32>,
+    flagged: Vec<f32>,
     choices: Choices,
     device: Device,
 }
@@ -40,7 +42,7 @@ struct Choices {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LossParts {
     pub slots: f32,
-    pub any: f32,
+    pub row: f32,
     pub answer: f32,
 }
 
@@ -48,7 +50,7 @@ pub struct LossParts {
 #[derive(Debug, Clone, Copy)]
 pub struct LossWeights {
     pub slots: f32,
-    pub any: f32,
+    pub row: f32,
     pub answer: f32,
 }
 
@@ -61,21 +63,23 @@ impl Batch {
             input: SlotBatch::new(&layouts, 0, vocab_size, device),
             slots: Vec::new(),
             applies: Vec::new(),
-            any: Vec::new(),
-            any_rows: 0,
+            weights: Vec::new(),
+            rows: Vec::new(),
+            flagged: Vec::new(),
             choices: Choices::new(examples, time),
             device: device.clone(),
         };
-        let most = examples.iter().map(|example| example.any.len()).max().unwrap_or(0);
-        for (row, example) in examples.iter().enumerate() {
-            let at = |index: usize| (row * time + index) as i32;
+        let most = examples.iter().filter_map(|e| e.row.as_ref()).map(|row| row.slots.len()).max().unwrap_or(0);
+        for (place, example) in examples.iter().enumerate() {
+            let at = |index: usize| (place * time + index) as i32;
             for slot in &example.slots {
                 batch.slots.push(at(slot.index));
                 batch.applies.push(f32::from(slot.applies));
+                batch.weights.push(slot.weight);
             }
-            if let Some(&first) = example.any.first() {
-                batch.any.extend((0..most).map(|slot| at(*example.any.get(slot).unwrap_or(&first))));
-                batch.any_rows += 1;
+            if let Some((row, &first)) = example.row.as_ref().and_then(|row| Some((row, row.slots.first()?))) {
+                batch.rows.extend((0..most).map(|slot| at(*row.slots.get(slot).unwrap_or(&first))));
+                batch.flagged.push(f32::from(row.is_unsafe));
             }
         }
         batch
@@ -92,26 +96,26 @@ impl Batch {
             true => zero(),
             false => {
                 let logits = self.slot_logits(model, &hidden, &self.slots);
-                let applies = Tensor::<1>::from_data(self.applies.as_slice(), &self.device);
-                // Binary cross-entropy: softplus(z) - z * y.
-                (activation::softplus(logits.clone(), 1.0) - logits * applies).mean()
+                let weights = Tensor::<1>::from_data(self.weights.as_slice(), &self.device);
+                let total: f32 = self.weights.iter().sum();
+                (cross_entropy(logits, &self.applies) * weights).sum() / total
             }
         };
-        let any = match self.any_rows {
+        let row = match self.flagged.len() {
             0 => zero(),
             rows => {
-                // The score of a row is its highest slot, so that is the one that must rise: -log σ(max z). A
-                // noisy-or is content with many slots that are each a little suspicious.
-                let highest = self.slot_logits(model, &hidden, &self.any).reshape([rows as i32, -1]).max_dim(1);
-                activation::softplus(-highest, 1.0).mean()
+                // The score of a row is that of its highest slot, so that is the one that must rise or fall. A noisy-or
+                // is content with many slots that are each a little suspicious.
+                let highest = self.slot_logits(model, &hidden, &self.rows).reshape([rows as i32, -1]).max_dim(1);
+                cross_entropy(highest.reshape([rows]), &self.flagged).mean()
             }
         };
         let answer = match self.choices.index.is_empty() {
             true => zero(),
             false => self.choices.loss(model, &hidden, &self.device),
         };
-        let parts = LossParts { slots: number(&slots), any: number(&any), answer: number(&answer) };
-        (slots * weights.slots + any * weights.any + answer * weights.answer, parts)
+        let parts = LossParts { slots: number(&slots), row: number(&row), answer: number(&answer) };
+        (slots * weights.slots + row * weights.row + answer * weights.answer, parts)
     }
 
     /// The scores of the slots whose answer is known, with that answer.
@@ -180,6 +184,12 @@ impl Choices {
 /// Rows of `[batch * time, hidden]`.
 fn pick(hidden: &Tensor<2>, index: &[i32], device: &Device) -> Tensor<2> {
     hidden.clone().select(0, Tensor::<1, Int>::from_data(index, device))
+}
+
+/// Binary cross-entropy of each logit: softplus(z) - z * y.
+fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
+    let labels = Tensor::<1>::from_data(labels, &logits.device());
+    activation::softplus(logits.clone(), 1.0) - logits * labels
 }
 
 fn number(tensor: &Tensor<1>) -> f32 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::bundle::{Bundle, Thresholds, save_manifest};
-use crate::eval::dataset::{Label, Row, Rows};
+use crate::eval::dataset::{Label, Row};
 use crate::eval::metrics::{self, Scored};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::recipe::{Recipe, UnsafeMeans};
@@ -59,9 +59,9 @@ fn held_out(recipe: &Recipe, data: &Path) -> Result<Vec<Row>> {
         if source.unsafe_means != UnsafeMeans::General {
             continue;
         }
-        for row in Rows::open(super::data_file(data, name)?)? {
+        for row in recipe.rows(name, data)? {
             let row = row?;
-            if row.is_held_out(recipe.heldout_fraction) && source.uses(&row) {
+            if row.is_held_out(recipe.heldout_fraction) {
                 rows.push(row);
             }
         }

@@ -19,9 +19,14 @@ const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
 const COVER: usize = 14;
 const COVER_DRAWS: usize = 12;
 /// The share of harmless rows that are judged under a policy that covers every general harm.
-const HARMLESS_COVERS: f64 = 0.35;
+const HARMLESS_COVERS: f64 = 0.45;
 /// The share of such policies whose categories are names alone: they are long enough without definitions.
 const SHORT_COVERS: f64 = 0.75;
+
+/// The share of policies that also hold "harm of any kind", where the row says whether it applies.
+const ANY_HARM: f64 = 0.6;
+/// What that category's slot counts, next to a slot of another: it is what most rows know best.
+const ANY_HARM_WEIGHT: f32 = 3.0;
 
 /// A tokenised row with what is known of it.
 pub struct Sample {
@@ -39,6 +44,15 @@ pub struct SlotTarget {
     /// Index of the slot's marker in the layout.
     pub index: usize,
     pub applies: bool,
+    /// What it counts in the mean loss.
+    pub weight: f32,
+}
+
+/// The slots of a policy that covers every general harm, and what the highest of them should say.
+#[derive(Debug, Clone)]
+pub struct RowTarget {
+    pub slots: Vec<usize>,
+    pub is_unsafe: bool,
 }
 
 /// A place in the answer where the grammar leaves a choice.
@@ -66,8 +80,8 @@ pub enum Next {
 pub struct Example {
     pub layout: Layout,
     pub slots: Vec<SlotTarget>,
-    /// Slots of which at least one applies, nobody knows which.
-    pub any: Vec<usize>,
+    /// Where the policy covers every general harm.
+    pub row: Option<RowTarget>,
     pub choices: Vec<Choice>,
     /// Words that a quote may hold.
     pub words: Vec<TokenId>,
@@ -119,9 +133,11 @@ impl<'a> Examples<'a> {
         let facts = &sample.facts;
         let unexplained = facts.general_unsafe;
         // Rows that are safe see such policies too, or the policy's shape would give the label away.
-        let harmless = facts.positive.is_empty() && !unexplained;
+        let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
         let cover = unexplained || (harmless && rng.random_bool(HARMLESS_COVERS));
-        let concepts = if cover { self.cover(rng) } else { self.policy(facts, rng) };
+        let mut concepts = if cover { self.cover(rng) } else { self.policy(facts, rng) };
+        let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
+        concepts.extend(any_harm.filter(|_| rng.random_bool(ANY_HARM)));
         let short = cover && rng.random_bool(SHORT_COVERS);
         let mut policy: Vec<Sampled> = concepts
             .into_iter()
@@ -142,17 +158,26 @@ impl<'a> Examples<'a> {
         let mut example = Example {
             layout: Layout::conversation(self.frame, &context, judged),
             slots: Vec::new(),
-            any: Vec::new(),
+            row: None,
             choices: Vec::new(),
             words: judged.ids.to_vec(),
         };
+        let mut deciding = Vec::new();
         for category in &policy {
             let index = example.layout.push_block(self.vocab_size, &category.block);
-            match category.applies {
-                Some(applies) => example.slots.push(SlotTarget { index, applies }),
-                None if unexplained => example.any.push(index),
-                None => {}
+            let any_harm = Some(category.concept) == self.recipe.any_harm;
+            if let Some(applies) = category.applies {
+                let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
+                example.slots.push(SlotTarget { index, applies, weight });
             }
+            // "Harm of any kind" would decide every row, and no other category would have to speak.
+            if !any_harm {
+                deciding.push(index);
+            }
+        }
+        let harmless = policy.iter().all(|category| category.applies == Some(false));
+        if cover && (unexplained || harmless) {
+            example.row = Some(RowTarget { slots: deciding, is_unsafe: unexplained });
         }
         let known = !unexplained && policy.iter().all(|category| category.applies.is_some());
         if known && rng.random_bool(0.6) {
@@ -167,16 +192,20 @@ impl<'a> Examples<'a> {
 
     /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
     fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
+        let not_any_harm = |&concept: &ConceptIdx| Some(concept) != self.recipe.any_harm;
         let mut chosen: Vec<ConceptIdx> = Vec::new();
         if rng.random_bool(0.8) {
-            chosen.extend(facts.positive.choose(rng));
+            let own: Vec<ConceptIdx> = facts.positive.iter().copied().filter(not_any_harm).collect();
+            chosen.extend(own.choose(rng));
         }
         let size = rng.random_range(CATEGORIES).max(chosen.len() + 1);
         // A weighted sample without replacement (Efraimidis and Spirakis, 2006).
         let mut others: Vec<(f64, ConceptIdx)> = facts
             .negative
             .iter()
-            .map(|&concept| (-(1.0 - rng.random::<f64>()).ln() / (self.frequency[concept] as f64 + 1.0), concept))
+            .copied()
+            .filter(not_any_harm)
+            .map(|concept| (-(1.0 - rng.random::<f64>()).ln() / (self.frequency[concept] as f64 + 1.0), concept))
             .collect();
         others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for (_, concept) in others {

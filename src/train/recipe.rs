@@ -7,13 +7,13 @@ mod parse;
 mod sample;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use crate::eval::dataset::{Label, Row};
+use crate::eval::dataset::{Label, Row, Rows};
 use crate::{Error, Result};
 
 /// A place in [`Recipe::concepts`].
@@ -49,6 +49,10 @@ pub enum UnsafeMeans {
 /// How one data set is drawn and read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
+    /// The data file's name without `.jsonl.gz`.
+    pub file: String,
+    /// Take the prompt of every row as what is judged, and its label for the prompt's.
+    pub judge_prompts: bool,
     /// Draws of a row in an epoch, on average; > 0.
     pub weight: f64,
     /// At most so many rows an epoch.
@@ -77,8 +81,8 @@ pub struct Facts {
     pub positive: Vec<ConceptIdx>,
     /// Concepts known not to hold, ascending.
     pub negative: Vec<ConceptIdx>,
-    /// The row breaks at least one general concept, and no concept is known to hold: the noisy-or over a policy that
-    /// covers every general concept is one.
+    /// The row breaks at least one general concept, and nobody said which: a policy that covers every one of them is
+    /// broken.
     pub general_unsafe: bool,
 }
 
@@ -100,7 +104,9 @@ pub struct Recipe {
     pub concepts: Vec<Concept>,
     /// How many of `concepts` are fine.
     pub fine: usize,
-    /// In the order of the file; a name is a data file's name without `.jsonl.gz`.
+    /// The broader category that covers every general concept: harm of any kind.
+    pub any_harm: Option<ConceptIdx>,
+    /// In the order of the file, by name.
     pub sources: IndexMap<String, Source>,
     /// Share of each source that is kept for thresholds; see [`Row::is_held_out`].
     pub heldout_fraction: f64,
@@ -132,13 +138,26 @@ impl Recipe {
         })
     }
 
+    /// The rows of a source that the recipe uses, read from its file in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if the recipe has no such source, the folder no such file, or the file a bad row.
+    pub fn rows(&self, source: &str, folder: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
+        let source = self.source(source)?;
+        Ok(Rows::open(data_file(folder, &source.file)?)?.filter_map(|row| match row {
+            Ok(row) if source.uses(&row) => Some(Ok(source.view(row))),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }))
+    }
+
     /// What the recipe says about a row of a source.
     ///
     /// # Errors
     /// [`Error::BadInput`] if the recipe has no such source.
     pub fn facts(&self, source: &str, row: &Row) -> Result<Facts> {
         let source = self.source(source)?;
-        Ok(match row.label {
+        let mut facts = match row.label {
             Label::Safe => self.close(&[], &source.negatives),
             Label::Unsafe => {
                 let mut stated: Vec<ConceptIdx> = row
@@ -150,13 +169,28 @@ impl Recipe {
                     .collect();
                 if stated.is_empty() {
                     match &source.unsafe_means {
-                        UnsafeMeans::General => return Ok(Facts { general_unsafe: true, ..Facts::default() }),
+                        UnsafeMeans::General => {
+                            let positive = self.any_harm.into_iter().collect();
+                            return Ok(Facts { positive, general_unsafe: true, ..Facts::default() });
+                        }
                         UnsafeMeans::Concepts(concepts) => stated.extend(concepts),
                     }
                 }
                 self.close(&stated, &source.others)
             }
-        })
+        };
+        // A set about one policy knows what breaks that policy, not what harms in general.
+        if !self.speaks_of_harm(source) {
+            facts.positive.retain(|&concept| Some(concept) != self.any_harm);
+        }
+        Ok(facts)
+    }
+
+    /// Whether a source's labels say what is harmful in general.
+    fn speaks_of_harm(&self, source: &Source) -> bool {
+        let free_of = |concept: ConceptIdx| source.negatives.binary_search(&concept).is_ok();
+        source.unsafe_means == UnsafeMeans::General
+            && (0..self.fine).all(|concept| !self.concepts[concept].general || free_of(concept))
     }
 
     /// Everything that follows from concepts that hold and fine concepts that do not: what holds makes the related
@@ -184,9 +218,10 @@ impl Recipe {
     }
 
     /// A random policy that leaves no general concept out, so that every row that is unsafe in general breaks it: broader
-    /// categories where they come first, fine ones for the rest. In random order.
+    /// categories where they come first, fine ones for the rest, never harm of any kind as one. In random order.
     pub fn general_cover(&self, rng: &mut impl rand::Rng) -> Vec<ConceptIdx> {
-        let mut broader: Vec<ConceptIdx> = (self.fine..self.concepts.len()).collect();
+        let mut broader: Vec<ConceptIdx> =
+            (self.fine..self.concepts.len()).filter(|&category| Some(category) != self.any_harm).collect();
         broader.shuffle(rng);
         // How coarse the policy is differs from draw to draw: real ones have 8 to 40 categories.
         broader.truncate(rng.random_range(0..=broader.len()));
@@ -206,6 +241,17 @@ impl Recipe {
         policy.shuffle(rng);
         policy
     }
+}
+
+/// The file of a source: `<name>.jsonl.gz` or `<name>.jsonl`.
+fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
+    [".jsonl.gz", ".jsonl"]
+        .map(|ending| folder.join(format!("{name}{ending}")))
+        .into_iter()
+        .find(|path| path.exists())
+        .ok_or_else(|| {
+            Error::BadInput(format!("{}: no {name}.jsonl or {name}.jsonl.gz, which the recipe names", folder.display()))
+        })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::examples::{Example, Examples, Sample};
 use super::recipe::{Facts, Recipe};
 use super::warm_start::warm_start;
 use crate::bundle::Weights;
-use crate::eval::dataset::{Row, Rows};
+use crate::eval::dataset::Row;
 use crate::eval::metrics;
 use crate::model::slots::{SlotConfig, SlotModel};
 use crate::prompt::slots::{Frame, Kind};
@@ -58,7 +58,7 @@ pub struct Report {
     pub examples: usize,
     pub of: usize,
     pub slots: f32,
-    pub any: f32,
+    pub row: f32,
     pub answer: f32,
     pub learning_rate: f64,
     pub tokens_per_second: f64,
@@ -74,7 +74,7 @@ const CHUNK: usize = 1024;
 const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
-const WEIGHTS: LossWeights = LossWeights { slots: 1.0, any: 0.5, answer: 0.5 };
+const WEIGHTS: LossWeights = LossWeights { slots: 1.0, row: 0.5, answer: 0.4 };
 /// Characters of a text that are tokenised: far more than an example shows.
 const MAX_CHARS: usize = 4000;
 
@@ -146,7 +146,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     examples: progress.examples,
                     of: options.examples,
                     slots: mean.slots,
-                    any: mean.any,
+                    row: mean.row,
                     answer: mean.answer,
                     learning_rate: rate,
                     tokens_per_second: tokens as f64 / seconds,
@@ -277,11 +277,11 @@ fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
 
 impl LossParts {
     fn plus(self, other: Self) -> Self {
-        Self { slots: self.slots + other.slots, any: self.any + other.any, answer: self.answer + other.answer }
+        Self { slots: self.slots + other.slots, row: self.row + other.row, answer: self.answer + other.answer }
     }
 
     fn over(self, n: f32) -> Self {
-        Self { slots: self.slots / n, any: self.any / n, answer: self.answer / n }
+        Self { slots: self.slots / n, row: self.row / n, answer: self.answer / n }
     }
 }
 
@@ -296,15 +296,11 @@ impl<'a> Samples<'a> {
     fn load(options: &SftOptions, recipe: &'a Recipe, tokenizer: &Tokenizer) -> Result<Self> {
         let mut sources = Vec::new();
         let mut held_out = Vec::new();
-        for (name, source) in &recipe.sources {
-            let path = super::data_file(&options.data, name)?;
+        for name in recipe.sources.keys() {
             let mut rows = Vec::new();
             let mut samples = Vec::new();
-            for row in Rows::open(&path)? {
+            for row in recipe.rows(name, &options.data)? {
                 let row = row?;
-                if !source.uses(&row) {
-                    continue;
-                }
                 let Some(sample) = sample(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
                 if row.is_held_out(recipe.heldout_fraction) {
                     held_out.push(sample);

@@ -100,7 +100,7 @@ fn line(report: &Report) -> String {
         report.examples,
         report.of,
         report.slots,
-        report.any,
+        report.row,
         report.answer,
         report.tokens_per_second,
         left / 3600,

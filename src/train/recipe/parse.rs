@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::{Concept, ConceptIdx, Recipe, Source, UnsafeMeans};
-use crate::{Error, Result};
+use crate::{Error, Result, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +44,8 @@ struct BroaderFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceFile {
+    file: Option<String>,
+    judge: Option<Target>,
     #[serde(default = "one")]
     weight: f64,
     limit: Option<usize>,
@@ -99,17 +101,19 @@ impl Recipe {
         let ids = index_ids(&file)?;
         let fine = file.concepts.len();
         let mut concepts = fine_concepts(&file.concepts, &ids)?;
+        let general = expand(&[GENERAL.to_owned()], &ids, &concepts)?;
         concepts.extend(broader_concepts(file.broader, &ids, &concepts)?);
         check_wording(&concepts)?;
         let mut sources = IndexMap::new();
         for (name, source) in file.sources {
-            let source = check_source(source, &ids, &concepts).map_err(|error| format!("sources.{name}.{error}"))?;
+            let source = check_source(&name, source, &ids, &concepts).map_err(|error| format!("sources.{name}.{error}"))?;
             sources.insert(name, source);
         }
         if sources.is_empty() {
             return Err("sources: expected at least one data set".into());
         }
-        Ok(Self { concepts, fine, sources, heldout_fraction: file.heldout_fraction })
+        let any_harm = (fine..concepts.len()).find(|&category| concepts[category].covers == general);
+        Ok(Self { concepts, fine, any_harm, sources, heldout_fraction: file.heldout_fraction })
     }
 }
 
@@ -176,10 +180,15 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
 fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {
     let mut broader = Vec::with_capacity(file.len());
     for (id, concept) in file {
-        let covers = ids.find_all(&concept.covers).map_err(|error| format!("broader.{id}.covers: {error}"))?;
-        let covers: BTreeSet<_> = covers.into_iter().collect();
+        let covers: BTreeSet<_> = match concept.covers.as_slice() {
+            [word] if word == GENERAL => (0..fine.len()).filter(|&part| fine[part].general).collect(),
+            names => {
+                let found = ids.find_all(names).map_err(|error| format!("broader.{id}.covers: {error}"))?;
+                found.into_iter().collect()
+            }
+        };
         if covers.len() < 2 || covers.iter().any(|&part| part >= fine.len()) {
-            return Err(format!("broader.{id}.covers: expected two or more fine concepts"));
+            return Err(format!("broader.{id}.covers: expected two or more fine concepts, or `general`"));
         }
         broader.push(Concept {
             general: covers.iter().all(|&part| fine[part].general),
@@ -213,7 +222,7 @@ fn check_wording(concepts: &[Concept]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_source(source: SourceFile, ids: &Ids, concepts: &[Concept]) -> Result<Source, String> {
+fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept]) -> Result<Source, String> {
     let positive = |value: f64| value.is_finite() && value > 0.0;
     if !positive(source.weight) {
         return Err(format!("weight: expected a number above 0, got {}", source.weight));
@@ -240,7 +249,14 @@ fn check_source(source: SourceFile, ids: &Ids, concepts: &[Concept]) -> Result<S
             return Err("unsafe_means: expected `general` or a list of concepts, got an empty list".into());
         }
     };
+    let judge_prompts = match source.judge {
+        None => false,
+        Some(Target::Prompt) => true,
+        Some(Target::Response) => return Err("judge: expected `prompt`, or nothing for what the row says".into()),
+    };
     Ok(Source {
+        file: source.file.unwrap_or_else(|| name.to_owned()),
+        judge_prompts,
         weight: source.weight,
         limit: source.limit,
         unsafe_share: source.unsafe_share,

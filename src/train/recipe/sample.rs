@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Recipe, Source};
-use crate::Result;
+use crate::{Result, Target};
 use crate::eval::dataset::{Label, Row};
 
 impl Source {
@@ -15,6 +15,15 @@ impl Source {
         let chars = || row.prompt.chars().count() + row.response.as_ref().map_or(0, |text| text.chars().count());
         !row.categories.iter().any(|category| self.skip.contains(category))
             && self.max_chars.is_none_or(|limit| chars() <= limit)
+    }
+
+    /// The row as the source takes it.
+    pub fn view(&self, mut row: Row) -> Row {
+        if self.judge_prompts {
+            row.level = Target::Prompt;
+            row.response = None;
+        }
+        row
     }
 
     /// The factor on a row's chance to be drawn: the product over its categories.
