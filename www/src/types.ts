@@ -1,0 +1,225 @@
+/** The public types of rsafe: what goes into a guard and what comes out of it. */
+
+/** What to do with a text, from harmless to severe. */
+export type Decision = 'allow' | 'review' | 'block';
+
+/** What a policy does about a category that applies. */
+export type Action = Decision;
+
+/** Which side of a conversation is judged. */
+export type Target = 'prompt' | 'response';
+
+/** One turn, in OpenAI's shape. Parts other than text are refused: the guard cannot see into them. */
+export interface Message {
+  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
+  content: string | readonly { type: string; text?: string }[] | null;
+}
+
+/** What is judged: a lone user prompt, or a conversation whose last message is on trial. */
+export type Input = string | readonly Message[];
+
+/** A category of a policy written as an object; the fields are those of a policy file. */
+export interface PolicyCategory {
+  id: string;
+  name?: string;
+  definition?: string;
+  examples?: { safe?: string[]; unsafe?: string[] };
+  action?: Action;
+  /** Score in [0, 1] from which the category applies; without it, the model's own. */
+  threshold?: number;
+}
+
+/** A rule of a policy, decided by the text alone, before the model: `literal` or `regex`. */
+export interface PolicyRule {
+  id: string;
+  literal?: string;
+  regex?: string;
+  action?: 'block' | 'allow';
+  applies_to?: Target | 'both';
+  case?: 'sensitive' | 'insensitive';
+}
+
+/** A policy as an object; the fields are those of a policy file. */
+export interface PolicyObject {
+  name: string;
+  version?: string;
+  categories: PolicyCategory[];
+  rules?: PolicyRule[];
+}
+
+/** A policy: an object, a built-in name, the text of a policy file (YAML, JSON or Markdown), or its address. A string is
+ * an address if it is one line and starts with `/`, `./`, `../` or a scheme; a built-in name if it is one of
+ * `builtinPolicies`; a file's text otherwise. */
+export type PolicySource = string | URL | PolicyObject;
+
+/** A mistake in a policy, or something that looks like one. */
+export interface Finding {
+  severity: 'error' | 'warning';
+  /** 1-based; absent where the mistake has no place. */
+  line?: number;
+  column?: number;
+  /** Field path, e.g. `categories[2].threshold`. */
+  path: string;
+  expected: string;
+  found: string;
+  help?: string;
+  /** All of it as one sentence. */
+  message: string;
+}
+
+/** When to write reasoning before the verdict: never, in doubt or under a policy other than the model's own, always. */
+export type Reasoning = 'never' | 'auto' | 'always';
+
+export interface CategoryScore {
+  id: string;
+  name: string;
+  /** In [0, 1]. */
+  score: number;
+  threshold: number;
+  flagged: boolean;
+}
+
+/** A verbatim quote of the input. */
+export interface Evidence {
+  /** Index of the message quoted. */
+  message: number;
+  /** Range in that message's text, in UTF-16 units, as `slice` takes it. */
+  start: number;
+  end: number;
+  quote: string;
+  /** The category it speaks for, if the answer says so. */
+  category: string | null;
+}
+
+export interface Usage {
+  promptTokens: number;
+  /** Tokens of the prompt that came from a cache. */
+  cachedTokens: number;
+  answerTokens: number;
+  /** Milliseconds from the request to the first streamed token; 0 without reasoning. */
+  firstTokenMs: number;
+  /** Milliseconds from the request to the verdict. */
+  verdictMs: number;
+}
+
+export interface Verdict {
+  decision: Decision;
+  /** Whether the decision is anything but `allow`. */
+  flagged: boolean;
+  /** P(unsafe) in [0, 1] under the active policy. */
+  score: number;
+  categories: CategoryScore[];
+  evidence: Evidence[];
+  reasoning: string | null;
+  /** The id of the policy's rule that decided, if one did. */
+  rule: string | null;
+  /** Why the text could not be judged; a verdict with a failure is no statement about the text. */
+  failure?: string;
+  usage: Usage;
+}
+
+/** What a stream yields: pieces of reasoning, then the verdict. */
+export type GuardEvent = { type: 'reasoning'; text: string } | { type: 'verdict'; verdict: Verdict };
+
+export interface CheckOptions {
+  /** Instead of the guard's. */
+  policy?: PolicySource;
+  /** Default: the side that spoke last. */
+  target?: Target;
+  /** Default: the guard's. */
+  reasoning?: Reasoning;
+  signal?: AbortSignal;
+}
+
+/** How a growing response is checked and released. */
+export interface TransformOptions {
+  policy?: PolicySource;
+  /** The conversation that the text answers. Default: none. */
+  messages?: readonly Message[];
+  /** Check again after so many new characters at most (UTF-16 units, default 160). */
+  checkEvery?: number;
+  /** Keep so many of the last checked characters back until more is known (default 24). */
+  holdBack?: number;
+  signal?: AbortSignal;
+  /** Called after each check: how much of the text was seen, and its score. */
+  onCheck?: (seen: number, verdict: Verdict) => void;
+}
+
+/** A stage of loading. */
+export type Stage = 'wasm' | 'model' | 'self-test' | 'ready';
+
+/** Progress of loading. `loaded` never falls, `total` never changes once it is above 0, and the last event is
+ * `{stage: 'ready', loaded: total}`. */
+export interface Progress {
+  stage: Stage;
+  /** Bytes of the model's files. */
+  loaded: number;
+  /** Bytes of all of the model's files, from its manifest; 0 before that is read. */
+  total: number;
+  /** The file that is being read. */
+  file?: string;
+  /** Whether it comes from the cache. */
+  cached?: boolean;
+}
+
+export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
+
+/** The model: `'rsafe-mini'` (in the package), the address of a bundle's folder or of its `manifest.json`, or the
+ * bundle's files. */
+export type ModelSource = string | URL | readonly File[];
+
+export interface GuardOptions {
+  /** Default: the model's own policy. */
+  policy?: PolicySource;
+  /** Default: `'rsafe-mini'`. */
+  model?: ModelSource;
+  /** Default `'auto'`: WebGPU if an adapter has the limits and passes the self-test, else the CPU. */
+  device?: DeviceChoice;
+  /** Default `'auto'`. */
+  reasoning?: Reasoning;
+  /** What an answer that cannot be read counts as. Default `'block'`. */
+  onError?: 'block' | 'review';
+  /** Whether the model runs in a Web Worker of its own. Default: true where there are workers. */
+  worker?: boolean;
+  /** Whether a model from an address is kept on this machine. Default true. */
+  cache?: boolean;
+  /** Never touch the network for the model: what is not cached is an error. Default false. */
+  offline?: boolean;
+  /** Instead of the global `fetch`. A guard with its own `fetch` runs in the page. */
+  fetch?: typeof fetch;
+  onProgress?: (progress: Progress) => void;
+  /** Ends the loading; a loaded guard lives on. */
+  signal?: AbortSignal;
+}
+
+export interface GuardInfo {
+  device: 'webgpu' | 'cpu';
+  /** Why this device, in a sentence. */
+  reason: string;
+  /** The GPU as the browser names it. */
+  adapter?: string;
+  /** The model's name, from its manifest. */
+  model: string;
+  /** Bytes of the model's files. */
+  bytes: number;
+  /** Where the files came from: the network (or the package), a cache, or the caller. */
+  source: 'network' | 'cache' | 'files';
+}
+
+export interface Support {
+  /** Whether a guard can run here at all: WebAssembly with SIMD. */
+  supported: boolean;
+  cpu: boolean;
+  /** Whether there is a WebGPU adapter with the needed limits. */
+  webgpu: boolean;
+  /** Why not, for what is missing. */
+  reasons: string[];
+}
+
+export interface CacheEntry {
+  /** The bundle's address. */
+  model: string;
+  bytes: number;
+  /** Whether every file is there. */
+  complete: boolean;
+}

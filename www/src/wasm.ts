@@ -1,0 +1,68 @@
+/** What the compiled Rust exports, the same in `cpu.js` and `webgpu.js`. Written by hand: wasm-bindgen's own types say
+ * `any` where objects cross. */
+
+import type { Finding, GuardEvent, Message, PolicyObject, Reasoning, Target, Verdict } from './types.ts';
+
+export interface WasmLoadOptions {
+  onError: 'block' | 'review';
+}
+
+export interface WasmRequest {
+  messages: readonly Message[];
+  /** A parsed policy's handle; absent: the bundle's own. */
+  policy?: WasmPolicy | undefined;
+  target?: Target | undefined;
+  reasoning: Reasoning;
+}
+
+/** A parsed policy. */
+export interface WasmPolicy {
+  toObject(): PolicyObject;
+  toYaml(): string;
+  free(): void;
+}
+
+export interface WasmGuard {
+  /** The bundle's manifest name. */
+  readonly model: string;
+  /** The GPU's name, on the webgpu build. */
+  readonly adapter: string | undefined;
+  policy(): WasmPolicy;
+  /** Judges. `onEvent` gets each piece of reasoning and then the verdict; a returned promise is awaited before the
+   * next piece, and `false` (or a promise of it) ends the check, which then resolves to `undefined`. */
+  check(request: WasmRequest, onEvent?: (event: GuardEvent) => unknown): Promise<Verdict | undefined>;
+  /** Starts judging a growing response. */
+  monitor(request: WasmRequest, options: { checkEvery: number; holdBack: number }): WasmMonitor;
+  free(): void;
+}
+
+export interface WasmMonitor {
+  /** More of the response: the text that may be shown now, and the verdict if it was checked or ended it. After a
+   * verdict that flags, nothing is released any more. */
+  push(text: string): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
+  /** The end of the response: the rest, if it may be shown, and the verdict on all of it. */
+  finish(): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;
+  free(): void;
+}
+
+/** Errors thrown by these functions are `Error`s with a `code` (and `findings` where the code is `bad_policy`); a
+ * `WebAssembly.RuntimeError` means that the instance is lost. */
+export interface WasmModule {
+  /** Instantiates. Once only: another instance needs another copy of the module (see `instance.ts`). */
+  default(options: { module_or_path: WebAssembly.Module | Promise<Response> | Response | BufferSource }): Promise<unknown>;
+  WasmGuard: {
+    /** `read` gives a file of the bundle by the name that the manifest has; each is asked for once. */
+    load(
+      manifest: Uint8Array,
+      read: (name: string) => Promise<Uint8Array>,
+      options: WasmLoadOptions,
+    ): Promise<WasmGuard>;
+  };
+  WasmPolicy: {
+    /** `fileName` helps to tell the format. */
+    parse(text: string, fileName?: string): WasmPolicy;
+    builtin(name: string): WasmPolicy;
+    builtinNames(): string[];
+    lint(text: string, fileName?: string): Finding[];
+  };
+}
