@@ -18,6 +18,7 @@ const LIMITS = { js: 30_000, 'cpu.wasm': 2_000_000, 'webgpu.wasm': 4_000_000 };
 
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
+const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
 
 function clean() {
   mkdirSync(dist, { recursive: true });
@@ -26,7 +27,6 @@ function clean() {
 
 /** The manifest's text, after a look at whether `src/bundled.ts` names its files. */
 function manifestText() {
-  const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
   const source = readFileSync(join(www, 'src/bundled.ts'), 'utf8');
   for (const { name } of manifest.files) {
     if (!source.includes(`'./model/${model}/${name}'`)) throw new Error(`src/bundled.ts does not name ${name} of ${model}`);
@@ -47,10 +47,15 @@ async function code() {
     external: ['node:*', './wasm/*'],
     chunkNames: '[name]-[hash]',
     define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifestText()) },
-    // Bundlers look for these two in comments, which minifying drops elsewhere.
-    legalComments: 'none',
     logLevel: 'warning',
   });
+  for (const name of readdirSync(dist)) if (name.endsWith('.js')) keepImport(join(dist, name));
+}
+
+/** Minifying drops the comments that keep a user's bundler away from the import of the glue. */
+function keepImport(path) {
+  const source = readFileSync(path, 'utf8');
+  writeFileSync(path, source.replace(/\bimport\((\w+\.href)\)/g, 'import(/* webpackIgnore: true *//* @vite-ignore */$1)'));
 }
 
 /** Declarations, one file each; `.ts` in an import is a source's, `.js` what a user's compiler resolves. */
@@ -69,8 +74,8 @@ function types() {
 function copyModel() {
   const to = join(dist, 'model', model);
   mkdirSync(to, { recursive: true });
-  for (const name of readdirSync(modelFrom)) {
-    if (!name.endsWith('.md')) copyFileSync(join(modelFrom, name), join(to, name));
+  for (const name of ['manifest.json', ...manifest.files.map((file) => file.name)]) {
+    copyFileSync(join(modelFrom, name), join(to, name));
   }
 }
 

@@ -19,8 +19,8 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
-// Beside the sources, so that tests find the package's files relative to themselves, as the sources do.
-const out = join(www, 'test', '.built');
+// As deep as the sources, so that tests find files relative to themselves, as the sources do.
+const out = join(www, '.test');
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 const manifest = readFileSync(join(www, '..', 'models', 'rsafe-mini', 'manifest.json'), 'utf8');
