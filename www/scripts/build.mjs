@@ -6,8 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync,
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { build, transformSync } from 'esbuild';
-import { completeGlue } from './glue.mjs';
+import { build } from 'esbuild';
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
@@ -79,15 +78,14 @@ function copyModel() {
   }
 }
 
+/** The compiled core is there, and comes in pairs. */
 function core() {
-  for (const build of ['cpu', 'webgpu']) {
-    const [glue, wasm] = ['js', 'wasm'].map((type) => join(dist, 'wasm', `${build}.${type}`));
-    if (!existsSync(glue) || !existsSync(wasm)) {
-      if (build === 'webgpu' && cpuOnly) continue;
-      throw new Error(`${wasm} or its glue is missing: run \`node scripts/wasm.mjs\` first${build === 'webgpu' ? ', or build with --cpu-only' : ''}`);
+  for (const build of cpuOnly ? ['cpu'] : ['cpu', 'webgpu']) {
+    for (const file of [`wasm/${build}.js`, `wasm/${build}.wasm`]) {
+      if (existsSync(join(dist, file))) continue;
+      const otherwise = build === 'webgpu' ? ', or build with --cpu-only' : '';
+      throw new Error(`dist/${file} is missing: run \`node scripts/wasm.mjs ${build}\` first${otherwise}`);
     }
-    const { code } = transformSync(completeGlue(readFileSync(glue, 'utf8')), { format: 'esm', target: 'es2022', minify: true });
-    writeFileSync(glue, code);
   }
 }
 

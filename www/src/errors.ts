@@ -54,9 +54,9 @@ export class GuardError extends Error {
   /** Whether the same call may succeed if it is made again. */
   readonly retryable: boolean;
   /** What is wrong with the policy, where the code is `bad_policy`. */
-  readonly findings?: readonly Finding[];
+  declare readonly findings?: readonly Finding[];
   /** The verdict that ended the stream, where the code is `blocked`. */
-  readonly verdict?: Verdict;
+  declare readonly verdict?: Verdict;
 
   constructor(code: ErrorCode, message: string, details: GuardErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });

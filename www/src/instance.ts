@@ -18,7 +18,7 @@ export interface Builds {
 /** A live instance. Whoever has it gives it back, or throws it away after a trap. */
 export interface Lease {
   readonly module: WasmModule;
-  /** Never resolves; rejects when the instance traps or is thrown away. */
+  /** Never resolves; rejects when the instance is thrown away, by this guard or by another that shares it. */
   readonly trapped: Promise<never>;
   /** The instance is as good as new: what was made in it has been freed. */
   release(): void;
@@ -94,9 +94,7 @@ export class Instances {
     try {
       const module = await this.#builds.glue(device, this.#copies++);
       await module.default({ module_or_path: await code });
-      const slot: Slot = { module, leases: new Set() };
-      module.onTrap?.((thrown) => this.#lose(device, slot, toGuardError(thrown)));
-      return slot;
+      return { module, leases: new Set() };
     } catch (error) {
       throw loadError(device, error);
     }

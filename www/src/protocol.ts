@@ -34,4 +34,6 @@ export type FromWorker =
   | { type: 'progress'; progress: Progress }
   | { type: 'event'; id: number; event: GuardEvent }
   | { type: 'done'; id: number; value: Calls[CallName]['get'] }
-  | { type: 'failed'; id: number; error: WireError };
+  | { type: 'failed'; id: number; error: WireError }
+  /** The compiled code trapped where no call would tell of it. */
+  | { type: 'trapped'; why: string };

@@ -104,6 +104,8 @@ class Connection {
         return this.#onProgress?.(message.progress);
       case 'event':
         return void this.#event(message.id, message.event);
+      case 'trapped':
+        return this.close(died(message.why));
     }
     const pending = this.#pending.get(message.id);
     this.#pending.delete(message.id);

@@ -62,7 +62,4 @@ export interface WasmModule {
   lintPolicy(text: string, fileName?: string): Finding[];
   /** Throws the instance away; `default` then makes a new one. */
   __wbg_reset_state?(): void;
-  /** Calls `handler` with what a trap threw. A trap inside a Rust future leaves the promise of that call pending for
-   * ever, so the promise alone does not tell. Added to the glue by `scripts/build.mjs`. */
-  onTrap?(handler: (error: unknown) => void): void;
 }

@@ -10,6 +10,11 @@ const take = serve(post, (spec, hooks) => LocalEngine.load(browserParts(), spec,
 
 addEventListener('message', (event) => take((event as MessageEvent<ToWorker>).data));
 
+// A trap in what the GPU calls back, say, is nobody's rejection; the call that waits for it would wait for ever.
+addEventListener('unhandledrejection', ({ reason }) => {
+  if (reason instanceof WebAssembly.RuntimeError) post({ type: 'trapped', why: reason.message });
+});
+
 /** Holds a lock for as long as this worker lives, so that the page learns of its end. */
 function hold(): Promise<string | undefined> {
   const { locks } = navigator;
