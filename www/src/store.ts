@@ -53,6 +53,8 @@ export class ModelStore {
 
   async keepManifest(bytes: Uint8Array): Promise<void> {
     const manifest = new TextDecoder().decode(bytes);
+    const kept = await this.#json(BUNDLE);
+    if (kept?.['model'] === this.#model && kept['manifest'] === manifest) return;
     await this.#write(BUNDLE, json({ model: this.#model, manifest }));
   }
 

@@ -86,7 +86,7 @@ export async function bundledModel(bundled: Bundled, options: FetchOptions): Pro
   const manifest = parseManifest(new TextEncoder().encode(bundled.manifest));
   const keep = options.cache || options.offline;
   const store = keep ? new ModelStore(await openStorage(), BUNDLED) : undefined;
-  await store?.keepManifest(manifest.bytes);
+  if (!options.offline) await store?.keepManifest(manifest.bytes);
   return new FetchedModel(manifest, (name) => bundled.locate(name).href, store, options);
 }
 
