@@ -32,7 +32,7 @@ await build({
   format: 'esm',
   target: 'node20',
   packages: 'external',
-  external: ['*/wasm/cpu.js', '*/dist/*'],
+  external: ['*/wasm/cpu.js', '../dist/*'],
   sourcemap: 'inline',
   outExtension: { '.js': '.mjs' },
   define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifest) },
