@@ -21,6 +21,8 @@ export function verdict(decision: Verdict['decision'] = 'allow'): Verdict {
 /** What the fake core did, and what it shall do. */
 export interface FakeCore {
   module: WasmModule;
+  /** Pieces of reasoning of each check. */
+  pieces: number;
   /** Texts in the order in which they were judged. */
   judged: string[];
   /** Pieces of reasoning written. */
@@ -39,7 +41,7 @@ export interface FakeCore {
 
 export const trap = () => new WebAssembly.RuntimeError('unreachable');
 
-/** Judges after as many pieces of reasoning as `pieces` says; a text with `bad` in it is blocked. */
+/** A text with `bad` in it is blocked. */
 export function fakeCore(pieces = 3): FakeCore {
   const fail = () => {
     const error = core.failNext;
@@ -63,7 +65,7 @@ export function fakeCore(pieces = 3): FakeCore {
       try {
         await null;
         fail();
-        for (let piece = 0; piece < pieces; piece++) {
+        for (let piece = 0; piece < core.pieces; piece++) {
           core.written++;
           if ((await onEvent?.({ type: 'reasoning', text: `${piece} ` })) === false) return undefined;
         }
@@ -85,7 +87,9 @@ export function fakeCore(pieces = 3): FakeCore {
         fail();
         const result = judge(all);
         if (result.flagged) return { released: '', verdict: result, blocked: true };
-        const until = end ? all.length : Math.max(shown, all.length - 3);
+        // As the core, which knows no half characters.
+        const back = /[\ud800-\udbff]/.test(all.at(-4) ?? '') ? 4 : 3;
+        const until = end ? all.length : Math.max(shown, all.length - back);
         const released = all.slice(shown, until);
         shown = until;
         return { released, verdict: result, blocked: false };
@@ -102,6 +106,7 @@ export function fakeCore(pieces = 3): FakeCore {
   }
 
   const core: FakeCore = {
+    pieces,
     judged: [],
     written: 0,
     running: 0,
@@ -138,6 +143,11 @@ export function fakeCore(pieces = 3): FakeCore {
     },
   };
   return core;
+}
+
+/** Resolves when the condition holds. */
+export async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 export function fakeModel(): Model {
