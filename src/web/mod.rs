@@ -91,7 +91,8 @@ impl WasmGuard {
         promise(async move {
             let CheckRequest { messages, policy, target, reasoning } = from_js(request)?;
             let policy = policy.map(|json| parsed(&policies, json)).transpose()?;
-            let request = Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
+            let request =
+                Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
             let texts: Vec<String> = request.conversation.messages.iter().map(|it| it.content.clone()).collect();
             let mut session = guard.start(&request).map_err(values::error)?;
             while let Some(event) = session.next().await.map_err(values::error)? {

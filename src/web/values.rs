@@ -1,8 +1,8 @@
 //! What crosses to JavaScript, in its shapes: camelCase, and places in UTF-16 units.
 
 use js_sys::{JSON, Reflect};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
