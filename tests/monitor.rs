@@ -58,11 +58,14 @@ fn shown(said: &[Released]) -> String {
     said.iter().map(|released| released.text.as_str()).collect()
 }
 
-/// A verdict without what it cost, as bytes.
-fn bytes(verdict: Option<&Verdict>) -> String {
-    let mut verdict = verdict.unwrap().clone();
-    verdict.usage = Default::default();
-    serde_json::to_string(&verdict).unwrap()
+/// Whether two verdicts say the same, up to what a cache changes in the last digits of a score.
+fn close(a: &Verdict, b: &Verdict) -> bool {
+    let same = |a: f32, b: f32| (a - b).abs() < 1e-4;
+    (a.decision, &a.rule) == (b.decision, &b.rule)
+        && a.reasoning.is_some() == b.reasoning.is_some()
+        && same(a.score, b.score)
+        && a.categories.len() == b.categories.len()
+        && a.categories.iter().zip(&b.categories).all(|(a, b)| a.id == b.id && same(a.score, b.score))
 }
 
 /// The pieces of a text that is cut behind these characters.
@@ -82,7 +85,8 @@ fn a_harmless_response_is_shown_whole_and_judged_as_a_whole() {
     assert_eq!(shown(&said), text);
     assert!(said.iter().all(|released| !released.blocked));
     let whole = Request::response("How do I make tea?", text.as_str()).policy(&policy);
-    assert_eq!(bytes(said.last().unwrap().verdict.as_ref()), bytes(Some(&block_on(guard.check(&whole)).unwrap())));
+    let (end, whole) = (said.last().unwrap().verdict.as_ref().unwrap(), block_on(guard.check(&whole)).unwrap());
+    assert!(close(end, &whole) && end.reasoning.is_some(), "{end:?} {whole:?}");
 }
 
 #[test]
@@ -92,12 +96,12 @@ fn the_pieces_change_no_verdict_and_no_risk() {
     let outcome = |pieces: Vec<&str>| {
         let mut monitor = monitor(&guard, &policy, score_only());
         let said = run(&mut monitor, pieces);
-        (bytes(said.last().unwrap().verdict.as_ref()), monitor.curve().to_vec())
+        (said.last().unwrap().verdict.clone().unwrap(), monitor.curve().to_vec())
     };
     let (whole, curve) = outcome(vec![&text]);
     for pieces in [split(&text, &[1, 2, 159, 160, 161]), text.split_inclusive(' ').collect()] {
         let (verdict, points) = outcome(pieces);
-        assert_eq!(verdict, whole);
+        assert!(close(&verdict, &whole), "{verdict:?} {whole:?}");
         assert_eq!(points.len(), curve.len());
         assert!(points.iter().zip(&curve).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-4), "{points:?} {curve:?}");
     }
@@ -181,6 +185,20 @@ fn a_rule_for_the_beginning_does_not_match_in_the_middle() {
     let said = run(&mut monitor, ["Not tea tea tea tea tea"]);
     let said = said.iter().map(|released| released.verdict.as_ref().unwrap());
     assert!(said.clone().all(|verdict| verdict.rule.is_none()) && said.count() > 1);
+}
+
+#[test]
+fn a_rule_that_allows_counts_once_nothing_that_follows_can_undo_it() {
+    let guard = embedded();
+    let first = |rule: Rule| {
+        let rules = Rules::compile([rule.action(RuleAction::Allow)]).unwrap();
+        let mut monitor = monitor(&guard, &policy(0.0, Action::Block).rules(rules), score_only());
+        block_on(monitor.push(&TEA.repeat(3))).unwrap()
+    };
+    assert!(first(Rule::regex("so-far", "^[a-z, .]+$")).blocked);
+    let allowed = first(Rule::literal("for-good", "kettle"));
+    assert!(!allowed.blocked && TEA.repeat(3).starts_with(&allowed.text) && !allowed.text.is_empty());
+    assert_eq!(allowed.verdict.unwrap().rule.as_deref(), Some("for-good"));
 }
 
 #[test]
@@ -300,7 +318,8 @@ proptest! {
             // The name is shorter than what is held back, so not even its beginning is shown.
             prop_assert!(!shown(&said).contains("Project"));
             let once = run(vec![&text]);
-            prop_assert_eq!(bytes(end.verdict.as_ref()), bytes(once.last().unwrap().verdict.as_ref()));
+            let [end, once] = [end, once.last().unwrap()].map(|released| released.verdict.as_ref().unwrap());
+            prop_assert!(close(end, once), "{end:?} {once:?}");
             Ok(())
         })?;
     }

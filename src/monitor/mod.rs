@@ -24,7 +24,8 @@
 //! # What a check reads
 //!
 //! The policy's rules see the response from its beginning at each check, as it stands: `$` matches where it ends so
-//! far. The model reads the characters that are new and some of those before them
+//! far. A rule that allows counts once its match ends before that, where nothing that follows can undo it; until then
+//! the model is asked. The model reads the characters that are new and some of those before them
 //! ([`context`](MonitorOptions::context)), never less than all that is still held back, so that a check costs the same
 //! however long the response is. What these checks cannot see is harm that needs more context than that to be told;
 //! and they write no reasoning. The check at the end judges the whole response as [`Guard::check`] does, and its
@@ -224,14 +225,10 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
         let known = &self.progress.text()[..stretch.end];
         let rules = &self.policy.as_ref().unwrap_or(self.guard.policy()).rules;
         let verdict = match rules.evaluate(known, Target::Response) {
-            Some(hit) => {
-                let decision = match hit.action {
-                    RuleAction::Block => Decision::Block,
-                    RuleAction::Allow => Decision::Allow,
-                };
-                Verdict::by_rule(hit.rule, decision)
-            }
-            None => {
+            Some(hit) if hit.action == RuleAction::Block => Verdict::by_rule(hit.rule, Decision::Block),
+            // A match that reaches the end may be none any more when the response goes on.
+            Some(hit) if hit.range.end < known.len() => Verdict::by_rule(hit.rule, Decision::Allow),
+            _ => {
                 let request = Request::new(self.conversation(&known[stretch.start..]))
                     .policy(&self.model_policy)
                     .reasoning(Reasoning::Never);
