@@ -285,7 +285,7 @@ fn a_check_costs_the_same_however_long_the_response_is() {
     let (early, late) = read.split_at(read.len() / 3);
     assert!(early.len() > 3 && most(late) <= most(early) + 16, "{} {}", most(early), most(late));
     assert!(
-        read.iter().filter(|usage| usage.cached_tokens > 0).count() > read.len() / 3,
+        read.iter().filter(|usage| usage.cached_tokens > 32).count() > read.len() / 3,
         "only what grew is read anew"
     );
 }

@@ -54,8 +54,9 @@ pub struct MonitorOptions {
     /// So many of the last checked characters stay back until a later check has passed, or the end: what only becomes
     /// harmful as it completes is not shown by half. Phrases that must not be shown in part are best not longer.
     pub hold_back: usize,
-    /// The model reads at least so many of the characters before the new ones, and at most twice as many. More is
-    /// slower and sees harm that is spread wider; rsafe-mini itself reads about 480 characters of English at a time.
+    /// The model reads at least so many of the characters before the new ones, and at most `check_every` more. A larger
+    /// context is slower and sees harm that is spread wider. By default a check is one window of rsafe-mini, which
+    /// reads about 450 characters of English at a time; a decoder makes sense of many more.
     pub context: usize,
     /// Whether text is shown on [`Decision::Review`], which asks for a look at it and not that it be kept back; the
     /// verdict is reported either way. `false` stops the response as a block does.
@@ -65,9 +66,9 @@ pub struct MonitorOptions {
 }
 
 impl Default for MonitorOptions {
-    /// A check each 160 characters with 160 before them, 24 held back, review released, reasoning as it matters.
+    /// A check each 160 characters with 120 before them, 24 held back, review released, reasoning as it matters.
     fn default() -> Self {
-        Self { check_every: 160, hold_back: 24, context: 160, release_on_review: true, reasoning: Reasoning::Auto }
+        Self { check_every: 160, hold_back: 24, context: 120, release_on_review: true, reasoning: Reasoning::Auto }
     }
 }
 

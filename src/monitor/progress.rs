@@ -88,7 +88,7 @@ impl Progress {
             .unwrap_or(full);
         // Beginning at the same place as the check before, a check adds to what the engine has read already; so the
         // beginning moves seldom, by more than it must.
-        let longest = self.context.saturating_mul(2) + self.check_every;
+        let longest = self.context + 2 * self.check_every;
         let from = if self.text[self.from..to].chars().nth(longest).is_none() {
             self.from
         } else {
@@ -244,7 +244,7 @@ mod tests {
         #[test]
         fn a_check_reads_a_bounded_stretch(text in "([a-z]{1,9} ){0,300}", options in options()) {
             for step in steps(&options, &[&text]).0 {
-                let bound = 2 * options.context + options.check_every + options.hold_back + 2 * WORD;
+                let bound = options.context + 2 * options.check_every + options.hold_back + 2 * WORD;
                 prop_assert!(text[step.read].chars().count() <= bound);
             }
         }
