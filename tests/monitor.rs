@@ -226,7 +226,7 @@ fn an_empty_response_is_judged_and_ends() {
 fn an_error_closes_the_monitor() {
     let folder = tempfile::tempdir().unwrap();
     let options = ConvertOptions { template: Some(Template::Rsafe), ..Default::default() };
-    convert(&golden("qwen2-tied"), folder.path(), &options).unwrap();
+    convert(golden("qwen2-tied"), folder.path(), &options).unwrap();
     let guard = Guard::load(Bundle::open(folder.path()).unwrap(), LoadOptions::default());
     let guard = block_on(guard).unwrap();
     // The model reads 512 tokens, and the policy alone has more.

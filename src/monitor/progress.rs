@@ -82,10 +82,8 @@ impl Progress {
     pub fn due(&self) -> Option<Range<usize>> {
         let (at, last) = self.text[self.checked..].char_indices().nth(self.check_every - 1)?;
         let full = self.checked + at + last.len_utf8();
-        // Half of them at least, so that short steps go on.
-        let to = after_word(&self.text[..full], WORD.min(self.check_every / 2))
-            .filter(|&to| to > self.checked)
-            .unwrap_or(full);
+        // Half of them are new at least, so that short steps go on.
+        let to = after_word(&self.text[..full], WORD.min(self.check_every / 2)).unwrap_or(full);
         // Beginning at the same place as the check before, a check adds to what the engine has read already; so the
         // beginning moves seldom, by more than it must.
         let longest = self.context + 2 * self.check_every;
