@@ -40,7 +40,9 @@ const instances = new Instances({
 
 const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis)): Reach => ({ fetch, base: undefined });
 
-/** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them.
+/** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them. One guard
+ * serves all requests, one check after the other: give each check's promise to `ctx.waitUntil`, so that a client that
+ * hangs up does not stop the work on which the next one waits.
  *
  * @throws GuardError e.g. `bad_input`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export function createGuard(options: WorkerdOptions): Promise<Guard> {
