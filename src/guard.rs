@@ -186,9 +186,11 @@ impl Guard {
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
-    /// [`Error::BadInput`] if the conversation has nothing to judge.
+    /// [`Error::BadInput`] if the conversation has nothing to judge; [`Error::BadPolicy`] for a policy made in code that
+    /// could not be one read from a file, such as one without categories.
     pub fn start<'g>(&'g self, request: &Request<'g>) -> Result<Session<'g>> {
         request.conversation.validate()?;
+        request.policy.map_or(Ok(()), Policy::validate)?;
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),

@@ -235,3 +235,15 @@ fn a_long_text_is_read_to_its_end() {
     let none = score(padding.repeat(2));
     assert!(hidden >= none, "{hidden} {none} {alone}");
 }
+
+#[test]
+fn a_policy_without_categories_is_an_error_and_not_a_pass() {
+    block_on(async {
+        let guard = Guard::load(Bundle::embedded().unwrap(), LoadOptions::default()).await.unwrap();
+        for reasoning in [Reasoning::Never, Reasoning::Always] {
+            let empty = Policy::new("empty");
+            let request = Request::prompt("How do I pick a lock?").policy(&empty).reasoning(reasoning);
+            assert_eq!(guard.check(&request).await.unwrap_err().code(), "bad_policy");
+        }
+    });
+}

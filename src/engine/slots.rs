@@ -152,7 +152,12 @@ impl SlotEngine {
         let slots: Vec<usize> = blocks.iter().map(|b| layout.push_block(self.model.vocab_size(), b) - start).collect();
         let batch = SlotBatch::new(&[&layout], start, self.model.vocab_size(), &self.device);
         let states = self.model.forward(&batch, Some(&mut cache));
-        let scores = read_numbers(activation::sigmoid(self.model.slot_logits(states.clone()))).await?;
+        let scores = read_numbers(activation::sigmoid(self.model.slot_logits(states.clone()))).await;
+        if !matches!(&scores, Ok(scores) if scores.iter().all(|score| score.is_finite())) {
+            // What the device got wrong once must not stay for the requests that follow.
+            self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+        let scores = scores?;
         // A score that is no number says that the model is broken, which must not look safe.
         let score = |index: &usize| scores.get(*index).copied().filter(|s| s.is_finite()).unwrap_or(1.0);
         Ok(Window { scores: slots.iter().map(score).collect(), layout, cache, states, cached })
@@ -169,8 +174,9 @@ impl SlotEngine {
         let (mut cache, cached) = match found {
             Some(at) => {
                 let cached = shared(&kept[at]);
-                // A conversation that has only grown takes the place of what it grew from.
-                let grown = cached == kept[at].layout.len();
+                // A conversation that has only grown takes the place of what it grew from; its last chunk may have
+                // been filled up since.
+                let grown = cached == kept[at].layout.shared_prefix(&kept[at].layout);
                 let entry = kept.remove(at);
                 let mut cache = entry.cache.clone();
                 if !grown {
