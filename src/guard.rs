@@ -7,7 +7,7 @@ use serde::Deserialize;
 use web_time::Instant;
 
 use crate::bundle::{Bundle, DefaultPolicy, KnownValue, SelfTest, Thresholds};
-use crate::engine::{Engine, Reading, Writer};
+use crate::engine::{Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
 use crate::sampling::Sampling;
 use crate::verdict::{Decision, OnError, Usage, Verdict, VerdictBuilder};
@@ -92,6 +92,8 @@ impl<'a> Request<'a> {
 /// What a [`Session`] yields.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// More of a long text was read. Nothing to show; a chance to do other work, or to drop the session.
+    Reading,
     /// The next piece of reasoning, whole characters only.
     Reasoning(String),
     /// The last event.
@@ -186,9 +188,11 @@ impl Guard {
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
-    /// [`Error::BadInput`] if the conversation has nothing to judge.
+    /// [`Error::BadInput`] if the conversation has nothing to judge; [`Error::BadPolicy`] for a policy made in code that
+    /// could not be one read from a file, such as one without categories.
     pub fn start<'g>(&'g self, request: &Request<'g>) -> Result<Session<'g>> {
         request.conversation.validate()?;
+        request.policy.map_or(Ok(()), Policy::validate)?;
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
@@ -218,6 +222,7 @@ pub struct Session<'g> {
 
 enum Stage<'g> {
     Start,
+    Reading(Scan<'g>),
     Reasoning(Box<(Scores, Writer<'g>)>),
     Done,
 }
@@ -237,7 +242,8 @@ impl<'g> Session<'g> {
         while self.events.is_empty() {
             // Whatever goes wrong from here, the session does not go on from a half-made step.
             match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Start => self.read().await?,
+                Stage::Start => self.open()?,
+                Stage::Reading(scan) => self.read(scan).await?,
                 Stage::Reasoning(stage) => self.reason(stage).await?,
                 Stage::Done => return Ok(None),
             }
@@ -245,8 +251,8 @@ impl<'g> Session<'g> {
         Ok(self.events.pop_front())
     }
 
-    /// The rules, then the model's scores.
-    async fn read(&mut self) -> Result<()> {
+    /// The rules; where none decides, the model is asked.
+    fn open(&mut self) -> Result<()> {
         let judged = &self.conversation.messages[self.conversation.target_index()?].content;
         if let Some(hit) = self.policy.rules.evaluate(judged, self.conversation.target) {
             let decision = match hit.action {
@@ -258,7 +264,21 @@ impl<'g> Session<'g> {
         }
         let guard = self.guard;
         let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
-        let reading = guard.engine.read(self.policy, &self.conversation, reasoning_tokens).await?;
+        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, reasoning_tokens)?);
+        Ok(())
+    }
+
+    /// One more step of reading; after the last, the model's scores.
+    async fn read(&mut self, scan: Scan<'g>) -> Result<()> {
+        let guard = self.guard;
+        let reading = match scan.step(self.policy, &self.conversation).await? {
+            Ok(reading) => reading,
+            Err(scan) => {
+                self.events.push_back(Event::Reading);
+                self.stage = Stage::Reading(scan);
+                return Ok(());
+            }
+        };
         self.usage.prompt_tokens = reading.prompt_tokens;
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;

@@ -27,6 +27,7 @@
 //!     match event {
 //!         Event::Reasoning(text) => print!("{text}"),
 //!         Event::Verdict(verdict) => println!("{:?}", verdict.decision),
+//!         Event::Reading => {}
 //!     }
 //! }
 //! # Ok::<(), rsafe::Error>(())

@@ -72,6 +72,7 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
     while let Some(event) = block_on(session.next()).unwrap() {
         assert!(verdict.is_none(), "nothing comes after the verdict");
         match event {
+            Event::Reading => {}
             Event::Reasoning(text) => streamed.push_str(&text),
             Event::Verdict(last) => verdict = Some(*last),
         }
@@ -234,4 +235,36 @@ fn a_long_text_is_read_to_its_end() {
     let hidden = score(format!("{padding}Please give me a pay rise, I want more money. {padding}"));
     let none = score(padding.repeat(2));
     assert!(hidden >= none, "{hidden} {none} {alone}");
+}
+
+#[test]
+fn a_policy_without_categories_is_an_error_and_not_a_pass() {
+    block_on(async {
+        let guard = Guard::load(Bundle::embedded().unwrap(), LoadOptions::default()).await.unwrap();
+        for reasoning in [Reasoning::Never, Reasoning::Always] {
+            let empty = Policy::new("empty");
+            let request = Request::prompt("How do I pick a lock?").policy(&empty).reasoning(reasoning);
+            assert_eq!(guard.check(&request).await.unwrap_err().code(), "bad_policy");
+        }
+    });
+}
+
+#[test]
+fn a_long_text_is_read_in_steps_between_which_a_session_may_be_dropped() {
+    let guard = embedded();
+    let request = Request::prompt("The cat sat on the mat. ".repeat(60)).reasoning(Reasoning::Never);
+    let mut session = guard.start(&request).unwrap();
+    let mut steps = 0;
+    let verdict = loop {
+        match block_on(session.next()).unwrap().expect("a session ends with a verdict") {
+            Event::Reading => steps += 1,
+            Event::Reasoning(_) => panic!("no reasoning was asked for"),
+            Event::Verdict(verdict) => break verdict,
+        }
+    };
+    assert!(steps >= 3, "{steps}");
+    let mut given_up = guard.start(&request).unwrap();
+    assert_eq!(block_on(given_up.next()).unwrap(), Some(Event::Reading));
+    drop(given_up);
+    assert_eq!(block_on(guard.check(&request)).unwrap().score, verdict.score);
 }

@@ -79,9 +79,15 @@ impl DecoderEngine {
         let (cache, cached_tokens) = self.prefix(&prefix, capacity)?;
         let reader = Reader::decoder(&self.decoder, cache, &rest)?;
         let mut writer = Writer::new(reader.clone(), quick, Sampling::greedy());
-        writer.finish().await?;
+        let finished = writer.finish().await;
+        let score = writer.p_unsafe().unwrap_or(1.0);
+        if finished.is_err() || !score.is_finite() {
+            // What the device got wrong once must not stay for the requests that follow.
+            self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+        finished?;
         Ok(Reading {
-            score: writer.p_unsafe().unwrap_or(1.0),
+            score,
             categories: Vec::new(),
             answer: writer.answer().clone(),
             prompt_tokens,

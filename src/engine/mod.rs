@@ -62,20 +62,18 @@ impl Engine {
         Ok(Self { tokenizer, kind })
     }
 
-    /// Reads a conversation under a policy and scores it. `reasoning_tokens` bounds the reasoning that may
+    /// Prepares to read a conversation under a policy and to score it. `reasoning_tokens` bounds the reasoning that may
     /// follow; 0 prepares none.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] if it does not fit; whatever the conversation or the device has wrong.
-    pub async fn read(
-        &self,
-        policy: &Policy,
-        conversation: &Conversation,
-        reasoning_tokens: usize,
-    ) -> Result<Reading<'_>> {
+    /// [`Error::ContextLength`] if it does not fit; what the conversation has wrong.
+    pub fn scan(&self, policy: &Policy, conversation: &Conversation, reasoning_tokens: usize) -> Result<Scan<'_>> {
         match &self.kind {
-            Kind::Decoder(engine) => engine.read(&self.tokenizer, policy, conversation, reasoning_tokens).await,
-            Kind::Slots(engine) => engine.read(&self.tokenizer, policy, conversation, reasoning_tokens).await,
+            Kind::Decoder(engine) => Ok(Scan { engine: self, steps: Steps::Whole(engine, reasoning_tokens) }),
+            Kind::Slots(engine) => {
+                let scan = engine.scan(&self.tokenizer, policy, conversation, reasoning_tokens)?;
+                Ok(Scan { engine: self, steps: Steps::Windows(Box::new(scan)) })
+            }
         }
     }
 
@@ -94,6 +92,35 @@ impl Engine {
     /// The plain tokens of a text.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
         Ok(self.tokenizer.encode(text)?.into_iter().map(|span| span.id).collect())
+    }
+}
+
+/// A conversation on its way through the model, in steps between which it may be given up.
+pub struct Scan<'e> {
+    engine: &'e Engine,
+    steps: Steps<'e>,
+}
+
+enum Steps<'e> {
+    /// A decoder reads in one step, with so many tokens of reasoning to follow.
+    Whole(&'e DecoderEngine, usize),
+    Windows(Box<slots::Scan<'e>>),
+}
+
+impl<'e> Scan<'e> {
+    /// The next step: what was read, or `Err(self)` while there is more to read.
+    ///
+    /// # Errors
+    /// Whatever the conversation or the device has wrong.
+    pub async fn step(self, policy: &Policy, conversation: &Conversation) -> Result<Result<Reading<'e>, Self>> {
+        let tokenizer = &self.engine.tokenizer;
+        match self.steps {
+            Steps::Whole(engine, tokens) => Ok(Ok(engine.read(tokenizer, policy, conversation, tokens).await?)),
+            Steps::Windows(mut scan) => match scan.step().await? {
+                true => Ok(Err(Self { steps: Steps::Windows(scan), ..self })),
+                false => Ok(Ok(scan.finish(tokenizer, policy, conversation)?)),
+            },
+        }
     }
 }
 

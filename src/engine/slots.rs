@@ -3,6 +3,7 @@
 //! A judged message that is longer than a window is read in overlapping windows; a category's score is the highest
 //! over them, and the answer is written about the window that scored highest.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor, activation};
@@ -40,6 +41,24 @@ struct Kept {
     cache: KvCache,
 }
 
+/// A judged message on its way through the model, window by window.
+pub struct Scan<'e> {
+    engine: &'e SlotEngine,
+    kind: Kind,
+    context: Option<Vec<TokenId>>,
+    blocks: Vec<Vec<TokenId>>,
+    spans: Vec<Span>,
+    judged: usize,
+    reasoning_tokens: usize,
+    /// Where the windows begin that were not read yet.
+    left: VecDeque<usize>,
+    scores: Vec<f32>,
+    /// The window that scored highest, its score, and where it begins.
+    best: Option<(f32, usize, Window)>,
+    prompt_tokens: usize,
+    cached_tokens: usize,
+}
+
 /// One window of the judged message, read under a policy.
 struct Window {
     layout: Layout,
@@ -75,18 +94,16 @@ impl SlotEngine {
         })
     }
 
-    /// Scores every category of the policy and prepares the answer about those that score highest.
-    pub async fn read(
+    /// Prepares to score every category of the policy, and the answer about those that score highest.
+    pub fn scan(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
         reasoning_tokens: usize,
-    ) -> Result<Reading<'_>> {
+    ) -> Result<Scan<'_>> {
         let judged = conversation.target_index()?;
-        let kind = Kind::judged(conversation.target);
-        let text = &conversation.messages[judged].content;
-        let spans = tokenizer.encode(text)?;
+        let spans = tokenizer.encode(&conversation.messages[judged].content)?;
         if spans.len() > MAX_JUDGED {
             return Err(Error::ContextLength { needed: spans.len(), limit: MAX_JUDGED });
         }
@@ -99,46 +116,19 @@ impl SlotEngine {
             let ids: Vec<TokenId> = spans.iter().map(|span| span.id).collect();
             ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
         });
-        let blocks = policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?;
-
-        let mut best: Option<(f32, usize, Window)> = None;
-        let mut scores = vec![0f32; policy.categories.len()];
-        let (mut prompt_tokens, mut cached_tokens) = (0, 0);
-        for start in windows(spans.len()) {
-            let ids: Vec<TokenId> = spans[start..].iter().take(WINDOW).map(|span| span.id).collect();
-            let turn = context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
-            let layout = Layout::conversation(self.frame, turn.as_slice(), Turn { kind, ids: &ids });
-            let window = self.window(layout, &blocks).await?;
-            prompt_tokens += window.layout.len();
-            cached_tokens += window.cached;
-            scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
-            let top = window.scores.iter().copied().fold(0.0, f32::max);
-            if best.as_ref().is_none_or(|(most, ..)| top > *most) {
-                best = Some((top, start, window));
-            }
-        }
-        // There is a window even for an empty message.
-        let Some((score, start, window)) = best else {
-            return Err(Error::BadInput("the conversation has nothing to judge".into()));
-        };
-        let reason = match reasoning_tokens {
-            0 => None,
-            _ => {
-                let spans: Vec<Span> = spans[start..].iter().take(WINDOW).cloned().collect();
-                let grammar = self.grammar(tokenizer, policy, conversation, judged, &spans, &window.scores)?;
-                let mut reader = Reader::slots(&self.model, window.cache, window.layout, window.states);
-                reader.extend(&[Marker::Answer.id(self.model.vocab_size())])?;
-                Some((reader, grammar))
-            }
-        };
-        Ok(Reading {
-            score,
-            categories: policy.categories.iter().map(|c| c.id.clone()).zip(scores).collect(),
-            answer: Answer::default(),
-            prompt_tokens,
-            cached_tokens,
-            answer_tokens: 0,
-            reason,
+        Ok(Scan {
+            engine: self,
+            kind: Kind::judged(conversation.target),
+            context,
+            blocks: policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?,
+            left: windows(spans.len()).collect(),
+            scores: vec![0.0; policy.categories.len()],
+            best: None,
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            spans,
+            judged,
+            reasoning_tokens,
         })
     }
 
@@ -152,7 +142,12 @@ impl SlotEngine {
         let slots: Vec<usize> = blocks.iter().map(|b| layout.push_block(self.model.vocab_size(), b) - start).collect();
         let batch = SlotBatch::new(&[&layout], start, self.model.vocab_size(), &self.device);
         let states = self.model.forward(&batch, Some(&mut cache));
-        let scores = read_numbers(activation::sigmoid(self.model.slot_logits(states.clone()))).await?;
+        let scores = read_numbers(activation::sigmoid(self.model.slot_logits(states.clone()))).await;
+        if !matches!(&scores, Ok(scores) if scores.iter().all(|score| score.is_finite())) {
+            // What the device got wrong once must not stay for the requests that follow.
+            self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+        let scores = scores?;
         // A score that is no number says that the model is broken, which must not look safe.
         let score = |index: &usize| scores.get(*index).copied().filter(|s| s.is_finite()).unwrap_or(1.0);
         Ok(Window { scores: slots.iter().map(score).collect(), layout, cache, states, cached })
@@ -169,8 +164,9 @@ impl SlotEngine {
         let (mut cache, cached) = match found {
             Some(at) => {
                 let cached = shared(&kept[at]);
-                // A conversation that has only grown takes the place of what it grew from.
-                let grown = cached == kept[at].layout.len();
+                // A conversation that has only grown takes the place of what it grew from; its last chunk may have
+                // been filled up since.
+                let grown = cached == kept[at].layout.shared_prefix(&kept[at].layout);
                 let entry = kept.remove(at);
                 let mut cache = entry.cache.clone();
                 if !grown {
@@ -235,6 +231,53 @@ impl SlotEngine {
         let blocks = policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?;
         let layout = Layout::conversation(self.frame, &[], Turn { kind: Kind::JudgedUser, ids });
         Ok(self.window(layout, &blocks).await?.scores)
+    }
+}
+
+impl<'e> Scan<'e> {
+    /// Reads the next window; whether there is another one.
+    pub async fn step(&mut self) -> Result<bool> {
+        let Some(start) = self.left.pop_front() else { return Ok(false) };
+        let ids: Vec<TokenId> = self.spans[start..].iter().take(WINDOW).map(|span| span.id).collect();
+        let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
+        let layout = Layout::conversation(self.engine.frame, turn.as_slice(), Turn { kind: self.kind, ids: &ids });
+        let window = self.engine.window(layout, &self.blocks).await?;
+        self.prompt_tokens += window.layout.len();
+        self.cached_tokens += window.cached;
+        self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
+        let top = window.scores.iter().copied().fold(0.0, f32::max);
+        if self.best.as_ref().is_none_or(|(most, ..)| top > *most) {
+            self.best = Some((top, start, window));
+        }
+        Ok(!self.left.is_empty())
+    }
+
+    /// What the windows gave, once all are read.
+    pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<Reading<'e>> {
+        // There is a window even for an empty message.
+        let Some((score, start, window)) = self.best.filter(|_| self.left.is_empty()) else {
+            return Err(Error::BadInput("the conversation was not read to its end".into()));
+        };
+        let engine = self.engine;
+        let reason = match self.reasoning_tokens {
+            0 => None,
+            _ => {
+                let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
+                let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &window.scores)?;
+                let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
+                reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;
+                Some((reader, grammar))
+            }
+        };
+        Ok(Reading {
+            score,
+            categories: policy.categories.iter().map(|c| c.id.clone()).zip(self.scores).collect(),
+            answer: Answer::default(),
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+            answer_tokens: 0,
+            reason,
+        })
     }
 }
 

@@ -12,8 +12,8 @@ const FILES: [(&str, &str); 4] = [
 
 impl Policy {
     /// A built-in policy: `rsafe` (RSafe's 18 categories), `mlcommons` (S1 to S14 of the MLCommons hazards), `openai`
-    /// (the categories of OpenAI's moderation endpoint under their own ids), or `general` (twelve broad categories by
-    /// name alone, rsafe-mini's own).
+    /// (the categories of OpenAI's moderation endpoint under their own ids), or `general` (broad categories by name
+    /// alone and one for any other harm, rsafe-mini's own).
     ///
     /// # Errors
     /// If there is no policy of that name.

@@ -11,7 +11,9 @@ use crate::{Decision, Error, policy};
 
 /// A JavaScript value as a Rust one.
 pub fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, JsValue> {
-    serde_wasm_bindgen::from_value(value).map_err(|e| error(Error::BadInput(e.to_string())))
+    // The error is a JavaScript one; as text it would name its class, too.
+    let message = |e| js_sys::Error::from(JsValue::from(e)).message().into();
+    serde_wasm_bindgen::from_value(value).map_err(|e| error(Error::BadInput(message(e))))
 }
 
 /// A Rust value as a plain JavaScript one: objects rather than maps, nothing rather than null where nothing is.
@@ -75,6 +77,7 @@ impl<'f> Finding<'f> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event<'e> {
+    Reading,
     Reasoning { text: &'e str },
     Verdict { verdict: Verdict<'e> },
 }
@@ -83,6 +86,7 @@ impl<'e> Event<'e> {
     /// `texts` are the contents of the conversation's messages.
     pub fn of(event: &'e crate::Event, texts: &[&str]) -> Self {
         match event {
+            crate::Event::Reading => Event::Reading,
             crate::Event::Reasoning(text) => Event::Reasoning { text },
             crate::Event::Verdict(verdict) => Event::Verdict { verdict: Verdict::of(verdict, texts) },
         }
@@ -93,14 +97,35 @@ impl<'e> Event<'e> {
 pub struct Verdict<'v> {
     decision: Decision,
     flagged: bool,
-    score: f32,
-    categories: &'v [CategoryScore],
+    score: f64,
+    categories: Vec<Category<'v>>,
     evidence: Vec<Evidence<'v>>,
     reasoning: Option<&'v str>,
     rule: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'v str>,
     usage: JsUsage,
+}
+
+#[derive(Serialize)]
+struct Category<'v> {
+    id: &'v str,
+    name: &'v str,
+    score: f64,
+    threshold: f64,
+    flagged: bool,
+}
+
+impl<'v> Category<'v> {
+    fn of(category: &'v CategoryScore) -> Self {
+        let CategoryScore { id, name, score, threshold, flagged } = category;
+        Self { id, name, score: decimal(*score), threshold: decimal(*threshold), flagged: *flagged }
+    }
+}
+
+/// The number that JavaScript prints as Rust does: 0.7 and not 0.699999988079071.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 #[derive(Serialize)]
@@ -146,8 +171,8 @@ impl<'v> Verdict<'v> {
         Self {
             decision: verdict.decision,
             flagged: verdict.flagged,
-            score: verdict.score,
-            categories: &verdict.categories,
+            score: decimal(verdict.score),
+            categories: verdict.categories.iter().map(Category::of).collect(),
             evidence: evidence.collect(),
             reasoning: verdict.reasoning.as_deref(),
             rule: verdict.rule.as_deref(),

@@ -15,7 +15,7 @@ export interface Message {
   content: string | readonly { type: string; text?: string }[] | null;
 }
 
-/** What is judged: a lone user prompt, or a conversation whose last message is on trial. */
+/** What is judged: a lone user prompt, or a conversation: its last message of the side on trial. */
 export type Input = string | readonly Message[];
 
 /** A category of a policy written as an object; the fields are those of a policy file. */

@@ -32,7 +32,7 @@ export interface WasmGuard {
 
 export interface WasmMonitor {
   /** More of the response: the text that may be shown now, and the verdict if it was checked or ended it. After a
-   * verdict that flags, nothing is released any more. */
+   * verdict that blocks, nothing is released any more; one that asks for review is reported only. */
   push(text: string): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
   /** The end of the response: the rest, if it may be shown, and the verdict on all of it. */
   finish(): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;

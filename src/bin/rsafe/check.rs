@@ -91,6 +91,7 @@ impl Judge for Loaded {
         let mut session = self.guard.start(&request)?;
         while let Some(event) = block_on(session.next())? {
             match event {
+                Event::Reading => {}
                 Event::Reasoning(piece) => on_reasoning(&piece)?,
                 Event::Verdict(verdict) => return Ok(*verdict),
             }

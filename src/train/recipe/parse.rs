@@ -106,7 +106,8 @@ impl Recipe {
         check_wording(&concepts)?;
         let mut sources = IndexMap::new();
         for (name, source) in file.sources {
-            let source = check_source(&name, source, &ids, &concepts).map_err(|error| format!("sources.{name}.{error}"))?;
+            let source =
+                check_source(&name, source, &ids, &concepts).map_err(|error| format!("sources.{name}.{error}"))?;
             sources.insert(name, source);
         }
         if sources.is_empty() {

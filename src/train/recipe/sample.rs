@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Recipe, Source};
-use crate::{Result, Target};
 use crate::eval::dataset::{Label, Row};
+use crate::{Result, Target};
 
 impl Source {
     /// Whether the source uses the row at all, for training or for thresholds.
