@@ -110,7 +110,6 @@ function setRunning(is: boolean): void {
   // A disabled button loses the focus: it goes to the one that takes over.
   const focused = document.activeElement;
   stopButton.disabled = !is;
-  checkButton.textContent = is ? 'Check again' : 'Check';
   if (!is && focused === stopButton) checkButton.focus();
 }
 

@@ -62,22 +62,21 @@ function load(): { guard: Promise<Guard>; abort: AbortController } {
 }
 
 function showProgress({ stage, loaded, total, cached }: Progress): void {
-  byId('load').hidden = false;
   const bar = byId<HTMLProgressElement>('load-bar');
+  bar.classList.remove('done');
   if (total > 0) {
     bar.max = total;
     bar.value = loaded;
   } else {
     bar.removeAttribute('value');
   }
-  const bytes = stage === 'model' && total > 0 ? `: ${megabytes(loaded)} of ${megabytes(total)}${cached ? ', from this machine' : ''}` : '';
-  byId('load-text').textContent = STAGES[stage] + bytes;
-  setState('busy', STAGES[stage]);
+  const bytes = stage === 'model' && total > 0 ? `: ${(loaded / 1e6).toFixed(1)} of ${megabytes(total)}${cached ? ', from this machine' : ''}` : '';
+  setState('busy', STAGES[stage] + bytes);
+  announce(STAGES[stage]);
 }
 
 function showReady(guard: Guard): void {
   const { info } = guard;
-  byId('load').hidden = true;
   setState('ready', `Ready on ${DEVICE_NAMES[info.device]}`);
   const from = { network: 'this site', cache: 'this machine', files: 'your files' }[info.source];
   facts(byId('machine-facts'), [
@@ -89,7 +88,6 @@ function showReady(guard: Guard): void {
 }
 
 function showFailure(error: unknown): void {
-  byId('load').hidden = true;
   setState('failed', 'Not loaded');
   facts(byId('machine-facts'), [['Model', 'none is loaded']]);
   if (!isAbort(error)) {
@@ -106,8 +104,16 @@ function showFailure(error: unknown): void {
 
 function setState(state: 'busy' | 'ready' | 'failed', text: string): void {
   byId('model-state').dataset['state'] = state;
-  const label = byId('model-state-text');
-  if (label.textContent !== text) label.textContent = text;
+  byId('model-state-text').textContent = text;
+  if (state === 'busy') return;
+  byId('load-bar').classList.add('done');
+  announce(text);
+}
+
+/** Stages are read out, bytes are not: they change too often. */
+function announce(text: string): void {
+  const region = byId('load-stage');
+  if (region.textContent !== text) region.textContent = text;
 }
 
 /** Says under the switch what this browser lacks, before anybody chooses it. */

@@ -11,6 +11,8 @@ const DECISIONS: Readonly<Record<Decision, { word: string; means: string }>> = {
   review: { word: 'Review', means: 'Something applies. A person should look.' },
   block: { word: 'Block', means: 'Something applies that the policy forbids.' },
 };
+/** Categories that are shown at once. */
+const SHOWN = 6;
 
 let reasoning: HTMLElement | undefined;
 
@@ -52,7 +54,7 @@ export function showVerdict(verdict: Verdict, messages: readonly Message[]): voi
   room.setAttribute('aria-busy', 'false');
   const { word, means } = DECISIONS[verdict.decision];
   const parts: HTMLElement[] = [
-    make('div', 'decision', badge(verdict.decision, word), make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' likely unsafe, of 1')),
+    make('div', 'decision', badge(verdict.decision, word), make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' risk, from 0 to 1')),
     make('p', 'note', because(verdict, means)),
     bubbles(messages, verdict.evidence),
   ];
@@ -74,10 +76,20 @@ function badge(decision: Decision, word: string): HTMLElement {
   return make('span', `badge ${decision}`, icon(decision), word);
 }
 
-/** A row for each category, the likeliest first, its threshold marked on the bar. */
+/** A row for each category, the likeliest first, its threshold marked on the bar. Those far down are folded away. */
 function bars(categories: readonly CategoryScore[]): HTMLElement {
+  const sorted = [...categories].sort((a, b) => b.score - a.score);
+  const shown = Math.max(SHOWN, sorted.findLastIndex((category) => category.flagged) + 1);
+  const rest = sorted.slice(shown);
+  const parts: HTMLElement[] = [rows(sorted.slice(0, shown))];
+  const most = rest[0];
+  if (most) parts.push(make('details', '', make('summary', '', `${rest.length} more, none above ${most.score.toFixed(2)}`), rows(rest)));
+  return make('div', '', ...parts, make('p', 'note small-note', 'The tick on a bar is the score from which the category applies.'));
+}
+
+function rows(categories: readonly CategoryScore[]): HTMLElement {
   const list = make('ul', 'bars');
-  for (const { name, id, score, threshold, flagged } of [...categories].sort((a, b) => b.score - a.score)) {
+  for (const { name, id, score, threshold, flagged } of categories) {
     const track = make('span', 'track', make('span', 'fill'), make('span', 'threshold'));
     track.setAttribute('aria-hidden', 'true');
     track.style.setProperty('--score', String(score));
@@ -87,7 +99,7 @@ function bars(categories: readonly CategoryScore[]): HTMLElement {
     if (flagged) title.append(make('span', 'applies', 'applies'));
     list.append(make('li', flagged ? 'flagged' : '', title, figure, track));
   }
-  return make('div', '', list, make('p', 'note small-note', 'The tick on a bar is the score from which the category applies.'));
+  return list;
 }
 
 function figures({ usage }: Verdict): HTMLElement {
@@ -109,8 +121,8 @@ function announce(text: string): void {
 
 /** On a phone the card lies below the fold. */
 function bringIntoView(): void {
-  const { top } = room.getBoundingClientRect();
-  if (top > innerHeight * 0.7 || top < 0) {
+  const { top, bottom } = room.getBoundingClientRect();
+  if (top > innerHeight * 0.7 || bottom < innerHeight * 0.3) {
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
     room.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
   }
