@@ -40,7 +40,13 @@ function load(): { guard: Promise<Guard>; abort: AbortController } {
   const last = loading;
   last?.abort.abort();
   const abort = new AbortController();
-  const options: GuardOptions = { device: chosen(byId('device')) as DeviceChoice, signal: abort.signal, onProgress: (progress) => !abort.signal.aborted && showProgress(progress) };
+  const options: GuardOptions = {
+    device: chosen(byId('device')) as DeviceChoice,
+    // The service worker keeps the model with the rest of the page; the library need not keep it too.
+    cache: false,
+    signal: abort.signal,
+    onProgress: (progress) => !abort.signal.aborted && showProgress(progress),
+  };
   if (model) options.model = model;
   clearError();
   showProgress({ stage: 'wasm', loaded: 0, total: 0 });

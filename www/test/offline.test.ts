@@ -55,10 +55,10 @@ test('after the first visit the page loads and judges without a network', async 
   await judges(page);
   await stored(page);
   await context.setOffline(true);
+  await page.locator('#offline-state').getByText('Offline', { exact: true }).waitFor();
   await site.close();
   await page.reload();
   await judges(page);
-  await page.locator('#offline-state').getByText('Offline', { exact: true }).waitFor();
 });
 
 test('a torn installation leaves a working page, and the next visit completes it', async () => {
