@@ -13,14 +13,17 @@ export function startBundle(): void {
   byId('back-to-mini').addEventListener('click', () => useModel(undefined));
   const zone = byId('drop');
   // Beside the zone, a dropped file would replace the page.
-  for (const type of ['dragover', 'drop'] as const) document.addEventListener(type, (event) => event.preventDefault());
+  for (const type of ['dragover', 'drop'] as const) {
+    document.addEventListener(type, (event) => event.dataTransfer?.types.includes('Files') && event.preventDefault());
+  }
   document.addEventListener('dragover', (event) => zone.classList.toggle('over', zone.contains(event.target as Node)));
   document.addEventListener('dragleave', () => zone.classList.remove('over'));
   zone.addEventListener('drop', (event) => {
     zone.classList.remove('over');
-    // Entries must be taken before the event ends.
+    // Entries, which folders need, must be taken before the event ends.
     const entries = [...(event.dataTransfer?.items ?? [])].flatMap((item) => item.webkitGetAsEntry() ?? []);
-    Promise.all(entries.map(filesIn)).then((found) => take(found.flat()), showError);
+    if (entries.length === 0) take([...(event.dataTransfer?.files ?? [])]);
+    else Promise.all(entries.map(filesIn)).then((found) => take(found.flat()), showError);
   });
   byId('clear-storage').addEventListener('click', () => void clear());
 }

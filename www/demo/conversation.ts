@@ -7,7 +7,7 @@ import { guard } from './loading.ts';
 import { activePolicy } from './policy.ts';
 import { samples } from './samples.ts';
 import type { Sample } from './samples.ts';
-import { showReasoning, showRunning, showStopped, showVerdict } from './verdict.ts';
+import { showReading, showReasoning, showRunning, showStopped, showVerdict } from './verdict.ts';
 
 const form = byId<HTMLFormElement>('composer');
 const prompt = byId<HTMLTextAreaElement>('prompt');
@@ -78,6 +78,8 @@ async function check(): Promise<void> {
   showRunning(messages);
   try {
     const ready = await unlessAborted(guard(), abort.signal);
+    if (running !== abort) return;
+    showReading();
     for await (const event of ready.stream(messages, options)) {
       if (running !== abort) return;
       if (event.type === 'reasoning') showReasoning(event.text);

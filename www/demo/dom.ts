@@ -26,6 +26,11 @@ export function button(text: string, className: string, onClick: () => void): HT
   return element;
 }
 
+/** Text in which `backticks` set code apart, as the library's messages have it. */
+export function withCode(text: string): Child[] {
+  return text.split('`').map((piece, i) => (i % 2 === 1 ? make('code', '', piece) : piece));
+}
+
 const ICONS = {
   allow: 'M9.2 16.6 4.9 12.3 6.6 10.6 9.2 13.2 17.4 5 19.1 6.7Z',
   review: 'M10.8 4H13.2V14.2H10.8ZM10.8 17H13.2V19.4H10.8Z',

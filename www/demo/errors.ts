@@ -1,7 +1,7 @@
 /** Errors as the page shows them: the code, what happened, and what to do about it. */
 
 import type { GuardError } from '../src/index.ts';
-import { button, byId, make } from './dom.ts';
+import { button, byId, make, withCode } from './dom.ts';
 
 /** What a visitor can do, by the error's code. */
 const ADVICE: Readonly<Record<string, string>> = {
@@ -52,7 +52,7 @@ export function showError(error: unknown, retry?: { text: string; run: () => voi
   }
   actions.append(button('Dismiss', 'small quiet', clearError));
   byId('alerts').replaceChildren(
-    make('div', 'alert', make('p', '', make('code', 'code', code), ' ', message), make('p', 'advice', advice), actions),
+    make('div', 'alert', make('p', '', make('code', 'code', code), ' ', ...withCode(message)), make('p', 'advice', advice), actions),
   );
 }
 

@@ -1,6 +1,6 @@
 /** The guard of the page: loading it, changing its device or model, and showing how far that is. */
 
-import { createGuard, isSupported } from '../src/index.ts';
+import { createGuard } from '../src/index.ts';
 import type { DeviceChoice, Guard, GuardOptions, Progress } from '../src/index.ts';
 import { byId, choose, chosen, facts, megabytes } from './dom.ts';
 import { clearError, isAbort, showError } from './errors.ts';
@@ -120,12 +120,4 @@ function setState(state: 'busy' | 'ready' | 'failed', text: string): void {
 function announce(text: string): void {
   const region = byId('load-stage');
   if (region.textContent !== text) region.textContent = text;
-}
-
-/** Says under the switch what this browser lacks, before anybody chooses it. */
-export async function showSupport(): Promise<void> {
-  const { reasons } = await isSupported();
-  const note = byId('support');
-  note.hidden = reasons.length === 0;
-  note.textContent = reasons.join(' ');
 }

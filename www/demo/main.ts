@@ -2,7 +2,7 @@
 
 import { showStorage, startBundle } from './bundle.ts';
 import { startConversation } from './conversation.ts';
-import { onLoaded, showSupport, startLoading } from './loading.ts';
+import { onLoaded, startLoading } from './loading.ts';
 import { keepForOffline, startOffline } from './offline.ts';
 import { setModelPolicy, startPolicy } from './policy.ts';
 import { showNothingYet } from './verdict.ts';
@@ -16,10 +16,8 @@ startOffline();
 let kept = false;
 onLoaded((guard) => {
   if (guard) setModelPolicy(guard.policy);
-  void showStorage();
   if (kept) return;
   kept = true;
-  void keepForOffline(() => void showStorage());
+  void keepForOffline().then(showStorage);
 });
 startLoading();
-void showSupport();

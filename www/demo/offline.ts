@@ -11,7 +11,6 @@ interface InstallPrompt extends Event {
 }
 
 let stored = false;
-let onStored: () => void = () => undefined;
 
 /** Wires the parts that need no service worker. */
 export function startOffline(): void {
@@ -33,9 +32,8 @@ export function startOffline(): void {
 }
 
 /** Registers the service worker, which stores the page. Called when the model has arrived, so that the worker finds it
- * in the browser's HTTP cache instead of fetching it a second time. `whenStored` runs when the page works offline. */
-export async function keepForOffline(whenStored: () => void): Promise<void> {
-  onStored = whenStored;
+ * in the browser's HTTP cache instead of fetching it a second time. Resolves when the page works offline, or will not. */
+export async function keepForOffline(): Promise<void> {
   if (!('serviceWorker' in navigator)) return;
   const workers = navigator.serviceWorker;
   let controlled = workers.controller !== null;
@@ -48,7 +46,7 @@ export async function keepForOffline(whenStored: () => void): Promise<void> {
     const registration = await workers.register('./sw.js', { updateViaCache: 'none' });
     watch(registration);
     registration.addEventListener('updatefound', () => watch(registration));
-    await workers.ready;
+    await Promise.race([workers.ready, failed(registration.installing)]);
     await complete(registration);
   } catch {
     // Without a service worker the page works all the same, with a network.
@@ -77,7 +75,13 @@ async function complete(registration: ServiceWorkerRegistration): Promise<void> 
   registration.active?.postMessage('complete', [port2]);
   stored = (await reply).error === undefined;
   show();
-  onStored();
+}
+
+/** Rejects if the worker gives up its installation. */
+function failed(worker: ServiceWorker | null): Promise<never> {
+  return new Promise((_, reject) => {
+    worker?.addEventListener('statechange', () => worker.state === 'redundant' && reject(new Error('the installation failed')));
+  });
 }
 
 /** Offers a version that waits for its turn. */

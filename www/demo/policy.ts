@@ -6,7 +6,7 @@ import general from '../../src/policy/builtin/general.yaml';
 import mlcommons from '../../src/policy/builtin/mlcommons.yaml';
 import openai from '../../src/policy/builtin/openai.yaml';
 import rsafe from '../../src/policy/builtin/rsafe.yaml';
-import { byId, make } from './dom.ts';
+import { byId, make, withCode } from './dom.ts';
 import { samplePolicy } from './samples.ts';
 
 const TEXTS: Readonly<Record<string, string>> = { general, mlcommons, openai, rsafe };
@@ -116,7 +116,7 @@ function unlinted(error: unknown): Finding {
 function item(finding: Finding): HTMLLIElement {
   const { severity, line, path, expected, found, help } = finding;
   const text = `${path ? `${path}: ` : ''}expected ${expected}, found ${found}${help ? ` (${help})` : ''}`;
-  const go = make('button', severity, make('strong', '', severity === 'error' ? 'Mistake' : 'Doubt'), line ? make('span', 'line', ` line ${line}`) : '', ` ${text}`);
+  const go = make('button', severity, make('strong', '', severity === 'error' ? 'Mistake' : 'Doubt'), line ? make('span', 'line', ` line ${line}`) : '', ' ', ...withCode(text));
   go.type = 'button';
   go.addEventListener('click', () => goTo(finding));
   return make('li', '', go);

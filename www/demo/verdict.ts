@@ -29,13 +29,18 @@ export function showRunning(messages: readonly Message[]): void {
   room.setAttribute('aria-busy', 'true');
   reasoning = make('p', 'reasoning writing');
   body.replaceChildren(
-    make('div', 'decision', make('span', 'badge waiting', 'Reading …')),
+    make('div', 'decision', make('span', 'badge waiting', 'Waiting for the model …')),
     bubbles(messages, []),
     make('h3', '', 'Reasoning'),
     reasoning,
   );
   announce('Checking.');
   bringIntoView();
+}
+
+/** The model has begun. */
+export function showReading(): void {
+  body.querySelector('.badge.waiting')?.replaceChildren('Reading …');
 }
 
 export function showReasoning(text: string): void {

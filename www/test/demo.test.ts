@@ -8,7 +8,7 @@ import type { Served } from '../scripts/serve.mjs';
 import { launch } from './support/browser.ts';
 import { built } from './support/paths.ts';
 
-const LONG = 'A sentence about gardens, rain and the price of bread. '.repeat(900);
+const LONG = 'A sentence about gardens, rain and the price of bread. '.repeat(80);
 const IMG = '<img src=x onerror=globalThis.owned=1>';
 
 let browser: Browser;
@@ -36,7 +36,7 @@ interface Visit {
 async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(180_000);
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
@@ -233,6 +233,36 @@ test('an own bundle is taken from files, and a wrong one is refused with a way b
   await decision(page);
   await page.getByRole('button', { name: 'Back to rsafe-mini' }).click();
   await page.getByText('from this site').waitFor();
+});
+
+test('a folder’s files may be dropped', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#drop').evaluate((zone) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['{}'], 'notes.json'));
+    for (const type of ['dragover', 'drop']) zone.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await page.getByText('bad_model', { exact: true }).waitFor();
+  assert.match((await page.locator('.alert').textContent()) ?? '', /manifest\.json/);
+});
+
+test('Escape ends the wait for a model that is still loading', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  let release = () => {};
+  const held = new Promise<void>((done) => (release = done));
+  await page.route('**/*.safetensors', (route) => held.then(() => route.continue()));
+  await page.goto(site.url);
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await page.getByText('Waiting for the model').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByText('Stopped before there was a verdict.').first().waitFor();
+  release();
+  await ready(page);
+  await page.locator('#check').click();
+  await decision(page);
+  await context.close();
 });
 
 test('the server sends the page’s policy and the right types, and asks for no isolation', async () => {

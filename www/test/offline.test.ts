@@ -31,7 +31,7 @@ async function copy(): Promise<{ root: string; site: Served; context: BrowserCon
   const site = await serve({ root });
   const context = await browser.newContext();
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(180_000);
   const dispose = async () => {
     await context.close();
     await site.close();
