@@ -268,6 +268,9 @@ test('Escape ends the wait for a model that is still loading', async () => {
 test('the server sends the page’s policy and the right types, and asks for no isolation', async () => {
   const home = await fetch(site.url);
   assert.equal(home.headers.get('content-security-policy'), CONTENT_SECURITY_POLICY);
+  // The page repeats it for other hosts, except for what only a header can say.
+  const repeated = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(await home.text())?.[1];
+  assert.equal(`${repeated}; frame-ancestors 'none'`, CONTENT_SECURITY_POLICY);
   for (const isolation of ['cross-origin-opener-policy', 'cross-origin-embedder-policy']) {
     assert.equal(home.headers.get(isolation), null);
   }
