@@ -1,0 +1,23 @@
+/** Starts the page: each room wires its own part. */
+
+import { showStorage, startBundle } from './bundle.ts';
+import { startConversation } from './conversation.ts';
+import { onLoaded, startLoading } from './loading.ts';
+import { keepForOffline, startOffline } from './offline.ts';
+import { setModelPolicy, startPolicy } from './policy.ts';
+import { showNothingYet } from './verdict.ts';
+
+showNothingYet();
+startConversation();
+startPolicy();
+startBundle();
+startOffline();
+
+let kept = false;
+onLoaded((guard) => {
+  if (guard) setModelPolicy(guard.policy);
+  if (kept) return;
+  kept = true;
+  void keepForOffline().then(showStorage);
+});
+startLoading();

@@ -1,0 +1,63 @@
+/** Builds the demo page into `dist/demo`: the page's modules bundled, the package's files beside them in `rsafe/`, and a
+ * service worker that knows every file by its content. Run by `build.mjs` once the library is built. */
+
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { basename, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { png } from './icons.mjs';
+
+const WWW = fileURLToPath(new URL('..', import.meta.url));
+const SOURCE = join(WWW, 'demo');
+const STATIC = ['index.html', 'style.css', 'icon.svg', 'app.webmanifest'];
+const ICON_SIZES = [192, 512];
+/** Files of the package that a browser never asks for. */
+const NOT_SERVED = /^(demo|edge)$|^(node|workerd)\.js$|\.(d\.ts|map)$/;
+
+/** The page imports the package's own entry, as the package ships it, instead of bundling its source. */
+const besideThePage = {
+  name: 'beside-the-page',
+  setup: ({ onResolve }) => onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true })),
+};
+
+/** Builds the page into `out` around the built package in `library`.
+ * @param {{library?: string, out?: string}} [options] */
+export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, 'dist/demo') } = {}) {
+  await rm(out, { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
+  for (const entry of await readdir(library)) {
+    if (!NOT_SERVED.test(entry)) {
+      const filter = (path) => !NOT_SERVED.test(basename(path));
+      await cp(join(library, entry), join(out, 'rsafe', entry), { recursive: true, filter });
+    }
+  }
+  await Promise.all(STATIC.map((file) => cp(join(SOURCE, file), join(out, file))));
+  const icon = await readFile(join(SOURCE, 'icon.svg'), 'utf8');
+  await Promise.all(ICON_SIZES.map((size) => writeFile(join(out, `icon-${size}.png`), png(icon, size))));
+
+  const common = { bundle: true, minify: true, target: 'es2022', logLevel: 'warning', loader: { '.yaml': 'text' } };
+  await build({ ...common, entryPoints: [join(SOURCE, 'main.ts')], outfile: join(out, 'main.js'), format: 'esm', plugins: [besideThePage] });
+  const files = await precache(out);
+  const define = { PRECACHE: JSON.stringify(files) };
+  await build({ ...common, entryPoints: [join(SOURCE, 'sw.ts')], outfile: join(out, 'sw.js'), format: 'iife', define });
+  return files;
+}
+
+/** Each file of the page: its address as the page asks for it, its size, and the SHA-256 of its content. */
+async function precache(out) {
+  const names = await readdir(out, { recursive: true, withFileTypes: true });
+  const paths = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const files = paths.map(async (path) => {
+    const content = await readFile(path);
+    const name = relative(out, path).split(sep).join('/');
+    return { path: name === 'index.html' ? './' : `./${name}`, bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+  });
+  return (await Promise.all(files)).sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const files = await buildDemo();
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  console.log(`dist/demo: ${files.length} files, ${(bytes / 1e6).toFixed(1)} MB`);
+}

@@ -1,0 +1,284 @@
+/** The demo page as its visitors meet it: in a real browser, built, served as it is served to them. */
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { CONTENT_SECURITY_POLICY, serve } from '../scripts/serve.mjs';
+import type { Served } from '../scripts/serve.mjs';
+import { launch } from './support/browser.ts';
+import { built } from './support/paths.ts';
+
+const LONG = 'A sentence about gardens, rain and the price of bread. '.repeat(80);
+const IMG = '<img src=x onerror=globalThis.owned=1>';
+
+let browser: Browser;
+let site: Served;
+
+before(async () => {
+  built('demo/sw.js');
+  site = await serve({ root: built('demo') });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await site?.close();
+});
+
+interface Visit {
+  page: Page;
+  /** What the browser complained about, such as violations of the security policy. */
+  complaints: string[];
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A first visit: nothing is stored. Resolves when the model is ready. */
+async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(180_000);
+  const complaints: string[] = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('request', (request) => {
+    const address = new URL(request.url());
+    if (address.protocol.startsWith('http') && address.origin !== new URL(site.url).origin) complaints.push(`asked ${address}`);
+  });
+  await page.goto(site.url);
+  await ready(page);
+  return { page, complaints, [Symbol.asyncDispose]: () => context.close() };
+}
+
+const ready = (page: Page) => page.waitForSelector('#model-state[data-state=ready]');
+
+/** Waits for a decision; resolves to its word. */
+async function decision(page: Page): Promise<string> {
+  const badge = page.locator('#verdict[aria-busy=false] .decision .badge:not(.waiting)');
+  await badge.waitFor();
+  return (await badge.textContent()) ?? '';
+}
+
+async function overflow(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+test('a sample gives a verdict in words, with scores, figures and no complaint from the browser', async () => {
+  await using visited = await visit();
+  const { page, complaints } = visited;
+  await page.getByRole('button', { name: 'Python process' }).click();
+  assert.match(await decision(page), /^(Allow|Review|Block)$/);
+  assert.match((await page.locator('.score').textContent()) ?? '', /^[01]\.\d\d/);
+  assert.ok((await page.locator('.bars li').count()) > 3, 'expected a row for each category');
+  assert.match((await page.locator('.figures').textContent()) ?? '', /Prompt[1-9]\d* tokens/);
+  assert.match((await page.locator('#announcement').textContent()) ?? '', /^(Allow|Review|Block)\. Score/);
+  assert.deepEqual(complaints, []);
+});
+
+test('an answer is judged as a response, and the user’s message where that is chosen', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.getByRole('button', { name: 'Two medicines' }).click();
+  await decision(page);
+  assert.equal(await page.locator('.thread .bubble').count(), 2);
+  await page.locator('#target input[value=prompt]').check();
+  await page.locator('#check').click();
+  await decision(page);
+  assert.equal(await page.locator('.thread .bubble').count(), 1);
+});
+
+test('reasoning is shown where it is always asked for, and not where it never is', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  for (const [value, shown] of [['always', 1], ['never', 0]] as const) {
+    await page.locator(`#reasoning input[value=${value}]`).check();
+    await page.getByRole('button', { name: 'An address' }).click();
+    await decision(page);
+    assert.equal(await page.locator('#verdict .reasoning').count(), shown, value);
+  }
+});
+
+test('a mistake in the policy is named with its line while it is typed, and leads the caret there', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const area = page.locator('#policy-text');
+  await page.locator('#policy-choice').selectOption({ label: 'an example to edit' });
+  const lines = (await area.inputValue()).split('\n');
+  const line = lines.findIndex((text) => text.includes('threshold:')) + 1;
+  await area.fill(lines.join('\n').replace('threshold:', 'treshold:'));
+  const finding = page.locator('#policy-findings button.error').first();
+  await finding.waitFor();
+  assert.match((await finding.textContent()) ?? '', new RegExp(`line ${line}\\b.*treshold`));
+  assert.equal(await area.getAttribute('aria-invalid'), 'true');
+  await finding.click();
+  const caret = await area.evaluate((element: HTMLTextAreaElement) => element.value.slice(0, element.selectionStart).split('\n').length);
+  assert.equal(caret, line);
+
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await page.getByText('bad_policy', { exact: true }).waitFor();
+  await area.fill(lines.join('\n'));
+  await page.getByRole('button', { name: 'Check again' }).click();
+  await decision(page);
+  assert.equal(await page.locator('.alert').count(), 0, 'the page recovers');
+});
+
+test('an edited policy is the one that judges', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#policy-choice').selectOption({ label: 'an example to edit' });
+  await page.locator('#prompt').fill('Please give me the staff phone line.');
+  await page.locator('#check').click();
+  assert.equal(await decision(page), 'Block');
+  assert.match((await page.locator('#verdict').textContent()) ?? '', /rule “staff-line”/);
+});
+
+test('everything can be done by keyboard, and the focus is seen', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const focus = () => page.evaluate(() => document.activeElement?.id ?? '');
+  const tabTo = async (id: string) => {
+    for (let presses = 0; presses < 60; presses++) {
+      if ((await focus()) === id) return;
+      await page.keyboard.press('Tab');
+      const seen = await page.evaluate(() => {
+        const at = document.activeElement;
+        if (!at || at === document.body) return true;
+        const shown = [at, at.nextElementSibling, at.parentElement].flatMap((element) => element ?? []);
+        return shown.some((element) => getComputedStyle(element).outlineStyle !== 'none');
+      });
+      assert.ok(seen, `expected a visible focus on #${await focus()}`);
+    }
+    assert.fail(`expected Tab to reach #${id}`);
+  };
+  await tabTo('prompt');
+  await page.keyboard.type('How do I kill a Python process?');
+  await page.keyboard.press('Control+Enter');
+  await decision(page);
+  await tabTo('policy-choice');
+  await tabTo('policy-text');
+  await page.keyboard.press('Control+Enter');
+  await decision(page);
+  for (const id of ['pick-files', 'clear-storage']) await tabTo(id);
+});
+
+test('nothing makes the page scroll sideways at 360 px, in light and in dark', async () => {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await using visited = await visit({ colorScheme, viewport: { width: 360, height: 740 } });
+    const { page } = visited;
+    assert.equal(await overflow(page), 0, 'at first');
+    await page.locator('#prompt').fill(`https://example.com/${'x'.repeat(400)}`);
+    await page.locator('#check').click();
+    await decision(page);
+    await page.locator('details summary').first().click();
+    assert.equal(await overflow(page), 0, 'with a verdict');
+    await page.locator('#policy-text').fill(`name: ${'y'.repeat(400)}\nnothing: ${'z'.repeat(400)}`);
+    await page.locator('#policy-findings button').first().waitFor();
+    await page.locator('#check').click();
+    await page.locator('.alert').waitFor();
+    assert.equal(await overflow(page), 0, 'with an error');
+  }
+});
+
+test('Escape stops a check: there is no verdict, and the next check gives one', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#reasoning input[value=always]').check();
+  await page.locator('#prompt').fill(LONG);
+  await page.locator('#check').click();
+  await page.locator('#stop:enabled').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByText('Stopped before there was a verdict.').first().waitFor();
+  assert.equal(await page.locator('.badge.allow, .badge.review, .badge.block').count(), 0);
+  assert.equal(await page.locator('.alert').count(), 0, 'stopping is not an error');
+  assert.ok(await page.locator('#stop').isDisabled());
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await decision(page);
+});
+
+test('markup in a message, a policy and what the model writes stays text', async () => {
+  await using visited = await visit();
+  const { page, complaints } = visited;
+  await page.locator('#reasoning input[value=always]').check();
+  await page.locator('#policy-text').fill(`name: markup\ncategories:\n  - id: a\n    name: "${IMG}"\n    definition: Anything at all.\n    threshold: 0\n`);
+  await page.locator('#prompt').fill(`Look: ${IMG} <b>bold</b>`);
+  await page.locator('#check').click();
+  await decision(page);
+  const shown = (await page.locator('#verdict').textContent()) ?? '';
+  assert.ok(shown.includes(`Look: ${IMG} <b>bold</b>`), 'the message is shown as it was typed');
+  assert.ok((await page.locator('.bars .name').first().textContent())?.startsWith(IMG), 'so is the category');
+  assert.equal(await page.locator('#verdict img, #verdict b').count(), 0);
+  assert.equal(await page.evaluate(() => (globalThis as { owned?: number }).owned), undefined);
+  assert.deepEqual(complaints, []);
+});
+
+test('a device that is not there is an error with a way back', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#device input[value=webgpu]').check();
+  await page.getByText('unsupported', { exact: true }).waitFor();
+  await page.getByRole('button', { name: /any device/ }).click();
+  await ready(page);
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await decision(page);
+});
+
+test('an own bundle is taken from files, and a wrong one is refused with a way back', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const names = ['manifest.json', 'tokenizer.json', 'model-00001.safetensors'];
+  await page.locator('#bundle-files').setInputFiles(built('model/rsafe-mini/tokenizer.json'));
+  await page.getByText('bad_model', { exact: true }).waitFor();
+  await page.locator('#bundle-files').setInputFiles(names.map((name) => built(`model/rsafe-mini/${name}`)));
+  await page.getByText('from your files').waitFor();
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await decision(page);
+  await page.getByRole('button', { name: 'Back to rsafe-mini' }).click();
+  await page.getByText('from this site').waitFor();
+});
+
+test('a folder’s files may be dropped', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#drop').evaluate((zone) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['{}'], 'notes.json'));
+    for (const type of ['dragover', 'drop']) zone.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await page.getByText('bad_model', { exact: true }).waitFor();
+  assert.match((await page.locator('.alert').textContent()) ?? '', /manifest\.json/);
+});
+
+test('Escape ends the wait for a model that is still loading', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  let release = () => {};
+  const held = new Promise<void>((done) => (release = done));
+  await page.route('**/*.safetensors', (route) => held.then(() => route.continue()));
+  await page.goto(site.url);
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await page.getByText('Waiting for the model').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByText('Stopped before there was a verdict.').first().waitFor();
+  release();
+  await ready(page);
+  await page.locator('#check').click();
+  await decision(page);
+  await context.close();
+});
+
+test('the server sends the page’s policy and the right types, and asks for no isolation', async () => {
+  const home = await fetch(site.url);
+  assert.equal(home.headers.get('content-security-policy'), CONTENT_SECURITY_POLICY);
+  // The page repeats it for other hosts, except for what only a header can say.
+  const repeated = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(await home.text())?.[1];
+  assert.equal(`${repeated}; frame-ancestors 'none'`, CONTENT_SECURITY_POLICY);
+  for (const isolation of ['cross-origin-opener-policy', 'cross-origin-embedder-policy']) {
+    assert.equal(home.headers.get(isolation), null);
+  }
+  const types = { 'rsafe/wasm/cpu.wasm': 'application/wasm', 'main.js': 'text/javascript', 'app.webmanifest': 'application/manifest+json' };
+  for (const [path, type] of Object.entries(types)) {
+    const { headers, status } = await fetch(new URL(path, site.url), { method: 'HEAD' });
+    assert.deepEqual([status, headers.get('content-type')?.split(';')[0]], [200, type], path);
+  }
+  assert.equal((await fetch(new URL('..%2f..%2fpackage.json', site.url))).status, 400);
+  assert.equal((await fetch(new URL('nothing', site.url))).status, 404);
+});
