@@ -52,7 +52,8 @@ test('an event without an end does not fill the memory', () => {
 test('a character that is cut between two pieces is read whole', async () => {
   const bytes = new TextEncoder().encode('data: größer 🙂\n\n');
   const pieces = [...bytes].map((byte) => new Uint8Array([byte]));
-  const events = await Array.fromAsync(readEvents(async () => pieces.shift() ?? null, LIMIT));
+  const events: ServerSentEvent[] = [];
+  for await (const event of readEvents(async () => pieces.shift() ?? null, LIMIT)) events.push(event);
   assert.deepEqual(events, [{ data: 'größer 🙂' }]);
 });
 

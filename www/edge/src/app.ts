@@ -72,9 +72,9 @@ export class App {
     }
   }
 
-  /** Answers with a stream. `onGone` hears that the reader left. */
-  stream(events: AsyncGenerator<string, void, undefined>, onGone: () => void): Response {
+  /** Answers with a stream, and tells `gone` when its reader has left. */
+  stream(events: AsyncGenerator<string, void, undefined>, gone: AbortController): Response {
     this.#streams = true;
-    return sseResponse(events, onGone, () => this.#end());
+    return sseResponse(events, this.request.signal, gone, () => this.#end());
   }
 }

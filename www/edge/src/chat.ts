@@ -32,7 +32,7 @@ export async function chat(app: App): Promise<Response> {
   let begun = false;
   const next = () => (begun ? upstream.next() : ((begun = true), Promise.resolve(first)));
   const choices = typeof body.n === 'number' ? body.n : 1;
-  return app.stream(relay({ app, guard, messages, choices, next, stop: gone }), () => gone.abort());
+  return app.stream(relay({ app, guard, messages, choices, next, stop: gone }), gone);
 }
 
 /** Answers like a model that was filtered: clients of OpenAI know that shape. */
@@ -51,7 +51,7 @@ function withheldPrompt(app: App, body: Fields, verdict: Verdict): Response {
     (async function* () {
       for (const data of lines) yield writeEvent({ data });
     })(),
-    () => undefined,
+    new AbortController(),
   );
 }
 

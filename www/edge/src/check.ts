@@ -16,8 +16,7 @@ export async function check(app: App): Promise<Response> {
   const accepts = request.headers.get('accept') ?? '';
   if (body.stream === true || (body.stream === undefined && accepts.includes('text/event-stream'))) {
     const gone = new AbortController();
-    const signal = AbortSignal.any([gone.signal, request.signal]);
-    return app.stream(events(app, guard, messages, { ...options, signal }), () => gone.abort());
+    return app.stream(events(app, guard, messages, options, gone), gone);
   }
   return json(await holder.check(guard, messages, { ...options, signal: request.signal }));
 }
@@ -27,10 +26,10 @@ async function* events(
   guard: EdgeGuard,
   messages: Message[],
   options: CheckOptions,
+  gone: AbortController,
 ): AsyncGenerator<string, void, undefined> {
   const send = (event: string, data: unknown) => writeEvent({ event, data: JSON.stringify(data) });
-  const stopped = new AbortController();
-  const signal = AbortSignal.any([stopped.signal, ...(options.signal ? [options.signal] : [])]);
+  const { signal } = gone;
   const stream = guard.stream(messages, { ...options, signal })[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -41,7 +40,8 @@ async function* events(
   } catch (error) {
     yield send('error', errorBody(error).error);
   } finally {
-    stopped.abort();
+    // A check that failed or was left goes no further.
+    gone.abort();
   }
   yield send('done', {});
 }

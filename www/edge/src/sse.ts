@@ -38,9 +38,7 @@ export class SseParser {
     const lines = (this.#line + text).split(/\r\n|\r|\n/);
     this.#line = lines.pop() ?? '';
     const events = lines.flatMap((line) => this.#read(line) ?? []);
-    if (this.#size + this.#line.length > this.#limit) {
-      throw new HttpError(502, 'upstream', `an event of the upstream has more than ${this.#limit} characters`);
-    }
+    this.#bound(this.#size + this.#line.length);
     return events;
   }
 
@@ -52,12 +50,16 @@ export class SseParser {
 
   #read(line: string): ServerSentEvent[] | null {
     if (line === '') return this.#dispatch();
-    this.#size += line.length;
+    this.#bound((this.#size += line.length));
     const [, field, value] = /^([^:]*)(?:: ?(.*))?$/su.exec(line) ?? [];
     if (field === 'data') this.#data.push(value ?? '');
     else if (field === 'event') this.#event = value ?? '';
     else if (field === 'id') this.#id = value ?? '';
     return null;
+  }
+
+  #bound(size: number): void {
+    if (size > this.#limit) throw new HttpError(502, 'upstream', `an event of the upstream has more than ${this.#limit} characters`);
   }
 
   #dispatch(): ServerSentEvent[] | null {
@@ -93,15 +95,24 @@ export function writeEvent({ event, data, id }: ServerSentEvent): string {
   return `${event ? `event: ${event}\n` : ''}${id ? `id: ${id}\n` : ''}${lines.join('')}\n`;
 }
 
-/** A response that sends what `events` yields, at the reader's pace. `onGone` hears that the reader left, `onEnd` that
- * nothing more comes, whatever the reason. */
+/** A response that sends what `events` yields, at the reader's pace. `reader` fires when the reader leaves, since the
+ * runtime does not always cancel the body then; either way `gone` is told. `onEnd` hears that nothing more comes. */
 export function sseResponse(
   events: AsyncGenerator<string, void, undefined>,
-  onGone: () => void,
+  reader: AbortSignal,
+  gone: AbortController,
   onEnd: () => void,
 ): Response {
   const encoder = new TextEncoder();
+  // Not in the generator's own `finally`: one that never began does not run it.
+  const leave = async () => {
+    gone.abort();
+    await events.return().then(onEnd, onEnd);
+  };
   const body = new ReadableStream<Uint8Array>({
+    start() {
+      reader.addEventListener('abort', leave, { once: true });
+    },
     async pull(controller) {
       try {
         const { done, value } = await events.next();
@@ -112,11 +123,7 @@ export function sseResponse(
       }
       onEnd();
     },
-    async cancel() {
-      onGone();
-      // Not in the generator's own `finally`: one that never began does not run it.
-      await events.return().finally(onEnd);
-    },
+    cancel: leave,
   });
   return new Response(body, {
     headers: { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', 'x-accel-buffering': 'no' },

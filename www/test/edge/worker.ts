@@ -1,5 +1,6 @@
 /** The worker in real workerd: bundled as wrangler would, with the guard that a test wants. */
 
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -8,6 +9,10 @@ import { Miniflare, type MiniflareOptions } from 'miniflare';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const EMPTY_MODULE = new Uint8Array([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+
+const wrangler = readFileSync(here('../../edge/wrangler.toml'), 'utf8');
+/** A value of wrangler.toml: what is tested is what is deployed. These values are JSON as well. */
+const setting = (line: RegExp) => JSON.parse(line.exec(wrangler)?.[1] ?? 'null');
 
 export interface Bundle {
   script: string;
@@ -51,7 +56,8 @@ export function serve(
       { type: 'ESModule', path: 'index.js', contents: script },
       { type: 'CompiledWasm', path: 'cpu.wasm', contents: wasm },
     ],
-    compatibilityDate: '2026-01-01',
+    compatibilityDate: setting(/^compatibility_date = (".*")$/m),
+    compatibilityFlags: setting(/^compatibility_flags = (.*)$/m),
     bindings,
     ...(typeof assets === 'string'
       ? {
