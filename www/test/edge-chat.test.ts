@@ -6,8 +6,8 @@ import { afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { Miniflare } from 'miniflare';
 
 import { SseParser } from '../edge/src/sse.ts';
-import { chunk, DONE, event, last, StubUpstream } from './edge/upstream.ts';
-import { type Bundle, fakeBundle, serve } from './edge/worker.ts';
+import { chunk, DONE, event, last, StubUpstream } from './edge-upstream.ts';
+import { type Bundle, fakeBundle, serve } from './edge-worker.ts';
 
 let bundle: Bundle;
 let worker: Miniflare;
@@ -154,7 +154,7 @@ describe('the prompt', () => {
   });
 
   test('a guard that fails lets nothing up', async () => {
-    start({ CHECK_MS: 50 });
+    start({ CHECK_MS: 300 });
     for (const stream of [false, true]) {
       await refused(await ask({ stream, messages: [user('crash now')] }), 503, 'crashed');
       await refused(await ask({ stream, messages: [user('hang politely')] }), 504, 'timeout');
@@ -222,7 +222,7 @@ describe('a whole answer', () => {
   });
 
   test('an answer that cannot be judged is not told', async () => {
-    start({ CHECK_MS: 50 });
+    start({ CHECK_MS: 300 });
     for (const [text, status, code] of [['crash now', 503, 'crashed'], ['too long', 503, 'context_length'], ['hang politely', 504, 'timeout']] as const) {
       upstream.says(text);
       await refused(await ask({}), status, code);
@@ -236,7 +236,7 @@ describe('a whole answer', () => {
 
 describe('the upstream', () => {
   test('an upstream that hangs gives 504 and nothing else', async () => {
-    start({ UPSTREAM_MS: 80 });
+    start({ UPSTREAM_MS: 400 });
     upstream.answer = () => undefined;
     for (const stream of [false, true]) await refused(await ask({ stream }), 504, 'timeout');
     upstream.streams([], true);
@@ -439,7 +439,7 @@ describe('a streamed answer', () => {
   });
 
   test('a guard that fails ends the stream, with the error and no more text', async () => {
-    start({ CHECK_MS: 60 });
+    start({ CHECK_MS: 300 });
     for (const [text, code] of [['crash now', 'crashed'], ['hang politely', 'timeout'], ['too long', 'context_length']]) {
       upstream.streams([...speech(`${TEXT} ${text} and go on`), last(), DONE]);
       const { texts, reasons, chunks } = await told(await ask({ stream: true }));
@@ -450,7 +450,7 @@ describe('a streamed answer', () => {
   });
 
   test('an upstream that breaks off, hangs or errs midway is told, after what was harmless', async () => {
-    start({ UPSTREAM_MS: 150 });
+    start({ UPSTREAM_MS: 1000 });
     for (const [pieces, open, code] of [
       [speech(TEXT), false, 'upstream'],
       [speech(TEXT), true, 'timeout'],

@@ -6,7 +6,7 @@ import { afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { Miniflare } from 'miniflare';
 
 import { SseParser } from '../edge/src/sse.ts';
-import { type Bundle, fakeBundle, serve } from './edge/worker.ts';
+import { type Bundle, fakeBundle, serve } from './edge-worker.ts';
 
 let bundle: Bundle;
 let worker: Miniflare | undefined;
@@ -139,7 +139,7 @@ describe('check', () => {
   });
 
   test('a stream that fails ends with the error and without a verdict', async () => {
-    start({ CHECK_MS: 50 });
+    start({ CHECK_MS: 300 });
     for (const [prompt, code] of [['crash now', 'crashed'], ['hang politely', 'timeout']]) {
       const events = await streamed(await post('/v1/check', { prompt, stream: true }));
       assert.deepEqual(events.map(({ event }) => event), ['reasoning', 'reasoning', 'error', 'done']);
@@ -196,7 +196,7 @@ describe('the service', () => {
   });
 
   test('a load that hangs gives 504, and the next request loads anew', async () => {
-    start({ LOAD_MS: 50 });
+    start({ LOAD_MS: 300 });
     assets = () => new Promise(() => {});
     await refused(await post('/v1/check', { prompt: 'hi' }), 504, 'timeout');
     assets = () => new Response('{}');
@@ -210,13 +210,13 @@ describe('the service', () => {
   });
 
   test('a check that takes too long gives 504, and the guard stays', async () => {
-    start({ CHECK_MS: 50 });
+    start({ CHECK_MS: 300 });
     await refused(await post('/v1/check', { prompt: 'hang politely' }), 504, 'timeout');
     assert.equal((await answer(await post('/v1/check', { prompt: 'hi' }))).usage.promptTokens, 1);
   });
 
   test('a guard that does not end when told is replaced', async () => {
-    start({ CHECK_MS: 50 });
+    start({ CHECK_MS: 300 });
     await refused(await post('/v1/check', { prompt: 'hang for ever' }), 504, 'timeout');
     assert.equal((await answer(await post('/v1/check', { prompt: 'hi' }))).usage.promptTokens, 2);
   });

@@ -1,7 +1,9 @@
 /** What a request needs of the isolate: configuration, guard, places. One of these for each request. */
 
+import type { Guard } from 'rsafe/workerd';
+
 import { readConfig, type Config, type Env, type ExecutionContext } from './config.ts';
-import { GuardHolder, type EdgeGuard } from './guard.ts';
+import { GuardHolder } from './guard.ts';
 import { Gate } from './limits.ts';
 import { sseResponse } from './sse.ts';
 
@@ -45,7 +47,7 @@ export class App {
     this.#context = context;
   }
 
-  guard(): Promise<EdgeGuard> {
+  guard(): Promise<Guard> {
     return this.holder.get(this.env, this.#context);
   }
 

@@ -1,9 +1,9 @@
 /** `POST /v1/chat/completions`: the prompt is judged before the upstream is asked, its answer before it is told. */
 
-import type { Message, Verdict } from '../../src/types.ts';
+import type { Guard, Message, Verdict } from 'rsafe/workerd';
+
 import type { App } from './app.ts';
 import * as completion from './completion.ts';
-import type { EdgeGuard } from './guard.ts';
 import { badInput, type Fields, HttpError, isFields, json, readBody, toHttpError } from './http.ts';
 import { readMessages } from './messages.ts';
 import { relay } from './relay.ts';
@@ -58,7 +58,7 @@ function withheldPrompt(app: App, body: Fields, verdict: Verdict): Response {
 /** Judges each choice of a completion, and withholds those that do not pass. */
 async function judgeWhole(
   app: App,
-  guard: EdgeGuard,
+  guard: Guard,
   messages: Message[],
   answer: Fields,
   signal: AbortSignal,
@@ -79,7 +79,7 @@ async function judgeWhole(
 /** Why a message must be withheld, or null. */
 async function judgeMessage(
   { holder }: App,
-  guard: EdgeGuard,
+  guard: Guard,
   messages: Message[],
   message: Fields,
   signal: AbortSignal,

@@ -1,8 +1,9 @@
 /** `POST /v1/check`: a conversation in, our verdict out, whole or with its reasoning as it is written. */
 
-import type { CheckOptions, Message, PolicyObject, Reasoning, Target } from '../../src/types.ts';
+import type { CheckOptions, Guard, Message, PolicyObject, Reasoning, Target } from 'rsafe/workerd';
+
 import type { App } from './app.ts';
-import { isAddress, type EdgeGuard } from './guard.ts';
+import { isAddress } from './guard.ts';
 import { badInput, errorBody, type Fields, isFields, json, readBody } from './http.ts';
 import { readMessages, readText } from './messages.ts';
 import { writeEvent } from './sse.ts';
@@ -23,19 +24,15 @@ export async function check(app: App): Promise<Response> {
 
 async function* events(
   app: App,
-  guard: EdgeGuard,
+  guard: Guard,
   messages: Message[],
   options: CheckOptions,
   gone: AbortController,
 ): AsyncGenerator<string, void, undefined> {
   const send = (event: string, data: unknown) => writeEvent({ event, data: JSON.stringify(data) });
-  const { signal } = gone;
-  const stream = guard.stream(messages, { ...options, signal })[Symbol.asyncIterator]();
   try {
-    for (;;) {
-      const { done, value } = await app.holder.run(guard, () => stream.next(), signal);
-      if (done) break;
-      yield value.type === 'verdict' ? send('verdict', value.verdict) : send('reasoning', { text: value.text });
+    for await (const event of app.holder.stream(guard, messages, { ...options, signal: gone.signal })) {
+      yield event.type === 'verdict' ? send('verdict', event.verdict) : send('reasoning', { text: event.text });
     }
   } catch (error) {
     yield send('error', errorBody(error).error);

@@ -1,6 +1,7 @@
 /** Chat completions and their chunks: which fields hold text, and how a withheld choice looks. */
 
-import type { Target, Verdict } from '../../src/types.ts';
+import type { Target, Verdict } from 'rsafe/workerd';
+
 import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFields } from './http.ts';
 
 /** Why a text was withheld: what the guard found, or why it could not tell. It quotes nothing of the text: reasoning and

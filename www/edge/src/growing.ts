@@ -1,11 +1,12 @@
 /** A text that grows piece by piece, and how much of it the guard has released. */
 
-import type { Message } from '../../src/types.ts';
-import type { EdgeGuard, GuardHolder } from './guard.ts';
+import type { Guard, Message } from 'rsafe/workerd';
+
+import type { GuardHolder } from './guard.ts';
 
 /** What watches over a text. */
 export interface Watch {
-  guard: EdgeGuard;
+  guard: Guard;
   holder: GuardHolder;
   messages: readonly Message[];
   signal: AbortSignal;
@@ -15,8 +16,6 @@ export interface Watch {
 export class Growing {
   readonly #watch: Watch;
   #text = '';
-  /** A first half of a character that was cut between two pieces: the guard reads whole ones. */
-  #half = '';
   #open: Opened | null = null;
   released = 0;
 
@@ -30,24 +29,20 @@ export class Growing {
 
   async push(text: string): Promise<void> {
     // A text that goes on after its end is judged as a whole again: a fresh monitor knows nothing of it.
-    const unseen = this.#open ? this.#half + text : this.#text + text;
+    const unseen = this.#open ? text : this.#text + text;
     this.#text += text;
-    this.#half = /[\ud800-\udbff]$/.test(unseen) ? unseen.slice(-1) : '';
-    this.#open ??= this.#begin();
-    const whole = unseen.slice(0, unseen.length - this.#half.length);
-    if (whole !== '') await this.#write(this.#open, whole);
+    const { writer } = (this.#open ??= this.#begin());
+    await this.#run(() => writer.write(unseen));
   }
 
   /** Lets the monitor see the end, so that it releases the rest. */
   async finish(): Promise<void> {
     if (!this.#open) return;
-    const open = this.#open;
-    if (this.#half !== '') await this.#write(open, this.#half);
-    this.#half = '';
+    const { writer, read } = this.#open;
     this.#open = null;
     await this.#run(async () => {
-      await open.writer.close();
-      await open.read;
+      await writer.close();
+      await read;
     });
   }
 
@@ -71,10 +66,6 @@ export class Growing {
       seen += value.length;
       this.released = Math.max(this.released, seen);
     }
-  }
-
-  #write({ writer }: Opened, text: string): Promise<void> {
-    return this.#run(() => writer.write(text));
   }
 
   #run<T>(work: () => Promise<T>): Promise<T> {

@@ -1,20 +1,11 @@
 /** The isolate's one guard: loaded at the first request that needs it, replaced when its instance is lost. */
 
-import { createGuard } from 'rsafe';
+import { type CheckOptions, createGuard, type Guard, type GuardEvent, type Input, type PolicySource, type Verdict } from 'rsafe/workerd';
 import wasm from 'rsafe/cpu.wasm';
 
-import type { CheckOptions, GuardEvent, Input, PolicySource, TransformOptions, Verdict } from '../../src/types.ts';
 import { misconfigured, type Config, type Env, type ExecutionContext } from './config.ts';
 import { codeOf, HttpError } from './http.ts';
-import { within } from './limits.ts';
-
-/** What the worker asks of a guard. */
-export interface EdgeGuard {
-  check(input: Input, options?: CheckOptions): Promise<Verdict>;
-  stream(input: Input, options?: CheckOptions): AsyncIterable<GuardEvent>;
-  transform(options?: TransformOptions): TransformStream<string | Uint8Array, string | Uint8Array>;
-  dispose(): Promise<void>;
-}
+import { Gate, within } from './limits.ts';
 
 export type State = 'idle' | 'loading' | 'ready' | 'failed';
 
@@ -27,15 +18,19 @@ const ASSETS = 'https://assets.local';
 
 export class GuardHolder {
   readonly #config: Config;
-  #loading: Promise<EdgeGuard> | null = null;
+  #loading: Promise<Guard> | null = null;
+  /** One piece of work at a time: what waited inside the guard would go on in the context of the request before it,
+   * which the runtime ends with that request. */
+  readonly #turn: Gate;
   state: State = 'idle';
 
   constructor(config: Config) {
     this.#config = config;
+    this.#turn = new Gate(1, Infinity, 2 * (config.checkMs + GRACE_MS));
   }
 
   /** The guard, loaded if it is not. A failed load is forgotten, so that the next request tries again. */
-  async get(env: Env, context: ExecutionContext): Promise<EdgeGuard> {
+  async get(env: Env, context: ExecutionContext): Promise<Guard> {
     if (this.#loading === null) {
       const loading = this.#load(env);
       this.#loading = loading;
@@ -57,13 +52,13 @@ export class GuardHolder {
     }
   }
 
-  #settle(loading: Promise<EdgeGuard>, state: State): void {
+  #settle(loading: Promise<Guard>, state: State): void {
     if (this.#loading !== loading) return;
     this.state = state;
     if (state !== 'ready') this.#loading = null;
   }
 
-  async #load(env: Env): Promise<EdgeGuard> {
+  async #load(env: Env): Promise<Guard> {
     const config = this.#config;
     const fetch = (input: RequestInfo | URL, init?: RequestInit) => env.ASSETS.fetch(input as Request, init);
     const policy = await ownPolicy(env, config);
@@ -83,24 +78,54 @@ export class GuardHolder {
   }
 
   /** Judges, within the time for one check. */
-  async check(guard: EdgeGuard, input: Input, options: CheckOptions = {}): Promise<Verdict> {
+  check(guard: Guard, input: Input, options: CheckOptions = {}): Promise<Verdict> {
     return this.run(guard, (signal) => guard.check(input, { ...options, signal }), options.signal);
   }
 
-  /** Runs one piece of a guard's work within the time for a check; a guard that is lost or hangs is given up. */
-  async run<T>(guard: EdgeGuard, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  /** Judges, and gives each event as it comes. A slow reader holds up nobody. */
+  async *stream(guard: Guard, input: Input, options: CheckOptions): AsyncGenerator<GuardEvent, void, undefined> {
+    const events: GuardEvent[] = [];
+    let over = false;
+    let more: () => void = () => undefined;
+    const work = async (signal: AbortSignal) => {
+      for await (const event of guard.stream(input, { ...options, signal })) {
+        events.push(event);
+        more();
+      }
+    };
+    const working = this.run(guard, work, options.signal).finally(() => {
+      over = true;
+      more();
+    });
+    // Told below, after the events before it.
+    working.catch(() => undefined);
+    while (!over || events.length > 0) {
+      const event = events.shift();
+      if (event) yield event;
+      else await new Promise<void>((resolve) => (more = resolve));
+    }
+    await working;
+  }
+
+  /** Runs one piece of a guard's work in its turn, within the time for a check; a guard that is lost or hangs is given
+   * up. */
+  async run<T>(guard: Guard, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const { checkMs } = this.#config;
+    const leave = await this.#turn.enter(checkMs, signal);
     let working: Promise<T> | undefined;
     try {
-      return await within(this.#config.checkMs, 'the check', (signal) => (working = work(signal)), signal);
+      return await within(checkMs, 'the check', (signal) => (working = work(signal)), signal);
     } catch (error) {
       const hangs = error instanceof HttpError && error.code === 'timeout' && !(await settles(working, GRACE_MS));
       if (hangs || LOST.has(codeOf(error)?.code ?? '')) this.drop(guard);
       throw error;
+    } finally {
+      leave();
     }
   }
 
   /** Gives this guard up: the next request gets a fresh one. */
-  drop(guard: EdgeGuard): void {
+  drop(guard: Guard): void {
     const loading = this.#loading;
     void loading?.then((current) => {
       if (current !== guard || this.#loading !== loading) return;

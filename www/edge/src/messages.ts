@@ -1,6 +1,7 @@
 /** Conversations and texts as callers send them, checked before anything is done with them. */
 
-import type { Message } from '../../src/types.ts';
+import type { Message } from 'rsafe/workerd';
+
 import { badInput, isFields } from './http.ts';
 
 const ROLES = new Set(['system', 'developer', 'user', 'assistant', 'tool', 'function']);

@@ -1,6 +1,7 @@
 /** `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them. */
 
-import type { CategoryScore, Verdict } from '../../src/types.ts';
+import type { CategoryScore, Verdict } from 'rsafe/workerd';
+
 import type { App } from './app.ts';
 import { badInput, isFields, json, readBody } from './http.ts';
 import { readText } from './messages.ts';

@@ -1,8 +1,8 @@
 /** A streamed answer on its way through: chunks come from the upstream, and leave when their text was released. */
 
-import type { Message } from '../../src/types.ts';
+import type { Guard, Message } from 'rsafe/workerd';
+
 import type { App } from './app.ts';
-import type { EdgeGuard } from './guard.ts';
 import type { Watch } from './growing.ts';
 import { HeldChoice } from './held.ts';
 import { errorBody, type Fields, HttpError, isFields } from './http.ts';
@@ -11,7 +11,7 @@ import { messageOf } from './upstream.ts';
 
 export interface Relay {
   app: App;
-  guard: EdgeGuard;
+  guard: Guard;
   /** The conversation that is answered. */
   messages: readonly Message[];
   /** How many choices were asked for. */

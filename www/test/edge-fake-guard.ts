@@ -1,7 +1,7 @@
 /** A guard that decides by words alone, in the place of the package: what the worker makes of each outcome is tested
  * without a model. */
 
-import type { CheckOptions, GuardEvent, Input, TransformOptions, Verdict } from '../../src/types.ts';
+import type { CheckOptions, GuardEvent, Input, TransformOptions, Verdict } from '../src/types.ts';
 
 class GuardError extends Error {
   readonly code: string;

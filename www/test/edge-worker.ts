@@ -10,7 +10,7 @@ import { Miniflare, type MiniflareOptions } from 'miniflare';
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const EMPTY_MODULE = new Uint8Array([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
 
-const wrangler = readFileSync(here('../../edge/wrangler.toml'), 'utf8');
+const wrangler = readFileSync(here('../edge/wrangler.toml'), 'utf8');
 /** A value of wrangler.toml: what is tested is what is deployed. These values are JSON as well. */
 const setting = (line: RegExp) => JSON.parse(line.exec(wrangler)?.[1] ?? 'null');
 
@@ -21,24 +21,24 @@ export interface Bundle {
 
 /** The worker with a guard that decides by words. */
 export async function fakeBundle(): Promise<Bundle> {
-  return { script: await bundle(here('fake-guard.ts')), wasm: EMPTY_MODULE };
+  return { script: await bundle(here('../test/edge-fake-guard.ts')), wasm: EMPTY_MODULE };
 }
 
 /** The worker with the package's own guard and module. */
 export async function realBundle(): Promise<Bundle> {
-  const wasm = await readFile(here('../../dist/wasm/cpu.wasm'));
-  return { script: await bundle(here('../../dist/workerd.js')), wasm };
+  const wasm = await readFile(here('../dist/wasm/cpu.wasm'));
+  return { script: await bundle(here('../dist/workerd.js')), wasm };
 }
 
 async function bundle(guard: string): Promise<string> {
   const result = await build({
-    entryPoints: [here('../../edge/src/index.ts')],
+    entryPoints: [here('../edge/src/index.ts')],
     bundle: true,
     write: false,
     format: 'esm',
     target: 'es2023',
     conditions: ['workerd'],
-    alias: { rsafe: guard, 'rsafe/cpu.wasm': './cpu.wasm' },
+    alias: { 'rsafe/workerd': guard, 'rsafe/cpu.wasm': './cpu.wasm' },
     external: ['./cpu.wasm'],
     logLevel: 'error',
   });
