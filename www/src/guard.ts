@@ -4,7 +4,7 @@ import type { CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
 import { BUNDLED, type FileLike, type ModelSpec } from './model/source.ts';
 import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
-import { follow, abortable } from './signals.ts';
+import { abortable, Ending, follow } from './signals.ts';
 import { CheckStream } from './stream.ts';
 import { guardTransform } from './transform.ts';
 import type { CheckOptions, Guard, GuardInfo, GuardOptions, GuardStream, Input, Message, ModelSource, PolicyObject, PolicySource, Reasoning, TransformOptions, Verdict } from './types.ts';
@@ -54,7 +54,7 @@ class OpenGuard implements Guard {
   #engine: Engine;
   #reasoning: Reasoning;
   #reach: Reach;
-  #end = new AbortController();
+  #end = new Ending();
   #disposing: Promise<void> | undefined;
   #addresses = new Map<string, Promise<PolicyText>>();
 
@@ -94,7 +94,7 @@ class OpenGuard implements Guard {
   }
 
   transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
-    const { controller, stop } = follow(options.signal, this.#end.signal);
+    const { controller, stop } = follow(options.signal, this.#end);
     const { signal } = controller;
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
@@ -120,7 +120,7 @@ class OpenGuard implements Guard {
   }
 
   dispose(): Promise<void> {
-    this.#end.abort(new GuardError('disposed', 'the guard was disposed of'));
+    this.#end.fire(new GuardError('disposed', 'the guard was disposed of'));
     return (this.#disposing ??= this.#engine.dispose());
   }
 
@@ -130,7 +130,7 @@ class OpenGuard implements Guard {
 
   /** Runs `work` with a signal that the caller or the guard's end fires; every failure is a `GuardError`. */
   async #call<T>(caller: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { controller, stop } = follow(this.#end.signal, caller);
+    const { controller, stop } = follow(this.#end, caller);
     const { signal } = controller;
     try {
       if (signal.aborted) throw abortError(signal);
@@ -159,8 +159,10 @@ class OpenGuard implements Guard {
     const address = String(policy);
     const known = this.#addresses.get(address);
     // Another call may want it after this one is aborted, so that only the guard's end stops the reading.
-    const reading = known ?? resolvePolicy(policy, this.#reach, this.#end.signal);
+    const { controller, stop } = follow(this.#end);
+    const reading = known ?? resolvePolicy(policy, this.#reach, controller.signal);
     this.#addresses.set(address, reading);
+    reading.then(stop, stop);
     reading.catch(() => this.#addresses.delete(address));
     return abortable(reading, signal);
   }

@@ -43,9 +43,8 @@ function nameOf(policy: CheckOptions['policy']): string | undefined {
 }
 
 class FakeGuard {
-  readonly #number: number;
+  #number: number;
   readonly #policy: string;
-  #lost = false;
 
   constructor(number: number, policy: string) {
     this.#number = number;
@@ -93,7 +92,7 @@ class FakeGuard {
   }
 
   async dispose(): Promise<void> {
-    this.#lost = true;
+    // Nothing to free.
   }
 
   async #trouble(text: string, signal?: AbortSignal): Promise<void> {
@@ -105,8 +104,10 @@ class FakeGuard {
     }
     if (text.includes('hang for ever')) await new Promise((resolve) => setTimeout(resolve, 60_000));
     if (text.includes('too long')) throw new GuardError('context_length', 'too many tokens');
-    if (text.includes('crash now')) this.#lost = true;
-    if (this.#lost) throw new GuardError('crashed', 'the instance is lost');
+    if (text.includes('crash now')) {
+      this.#number = ++instances;
+      throw new GuardError('crashed', 'the instance is lost');
+    }
   }
 
   #verdict(text: string, policy: string): Verdict {

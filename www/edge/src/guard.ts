@@ -1,4 +1,5 @@
-/** The isolate's one guard: loaded at the first request that needs it, replaced when its instance is lost. */
+/** The isolate's one guard: loaded at the first request that needs it, replaced if it hangs. After a crash it starts
+ * itself again at the next call. */
 
 import { type CheckOptions, createGuard, type Guard, type GuardEvent, type Input, type PolicySource, type Verdict } from 'rsafe/workerd';
 import wasm from 'rsafe/cpu.wasm';
@@ -9,8 +10,6 @@ import { Gate, within } from './limits.ts';
 
 export type State = 'idle' | 'loading' | 'ready' | 'failed';
 
-/** Codes that say that the instance is gone. */
-const LOST = new Set(['crashed', 'out_of_memory', 'device_lost', 'disposed']);
 /** Milliseconds that a check may take to end after it was told to. */
 const GRACE_MS = 1_000;
 /** Assets are found by path; the host is never looked up. */
@@ -107,8 +106,7 @@ export class GuardHolder {
     await working;
   }
 
-  /** Runs one piece of a guard's work in its turn, within the time for a check; a guard that is lost or hangs is given
-   * up. */
+  /** Runs one piece of a guard's work in its turn, within the time for a check; a guard that hangs is given up. */
   async run<T>(guard: Guard, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { checkMs } = this.#config;
     const leave = await this.#turn.enter(checkMs, signal);
@@ -116,22 +114,19 @@ export class GuardHolder {
     try {
       return await within(checkMs, 'the check', (signal) => (working = work(signal)), signal);
     } catch (error) {
-      const hangs = error instanceof HttpError && error.code === 'timeout' && !(await settles(working, GRACE_MS));
-      if (hangs || LOST.has(codeOf(error)?.code ?? '')) this.drop(guard);
+      const late = error instanceof HttpError && error.code === 'timeout';
+      if (late && !(await settles(working, GRACE_MS))) this.#giveUp(guard);
       throw error;
     } finally {
       leave();
     }
   }
 
-  /** Gives this guard up: the next request gets a fresh one. */
-  drop(guard: Guard): void {
+  /** The next request loads a fresh one. The old one is not disposed of, which would wait for it. */
+  #giveUp(guard: Guard): void {
     const loading = this.#loading;
     void loading?.then((current) => {
-      if (current !== guard || this.#loading !== loading) return;
-      this.#loading = null;
-      this.state = 'idle';
-      guard.dispose().catch(() => undefined);
+      if (current === guard) this.#settle(loading, 'idle');
     });
   }
 }
