@@ -32,14 +32,14 @@ await build({
   format: 'esm',
   target: 'node20',
   packages: 'external',
-  external: ['*/wasm/cpu.js', '*/dist/*'],
+  external: ['*/wasm/cpu.js', '../dist/*'],
   sourcemap: 'inline',
   outExtension: { '.js': '.mjs' },
   define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifest) },
   logLevel: 'warning',
 });
 const built = chosen.map((name) => join(out, name.replace(/\.ts$/, '.mjs')));
-const args = ['--test', '--enable-source-maps', '--test-reporter=spec', ...flags, ...built];
+const args = ['--test', '--test-timeout=600000', '--enable-source-maps', '--test-reporter=spec', ...flags, ...built];
 const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: www });
 rmSync(out, { recursive: true, force: true });
 process.exit(status ?? 1);

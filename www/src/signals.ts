@@ -2,54 +2,16 @@
 
 import { abortError } from './errors.ts';
 
-/** What is read of a signal. */
-export interface Signal {
-  readonly aborted: boolean;
-  readonly reason: unknown;
-  addEventListener(type: 'abort', listener: () => void, options?: { once: boolean }): void;
-  removeEventListener(type: 'abort', listener: () => void): void;
-}
-
-/** A signal for what outlives a call. (In workerd an `AbortSignal` belongs to the request in which it was made, and no
- * other request may listen to it.) */
-export class Ending implements Signal {
-  aborted = false;
-  reason: unknown;
-  #listeners = new Set<() => void>();
-
-  addEventListener(_: 'abort', listener: () => void): void {
-    this.#listeners.add(listener);
-  }
-
-  removeEventListener(_: 'abort', listener: () => void): void {
-    this.#listeners.delete(listener);
-  }
-
-  fire(reason: unknown): void {
-    if (this.aborted) return;
-    this.aborted = true;
-    this.reason = reason;
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener();
-      } catch {
-        // It ends a call of another request, which workerd does not allow; that call finds the guard disposed of.
-      }
-    }
-    this.#listeners.clear();
-  }
-}
-
 /** A signal that fires with the first of `parents`; `stop` lets go of them. (`AbortSignal.any` is too young, and holds on
  * to its parents until they are collected.) */
-export function follow(...parents: (Signal | undefined)[]): { controller: AbortController; stop: () => void } {
+export function follow(...parents: (AbortSignal | undefined)[]): { controller: AbortController; stop: () => void } {
   const controller = new AbortController();
   const stops = parents.map((parent) => onAbort(parent, () => controller.abort(parent?.reason)));
   return { controller, stop: () => stops.forEach((stop) => stop()) };
 }
 
 /** Calls `then` once when the signal fires, or now if it has; the function returned takes that back. */
-export function onAbort(signal: Signal | undefined, then: () => void): () => void {
+export function onAbort(signal: AbortSignal | undefined, then: () => void): () => void {
   if (!signal) return () => {};
   if (signal.aborted) {
     then();
