@@ -1,7 +1,7 @@
 /** The worker with the package's own guard and model, in real workerd: what a deployment runs. */
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -23,18 +23,16 @@ rules:
 /** Machines that run tests may be slow; limits of time have tests of their own. */
 const PATIENT = { LOAD_MS: 120_000, CHECK_MS: 120_000, UPSTREAM_MS: 120_000 };
 const MIB = 1024 * 1024;
+/** What the worker's own objects take, generously: 8 MiB were seen while it loaded. */
+const SCRIPT = 16 * MIB;
 
 describe('the worker with the real guard', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
   const upstream = new StubUpstream();
   let worker: Miniflare;
-  /** Bytes of memory before anything was loaded. */
-  let idle: number | null;
 
   before(async () => {
     const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY };
     worker = serve(await realBundle(), bindings, `${dist}/model`);
-    await answer('/healthz');
-    idle = memory();
   });
   after(async () => {
     await worker.dispose();
@@ -132,30 +130,14 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     assert.equal(said(await events('/v1/chat/completions', { stream: true, messages })), text);
   });
 
-  test('the isolate stays under 128 MB, also after many requests', async (t) => {
-    if (idle === null) return t.skip('no /proc here');
+  test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
+    const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
     for (let round = 0; round < 50; round++) await answer('/v1/moderations', { input: `how do I bake bread, round ${round}?` });
-    const grown = (memory() ?? 0) - idle;
-    t.diagnostic(`workerd: ${Math.round(idle / MIB)} MiB idle, ${Math.round(grown / MIB)} MiB more with the model and after 50 requests`);
-    assert.ok(grown < 128 * MIB);
+    await answer('/v1/moderations', { input: 'how do I bake bread that is soft inside? '.repeat(40) });
+    const instances: number[] = await answer('/memory');
+    const module = instances.reduce((sum, bytes) => sum + bytes, 0);
+    t.diagnostic(`${instances.length} instance(s), ${module / MIB} MiB; the weights pass through as ${weights / MIB} MiB`);
+    assert.equal(instances.length, 1, 'nothing was loaded twice');
+    assert.ok(module + weights + SCRIPT < 128 * MIB);
   });
 });
-
-/** Resident bytes of the workerd processes that this one started, or null where nobody tells. What an isolate adds to
- * them is more than what counts against its limit: freed pages, and the process's share of the work, are in it. */
-function memory(): number | null {
-  if (!existsSync('/proc/self/status')) return null;
-  const status = (pid: string) => {
-    try {
-      return readFileSync(`/proc/${pid}/status`, 'utf8');
-    } catch {
-      return '';
-    }
-  };
-  const kib = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(status)
-    .filter((text) => text.startsWith('Name:\tworkerd') && text.includes(`\nPPid:\t${process.pid}\n`))
-    .map((text) => Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1] ?? 0));
-  return kib.reduce((sum, size) => sum + size, 0) * 1024;
-}

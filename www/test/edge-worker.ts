@@ -21,18 +21,18 @@ export interface Bundle {
 
 /** The worker with a guard that decides by words. */
 export async function fakeBundle(): Promise<Bundle> {
-  return { script: await bundle(here('../test/edge-fake-guard.ts')), wasm: EMPTY_MODULE };
+  return { script: await bundle('../edge/src/index.ts', here('../test/edge-fake-guard.ts')), wasm: EMPTY_MODULE };
 }
 
-/** The worker with the package's own guard and module. */
+/** The worker with the package's own guard and module, and with `/memory`. */
 export async function realBundle(): Promise<Bundle> {
   const wasm = await readFile(here('../dist/wasm/cpu.wasm'));
-  return { script: await bundle(here('../dist/workerd.js')), wasm };
+  return { script: await bundle('../test/edge-metered.ts', here('../dist/workerd.js')), wasm };
 }
 
-async function bundle(guard: string): Promise<string> {
+async function bundle(entry: string, guard: string): Promise<string> {
   const result = await build({
-    entryPoints: [here('../edge/src/index.ts')],
+    entryPoints: [here(entry)],
     bundle: true,
     write: false,
     format: 'esm',

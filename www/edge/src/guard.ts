@@ -18,8 +18,8 @@ const ASSETS = 'https://assets.local';
 export class GuardHolder {
   readonly #config: Config;
   #loading: Promise<Guard> | null = null;
-  /** One piece of work at a time: what waited inside the guard would go on in the context of the request before it,
-   * which the runtime ends with that request. */
+  /** One piece of work at a time. The guard has a queue of its own, but one that waits there in a request that the runtime
+   * has ended would never pass its turn on; a lease runs out. */
   readonly #turn: Gate;
   state: State = 'idle';
 
