@@ -132,7 +132,8 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
 
   test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
     const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
-    for (let round = 0; round < 50; round++) await answer('/v1/moderations', { input: `how do I bake bread, round ${round}?` });
+    const input = Array.from({ length: 10 }, (_, number) => `how do I bake bread number ${number}?`);
+    for (let round = 0; round < 5; round++) await answer('/v1/moderations', { input });
     await answer('/v1/moderations', { input: 'how do I bake bread that is soft inside? '.repeat(40) });
     const instances: number[] = await answer('/memory');
     const module = instances.reduce((sum, bytes) => sum + bytes, 0);
