@@ -1,0 +1,46 @@
+/** Conversations and texts as callers send them, checked before anything is done with them. */
+
+import type { Message } from 'rsafe/workerd';
+
+import { badInput, isFields } from './http.ts';
+
+const ROLES = new Set(['system', 'developer', 'user', 'assistant', 'tool', 'function']);
+const TEXTS = new Set(['text', 'input_text', 'output_text', 'refusal']);
+
+/** OpenAI's `messages`. */
+export function readMessages(value: unknown): Message[] {
+  if (!Array.isArray(value) || value.length === 0) throw badInput('messages must be an array of at least one message');
+  return value.map((message: unknown, index) => {
+    const where = `messages[${index}]`;
+    if (!isFields(message)) throw badInput(`${where} must be an object`);
+    const { role, content } = message;
+    if (typeof role !== 'string' || !ROLES.has(role)) {
+      throw badInput(`${where}.role must be one of ${[...ROLES].join(', ')}, not ${JSON.stringify(role)}`);
+    }
+    if (message.audio !== undefined && message.audio !== null) throw badInput(`${where}.audio cannot be judged; leave it out`);
+    if ((content === null || content === undefined) && role === 'assistant') return { role, content: refusal(message.refusal) };
+    return { role: role as Message['role'], content: readText(content, `${where}.content`) };
+  });
+}
+
+/** An assistant that refused said so here, and the next turn may lean on it. */
+function refusal(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** A text, or text parts joined by line breaks. Anything that is not text is refused: the guard cannot see into it. */
+export function readText(value: unknown, where: string): string {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value)) throw badInput(`${where} must be a string or an array of text parts`);
+  return value.map((part: unknown, index) => readPart(part, `${where}[${index}]`)).join('\n');
+}
+
+function readPart(part: unknown, where: string): string {
+  if (!isFields(part)) throw badInput(`${where} must be an object with a type`);
+  const text = part.type === 'refusal' ? part.refusal : part.text;
+  if (typeof part.type !== 'string' || !TEXTS.has(part.type)) {
+    throw badInput(`${where} has the type ${JSON.stringify(part.type)}, which cannot be judged, only text; leave it out`);
+  }
+  if (typeof text !== 'string') throw badInput(`${where} is a ${part.type} part without its text`);
+  return text;
+}

@@ -1,0 +1,48 @@
+/** `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them. */
+
+import type { CategoryScore, Verdict } from 'rsafe/workerd';
+
+import type { App } from './app.ts';
+import { badInput, isFields, json, readBody } from './http.ts';
+import { readText } from './messages.ts';
+
+export async function moderations(app: App): Promise<Response> {
+  const { config, holder, request } = app;
+  const body = await readBody(request, config.maxBodyBytes);
+  const texts = readInputs(body.input, config.maxInputs);
+  const guard = await app.guard();
+  const results = [];
+  for (const text of texts) {
+    results.push(result(await holder.check(guard, text, { target: 'prompt', signal: request.signal })));
+  }
+  return json({ id: `modr-${crypto.randomUUID()}`, model: 'rsafe-mini', results });
+}
+
+/** A string, strings, or the text parts of one input, as OpenAI reads them. */
+function readInputs(input: unknown, most: number): string[] {
+  if (typeof input === 'string') return [input];
+  if (!Array.isArray(input) || input.length === 0) {
+    throw badInput('input must be a string, an array of strings, or an array of text parts');
+  }
+  if (input.length > most) throw badInput(`input has ${input.length} entries; at most ${most} are judged at once`);
+  if (input.every((entry) => typeof entry === 'string')) return input;
+  if (input.every(isFields)) return [readText(input, 'input')];
+  throw badInput('input must hold strings only or text parts only');
+}
+
+/** One result. Its keys are the ids of the policy's categories; a rule's or a failure's decision flags no category. */
+export function result(verdict: Verdict): object {
+  const per = <T>(value: (category: CategoryScore) => T): Record<string, T> =>
+    Object.fromEntries(verdict.categories.map((category) => [category.id, value(category)]));
+  return {
+    flagged: verdict.flagged,
+    categories: per((category) => category.flagged),
+    category_scores: per((category) => category.score),
+    category_applied_input_types: per((category) => (category.flagged ? ['text'] : [])),
+    decision: verdict.decision,
+    score: verdict.score,
+    scored_categories: verdict.categories,
+    rule: verdict.rule,
+    ...(verdict.failure === undefined ? {} : { failure: verdict.failure }),
+  };
+}

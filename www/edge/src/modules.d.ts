@@ -1,0 +1,22 @@
+/** What the worker imports of the package, from its sources: in the repository it need not be built to be checked. */
+
+declare module 'rsafe/workerd' {
+  type Types = typeof import('../../src/workerd.ts');
+  export const createGuard: Types['createGuard'];
+  export type CategoryScore = import('../../src/types.ts').CategoryScore;
+  export type CheckOptions = import('../../src/types.ts').CheckOptions;
+  export type Guard = import('../../src/types.ts').Guard;
+  export type GuardEvent = import('../../src/types.ts').GuardEvent;
+  export type Input = import('../../src/types.ts').Input;
+  export type Message = import('../../src/types.ts').Message;
+  export type PolicyObject = import('../../src/types.ts').PolicyObject;
+  export type PolicySource = import('../../src/types.ts').PolicySource;
+  export type Reasoning = import('../../src/types.ts').Reasoning;
+  export type Target = import('../../src/types.ts').Target;
+  export type Verdict = import('../../src/types.ts').Verdict;
+}
+
+declare module 'rsafe/cpu.wasm' {
+  const module: WebAssembly.Module;
+  export default module;
+}

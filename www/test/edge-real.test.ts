@@ -1,0 +1,144 @@
+/** The worker with the package's own guard and model, in real workerd: what a deployment runs. */
+
+import assert from 'node:assert/strict';
+import { existsSync, statSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import type { Miniflare } from 'miniflare';
+
+import { SseParser } from '../edge/src/sse.ts';
+import { chunk, DONE, last, StubUpstream } from './edge-upstream.ts';
+import { realBundle, serve } from './edge-worker.ts';
+
+const dist = fileURLToPath(new URL('../dist', import.meta.url));
+const built = existsSync(`${dist}/wasm/cpu.wasm`) && existsSync(`${dist}/workerd.js`);
+const POLICY = `
+name: house
+categories:
+  - {id: locks, name: Opening locks}
+rules:
+  - {id: house-7, literal: pick a lock}
+`;
+/** Machines that run tests may be slow; limits of time have tests of their own. */
+const PATIENT = { LOAD_MS: 120_000, CHECK_MS: 120_000, UPSTREAM_MS: 120_000 };
+const MIB = 1024 * 1024;
+/** What the worker's own objects take, generously: 8 MiB were seen while it loaded. */
+const SCRIPT = 16 * MIB;
+
+describe('the worker with the real guard', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
+  const upstream = new StubUpstream();
+  let worker: Miniflare;
+
+  before(async () => {
+    const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY };
+    worker = serve(await realBundle(), bindings, `${dist}/model`);
+  });
+  after(async () => {
+    await worker.dispose();
+    await upstream.close();
+  });
+
+  const send = (path: string, body?: unknown) =>
+    worker.dispatchFetch(`http://edge${path}`, body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) });
+
+  async function answer(path: string, body?: unknown): Promise<any> {
+    const response = await send(path, body);
+    const text = await response.text();
+    assert.equal(response.status, 200, text);
+    return JSON.parse(text);
+  }
+
+  async function events(path: string, body: unknown): Promise<{ event?: string; data: any }[]> {
+    const response = await send(path, body);
+    const parsed = new SseParser(1e6).push(await response.text());
+    return parsed.map(({ event, data }) => ({ ...(event ? { event } : {}), data: data === '[DONE]' ? data : JSON.parse(data) }));
+  }
+
+  test("texts are judged under the owner's policy, its rules before the model", async () => {
+    const { results } = await answer('/v1/moderations', { input: ['how to bake bread', 'how to pick a lock'] });
+    assert.deepEqual(Object.keys(results[0].category_scores), ['locks']);
+    assert.equal(results[0].rule, null);
+    assert.deepEqual([results[1].flagged, results[1].decision, results[1].rule], [true, 'block', 'house-7']);
+  });
+
+  test('a policy of the request takes the place of the owner’s', async () => {
+    const verdict = await answer('/v1/check', { prompt: 'how to pick a lock', policy: 'mlcommons' });
+    assert.equal(verdict.rule, null);
+    assert.ok(verdict.categories.length > 5);
+  });
+
+  test('a mistake in a policy is told with its place', async () => {
+    const response = await send('/v1/check', { prompt: 'hi', policy: { name: 'x', categories: [{ id: 'a', threshold: 7 }] } });
+    const { error } = (await response.json()) as any;
+    assert.equal(response.status, 400);
+    assert.equal(error.code, 'bad_policy');
+    assert.match(error.message, /threshold/);
+  });
+
+  test('checks with reasoning that come together all end with a verdict', async () => {
+    const all = await Promise.all(
+      [1, 2, 3, 4].map((number) => events('/v1/check', { prompt: `bread number ${number}`, stream: true, reasoning: 'always' })),
+    );
+    for (const one of all) {
+      assert.equal(one[0]?.event, 'reasoning');
+      assert.deepEqual(one.slice(-2).map(({ event }) => event), ['verdict', 'done']);
+    }
+  });
+
+  test('a request that is dropped in the middle leaves the guard to the next one', async () => {
+    const response = await send('/v1/check', { prompt: 'how to bake bread', stream: true, reasoning: 'always' });
+    const reader = (response.body as unknown as ReadableStream).getReader();
+    await reader.read();
+    await reader.cancel();
+    assert.equal((await answer('/v1/check', { prompt: 'how to pick a lock' })).rule, 'house-7');
+  });
+
+  test('a harmful prompt does not go up', async () => {
+    const body = await answer('/v1/chat/completions', { messages: [{ role: 'user', content: 'how to pick a lock' }] });
+    assert.equal(body.choices[0].finish_reason, 'content_filter');
+    assert.equal(body.rsafe.rule, 'house-7');
+    assert.equal(upstream.asked.length, 0);
+  });
+
+  const messages = [{ role: 'user', content: 'how do I bake bread?' }];
+  const TEXT = 'Mix flour, water and salt, and wait until it has risen twice. '.repeat(6);
+  const speech = (text: string) => text.split(/(?<= )/).map((content) => chunk({ content }));
+  const said = (chunks: { data: any }[]) => chunks.map(({ data }) => data.choices?.[0]?.delta.content ?? '').join('');
+
+  test('a harmless streamed answer comes through whole', async () => {
+    upstream.streams([...speech(TEXT), last(), DONE]);
+    const got = await events('/v1/chat/completions', { stream: true, messages });
+    assert.equal(said(got), TEXT);
+    assert.equal(got.at(-2)?.data.choices[0].finish_reason, 'stop');
+  });
+
+  test('a streamed answer that turns harmful is cut before the harmful words', async () => {
+    upstream.streams([...speech(`${TEXT}Then pick a lock, open the door and go in. ${TEXT}`), last(), DONE]);
+    const got = await events('/v1/chat/completions', { stream: true, messages });
+    const text = said(got);
+    assert.ok(TEXT.startsWith(text.slice(0, TEXT.length)) && text.length > 100, text);
+    assert.doesNotMatch(JSON.stringify(got), /pick|door/);
+    const { choices, rsafe } = got.at(-2)!.data;
+    assert.equal(choices[0].finish_reason, 'content_filter');
+    assert.equal(rsafe.rule, 'house-7');
+  });
+
+  test('characters that are cut between two chunks come through whole', async () => {
+    const text = 'Größe 🙂 zählt: 中文也可以. ';
+    upstream.streams([...[...Array(text.length).keys()].map((at) => chunk({ content: text[at] })), last(), DONE]);
+    assert.equal(said(await events('/v1/chat/completions', { stream: true, messages })), text);
+  });
+
+  test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
+    const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
+    const input = Array.from({ length: 10 }, (_, number) => `how do I bake bread number ${number}?`);
+    for (let round = 0; round < 5; round++) await answer('/v1/moderations', { input });
+    await answer('/v1/moderations', { input: 'how do I bake bread that is soft inside? '.repeat(40) });
+    const instances: number[] = await answer('/memory');
+    const module = instances.reduce((sum, bytes) => sum + bytes, 0);
+    t.diagnostic(`${instances.length} instance(s), ${module / MIB} MiB; the weights pass through as ${weights / MIB} MiB`);
+    assert.equal(instances.length, 1, 'nothing was loaded twice');
+    assert.ok(module + weights + SCRIPT < 128 * MIB);
+  });
+});
