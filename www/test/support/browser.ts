@@ -1,0 +1,99 @@
+/** Finds Chromium, starts it, and opens pages that have the built library as `globalThis.rsafe`. */
+
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import type * as Library from '../../src/index.ts';
+import { built, dist } from './paths.ts';
+import { Site } from './server.ts';
+
+declare global {
+  /** The built library, in a page of `openPage`. */
+  var rsafe: typeof Library;
+  /** A guard that a test left in its page for the next step. */
+  var guard: Library.Guard;
+}
+
+/** A GPU in software: right, and about 10 ms a dispatch. */
+const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
+
+/** A browser's program: `CHROMIUM`, else a common name on the PATH. */
+export function findChromium(): string {
+  const asked = process.env['CHROMIUM'];
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const candidates = asked ? [asked] : NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));
+  const found = candidates.find(isProgram);
+  if (found) return found;
+  throw new Error(
+    asked
+      ? `CHROMIUM is ${asked}, which is not a program; set it to a Chromium or unset it`
+      : `expected a Chromium on the PATH (${NAMES.join(', ')}) and found none; ` +
+        'install one (Debian: `apt-get install chromium`) or set CHROMIUM to its path',
+  );
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
+  const args = options.webgpu ? WEBGPU : ['--disable-gpu'];
+  // As root, which containers often are, Chromium refuses to start with its sandbox.
+  if (process.getuid?.() === 0) args.push('--no-sandbox');
+  return chromium.launch({ executablePath: findChromium(), args });
+}
+
+/** A site with the built package under `/rsafe/` and a page that loads it. */
+export async function librarySite(headers: Record<string, string> = {}): Promise<Site> {
+  built('index.js');
+  const site = await Site.open(headers);
+  return site
+    .mount('/rsafe/', dist)
+    .put('/page.html', page('/page.js'))
+    .put('/page.js', "import * as rsafe from '/rsafe/index.js'; globalThis.rsafe = rsafe; document.title = 'loaded';");
+}
+
+/** A page with nothing but one module; scripts lie in files, as a strict policy wants them. */
+export function page(script: string): string {
+  return `<!doctype html><meta charset="utf-8"><title>loading</title><input type="file" multiple><script type="module" src="${script}"></script>`;
+}
+
+/** What a page complained about. */
+export interface Complaints {
+  /** Breaches of the content security policy, uncaught errors and unhandled rejections. */
+  errors: string[];
+  warnings: string[];
+  /** The addresses that were asked for outside the page's own origin. */
+  strangers: string[];
+}
+
+/** Opens a page of the site and waits until the library is there. */
+export async function openPage(
+  where: Browser | BrowserContext,
+  site: Site,
+  path = '/page.html',
+): Promise<{ page: Page; complaints: Complaints }> {
+  const page = await where.newPage();
+  const complaints: Complaints = { errors: [], warnings: [], strangers: [] };
+  page.on('pageerror', (error) => complaints.errors.push(`uncaught: ${error.message}`));
+  page.on('console', (message) => {
+    if (message.type() === 'warning') complaints.warnings.push(message.text());
+    if (message.type() === 'error' && /content security policy/i.test(message.text())) {
+      complaints.errors.push(message.text());
+    }
+  });
+  const origin = new URL(site.url('/')).origin;
+  page.on('request', (request) => {
+    const url = request.url();
+    if (!/^(blob|data):/.test(url) && new URL(url).origin !== origin) complaints.strangers.push(url);
+  });
+  await page.goto(site.url(path));
+  if (path === '/page.html') await page.waitForFunction(() => document.title === 'loaded');
+  return { page, complaints };
+}
