@@ -12,7 +12,35 @@ declare global {
   var rsafe: typeof Library;
   /** A guard that a test left in its page for the next step. */
   var guard: Library.Guard;
+  /** The error that a promise of the library rejects with; that it resolves is an error itself. */
+  var failure: (promise: PromiseLike<unknown>) => Promise<Failure>;
 }
+
+/** A `GuardError` as it crosses from a page to a test. */
+export interface Failure {
+  name: string;
+  code: string;
+  message: string;
+  retryable: boolean;
+  findings?: Library.Finding[];
+  /** Whether it is an instance of the library's class. */
+  known: boolean;
+}
+
+const PAGE_SCRIPT = `
+import * as rsafe from '/rsafe/index.js';
+globalThis.rsafe = rsafe;
+globalThis.failure = async (promise) => {
+  try {
+    await promise;
+  } catch (error) {
+    const { name, code, message, retryable, findings } = error;
+    return { name, code, message, retryable, findings, known: error instanceof rsafe.GuardError };
+  }
+  throw new Error('expected a rejection, but it resolved');
+};
+document.title = 'loaded';
+`;
 
 /** A GPU in software: right, and about 10 ms a dispatch. */
 const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
@@ -56,7 +84,7 @@ export async function librarySite(headers: Record<string, string> = {}): Promise
   return site
     .mount('/rsafe/', dist)
     .put('/page.html', page('/page.js'))
-    .put('/page.js', "import * as rsafe from '/rsafe/index.js'; globalThis.rsafe = rsafe; document.title = 'loaded';");
+    .put('/page.js', PAGE_SCRIPT);
 }
 
 /** A page with nothing but one module; scripts lie in files, as a strict policy wants them. */
@@ -96,4 +124,13 @@ export async function openPage(
   await page.goto(site.url(path));
   if (path === '/page.html') await page.waitForFunction(() => document.title === 'loaded');
   return { page, complaints };
+}
+
+/** Waits until a condition holds that no event announces; an error after half a minute. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 30_000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`waited 30 s for this: ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
 }
