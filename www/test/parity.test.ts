@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { after, before, test } from 'node:test';
 import type * as Library from '../src/index.ts';
-import type { Guard, Verdict } from '../src/types.ts';
+import type { Evidence, Verdict } from '../src/types.ts';
 import { agree, byPolicy, type Golden } from './support/golden.ts';
 import { built, dist, nativeProgram } from './support/paths.ts';
 
 /** Both are f32 on a CPU, but SIMD widths order the sums differently. */
 const TOLERANCE = 1e-3;
 
-let guard: Guard;
+let guard: Library.Guard;
 let rsafe: typeof Library;
 let folder: string;
 
@@ -51,11 +51,9 @@ test('the wasm build in Node and the native program judge the golden conversatio
       const got = await guard.check(messages, policy === undefined ? {} : { policy });
       agree(id, got, wanted[i]!, TOLERANCE);
       assert.equal(got.reasoning, wanted[i]!.reasoning, `${id}: the reasoning differs`);
-      assert.deepEqual(
-        got.evidence.map(({ quote, category }) => [quote, category]),
-        wanted[i]!.evidence.map(({ quote, category }) => [quote, category]),
-        `${id}: the evidence differs`,
-      );
+      // The native program counts bytes, the package UTF-16 units: only the quotes can be compared.
+      const quotes = ({ evidence }: { evidence: Evidence[] }) => evidence.map(({ quote, category }) => [quote, category]);
+      assert.deepEqual(quotes(got), quotes(wanted[i]!), `${id}: the evidence differs`);
     }
   }
 });
