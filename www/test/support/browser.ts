@@ -44,6 +44,8 @@ document.title = 'loaded';
 
 /** A GPU in software: right, and about 10 ms a dispatch. */
 const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+/** A name that leads to this machine and does not count as secure, unlike `localhost`. */
+export const INSECURE_HOST = 'insecure.example';
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome', 'chrome'];
 
 /** A browser's program: `CHROMIUM`, else a common name on the PATH. */
@@ -71,7 +73,7 @@ function isProgram(path: string): boolean {
 }
 
 export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
-  const args = options.webgpu ? WEBGPU : ['--disable-gpu'];
+  const args = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`, ...(options.webgpu ? WEBGPU : ['--disable-gpu'])];
   // As root, which containers often are, Chromium refuses to start with its sandbox.
   if (process.getuid?.() === 0) args.push('--no-sandbox');
   return chromium.launch({ executablePath: findChromium(), args });

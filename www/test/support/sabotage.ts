@@ -19,7 +19,7 @@ export const trapInSecondCheck = (where: 'call' | 'step'): string => `{
     const exports = Object.assign(Object.create(null), instance.exports);
     const names = Object.keys(exports);
     const check = names.find((name) => /guard_check$/.test(name));
-    const steps = names.filter((name) => /invoke|closure|_shim/.test(name) && typeof exports[name] === 'function');
+    const steps = names.filter((name) => /invoke/.test(name));
     if (!check || steps.length === 0) throw new Error('expected exports of wasm-bindgen but got ' + names.join(', '));
     const real = exports[check];
     exports[check] = (...args) => {
