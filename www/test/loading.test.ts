@@ -1,10 +1,13 @@
 /** A model from an address or from files: progress, integrity, and what happens when a download goes wrong. */
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { launch, librarySite, openPage, until } from './support/browser.ts';
-import { asUploads, lyingBundle, miniBundle, serveBundle, shardName, shardedBundle, totalBytes } from './support/bundle.ts';
+import { lyingBundle, miniBundle, serveBundle, shardName, shardedBundle, totalBytes, writeBundle } from './support/bundle.ts';
 import { substance } from './support/golden.ts';
 import { asked, assertProgress, failing, load } from './support/loads.ts';
 import type { Site } from './support/server.ts';
@@ -59,10 +62,13 @@ test('a bundle in shards from an address judges as the same weights in the packa
   }
 });
 
-test('files from an input are a bundle, and the network is left alone', async () => {
+test('files from an input are a bundle, and the network is left alone', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rsafe-bundle-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const paths = writeBundle(folder, bundle);
   const own = await load(page);
   site.seen.length = 0;
-  await page.setInputFiles('input[type=file]', asUploads(bundle));
+  await page.setInputFiles('input[type=file]', paths);
   const { info, verdict } = await page.evaluate(async () => {
     const files = [...document.querySelector<HTMLInputElement>('input[type=file]')!.files!];
     const guard = await rsafe.createGuard({ device: 'cpu', model: files });
@@ -72,7 +78,7 @@ test('files from an input are a bundle, and the network is left alone', async ()
   assert.deepEqual(substance(verdict), substance(own.verdict));
   assert.deepEqual(asked(site, '/bundle/'), []);
 
-  await page.setInputFiles('input[type=file]', asUploads(bundle).filter(({ name }) => name !== shardName(2)));
+  await page.setInputFiles('input[type=file]', paths.filter((path) => !path.endsWith(shardName(2))));
   const missing = await page.evaluate(() =>
     failure(rsafe.createGuard({ device: 'cpu', model: [...document.querySelector<HTMLInputElement>('input[type=file]')!.files!] })),
   );
@@ -90,6 +96,22 @@ test('a torn download goes on where it was torn', async () => {
   assert.equal(first!.range, undefined);
   const start = Number(/^bytes=(\d+)-/.exec(second!.range ?? '')?.[1]);
   assert.ok(start > 0 && start <= after, `expected a range that starts in what arrived, got ${second!.range}`);
+});
+
+test('a load goes on where an earlier load, in a page that is gone, was torn', async () => {
+  const whole = miniBundle();
+  const [name, bytes] = [...whole.files].reduce((a, b) => (a[1].length > b[1].length ? a : b));
+  serveBundle(site, '/whole/', whole);
+  site.trouble(`/whole/${name}`, { kind: 'tear', after: Math.floor(bytes.length * 0.7) }, Infinity);
+  assert.equal((await failing(page, { model: '/whole/' })).code, 'network');
+  await page.close();
+  ({ page } = await openPage(context, site));
+  site.reset();
+  const { events } = await load(page, { model: '/whole/' });
+  assertProgress(events, totalBytes(whole));
+  const [request, ...rest] = site.asked(`/whole/${name}`);
+  assert.deepEqual(rest, []);
+  assert.match(request!.range ?? 'no range', /^bytes=[1-9]\d*-/);
 });
 
 test('a torn download from a server without ranges starts again', async () => {

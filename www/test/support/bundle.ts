@@ -1,7 +1,8 @@
 /** Bundles for the tests, made from the model in the package: the same weights in several shards, and broken ones. */
 
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { built } from './paths.ts';
 import type { Site } from './server.ts';
 
@@ -82,15 +83,13 @@ export function serveBundle(site: Site, folder: string, bundle: Bundle): void {
   for (const [name, bytes] of bundle.files) site.put(folder + name, bytes);
 }
 
-/** The bundle as files for an `<input type=file>`. */
-export function asUploads(bundle: Bundle): { name: string; mimeType: string; buffer: Buffer }[] {
-  const upload = (name: string, bytes: Uint8Array) => ({
-    name,
-    mimeType: 'application/octet-stream',
-    buffer: Buffer.from(bytes),
+/** Writes a bundle's files into a folder and gives their paths, as an `<input type=file>` takes them. */
+export function writeBundle(folder: string, bundle: Bundle): string[] {
+  const files = [['manifest.json', JSON.stringify(bundle.manifest)] as const, ...bundle.files];
+  return files.map(([name, content]) => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
   });
-  const manifest = upload('manifest.json', Buffer.from(JSON.stringify(bundle.manifest)));
-  return [manifest, ...[...bundle.files].map(([name, bytes]) => upload(name, bytes))];
 }
 
 function readSafetensors(file: Uint8Array): { tensors: [string, Tensor][]; metadata: unknown; data: Uint8Array } {

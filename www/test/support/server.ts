@@ -140,7 +140,8 @@ export class Site {
       const first = part.subarray(0, trouble.after);
       await new Promise((done) => response.write(first, done));
       seen.sent = first.length;
-      if (trouble.kind === 'tear') return void response.destroy();
+      // Not `destroy`: a reset would take what was sent along.
+      if (trouble.kind === 'tear') return void response.socket?.end();
       await Promise.race([closed, new Promise<void>((go) => this.#held.push(go))]);
       if (response.destroyed) return;
       response.end(part.subarray(trouble.after));
