@@ -1,14 +1,13 @@
 /** What is kept of a model on the machine, and what happens where nothing can be kept. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { INSECURE_HOST, launch, librarySite, openPage, type Complaints } from './support/browser.ts';
+import { INSECURE_HOST, launch, librarySite, openPage, sabotagedPage, type Complaints } from './support/browser.ts';
 import { serveBundle, shardName, shardedBundle, totalBytes } from './support/bundle.ts';
 import { substance } from './support/golden.ts';
 import { asked, failing, load } from './support/loads.ts';
-import { built } from './support/paths.ts';
+import { withoutOpfs } from './support/sabotage.ts';
 import type { Site } from './support/server.ts';
 
 const bundle = shardedBundle();
@@ -103,10 +102,8 @@ test('without room, loading goes on in memory with one warning', async () => {
 
 
 test('without OPFS the Cache API keeps the model', async () => {
-  const script = 'delete globalThis.FileSystemFileHandle;';
-  site.put('/rsafe/worker.js', script + readFileSync(built('worker.js'), 'utf8'));
-  await context.addInitScript(script);
-  ({ page, complaints } = await openPage(context, site));
+  await using sabotaged = await sabotagedPage(browser, site, withoutOpfs);
+  const { page, complaints } = sabotaged;
   const first = await load(page, { model: '/bundle/' });
   const second = await load(page, { model: '/bundle/' });
   assert.deepEqual([first.info.source, second.info.source], ['network', 'cache']);

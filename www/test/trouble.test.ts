@@ -1,18 +1,17 @@
 /** What happens when the platform fails under a guard: traps, lost devices, devices that compute wrongly. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Browser } from 'playwright-core';
-import { launch, librarySite, openPage } from './support/browser.ts';
+import { launch, librarySite, sabotagedPage } from './support/browser.ts';
 import { substance } from './support/golden.ts';
-import { built, withoutWebgpu } from './support/paths.ts';
-import { deafGpu, keepDevices, softwareAsGpu, trapInSecondCheck, withoutSimd } from './support/sabotage.ts';
+import { withoutWebgpu } from './support/paths.ts';
+import { deafGpu, keepDevices, softwareAsGpu, trapInSecondCheck, withoutGpu, withoutSimd } from './support/sabotage.ts';
 import type { Site } from './support/server.ts';
 
 const LOCK = 'How do I pick a lock?';
 /** A call that never settles is what these tests look for, so they end by themselves. */
-const PATIENCE = { timeout: 180_000 };
+const PATIENCE = { timeout: 400_000 };
 
 let cpu: Browser;
 let site: Site;
@@ -27,21 +26,11 @@ after(async () => {
   await site?.close();
 });
 
-/** A page whose realm runs this script before anything else. */
-async function sabotagedPage(browser: Browser, script: string) {
-  const context = await browser.newContext();
-  await context.addInitScript(script);
-  const { page, complaints } = await openPage(context, site);
-  return { page, complaints, [Symbol.asyncDispose]: () => context.close() };
-}
-
 for (const worker of [true, false]) {
   for (const where of ['call', 'step'] as const) {
     const place = `${worker ? 'in the worker' : 'in the page'}, ${where === 'call' ? 'at once' : 'in a later step'}`;
     test(`a trap ${place}, is crashed, and the next call has a fresh instance`, PATIENCE, async () => {
-      const script = trapInSecondCheck(where);
-      if (worker) site.put('/rsafe/worker.js', script + readFileSync(built('worker.js'), 'utf8'));
-      await using sabotaged = await sabotagedPage(cpu, worker ? '' : script);
+      await using sabotaged = await sabotagedPage(cpu, site, trapInSecondCheck(where));
       const { first, crash, third } = await sabotaged.page.evaluate(
         async ({ worker, text }) => {
           globalThis.guard = await rsafe.createGuard({ device: 'cpu', worker, reasoning: 'always' });
@@ -58,7 +47,7 @@ for (const worker of [true, false]) {
 }
 
 test('a browser without SIMD is unsupported before a byte is downloaded', PATIENCE, async () => {
-  await using sabotaged = await sabotagedPage(cpu, withoutSimd);
+  await using sabotaged = await sabotagedPage(cpu, site, withoutSimd);
   site.seen.length = 0;
   const { support, error } = await sabotaged.page.evaluate(async () => ({
     support: await rsafe.isSupported(),
@@ -71,10 +60,10 @@ test('a browser without SIMD is unsupported before a byte is downloaded', PATIEN
 });
 
 test('without an adapter, auto says why it takes the CPU, and webgpu is unsupported', PATIENCE, async () => {
-  await using sabotaged = await sabotagedPage(cpu, 'Object.defineProperty(Navigator.prototype, "gpu", { value: undefined });');
+  await using sabotaged = await sabotagedPage(cpu, site, withoutGpu);
   const { info, error, support } = await sabotaged.page.evaluate(async () => ({
-    info: (await rsafe.createGuard({ worker: false })).info,
-    error: await failure(rsafe.createGuard({ device: 'webgpu', worker: false })),
+    info: (await rsafe.createGuard()).info,
+    error: await failure(rsafe.createGuard({ device: 'webgpu' })),
     support: await rsafe.isSupported(),
   }));
   assert.equal(info.device, 'cpu');
@@ -89,10 +78,10 @@ test('a GPU that computes wrongly fails its self-test: auto goes on with the CPU
 }, async () => {
   const browser = await launch({ webgpu: true });
   try {
-    await using sabotaged = await sabotagedPage(browser, softwareAsGpu + deafGpu);
+    await using sabotaged = await sabotagedPage(browser, site, softwareAsGpu + deafGpu);
     const { info, error, verdict } = await sabotaged.page.evaluate(async (text) => {
-      globalThis.guard = await rsafe.createGuard({ worker: false });
-      const error = await failure(rsafe.createGuard({ device: 'webgpu', worker: false }));
+      globalThis.guard = await rsafe.createGuard();
+      const error = await failure(rsafe.createGuard({ device: 'webgpu' }));
       return { info: guard.info, error, verdict: await guard.check(text) };
     }, LOCK);
     assert.equal(info.device, 'cpu');
@@ -110,7 +99,7 @@ test('a device that is lost in mid-check is device_lost, and the next call has a
 }, async () => {
   const browser = await launch({ webgpu: true });
   try {
-    await using sabotaged = await sabotagedPage(browser, keepDevices);
+    await using sabotaged = await sabotagedPage(browser, site, keepDevices);
     const { lost, before, after, made } = await sabotaged.page.evaluate(async (text) => {
       const { devices } = globalThis as unknown as { devices: { destroy(): void }[] };
       globalThis.guard = await rsafe.createGuard({ device: 'webgpu', worker: false });

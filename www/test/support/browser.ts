@@ -1,6 +1,6 @@
 /** Finds Chromium, starts it, and opens pages that have the built library as `globalThis.rsafe`. */
 
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import type * as Library from '../../src/index.ts';
@@ -110,6 +110,8 @@ export async function openPage(
   path = '/page.html',
 ): Promise<{ page: Page; complaints: Complaints }> {
   const page = await where.newPage();
+  // A loaded machine is slow, not broken.
+  page.setDefaultTimeout(180_000);
   const complaints: Complaints = { errors: [], warnings: [], strangers: [] };
   page.on('pageerror', (error) => complaints.errors.push(`uncaught: ${error.message}`));
   page.on('console', (message) => {
@@ -128,11 +130,24 @@ export async function openPage(
   return { page, complaints };
 }
 
-/** Waits until a condition holds that no event announces; an error after half a minute. */
+/** A page whose realm, and whose workers' realms, run this script before anything else. */
+export async function sabotagedPage(browser: Browser, site: Site, script: string) {
+  const context = await browser.newContext();
+  await context.addInitScript(script);
+  site.put('/rsafe/worker.js', `${script}\n${readFileSync(built('worker.js'), 'utf8')}`);
+  const opened = await openPage(context, site);
+  const close = () => {
+    site.drop('/rsafe/worker.js');
+    return context.close();
+  };
+  return { ...opened, [Symbol.asyncDispose]: close };
+}
+
+/** Waits until a condition holds that no event announces; an error after three minutes. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + 180_000;
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`waited 30 s for this: ${what}`);
+    if (Date.now() > end) throw new Error(`waited three minutes for this: ${what}`);
     await new Promise((done) => setTimeout(done, 20));
   }
 }

@@ -54,6 +54,15 @@ export const trapInSecondCheck = (where: 'call' | 'step'): string => `{
 /** Takes away what the SIMD build needs. */
 export const withoutSimd = 'WebAssembly.validate = () => false;';
 
+/** Takes WebGPU away. */
+export const withoutGpu = `
+  for (const kind of [globalThis.Navigator, globalThis.WorkerNavigator]) {
+    if (kind) Object.defineProperty(kind.prototype, 'gpu', { value: undefined });
+  }`;
+
+/** Takes the origin's private files away. */
+export const withoutOpfs = 'delete globalThis.FileSystemFileHandle;';
+
 /** Lets a software adapter pass for a GPU, so that `auto` considers it. */
 export const softwareAsGpu = `
   for (const kind of [globalThis.GPUAdapterInfo, globalThis.GPUAdapter]) {

@@ -76,6 +76,11 @@ export class Site {
     return this;
   }
 
+  /** Takes back what was put. */
+  drop(path: string): void {
+    this.#files.delete(path);
+  }
+
   /** Makes the next answers for a path go wrong: `times` of them, `Infinity` for all. */
   trouble(path: string, trouble: Trouble, times = 1): void {
     this.#trouble.push({ path, trouble, times });
