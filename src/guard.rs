@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use burn::tensor::Device;
+use serde::Deserialize;
 use web_time::Instant;
 
 use crate::bundle::{Bundle, DefaultPolicy, KnownValue, SelfTest, Thresholds};
@@ -13,7 +14,8 @@ use crate::verdict::{Decision, OnError, Usage, Verdict, VerdictBuilder};
 use crate::{Conversation, Error, Policy, Result};
 
 /// When to write reasoning before the verdict.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Reasoning {
     /// Score only.
     Never,
@@ -37,15 +39,23 @@ pub struct LoadOptions {
     pub reasoning_tokens: usize,
 }
 
-impl Default for LoadOptions {
-    /// The CPU, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
-    fn default() -> Self {
+impl LoadOptions {
+    /// That device, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
+    pub fn on(device: Device) -> Self {
         Self {
-            device: Device::flex(),
+            device,
             on_error: OnError::default(),
             sampling: Sampling::greedy(),
             reasoning_tokens: 512,
         }
+    }
+}
+
+#[cfg(feature = "cpu")]
+impl Default for LoadOptions {
+    /// [`LoadOptions::on`] the CPU.
+    fn default() -> Self {
+        Self::on(Device::flex())
     }
 }
 
@@ -108,19 +118,19 @@ impl Guard {
     /// What the bundle's files have wrong, and [`Error::SelfTest`] if the model does not give the answers that it
     /// gave when the bundle was made.
     pub async fn load(bundle: Bundle, options: LoadOptions) -> Result<Self> {
-        let guard = Self::untested(&bundle, options)?;
+        let guard = Self::untested(&bundle, options).await?;
         if let Some(test) = &bundle.manifest().self_test {
             guard.pass(test).await?;
         }
         Ok(guard)
     }
 
-    fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
+    async fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
         let policy = match &bundle.manifest().policy {
             DefaultPolicy::Builtin(name) => Policy::builtin(name)?,
-            DefaultPolicy::File(name) => Policy::from_bytes(&bundle.file(name)?, Some(name))?,
+            DefaultPolicy::File(name) => Policy::from_bytes(&bundle.file(name).await?, Some(name))?,
         };
-        let engine = Engine::load(bundle, &options.device)?;
+        let engine = Engine::load(bundle, &options.device).await?;
         Ok(Self { engine, policy, thresholds: bundle.manifest().thresholds.clone(), options })
     }
 
@@ -140,14 +150,15 @@ impl Guard {
         Ok(())
     }
 
-    /// Makes the self-test of a bundle that has none: the values that its model gives here for `text`.
+    /// Makes the self-test of a bundle that has none: the values that its model gives on the CPU for `text`.
     ///
     /// # Errors
     /// What the bundle's files have wrong.
+    #[cfg(feature = "cpu")]
     pub async fn self_test(bundle: &Bundle, text: &str, tolerance: f32) -> Result<SelfTest> {
         /// So many of a decoder's logits say as much as all of them.
         const VALUES: usize = 32;
-        let guard = Self::untested(bundle, LoadOptions::default())?;
+        let guard = Self::untested(bundle, LoadOptions::default()).await?;
         let ids = guard.engine.encode(text)?;
         let values = guard.engine.known_values(&guard.policy, &ids).await?;
         let step = values.len().div_ceil(VALUES).max(1);

@@ -61,6 +61,8 @@ pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod verdict;
+#[cfg(all(feature = "web", target_family = "wasm"))]
+mod web;
 
 pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};

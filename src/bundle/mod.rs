@@ -30,6 +30,7 @@ pub use crate::verdict::Thresholds;
 use crate::kernels::Bytes;
 use crate::{Error, Result};
 use source::Source;
+pub use source::{ReadFile, Reading, SharedReader};
 
 // `EMBEDDED`: the names and bytes of models/rsafe-mini, empty where the model was not there at build time.
 #[cfg(feature = "embedded")]
@@ -87,6 +88,14 @@ impl Bundle {
         Ok(Self { manifest, source: Source::Memory(memory) })
     }
 
+    /// A manifest, and a reader that gives the files it lists when they are wanted, shards one after the other.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the manifest makes no sense.
+    pub fn from_reader(manifest: &[u8], reader: SharedReader) -> Result<Self> {
+        Ok(Self { manifest: Manifest::parse(manifest)?, source: Source::Reader(reader) })
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -95,23 +104,23 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Integrity`] if its size or sha256 is not the manifest's; [`Error::BadModel`] if it is not listed.
-    pub fn file(&self, name: &str) -> Result<Bytes> {
-        self.source.file(self.manifest.file(name)?)
+    pub async fn file(&self, name: &str) -> Result<Bytes> {
+        self.source.file(self.manifest.file(name)?).await
     }
 
     /// The model's `tokenizer.json`.
-    pub fn tokenizer(&self) -> Result<Bytes> {
-        self.file(&self.manifest.tokenizer)
+    pub async fn tokenizer(&self) -> Result<Bytes> {
+        self.file(&self.manifest.tokenizer).await
     }
 
     /// Reads all weights, shard by shard.
     ///
     /// # Errors
     /// [`Error::Integrity`] for a shard that is not the manifest's; [`Error::BadModel`] for one that cannot be read.
-    pub fn weights(&self, device: &Device) -> Result<Weights> {
+    pub async fn weights(&self, device: &Device) -> Result<Weights> {
         let mut weights = Weights::new(device);
         for shard in self.manifest.shards() {
-            self.source.weights(shard, &mut weights)?;
+            self.source.weights(shard, &mut weights).await?;
         }
         weights.join_parts()?;
         Ok(weights)

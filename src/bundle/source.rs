@@ -1,9 +1,12 @@
-//! Where a bundle's files are: in a folder or in memory. Nothing leaves this room whose size and sha256 are not the
-//! manifest's.
+//! Where a bundle's files are: in a folder, in memory, or with a reader that gives them one by one. Nothing leaves this
+//! room whose size and sha256 are not the manifest's.
 
 use std::collections::HashMap;
+use std::fmt;
 #[cfg(feature = "native")]
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use super::manifest::FileEntry;
 #[cfg(feature = "native")]
@@ -13,12 +16,39 @@ use super::weights::Weights;
 use crate::kernels::Bytes;
 use crate::{Error, Result};
 
+/// A file's bytes, some time from now.
+pub type Reading<'r> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'r>>;
+
+/// Gives a bundle's files by name, each when it is wanted: a download, a browser's storage, a picked folder.
+pub trait ReadFile {
+    /// The whole file. What it gives is checked against the manifest.
+    fn read<'r>(&'r self, name: &'r str) -> Reading<'r>;
+}
+
 /// Where files come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Source {
     #[cfg(feature = "native")]
     Folder(PathBuf),
     Memory(HashMap<String, Bytes>),
+    Reader(SharedReader),
+}
+
+/// A reader for every thread: on the web, where readers hold JavaScript values, there is one thread only.
+#[cfg(not(target_family = "wasm"))]
+pub type SharedReader = Arc<dyn ReadFile + Send + Sync>;
+#[cfg(target_family = "wasm")]
+pub type SharedReader = Arc<dyn ReadFile>;
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "native")]
+            Source::Folder(folder) => write!(f, "Folder({})", folder.display()),
+            Source::Memory(files) => f.debug_tuple("Memory").field(files).finish(),
+            Source::Reader(_) => f.write_str("Reader"),
+        }
+    }
 }
 
 impl Source {
@@ -26,7 +56,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Integrity`] if size or sha256 differ; [`Error::Io`] or [`Error::BadModel`] if it is not there.
-    pub fn file(&self, entry: &FileEntry) -> Result<Bytes> {
+    pub async fn file(&self, entry: &FileEntry) -> Result<Bytes> {
         let bytes = match self {
             #[cfg(feature = "native")]
             Source::Folder(folder) => {
@@ -39,6 +69,7 @@ impl Source {
                 Bytes::from(bytes)
             }
             Source::Memory(files) => in_memory(files, entry)?,
+            Source::Reader(reader) => reader.read(&entry.name).await?.into(),
         };
         same_size(entry, bytes.len() as u64)?;
         same_hash(entry, &sha256(&bytes))?;
@@ -47,7 +78,7 @@ impl Source {
 
     /// Adds a weight file's tensors to `weights`. From a folder, each tensor is read into memory of its own while the
     /// hash is computed; after an error, what was added is not to be used.
-    pub fn weights(&self, entry: &FileEntry, weights: &mut Weights) -> Result<()> {
+    pub async fn weights(&self, entry: &FileEntry, weights: &mut Weights) -> Result<()> {
         let size = usize::try_from(entry.size);
         let size = size.map_err(|_| Error::Unsupported(format!("`{}` is too large for this machine", entry.name)))?;
         match self {
@@ -64,10 +95,8 @@ impl Source {
                 }
                 result
             }
-            Source::Memory(files) => {
-                let bytes = in_memory(files, entry)?;
-                same_size(entry, bytes.len() as u64)?;
-                same_hash(entry, &sha256(&bytes))?;
+            Source::Memory(_) | Source::Reader(_) => {
+                let bytes = self.file(entry).await?;
                 weights.read(&mut Shard::open(&entry.name, Input::Memory(bytes), size)?, |_| false)
             }
         }

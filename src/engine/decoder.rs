@@ -33,14 +33,14 @@ struct Prefix {
 }
 
 impl DecoderEngine {
-    pub fn load(bundle: &Bundle, template: Template, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+    pub async fn load(bundle: &Bundle, template: Template, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
         let manifest = bundle.manifest();
         let mut config = DecoderConfig::from_json(&manifest.config.to_string())?;
         if let Some(generation) = &manifest.generation {
             config = config.with_generation_config(&generation.to_string())?;
         }
         fits(tokenizer, config.vocab_size)?;
-        let mut weights = bundle.weights(device)?;
+        let mut weights = bundle.weights(device).await?;
         let decoder = Decoder::load(&config, &mut weights)?;
         weights.finish()?;
         Ok(Self { decoder, template, prefixes: Mutex::new(Vec::new()) })

@@ -53,11 +53,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::BadModel`], [`Error::Integrity`] or [`Error::Unsupported`], naming what is wrong.
-    pub fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
-        let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer()?)?;
+    pub async fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await?)?;
         let kind = match bundle.manifest().template {
-            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device)?)),
-            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device)?)),
+            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device).await?)),
+            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device).await?)),
         };
         Ok(Self { tokenizer, kind })
     }

@@ -50,10 +50,10 @@ struct Window {
 }
 
 impl SlotEngine {
-    pub fn load(bundle: &Bundle, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+    pub async fn load(bundle: &Bundle, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
         let config = SlotConfig::from_json(&bundle.manifest().config)?;
         fits(tokenizer, config.vocab_size)?;
-        let mut weights = bundle.weights(device)?;
+        let mut weights = bundle.weights(device).await?;
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
         let id = |marker: Marker| marker.id(config.vocab_size);

@@ -33,7 +33,11 @@ pub struct Quantised {
 
 /// Whether encoded weights can be multiplied where they are: the CPU, without gradients.
 pub fn runs_encoded(device: &Device) -> bool {
-    !device.is_autodiff() && *device == Device::flex()
+    #[cfg(feature = "cpu")]
+    let cpu = *device == Device::flex();
+    #[cfg(not(feature = "cpu"))]
+    let cpu = false;
+    cpu && !device.is_autodiff()
 }
 
 impl Matrix {

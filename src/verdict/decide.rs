@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use serde::Deserialize;
+
 use super::{Answer, CategoryScore, Decision, Evidence, Label, Thresholds, Usage, Verdict, quotes_in};
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnError {
     #[default]
     Block,

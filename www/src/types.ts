@@ -223,3 +223,33 @@ export interface CacheEntry {
   /** Whether every file is there. */
   complete: boolean;
 }
+
+/** What a guard writes while it judges. Nothing runs before the first `next` or the first look at `verdict`; leaving the
+ * loop ends the judging. */
+export interface GuardStream extends AsyncIterableIterator<GuardEvent>, AsyncDisposable {
+  /** The verdict. Asking for it judges to the end, whether or not the events are read.
+   * Rejects with a `GuardError`: `aborted` if the loop was left early. */
+  readonly verdict: Promise<Verdict>;
+  [Symbol.asyncIterator](): GuardStream;
+}
+
+/** A loaded model behind a policy. Calls wait for one another; each may be aborted. Everything that fails rejects with a
+ * `GuardError`, which is never a statement about the text: treat it as not allowed. */
+export interface Guard extends AsyncDisposable {
+  /** Where the model runs and where it came from. */
+  readonly info: GuardInfo;
+  /** The policy of checks that bring none. */
+  readonly policy: PolicyObject;
+  /** Judges a prompt, or a conversation's last message. */
+  check(input: Input, options?: CheckOptions): Promise<Verdict>;
+  /** Judges, and gives the reasoning as it is written. */
+  stream(input: Input, options?: CheckOptions): GuardStream;
+  /** Holds a growing response back until it is checked: text in, text out; bytes (UTF-8) in, bytes out. The stream fails
+   * with a `GuardError` of code `blocked` and its `verdict` where the text is flagged, and with another code where it
+   * cannot be judged; nothing that was not checked ever comes out. */
+  transform(options?: TransformOptions): TransformStream<string | Uint8Array, string | Uint8Array>;
+  /** Changes the policy of later calls; resolves to it as an object. An address is read anew. */
+  setPolicy(policy: PolicySource): Promise<PolicyObject>;
+  /** Ends what runs (its callers get `disposed`) and frees the model. A second call does nothing. */
+  dispose(): Promise<void>;
+}

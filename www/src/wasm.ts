@@ -9,17 +9,10 @@ export interface WasmLoadOptions {
 
 export interface WasmRequest {
   messages: readonly Message[];
-  /** A parsed policy's handle; absent: the bundle's own. */
-  policy?: WasmPolicy | undefined;
+  /** A policy as JSON text; absent: the bundle's own. Parsed once while it is in use. */
+  policy?: string | undefined;
   target?: Target | undefined;
   reasoning: Reasoning;
-}
-
-/** A parsed policy. */
-export interface WasmPolicy {
-  toObject(): PolicyObject;
-  toYaml(): string;
-  free(): void;
 }
 
 export interface WasmGuard {
@@ -27,7 +20,8 @@ export interface WasmGuard {
   readonly model: string;
   /** The GPU's name, on the webgpu build. */
   readonly adapter: string | undefined;
-  policy(): WasmPolicy;
+  /** The bundle's own policy. */
+  policy(): PolicyObject;
   /** Judges. `onEvent` gets each piece of reasoning and then the verdict; a returned promise is awaited before the
    * next piece, and `false` (or a promise of it) ends the check, which then resolves to `undefined`. */
   check(request: WasmRequest, onEvent?: (event: GuardEvent) => unknown): Promise<Verdict | undefined>;
@@ -58,11 +52,14 @@ export interface WasmModule {
       options: WasmLoadOptions,
     ): Promise<WasmGuard>;
   };
-  WasmPolicy: {
-    /** `fileName` helps to tell the format. */
-    parse(text: string, fileName?: string): WasmPolicy;
-    builtin(name: string): WasmPolicy;
-    builtinNames(): string[];
-    lint(text: string, fileName?: string): Finding[];
-  };
+  /** Reads a policy file's text (YAML, JSON or Markdown); `fileName` helps to tell the format. */
+  parsePolicy(text: string, fileName?: string): PolicyObject;
+  builtinPolicy(name: string): PolicyObject;
+  builtinPolicyNames(): string[];
+  /** The policy as YAML, from its JSON text. */
+  policyToYaml(json: string): string;
+  /** Every mistake and every doubtful place; none for a clean policy. */
+  lintPolicy(text: string, fileName?: string): Finding[];
+  /** Throws the instance away; `default` then makes a new one. */
+  __wbg_reset_state?(): void;
 }

@@ -1,0 +1,168 @@
+//! The bindings for browsers, workers and Node: they translate, and decide nothing.
+//!
+//! `www/src/wasm.ts` describes them to TypeScript, which makes the package's API of them. Errors are thrown as `Error`s
+//! with the stable `code` of [`Error::code`](crate::Error::code).
+
+mod device;
+mod reader;
+mod task;
+mod values;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use js_sys::{Function, Promise};
+use serde::Deserialize;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::bundle::Bundle;
+use crate::policy::{Format, Policy, lint};
+use crate::verdict::OnError;
+use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request, Target};
+use reader::JsReader;
+use task::promise;
+use values::{from_js, json, to_js};
+
+/// Policies that requests brought, the latest used last: parsing one compiles its rules.
+const KEPT_POLICIES: usize = 8;
+
+/// A loaded guard.
+#[wasm_bindgen]
+pub struct WasmGuard {
+    guard: Rc<Guard>,
+    policies: Rc<RefCell<Vec<(String, Rc<Policy>)>>>,
+    model: String,
+    adapter: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    on_error: OnError,
+}
+
+#[derive(Deserialize)]
+struct CheckRequest {
+    messages: Vec<Message>,
+    policy: Option<String>,
+    target: Option<Target>,
+    reasoning: Reasoning,
+}
+
+#[wasm_bindgen]
+impl WasmGuard {
+    /// Loads a bundle: its manifest, and a function that gives its other files by name.
+    #[wasm_bindgen(unchecked_return_type = "Promise<WasmGuard>")]
+    pub fn load(manifest: Vec<u8>, read: Function, options: JsValue) -> Promise {
+        promise(async move {
+            let Options { on_error } = from_js(options)?;
+            let reader = Arc::new(JsReader::new(read));
+            let bundle = Bundle::from_reader(&manifest, reader.clone()).map_err(values::error)?;
+            let model = bundle.manifest().name.clone();
+            let (device, adapter) = device::open().await.map_err(values::error)?;
+            let options = LoadOptions { on_error, ..LoadOptions::on(device) };
+            let guard = Guard::load(bundle, options).await;
+            // What the function threw says more than that it did.
+            let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);
+            Ok(JsValue::from(WasmGuard { guard, policies: Rc::default(), model, adapter }))
+        })
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn model(&self) -> String {
+        self.model.clone()
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn adapter(&self) -> Option<String> {
+        self.adapter.clone()
+    }
+
+    /// The bundle's own policy.
+    pub fn policy(&self) -> Result<JsValue, JsValue> {
+        json(&self.guard.policy().to_json())
+    }
+
+    /// Judges. `on_event` gets each event; what it returns is awaited, and `false` ends the check.
+    pub fn check(&self, request: JsValue, on_event: Option<Function>) -> Promise {
+        let (guard, policies) = (self.guard.clone(), self.policies.clone());
+        promise(async move {
+            let CheckRequest { messages, policy, target, reasoning } = from_js(request)?;
+            let policy = policy.map(|json| parsed(&policies, json)).transpose()?;
+            let request = Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
+            let texts: Vec<String> = request.conversation.messages.iter().map(|it| it.content.clone()).collect();
+            let mut session = guard.start(&request).map_err(values::error)?;
+            while let Some(event) = session.next().await.map_err(values::error)? {
+                let shown = to_js(&values::Event::of(&event, &texts))?;
+                if let Some(on_event) = &on_event {
+                    let answer = on_event.call1(&JsValue::NULL, &shown)?;
+                    if JsFuture::from(Promise::resolve(&answer)).await? == false {
+                        return Ok(JsValue::UNDEFINED);
+                    }
+                }
+                if let Event::Verdict(verdict) = event {
+                    return to_js(&values::Verdict::of(&verdict, &texts));
+                }
+            }
+            Err(values::error(crate::Error::BadModel("the check ended without a verdict".into())))
+        })
+    }
+}
+
+fn conversation(messages: Vec<Message>, target: Option<Target>) -> Conversation {
+    let conversation = Conversation::of(messages);
+    Conversation { target: target.unwrap_or(conversation.target), ..conversation }
+}
+
+fn parsed(kept: &RefCell<Vec<(String, Rc<Policy>)>>, json: String) -> Result<Rc<Policy>, JsValue> {
+    let mut kept = kept.borrow_mut();
+    let entry = match kept.iter().position(|(text, _)| *text == json) {
+        Some(at) => kept.remove(at),
+        None => {
+            let policy = Policy::parse(&json, Format::Json).map_err(|error| values::error(error.into()))?;
+            (json, Rc::new(policy))
+        }
+    };
+    let policy = entry.1.clone();
+    kept.push(entry);
+    if kept.len() > KEPT_POLICIES {
+        kept.remove(0);
+    }
+    Ok(policy)
+}
+
+/// Reads a policy file's text; the name helps to tell the format.
+#[wasm_bindgen(js_name = parsePolicy)]
+pub fn parse_policy(text: &str, file_name: Option<String>) -> Result<JsValue, JsValue> {
+    let policy = Policy::detect(text, file_name.as_deref()).map_err(|error| values::error(error.into()))?;
+    json(&policy.to_json())
+}
+
+/// A policy that comes with the library.
+#[wasm_bindgen(js_name = builtinPolicy)]
+pub fn builtin_policy(name: &str) -> Result<JsValue, JsValue> {
+    let policy = Policy::builtin(name).map_err(|error| values::error(error.into()))?;
+    json(&policy.to_json())
+}
+
+/// The names of those.
+#[wasm_bindgen(js_name = builtinPolicyNames)]
+pub fn builtin_policy_names() -> Vec<String> {
+    Policy::builtin_names().map(str::to_owned).to_vec()
+}
+
+/// A policy's JSON text as YAML.
+#[wasm_bindgen(js_name = policyToYaml)]
+pub fn policy_to_yaml(json: &str) -> Result<String, JsValue> {
+    let policy = Policy::parse(json, Format::Json).map_err(|error| values::error(error.into()))?;
+    Ok(policy.to_yaml())
+}
+
+/// Every mistake and every doubtful place of a policy file's text.
+#[wasm_bindgen(js_name = lintPolicy)]
+pub fn lint_policy(text: &str, file_name: Option<String>) -> Result<JsValue, JsValue> {
+    let findings = lint(text, Format::detect(text, file_name.as_deref()));
+    to_js(&findings.iter().map(values::Finding::of).collect::<Vec<_>>())
+}

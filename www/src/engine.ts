@@ -1,0 +1,67 @@
+/** What lies between the public guard and a loaded model: the same few calls whether the model is here or in a worker.
+ * Everything in them can be sent as a message. */
+
+import type { ModelSpec } from './model/source.ts';
+import type { PolicyText } from './policy.ts';
+import type { DeviceChoice, GuardEvent, GuardInfo, Message, PolicyObject, Progress, Reasoning, Target, Verdict } from './types.ts';
+
+/** All that it takes to load a model, and to load it again. */
+export interface EngineSpec {
+  model: ModelSpec;
+  device: DeviceChoice;
+  onError: 'block' | 'review';
+  cache: boolean;
+  offline: boolean;
+  /** Absent: the model's own. */
+  policy?: PolicyText | undefined;
+}
+
+export interface CheckRequest {
+  messages: readonly Message[];
+  /** Absent: the engine's. */
+  policy?: PolicyText | undefined;
+  target?: Target | undefined;
+  reasoning: Reasoning;
+}
+
+export interface MonitorRequest extends CheckRequest {
+  checkEvery: number;
+  holdBack: number;
+}
+
+/** What a monitor says to a piece of text. */
+export interface MonitorStep {
+  released: string;
+  verdict?: Verdict;
+  blocked: boolean;
+}
+
+/** A response that grows. */
+export interface EngineMonitor {
+  push(text: string, signal?: AbortSignal): Promise<MonitorStep>;
+  finish(signal?: AbortSignal): Promise<MonitorStep>;
+  /** Frees it, when its running call has ended. */
+  close(): void;
+}
+
+export interface CheckHooks {
+  signal?: AbortSignal | undefined;
+  /** Gets each event. The engine waits for the promise before it goes on, unless another call waits for its turn. */
+  onEvent?: ((event: GuardEvent) => void | Promise<void>) | undefined;
+}
+
+/** A loaded model. Its calls run one after the other. Everything rejects with `GuardError`. */
+export interface Engine {
+  readonly info: GuardInfo;
+  readonly policy: PolicyObject;
+  check(request: CheckRequest, hooks?: CheckHooks): Promise<Verdict>;
+  monitor(request: MonitorRequest, signal?: AbortSignal): Promise<EngineMonitor>;
+  setPolicy(policy: PolicyText): Promise<PolicyObject>;
+  /** Frees the model when the running call has ended. */
+  dispose(): Promise<void>;
+}
+
+export interface LoadHooks {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: Progress) => void) | undefined;
+}

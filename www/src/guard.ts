@@ -1,0 +1,221 @@
+/** The guard that users hold: reads their options, and gives calls to an engine wherever that runs. */
+
+import type { CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
+import { abortError, GuardError, toGuardError } from './errors.ts';
+import { BUNDLED, type FileLike, type ModelSpec } from './model/source.ts';
+import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
+import { follow, abortable } from './signals.ts';
+import { CheckStream } from './stream.ts';
+import { guardTransform } from './transform.ts';
+import type { CheckOptions, Guard, GuardInfo, GuardOptions, GuardStream, Input, Message, ModelSource, PolicyObject, PolicySource, Reasoning, TransformOptions, Verdict } from './types.ts';
+
+/** Options as this room takes them: platforms allow files that are no `File`. */
+export interface OpenOptions extends Omit<GuardOptions, 'model'> {
+  model?: ModelSource | readonly FileLike[];
+}
+
+/** What a platform adds. */
+export interface Platform {
+  reach: Reach;
+  /** Whether there is a model in the package here. */
+  bundled: boolean;
+  connect(spec: EngineSpec, hooks: LoadHooks): Promise<Engine>;
+}
+
+/** New characters between two checks of a growing text, and characters kept back. */
+const CHECK_EVERY = 160;
+const HOLD_BACK = 24;
+
+export async function openGuard(options: OpenOptions, platform: Platform): Promise<Guard> {
+  const { signal, onProgress } = options;
+  try {
+    if (signal?.aborted) throw abortError(signal);
+    const spec: EngineSpec = {
+      model: modelSpec(options.model ?? BUNDLED, platform),
+      device: oneOf('device', options.device ?? 'auto', ['auto', 'webgpu', 'cpu']),
+      onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
+      cache: options.cache ?? true,
+      offline: options.offline ?? false,
+    };
+    const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
+    if (options.policy !== undefined) spec.policy = await resolvePolicy(options.policy, platform.reach, signal);
+    const engine = await platform.connect(spec, { signal, onProgress });
+    if (signal?.aborted) {
+      await engine.dispose();
+      throw abortError(signal);
+    }
+    return new OpenGuard(engine, reasoning, platform.reach);
+  } catch (error) {
+    throw toGuardError(error);
+  }
+}
+
+class OpenGuard implements Guard {
+  #engine: Engine;
+  #reasoning: Reasoning;
+  #reach: Reach;
+  #end = new AbortController();
+  #disposing: Promise<void> | undefined;
+  #addresses = new Map<string, Promise<PolicyText>>();
+
+  constructor(engine: Engine, reasoning: Reasoning, reach: Reach) {
+    this.#engine = engine;
+    this.#reasoning = reasoning;
+    this.#reach = reach;
+  }
+
+  get info(): GuardInfo {
+    return this.#engine.info;
+  }
+
+  get policy(): PolicyObject {
+    return this.#engine.policy;
+  }
+
+  check(input: Input, options: CheckOptions = {}): Promise<Verdict> {
+    return this.#call(options.signal, async (signal) =>
+      judged(await this.#engine.check(await this.#request(input, options, signal), { signal })),
+    );
+  }
+
+  stream(input: Input, options: CheckOptions = {}): GuardStream {
+    const left = new AbortController();
+    const { controller, stop } = follow(options.signal, left.signal);
+    return new CheckStream(
+      (onEvent) => {
+        const verdict = this.#call(controller.signal, async (signal) =>
+          judged(await this.#engine.check(await this.#request(input, options, signal), { signal, onEvent })),
+        );
+        verdict.then(stop, stop);
+        return verdict;
+      },
+      (error) => left.abort(error),
+    );
+  }
+
+  transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
+    const { controller, stop } = follow(options.signal, this.#end.signal);
+    const { signal } = controller;
+    const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
+    const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
+    return guardTransform({
+      open: async () => {
+        if (signal.aborted) throw abortError(signal);
+        const policy = await this.#policyText(options.policy, signal);
+        const messages = plainMessages(options.messages ?? []);
+        const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const };
+        return this.#engine.monitor({ ...request, checkEvery, holdBack }, signal);
+      },
+      signal,
+      onCheck: options.onCheck,
+      done: stop,
+    });
+  }
+
+  setPolicy(policy: PolicySource): Promise<PolicyObject> {
+    return this.#call(undefined, async (signal) => {
+      const text = await resolvePolicy(policy, this.#reach, signal);
+      return abortable(this.#engine.setPolicy(text), signal);
+    });
+  }
+
+  dispose(): Promise<void> {
+    this.#end.abort(new GuardError('disposed', 'the guard was disposed of'));
+    return (this.#disposing ??= this.#engine.dispose());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  /** Runs `work` with a signal that the caller or the guard's end fires; every failure is a `GuardError`. */
+  async #call<T>(caller: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { controller, stop } = follow(this.#end.signal, caller);
+    const { signal } = controller;
+    try {
+      if (signal.aborted) throw abortError(signal);
+      return await work(signal);
+    } catch (error) {
+      throw signal.aborted ? abortError(signal) : toGuardError(error);
+    } finally {
+      stop();
+    }
+  }
+
+  async #request(input: Input, options: CheckOptions, signal: AbortSignal): Promise<CheckRequest> {
+    const messages = plainMessages(typeof input === 'string' ? [{ role: 'user', content: input }] : input);
+    if (messages.length === 0) throw new GuardError('bad_input', 'expected at least one message but got none');
+    const reasoning = oneOf('reasoning', options.reasoning ?? this.#reasoning, ['never', 'auto', 'always']);
+    const target = options.target && oneOf('target', options.target, ['prompt', 'response']);
+    return { messages, reasoning, target, policy: await this.#policyText(options.policy, signal) };
+  }
+
+  /** A call's policy; an address is read once for all calls. */
+  #policyText(policy: PolicySource | undefined, signal: AbortSignal): Promise<PolicyText> | undefined {
+    if (policy === undefined) return undefined;
+    if (!(policy instanceof URL) && !(typeof policy === 'string' && isAddress(policy))) {
+      return resolvePolicy(policy, this.#reach);
+    }
+    const address = String(policy);
+    const known = this.#addresses.get(address);
+    // Another call may want it after this one is aborted, so that only the guard's end stops the reading.
+    const reading = known ?? resolvePolicy(policy, this.#reach, this.#end.signal);
+    this.#addresses.set(address, reading);
+    reading.catch(() => this.#addresses.delete(address));
+    return abortable(reading, signal);
+  }
+}
+
+/** A verdict that is none must not be read as one. */
+function judged(verdict: Verdict): Verdict {
+  if (['allow', 'review', 'block'].includes(verdict?.decision)) return verdict;
+  throw new GuardError('crashed', `expected a verdict but got ${JSON.stringify(verdict)}`);
+}
+
+/** Copies without whatever else hangs on them: frameworks' proxies cannot be sent to a worker. */
+function plainMessages(messages: readonly Message[]): Message[] {
+  if (!Array.isArray(messages)) throw badMessages('a text or a list of messages', messages);
+  return (messages as readonly Message[]).map((message) => {
+    if (typeof message !== 'object' || message === null) throw badMessages('a message with `role` and `content`', message);
+    const { role, content } = message;
+    if (typeof role !== 'string') throw badMessages('a `role`', role);
+    if (typeof content === 'string' || content === null) return { role, content };
+    if (!Array.isArray(content)) throw badMessages('`content` as a text or a list of parts', content);
+    const parts = (content as readonly { type: string; text?: string }[]).map((part) => {
+      if (typeof part?.type !== 'string') throw badMessages('a part with a `type`', part);
+      return typeof part.text === 'string' ? { type: part.type, text: part.text } : { type: part.type };
+    });
+    return { role, content: parts };
+  });
+}
+
+function badMessages(expected: string, found: unknown): GuardError {
+  const what = found === null ? 'null' : Array.isArray(found) ? 'a list' : typeof found;
+  return new GuardError('bad_input', `messages: expected ${expected} but got ${what}`);
+}
+
+function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }: Platform): ModelSpec {
+  if (model === BUNDLED) {
+    if (bundled) return { kind: 'bundled' };
+    const message = `there is no model in the package here; expected \`model\` as the address or the files of a bundle`;
+    throw new GuardError('bad_input', message);
+  }
+  if (model instanceof URL) return { kind: 'address', address: model.href };
+  if (typeof model === 'string') {
+    if (isAddress(model) || model.includes('/')) return { kind: 'address', address: resolveAddress(model, reach.base).href };
+    const message = `the package has no model ${JSON.stringify(model)}; expected '${BUNDLED}', or an address that starts with '/', './' or 'https://'`;
+    throw new GuardError('bad_input', message);
+  }
+  if (!Array.isArray(model)) throw new GuardError('bad_input', `model: expected a name, an address or files but got ${typeof model}`);
+  return { kind: 'files', files: [...model] as FileLike[] };
+}
+
+function oneOf<T extends string>(field: string, value: T, allowed: readonly T[]): T {
+  if (allowed.includes(value)) return value;
+  throw new GuardError('bad_input', `${field}: expected one of ${allowed.join(', ')} but got ${JSON.stringify(value)}`);
+}
+
+function positive(field: string, value: number, least: number): number {
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new GuardError('bad_input', `${field}: expected a whole number from ${least} but got ${value}`);
+}

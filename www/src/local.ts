@@ -1,0 +1,322 @@
+/** The engine on this side: owns the compiled guard, lets one call at it at a time, and builds it anew after it is lost. */
+
+import { findGpu, missingWasm } from './device.ts';
+import type { CheckHooks, CheckRequest, Engine, EngineMonitor, EngineSpec, LoadHooks, MonitorRequest, MonitorStep } from './engine.ts';
+import { abortError, GuardError, toGuardError } from './errors.ts';
+import type { Device, Instances, Lease } from './instance.ts';
+import type { Model } from './model/source.ts';
+import type { PolicyText } from './policy.ts';
+import { ProgressTracker } from './progress.ts';
+import { Fifo } from './queue.ts';
+import { abortable, macrotask, onAbort, throwIfAborted } from './signals.ts';
+import type { GuardEvent, GuardInfo, PolicyObject, Verdict } from './types.ts';
+import type { WasmGuard, WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
+
+/** What a platform gives to run a model in its own realm. */
+export interface LocalParts {
+  instances: Instances;
+  /** Opens the model that the spec names. */
+  open(spec: EngineSpec, signal?: AbortSignal): Promise<Model>;
+  /** Whether there may be WebGPU at all. */
+  gpu: boolean;
+}
+
+/** A guard in an instance, until either is lost. */
+interface Live {
+  lease: Lease;
+  guard: WasmGuard;
+  info: GuardInfo;
+}
+
+/** Failures after which nothing in the instance is used again. */
+const FATAL = new Set(['crashed', 'device_lost', 'out_of_memory']);
+
+/** Failures on the GPU that say nothing against the CPU. */
+const DEVICE_TROUBLE = new Set(['unsupported', 'self_test', ...FATAL]);
+
+/** Policies kept parsed; a page rarely has more at once. */
+const POLICIES = 16;
+
+export class LocalEngine implements Engine {
+  #parts: LocalParts;
+  #spec: EngineSpec;
+  #live: Live | undefined;
+  #info: GuardInfo;
+  #policy: PolicyObject;
+  /** The JSON of the engine's policy, where it is not the model's own. */
+  #ownPolicy: string | undefined;
+  #parsed = new Map<string, string>();
+  #queue = new Fifo();
+
+  private constructor(parts: LocalParts, spec: EngineSpec, live: Live) {
+    this.#parts = parts;
+    this.#spec = spec;
+    this.#adopt(live);
+    this.#info = live.info;
+    this.#policy = live.guard.policy();
+  }
+
+  static async load(parts: LocalParts, spec: EngineSpec, hooks: LoadHooks = {}): Promise<LocalEngine> {
+    const progress = new ProgressTracker(hooks.onProgress);
+    const live = await build(parts, spec, progress, hooks.signal);
+    const engine = new LocalEngine(parts, spec, live);
+    try {
+      throwIfAborted(hooks.signal);
+      if (spec.policy) await engine.setPolicy(spec.policy);
+    } catch (error) {
+      await engine.dispose();
+      throw error;
+    }
+    progress.stage('ready');
+    return engine;
+  }
+
+  get info(): GuardInfo {
+    return this.#info;
+  }
+
+  get policy(): PolicyObject {
+    return this.#policy;
+  }
+
+  check(request: CheckRequest, hooks: CheckHooks = {}): Promise<Verdict> {
+    const { signal, onEvent } = hooks;
+    return this.#run(signal, async (live) => {
+      let stopped = () => {};
+      const stop = new Promise<void>((resolve) => (stopped = resolve));
+      const letGo = onAbort(signal, stopped);
+      const forward = async (event: GuardEvent): Promise<boolean> => {
+        if (signal?.aborted) return false;
+        const pulled = onEvent?.(event);
+        if (event.type === 'verdict') return true;
+        if (pulled) await Promise.race([pulled, this.#queue.contended(), stop]);
+        await macrotask();
+        return !signal?.aborted;
+      };
+      try {
+        const verdict = await live.guard.check(this.#request(live, request), forward);
+        if (!verdict) throw abortError(signal);
+        return verdict;
+      } finally {
+        letGo();
+      }
+    });
+  }
+
+  async monitor(request: MonitorRequest, signal?: AbortSignal): Promise<EngineMonitor> {
+    const { checkEvery, holdBack } = request;
+    const start = async (live: Live) => {
+      const options = { checkEvery, holdBack };
+      return new LocalMonitor(live, live.guard.monitor(this.#request(live, request), options));
+    };
+    const started = this.#run(undefined, start);
+    const close = (monitor: LocalMonitor) => {
+      this.#queue.run(async () => monitor.free(this.#live)).catch((error: unknown) => {
+        if (this.#live) this.#lose(this.#live, toGuardError(error));
+      });
+    };
+    const monitor = await abortable(started, signal).catch((error: unknown) => {
+      // Nobody else would free what comes too late.
+      started.then(close, () => {});
+      throw error;
+    });
+    const step = (call: (monitor: WasmMonitor) => Promise<MonitorStep>, signal?: AbortSignal) =>
+      this.#run(signal, (live) => call(monitor.of(live)));
+    return {
+      push: (text, signal) => step((body) => body.push(text), signal),
+      finish: (signal) => step((body) => body.finish(), signal),
+      close: () => close(monitor),
+    };
+  }
+
+  setPolicy(policy: PolicyText): Promise<PolicyObject> {
+    return this.#run(undefined, async (live) => {
+      const json = this.#parse(live.lease.module, policy);
+      this.#ownPolicy = json;
+      this.#policy = JSON.parse(json) as PolicyObject;
+      return this.#policy;
+    });
+  }
+
+  async dispose(): Promise<void> {
+    await this.#queue.idle();
+    const live = this.#live;
+    this.#live = undefined;
+    if (!live) return;
+    try {
+      live.guard.free();
+      live.lease.release();
+    } catch (error) {
+      live.lease.discard(toGuardError(error));
+    }
+  }
+
+  /** Runs `task` in its turn, on a guard that lives. */
+  #run<T>(signal: AbortSignal | undefined, task: (live: Live) => Promise<T>): Promise<T> {
+    return this.#queue.run(async () => {
+      const live = await this.#ready();
+      if (signal?.aborted) throw abortError(signal);
+      try {
+        return await Promise.race([task(live), live.lease.trapped]);
+      } catch (thrown) {
+        const error = toGuardError(thrown);
+        // What is a `GuardError` already was thrown on this side, not by the core.
+        if (error !== thrown && FATAL.has(error.code)) this.#lose(live, error);
+        throw error;
+      }
+    }, signal);
+  }
+
+  async #ready(): Promise<Live> {
+    if (this.#live) return this.#live;
+    // Whoever's call this is, the guard is of use to the next one too, so that no signal ends it.
+    const live = await build(this.#parts, this.#spec, new ProgressTracker(undefined), undefined);
+    this.#info = live.info;
+    this.#adopt(live);
+    return live;
+  }
+
+  #adopt(live: Live): void {
+    this.#live = live;
+    live.lease.trapped.catch(() => {
+      if (this.#live === live) this.#live = undefined;
+    });
+  }
+
+  #lose(live: Live, error: GuardError): void {
+    if (this.#live === live) this.#live = undefined;
+    live.lease.discard(error);
+  }
+
+  #request(live: Live, request: CheckRequest): WasmRequest {
+    const { messages, target, reasoning } = request;
+    const policy = request.policy ? this.#parse(live.lease.module, request.policy) : this.#ownPolicy;
+    return { messages, reasoning, ...(policy && { policy }), ...(target && { target }) };
+  }
+
+  /** The policy as the JSON that the core takes. */
+  #parse(module: WasmModule, policy: PolicyText): string {
+    const key = JSON.stringify(policy);
+    let json = this.#parsed.get(key);
+    if (json === undefined) {
+      json = JSON.stringify(parsePolicyText(module, policy));
+      const [oldest] = this.#parsed.keys();
+      if (this.#parsed.size >= POLICIES && oldest !== undefined) this.#parsed.delete(oldest);
+    }
+    // Last again, so that what is in use is not the oldest.
+    this.#parsed.delete(key);
+    this.#parsed.set(key, json);
+    return json;
+  }
+}
+
+/** A monitor and the guard that it belongs to; when that is lost, so is the monitor. */
+class LocalMonitor {
+  #live: Live;
+  #body: WasmMonitor | undefined;
+
+  constructor(live: Live, body: WasmMonitor) {
+    this.#live = live;
+    this.#body = body;
+  }
+
+  of(live: Live): WasmMonitor {
+    if (this.#body && live === this.#live) return this.#body;
+    const message = 'the compiled guard was started again in the middle of this text, which was not judged to its end';
+    throw new GuardError('crashed', message);
+  }
+
+  free(live: Live | undefined): void {
+    if (live === this.#live) this.#body?.free();
+    this.#body = undefined;
+  }
+}
+
+export function parsePolicyText(module: WasmModule, policy: PolicyText): PolicyObject {
+  if ('builtin' in policy) return module.builtinPolicy(policy.builtin);
+  return module.parsePolicy(policy.text, policy.fileName);
+}
+
+/** Loads the model on the device asked for; for `auto`, on the better one that works. */
+async function build(parts: LocalParts, spec: EngineSpec, progress: ProgressTracker, signal?: AbortSignal): Promise<Live> {
+  progress.stage('wasm');
+  const missing = missingWasm();
+  if (missing) throw new GuardError('unsupported', missing);
+  const opening = parts.open(spec, signal);
+  // Waited for below; until then, its failure is nobody's.
+  opening.catch(() => {});
+  const on = async (device: Device, reason: string) => {
+    const lease = await parts.instances.lease(device);
+    return load(lease, opening, spec, { device, reason }, progress, signal);
+  };
+  if (spec.device === 'cpu') return on('cpu', 'the caller chose the CPU');
+  const gpu = parts.gpu ? await findGpu() : { usable: false, software: false, reason: 'there is no WebGPU here' };
+  throwIfAborted(signal);
+  if (spec.device === 'webgpu') {
+    if (!gpu.usable) throw new GuardError('unsupported', `${gpu.reason}; \`device: 'auto'\` would take the CPU`);
+    return on('webgpu', 'the caller chose WebGPU');
+  }
+  if (!gpu.usable || gpu.software) return on('cpu', gpu.reason);
+  let lease: Lease;
+  const why = (error: unknown) => `WebGPU was tried and failed (${toGuardError(error).code}: ${toGuardError(error).message})`;
+  try {
+    lease = await parts.instances.lease('webgpu');
+  } catch (error) {
+    return on('cpu', why(error));
+  }
+  try {
+    const reason = `${gpu.reason}, and the model passed its self-test on it`;
+    return await load(lease, opening, spec, { device: 'webgpu', reason }, progress, signal);
+  } catch (error) {
+    if (!DEVICE_TROUBLE.has(toGuardError(error).code)) throw error;
+    return on('cpu', why(error));
+  }
+}
+
+/** Loads the model into an instance, which is given back if that fails. */
+async function load(
+  lease: Lease,
+  opening: Promise<Model>,
+  spec: EngineSpec,
+  choice: Pick<GuardInfo, 'device' | 'reason'>,
+  progress: ProgressTracker,
+  signal?: AbortSignal,
+): Promise<Live> {
+  let failure: unknown;
+  let loading: Promise<WasmGuard> | undefined;
+  try {
+    const model = await abortable(opening, signal);
+    const { manifest } = model;
+    progress.total(manifest.total);
+    progress.stage('model');
+    let left = manifest.files.length;
+    const read = async (name: string): Promise<Uint8Array> => {
+      try {
+        throwIfAborted(signal);
+        const onBytes = (bytes: number, cached: boolean) => progress.file(name, bytes, cached);
+        const bytes = await model.read(name, { signal, onBytes });
+        if (--left === 0) progress.stage('self-test');
+        return bytes;
+      } catch (error) {
+        // What went wrong here is not what the core makes of it.
+        failure = error;
+        throw error;
+      }
+    };
+    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError });
+    const guard = await abortable(Promise.race([loading, lease.trapped]), signal);
+    const { adapter } = guard;
+    const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
+    return { lease, guard, info: adapter ? { ...info, adapter } : info };
+  } catch (thrown) {
+    const error = toGuardError(failure ?? thrown);
+    if (loading && signal?.aborted) {
+      // It still runs; an instance is not pulled from under it.
+      const release = () => lease.release();
+      loading.then((guard) => guard.free(), () => {}).then(release, release);
+    } else {
+      lease.discard(error);
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,77 @@
+/** Finds a policy's text: where a `PolicySource` points to, read but not parsed. Parsing is the compiled core's. */
+
+import { GuardError } from './errors.ts';
+import { throwIfAborted } from './signals.ts';
+import type { PolicySource } from './types.ts';
+
+/** The names of the policies compiled into rsafe. */
+export const builtinPolicies: readonly string[] = ['rsafe', 'mlcommons', 'openai', 'general'];
+
+/** A policy as it goes to the core, in a form that crosses a worker's border. */
+export type PolicyText =
+  | { builtin: string }
+  | { text: string; /** Helps to tell the format. */ fileName?: string | undefined };
+
+/** How this platform reads an address. */
+export interface Reach {
+  fetch: typeof fetch;
+  /** What relative addresses are relative to; `undefined` where nothing is. */
+  base: string | undefined;
+  /** Reads a file of the disk, where there is one. */
+  readFile?: ((url: URL) => Promise<Uint8Array>) | undefined;
+}
+
+/** Whether a string is an address: one line that starts with `/`, `./`, `../` or a scheme. A scheme is followed by
+ * something other than a space, which YAML's `key: value` is not. */
+export function isAddress(text: string): boolean {
+  return !/[\r\n]/.test(text) && /^(?:\.{0,2}\/|[a-z][a-z0-9+.-]*:\S)/i.test(text);
+}
+
+/** An absolute address. */
+export function resolveAddress(address: string | URL, base: string | undefined): URL {
+  try {
+    return new URL(address, base);
+  } catch {
+    const expected = base === undefined ? 'an absolute address' : 'an address';
+    throw new GuardError('bad_input', `expected ${expected} but got ${JSON.stringify(String(address))}`);
+  }
+}
+
+/** The text that a source stands for.
+ *
+ * @throws GuardError `network` if an address cannot be read, `bad_policy` for a name that no built-in policy has. */
+export async function resolvePolicy(source: PolicySource, reach: Reach, signal?: AbortSignal): Promise<PolicyText> {
+  if (source instanceof URL) return readPolicy(source, reach, signal);
+  if (typeof source === 'object' && source !== null) {
+    return { text: JSON.stringify(source), fileName: 'policy.json' };
+  }
+  if (typeof source !== 'string') {
+    const message = `expected a policy's name, address, text or object but got ${typeof source}`;
+    throw new GuardError('bad_policy', message);
+  }
+  if (builtinPolicies.includes(source)) return { builtin: source };
+  if (isAddress(source)) return readPolicy(resolveAddress(source, reach.base), reach, signal);
+  if (/^[\w-]*$/.test(source)) {
+    const names = builtinPolicies.join(', ');
+    const message = `no built-in policy has the name ${JSON.stringify(source)}; expected one of ${names}, an address, or a policy's text`;
+    throw new GuardError('bad_policy', message);
+  }
+  return { text: source };
+}
+
+async function readPolicy(url: URL, reach: Reach, signal?: AbortSignal): Promise<PolicyText> {
+  const fileName = url.protocol === 'data:' ? undefined : url.pathname.split('/').pop();
+  try {
+    if (url.protocol === 'file:' && reach.readFile) {
+      return { text: new TextDecoder().decode(await reach.readFile(url)), fileName };
+    }
+    const { fetch } = reach;
+    const response = await fetch(url.href, signal ? { signal } : {});
+    if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`.trim());
+    return { text: await response.text(), fileName };
+  } catch (error) {
+    throwIfAborted(signal);
+    const why = error instanceof Error ? error.message : String(error);
+    throw new GuardError('network', `the policy ${url.href} could not be read: ${why}`, { cause: error });
+  }
+}

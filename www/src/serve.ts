@@ -1,0 +1,81 @@
+/** The worker's half of the protocol: calls come in as messages, and what the local engine says goes out. */
+
+import type { Engine, EngineMonitor, EngineSpec, LoadHooks } from './engine.ts';
+import { GuardError, toGuardError, toWire } from './errors.ts';
+import type { Call, Calls, CallName, FromWorker, ToWorker } from './protocol.ts';
+
+/** Answers messages with the engine that `load` gives. The function returned takes one message. */
+export function serve(
+  post: (message: FromWorker) => void,
+  load: (spec: EngineSpec, hooks: LoadHooks) => Promise<Engine>,
+): (message: ToWorker) => void {
+  let engine: Engine | undefined;
+  let monitors = 0;
+  const open = new Map<number, EngineMonitor>();
+  const running = new Map<number, { controller: AbortController; pulled: () => void }>();
+
+  const loaded = (): Engine => {
+    if (!engine) throw new GuardError('crashed', 'the worker was called before it had a model');
+    return engine;
+  };
+  const monitor = (number: number): EngineMonitor => {
+    const found = open.get(number);
+    if (!found) throw new GuardError('crashed', 'the worker has no such monitor');
+    return found;
+  };
+
+  async function answer(call: Call, signal: AbortSignal): Promise<Calls[CallName]['get']> {
+    switch (call.type) {
+      case 'load': {
+        engine = await load(call.spec, { signal, onProgress: (progress) => post({ type: 'progress', progress }) });
+        return { info: engine.info, policy: engine.policy };
+      }
+      case 'check': {
+        const { id, request, events } = call;
+        if (!events) return loaded().check(request, { signal });
+        return loaded().check(request, {
+          signal,
+          onEvent: (event) => {
+            post({ type: 'event', id, event });
+            return new Promise((resolve) => {
+              const entry = running.get(id);
+              if (entry) entry.pulled = resolve;
+            });
+          },
+        });
+      }
+      case 'monitor': {
+        const opened = await loaded().monitor(call.request, signal);
+        open.set(++monitors, opened);
+        return monitors;
+      }
+      case 'push':
+        return monitor(call.monitor).push(call.text, signal);
+      case 'finish':
+        return monitor(call.monitor).finish(signal);
+      case 'policy':
+        return loaded().setPolicy(call.policy);
+    }
+  }
+
+  return (message) => {
+    switch (message.type) {
+      case 'abort':
+        return running.get(message.id)?.controller.abort();
+      case 'ack':
+        return running.get(message.id)?.pulled();
+      case 'close':
+        open.get(message.monitor)?.close();
+        return void open.delete(message.monitor);
+    }
+    const { id } = message;
+    const controller = new AbortController();
+    running.set(id, { controller, pulled: () => {} });
+    answer(message, controller.signal)
+      .then(
+        (value) => post({ type: 'done', id, value }),
+        (error: unknown) => post({ type: 'failed', id, error: toWire(toGuardError(error)) }),
+      )
+      .finally(() => running.delete(id));
+  };
+}

@@ -1,0 +1,139 @@
+/** A response that is held back until it is checked, as a pair of web streams. (A `TransformStream` is not told when its
+ * reader leaves, on most browsers; then the monitor would stay.) */
+
+import type { EngineMonitor, MonitorStep } from './engine.ts';
+import { GuardError, toGuardError } from './errors.ts';
+import { onAbort } from './signals.ts';
+import type { TransformOptions } from './types.ts';
+
+type Chunk = string | Uint8Array;
+
+export interface TransformParts {
+  /** Starts the monitor, at the first text. */
+  open(): Promise<EngineMonitor>;
+  /** Fires when the caller aborts or the guard is disposed of. */
+  signal: AbortSignal;
+  onCheck: TransformOptions['onCheck'];
+  /** Called once, at whichever end. */
+  done(): void;
+}
+
+export function guardTransform({ open, signal, onCheck, done }: TransformParts): TransformStream<Chunk, Chunk> {
+  const input = new TextInput();
+  let monitor: EngineMonitor | undefined;
+  let over = false;
+  let seen = 0;
+  let output!: ReadableStreamDefaultController<Chunk>;
+  let sink!: WritableStreamDefaultController;
+  let wanted = () => {};
+
+  const close = () => {
+    if (over) return;
+    over = true;
+    letGo();
+    monitor?.close();
+    wanted();
+    done();
+  };
+  const fail = (error: GuardError) => {
+    if (over) return;
+    close();
+    output.error(error);
+    sink.error(error);
+  };
+
+  const release = ({ released, verdict, blocked }: MonitorStep) => {
+    if (over) return;
+    if (released !== '') output.enqueue(input.asItCame(released));
+    if (verdict) onCheck?.(seen, verdict);
+    if (!blocked) return;
+    const what = verdict ? `score ${verdict.score.toFixed(3)}, decision ${verdict.decision}` : 'no verdict';
+    throw new GuardError('blocked', `the text was flagged after ${seen} characters (${what})`, { verdict });
+  };
+
+  const feed = async (text: string) => {
+    if (text === '') return;
+    monitor ??= await open();
+    // The end may have come while the monitor was on its way.
+    if (over) return monitor.close();
+    seen += text.length;
+    release(await monitor.push(text, signal));
+    if (!over && (output.desiredSize ?? 0) <= 0) await new Promise<void>((resolve) => (wanted = resolve));
+  };
+
+  /** Whatever goes wrong ends the stream. */
+  const guarded = async (work: () => Promise<void>) => {
+    try {
+      await work();
+    } catch (thrown) {
+      const error = toGuardError(thrown);
+      fail(error);
+      throw error;
+    }
+  };
+
+  const readable = new ReadableStream<Chunk>({
+    start: (controller) => void (output = controller),
+    pull: () => wanted(),
+    cancel: (reason) => {
+      close();
+      sink.error(reason ?? new GuardError('aborted', 'the reader of the checked text left'));
+    },
+  });
+  const writable = new WritableStream<Chunk>({
+    start: (controller) => void (sink = controller),
+    write: (chunk) => guarded(() => feed(input.take(chunk))),
+    close: () =>
+      guarded(async () => {
+        await feed(input.end());
+        if (monitor) release(await monitor.finish(signal));
+        close();
+        output.close();
+      }),
+    abort: (reason) => {
+      if (over) return;
+      close();
+      output.error(reason);
+    },
+  });
+  const letGo = onAbort(signal, () => queueMicrotask(() => fail(toGuardError(signal.reason))));
+  return { readable, writable };
+}
+
+/** Chunks as text that is whole: no half characters at the seams. */
+class TextInput {
+  #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  #encoder = new TextEncoder();
+  #half = '';
+  #bytes = false;
+
+  take(chunk: Chunk): string {
+    if (typeof chunk === 'string') return this.#whole(chunk);
+    if (chunk instanceof Uint8Array) {
+      this.#bytes = true;
+      return this.#whole(this.#decoder.decode(chunk, { stream: true }));
+    }
+    throw new GuardError('bad_input', `expected chunks of text or bytes (Uint8Array) but got ${typeof chunk}`);
+  }
+
+  /** What was kept back for a rest that did not come. */
+  end(): string {
+    const rest = this.#half + this.#decoder.decode();
+    this.#half = '';
+    return rest;
+  }
+
+  asItCame(text: string): Chunk {
+    return this.#bytes ? this.#encoder.encode(text) : text;
+  }
+
+  /** A pair of surrogates may come in two strings; the core takes it for one character only if it sees both. */
+  #whole(text: string): string {
+    const all = this.#half + text;
+    const last = all.charCodeAt(all.length - 1);
+    const cut = last >= 0xd800 && last <= 0xdbff ? all.length - 1 : all.length;
+    this.#half = all.slice(cut);
+    return all.slice(0, cut);
+  }
+}
+

@@ -1,0 +1,89 @@
+/** rsafe at the edge, in workerd: code and model are handed in, because there are no files and nothing may be compiled. */
+
+import * as glue from './wasm/cpu.js';
+import { GuardError } from './errors.ts';
+import { openGuard, type OpenOptions, type Platform } from './guard.ts';
+import { Instances } from './instance.ts';
+import { LocalEngine, type LocalParts } from './local.ts';
+import { addressModel, type FileLike, filesModel } from './model/source.ts';
+import type { Reach } from './policy.ts';
+import { Tools } from './tools.ts';
+import type { Finding, Guard, GuardOptions, ModelSource, PolicyObject, PolicySource } from './types.ts';
+import type { WasmModule } from './wasm.ts';
+
+export { isSupported } from './device.ts';
+export { type ErrorCode, GuardError } from './errors.ts';
+export { builtinPolicies } from './policy.ts';
+export type * from './types.ts';
+
+export interface WorkerdOptions extends Omit<GuardOptions, 'model' | 'device' | 'worker' | 'cache' | 'offline'> {
+  /** The compiled CPU build: `import wasm from 'rsafe/cpu.wasm'`. */
+  wasm: WebAssembly.Module;
+  /** A bundle: its absolute address, its files, or their bytes by name (`manifest.json` among them). */
+  model: ModelSource | Readonly<Record<string, ArrayBuffer | Uint8Array>>;
+  /** Reads the model's and the policy's addresses, e.g. `env.ASSETS.fetch`. Default: the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
+let code: WebAssembly.Module | undefined;
+
+/** The isolate has one copy of the glue, so its guards share an instance. */
+const instances = new Instances({
+  single: true,
+  glue: async () => glue as unknown as WasmModule,
+  code: async () => {
+    if (code) return code;
+    const message = "expected `wasm` as a WebAssembly.Module, from `import wasm from 'rsafe/cpu.wasm'`";
+    throw new GuardError('bad_input', message);
+  },
+});
+
+const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis)): Reach => ({ fetch, base: undefined });
+
+/** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them.
+ *
+ * @throws GuardError e.g. `bad_input`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
+export function createGuard(options: WorkerdOptions): Promise<Guard> {
+  code = options.wasm;
+  const { fetch } = reach(options.fetch);
+  const parts: LocalParts = {
+    instances,
+    gpu: false,
+    async open({ model }, signal) {
+      if (model.kind === 'files') return filesModel(model.files);
+      if (model.kind === 'address') return addressModel(model.address, { fetch, cache: false, offline: false, signal });
+      throw new GuardError('bad_input', 'there is no model in the package here');
+    },
+  };
+  const platform: Platform = {
+    reach: reach(options.fetch),
+    bundled: false,
+    connect: (spec, hooks) => LocalEngine.load(parts, spec, hooks),
+  };
+  const open: OpenOptions = { ...options, model: asFiles(options.model), device: 'cpu', cache: false };
+  return openGuard(open, platform);
+}
+
+function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model']> {
+  if (typeof model !== 'object' || model instanceof URL || Array.isArray(model)) return model as ModelSource;
+  return Object.entries(model as Record<string, ArrayBuffer | Uint8Array>).map(
+    ([name, bytes]): FileLike => ({
+      name,
+      size: bytes.byteLength,
+      // The core copies; a copy here would be one too many for the isolate.
+      arrayBuffer: async () => bytes,
+    }),
+  );
+}
+
+const tools = new Tools(instances, reach());
+
+/** Every mistake and every doubtful place of a policy file's text. After the first `createGuard`. */
+export function lintPolicy(text: string, fileName?: string): Promise<Finding[]> {
+  return tools.lintPolicy(text, fileName);
+}
+
+/** Reads a policy into an object. After the first `createGuard`. */
+export function parsePolicy(source: PolicySource): Promise<PolicyObject> {
+  return tools.parsePolicy(source);
+}

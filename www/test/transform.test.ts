@@ -1,0 +1,142 @@
+/** What comes out of a held-back stream, and what never does. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { GuardError } from '../src/errors.ts';
+import { openGuard } from '../src/guard.ts';
+import { LocalEngine } from '../src/local.ts';
+import type { Guard } from '../src/types.ts';
+import { type FakeCore, fakeCore, fakeParts, trap, until } from './fakes.ts';
+
+const reach = { fetch: fetch, base: undefined };
+const open = (core: FakeCore): Promise<Guard> =>
+  openGuard({ device: 'cpu' }, { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) });
+
+function streamOf<T>(chunks: T[]): ReadableStream<T> {
+  return new ReadableStream({
+    start(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk);
+      controller.close();
+    },
+  });
+}
+
+/** What came out before the end or the error. */
+async function read<T>(stream: ReadableStream<T>): Promise<{ chunks: T[]; error?: GuardError }> {
+  const chunks: T[] = [];
+  try {
+    for await (const chunk of stream) chunks.push(chunk);
+    return { chunks };
+  } catch (error) {
+    return { chunks, error: error as GuardError };
+  }
+}
+
+test('text goes in and the same text comes out, as text', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  const { chunks, error } = await read(streamOf(['Bread ', 'is ', '', 'good.']).pipeThrough(guard.transform()));
+  assert.equal(error, undefined);
+  assert.equal(chunks.join(''), 'Bread is good.');
+  await until(() => core.monitors === 0);
+});
+
+test('bytes come out as the same bytes, wherever they were cut', async () => {
+  const guard = await open(fakeCore());
+  const text = '\ufeffBrötchen 🥐 und Käse 🧀';
+  const bytes = new TextEncoder().encode(text);
+  for (let size = 1; size < 6; size++) {
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += size) parts.push(bytes.slice(at, at + size));
+    const { chunks } = await read(streamOf(parts).pipeThrough(guard.transform()));
+    assert.ok(chunks.every((chunk) => chunk instanceof Uint8Array));
+    assert.deepEqual(Buffer.concat(chunks as Uint8Array[]), Buffer.from(bytes));
+  }
+});
+
+test('a character whose halves come in two strings is judged whole', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  const pushed: string[] = [];
+  const { chunks } = await read(streamOf(['a\ud83e', '\udd50b']).pipeThrough(guard.transform({ onCheck: (seen) => pushed.push(String(seen)) })));
+  assert.equal(chunks.join(''), 'a🥐b');
+  assert.deepEqual(pushed, ['1', '4', '4']);
+});
+
+test('flagged text never comes out, and the error has the verdict', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  const { chunks, error } = await read(streamOf(['good ', 'bad ', 'more']).pipeThrough(guard.transform()));
+  assert.ok(!chunks.join('').includes('bad'));
+  assert.ok(error instanceof GuardError);
+  assert.equal(error.code, 'blocked');
+  assert.equal(error.verdict?.decision, 'block');
+  await until(() => core.monitors === 0);
+});
+
+test('text that cannot be judged never comes out', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  core.failNext = Object.assign(new Error('too long'), { code: 'context_length' });
+  const failed = await read(streamOf(['one two three']).pipeThrough(guard.transform()));
+  assert.deepEqual([failed.chunks, failed.error?.code], [[], 'context_length']);
+  core.failNext = trap();
+  const crashed = await read(streamOf(['one two three']).pipeThrough(guard.transform()));
+  assert.deepEqual([crashed.chunks, crashed.error?.code], [[], 'crashed']);
+  const odd = await read(streamOf([7 as unknown as string]).pipeThrough(guard.transform()));
+  assert.equal(odd.error?.code, 'bad_input');
+  assert.equal((await guard.check('bread')).decision, 'allow');
+});
+
+test('a reader that leaves, an abort and the guard\'s end free the monitor and end the writer', async () => {
+  const core = fakeCore();
+  for (const end of ['reader', 'abort', 'dispose', 'writer'] as const) {
+    const guard = await open(core);
+    const aborting = new AbortController();
+    const { readable, writable } = guard.transform({ signal: aborting.signal });
+    const reader = readable.getReader();
+    const writer = writable.getWriter();
+    writer.closed.catch(() => {});
+    const first = reader.read();
+    await writer.write('good text');
+    await first;
+    assert.equal(core.monitors, 1);
+    const more = reader.read().then(() => undefined, (error: unknown) => error);
+    if (end === 'reader') await reader.cancel();
+    if (end === 'abort') aborting.abort();
+    if (end === 'dispose') await guard.dispose();
+    if (end === 'writer') await writer.abort(new Error('upstream broke'));
+    await until(() => core.monitors === 0);
+    if (end === 'abort') assert.equal(((await more) as GuardError).code, 'aborted');
+    if (end === 'dispose') assert.equal(((await more) as GuardError).code, 'disposed');
+    if (end !== 'reader' && end !== 'writer') await assert.rejects(writer.write('more'));
+    await guard.dispose();
+  }
+});
+
+test('a crash in the middle ends the stream; the rest is not judged by a monitor that saw nothing', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  const { readable, writable } = guard.transform();
+  const writer = writable.getWriter();
+  const out = read(readable);
+  await writer.write('good text');
+  core.failNext = trap();
+  await guard.check('bread').catch(() => {});
+  await assert.rejects(writer.write('more'), { code: 'crashed' });
+  assert.equal((await out).error?.code, 'crashed');
+});
+
+test('checks and a growing text share the guard', async () => {
+  const guard = await open(fakeCore());
+  const body = read(streamOf(Array.from({ length: 20 }, (_, i) => `piece ${i} `)).pipeThrough(guard.transform()));
+  const verdicts = await Promise.all(['a', 'b', 'bad'].map((text) => guard.check(text)));
+  assert.deepEqual(verdicts.map((verdict) => verdict.decision), ['allow', 'allow', 'block']);
+  assert.match((await body).chunks.join(''), /piece 19 $/);
+});
+
+test('options of a transform that make no sense are named', async () => {
+  const guard = await open(fakeCore());
+  assert.throws(() => guard.transform({ checkEvery: 0 }), { code: 'bad_input', message: /checkEvery/ });
+  assert.throws(() => guard.transform({ holdBack: -1 }), { code: 'bad_input', message: /holdBack/ });
+});
