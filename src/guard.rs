@@ -42,12 +42,7 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// That device, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
     pub fn on(device: Device) -> Self {
-        Self {
-            device,
-            on_error: OnError::default(),
-            sampling: Sampling::greedy(),
-            reasoning_tokens: 512,
-        }
+        Self { device, on_error: OnError::default(), sampling: Sampling::greedy(), reasoning_tokens: 512 }
     }
 }
 

@@ -33,11 +33,13 @@
 //! # }).unwrap();
 //! ```
 //!
+//! A response that is still being written goes through a [`Monitor`], which holds text back until it is checked.
+//!
 //! # Rooms
 //!
 //! Data goes one way: [`policy`] and [`Conversation`] become a [`prompt`], the [`tokenizer`] makes tokens of it, the
 //! [`engine`] runs a [`model`] over them under a [`grammar`], and the [`guard`] makes a [`verdict`] of the answer. A
-//! [`bundle`] is a model as files.
+//! [`monitor`] asks a guard again and again while a response grows. A [`bundle`] is a model as files.
 //!
 //! # Failing closed
 //!
@@ -54,6 +56,7 @@ pub mod grammar;
 pub mod guard;
 pub mod kernels;
 pub mod model;
+pub mod monitor;
 pub mod policy;
 pub mod prompt;
 pub mod sampling;
@@ -68,5 +71,6 @@ pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};
 pub use error::{Error, Result};
 pub use guard::{Event, Guard, LoadOptions, Reasoning, Request, Session};
+pub use monitor::{Monitor, MonitorOptions, Released};
 pub use policy::{Action, Category, Policy};
 pub use verdict::{Decision, Verdict};

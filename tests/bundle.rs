@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::Error;
 use rsafe::bundle::{
-    Bundle, Checkpoint, ConvertOptions, DefaultPolicy, Manifest, SelfTest, Weights, convert, save_manifest,
-    write_bundle,
+    Bundle, Checkpoint, ConvertOptions, DefaultPolicy, Manifest, ReadFile, Reading, SelfTest, Weights, convert,
+    save_manifest, write_bundle,
 };
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
@@ -114,10 +116,13 @@ fn every_fixture_converts_and_keeps_its_weights_within_the_encodings_error() {
             let manifest = convert(golden(fixture), out.path(), &options(dtype)).unwrap();
             let bundle = Bundle::open(out.path()).unwrap();
             assert_eq!(bundle.manifest(), &manifest);
-            assert_eq!(&*bundle.tokenizer().unwrap(), fs::read(golden(fixture).join("tokenizer.json")).unwrap());
-            let converted = everything(bundle.weights(&Device::flex()).unwrap());
+            assert_eq!(
+                &*block_on(bundle.tokenizer()).unwrap(),
+                fs::read(golden(fixture).join("tokenizer.json")).unwrap()
+            );
+            let converted = everything(block_on(bundle.weights(&Device::flex())).unwrap());
             let from_memory = Bundle::from_files(in_memory(out.path())).unwrap();
-            assert_eq!(everything(from_memory.weights(&Device::flex()).unwrap()), converted);
+            assert_eq!(everything(block_on(from_memory.weights(&Device::flex())).unwrap()), converted);
             assert_eq!(converted.len(), original.len());
             for (name, values) in &original {
                 let exact = name.contains("norm") || name.ends_with("bias");
@@ -159,7 +164,7 @@ fn the_config_is_kept_verbatim_and_the_template_guessed() {
 fn a_quantised_bundle_stays_encoded_in_memory() {
     let out = tempfile::tempdir().unwrap();
     convert(golden("qwen3"), out.path(), &options(Encoding::Q8)).unwrap();
-    let mut weights = Bundle::open(out.path()).unwrap().weights(&Device::flex()).unwrap();
+    let mut weights = block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex())).unwrap();
     let embedding = weights.matrix(EMBEDDING, [1024, 64]).unwrap();
     assert_eq!(embedding.bytes(), 1024 * 64 / 32 * 34);
 }
@@ -172,7 +177,7 @@ fn a_folder_with_something_in_it_is_overwritten_only_when_asked() {
     let refused = error(convert(golden("qwen3"), out.path(), &options(Encoding::Q8)));
     assert_names(&refused, "bad_input", &["not empty"]);
     convert(golden("qwen3"), out.path(), &ConvertOptions { overwrite: true, ..Default::default() }).unwrap();
-    Bundle::open(out.path()).unwrap().weights(&Device::flex()).unwrap();
+    block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex())).unwrap();
     assert!(out.path().join("notes.txt").exists());
     let hidden = fs::read_dir(out.path())
         .unwrap()
@@ -201,7 +206,7 @@ fn large_matrices_are_split_by_rows_and_shards_stay_below_64_mb() {
     let manifest = write_bundle(out.path(), manifest, files, [tensor], Encoding::F16, false).unwrap();
     assert!(manifest.shards().count() >= 2);
     assert!(manifest.files.iter().all(|file| file.size <= 64_000_000));
-    let mut weights = Bundle::open(out.path()).unwrap().weights(&Device::flex()).unwrap();
+    let mut weights = block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex())).unwrap();
     let matrix = weights.matrix("e", [rows, cols]).unwrap();
     weights.finish().unwrap();
     let last = values(&matrix).split_off((rows - 1) * cols);
@@ -215,12 +220,12 @@ fn a_changed_or_cut_file_is_named_with_both_hashes_or_sizes() {
     for entry in &manifest.files {
         let path = out.path().join(&entry.name);
         let whole = fs::read(&path).unwrap();
-        let read = |files| Bundle::from_files(files).and_then(|b| b.file(&entry.name));
+        let read = |files| Bundle::from_files(files).and_then(|b| block_on(b.file(&entry.name)));
         let check = |expected: &[&str]| {
-            assert_names(&error(Bundle::open(out.path()).unwrap().file(&entry.name)), "integrity", expected);
+            assert_names(&error(block_on(Bundle::open(out.path()).unwrap().file(&entry.name))), "integrity", expected);
             assert_names(&error(read(in_memory(out.path()))), "integrity", expected);
             if entry.name.ends_with("safetensors") {
-                let weights = Bundle::open(out.path()).unwrap().weights(&Device::flex());
+                let weights = block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex()));
                 assert_names(&error(weights), "integrity", expected);
             }
         };
@@ -242,10 +247,10 @@ fn a_missing_file_is_named() {
     small(out.path());
     let mut files = in_memory(out.path());
     files.retain(|(name, _)| name != "tokenizer.json");
-    let missing = error(Bundle::from_files(files).unwrap().tokenizer());
+    let missing = error(block_on(Bundle::from_files(files).unwrap().tokenizer()));
     assert_names(&missing, "bad_model", &["tokenizer.json"]);
     fs::remove_file(out.path().join("tokenizer.json")).unwrap();
-    assert_names(&error(Bundle::open(out.path()).unwrap().tokenizer()), "io", &["tokenizer.json"]);
+    assert_names(&error(block_on(Bundle::open(out.path()).unwrap().tokenizer())), "io", &["tokenizer.json"]);
     fs::remove_file(out.path().join("manifest.json")).unwrap();
     assert_names(&error(Bundle::open(out.path())), "io", &["manifest.json"]);
 }
@@ -414,4 +419,63 @@ proptest! {
             take_all(weights);
         }
     }
+}
+
+/// Gives files out of memory, one by one, and notes which were asked for.
+struct Shelf {
+    files: HashMap<String, Vec<u8>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl ReadFile for Shelf {
+    fn read<'r>(&'r self, name: &'r str) -> Reading<'r> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push(name.to_owned());
+            self.files.get(name).cloned().ok_or_else(|| Error::BadInput(format!("`{name}` is not on the shelf")))
+        })
+    }
+}
+
+fn shelf(folder: &Path) -> Shelf {
+    let files = in_memory(folder).into_iter().map(|(name, bytes)| (name, bytes.into_owned())).collect();
+    Shelf { files, asked: Mutex::default() }
+}
+
+#[test]
+fn a_reader_gives_what_a_folder_gives_and_is_asked_for_each_shard_once() {
+    let out = tempfile::tempdir().unwrap();
+    convert(golden("qwen3"), out.path(), &options(Encoding::Q8)).unwrap();
+    let shelf = Arc::new(shelf(out.path()));
+    let manifest = &shelf.files["manifest.json"];
+    let bundle = Bundle::from_reader(manifest, shelf.clone()).unwrap();
+    let read = everything(block_on(bundle.weights(&Device::flex())).unwrap());
+    assert_eq!(read, everything(block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex())).unwrap()));
+    let shards: Vec<String> = bundle.manifest().shards().map(|shard| shard.name.clone()).collect();
+    assert_eq!(*shelf.asked.lock().unwrap(), shards);
+}
+
+#[test]
+fn a_reader_is_believed_no_more_than_a_folder() {
+    let out = tempfile::tempdir().unwrap();
+    small(out.path());
+    let manifest = fs::read(out.path().join("manifest.json")).unwrap();
+    let mut damaged = shelf(out.path());
+    damaged.files.get_mut("tokenizer.json").unwrap().push(b' ');
+    let bundle = Bundle::from_reader(&manifest, Arc::new(damaged)).unwrap();
+    assert_names(&error(block_on(bundle.tokenizer())), "integrity", &["tokenizer.json"]);
+    let empty = Shelf { files: HashMap::new(), asked: Mutex::default() };
+    let bundle = Bundle::from_reader(&manifest, Arc::new(empty)).unwrap();
+    assert_names(&error(block_on(bundle.tokenizer())), "bad_input", &["tokenizer.json", "not on the shelf"]);
+}
+
+#[test]
+fn a_device_that_cannot_multiply_encoded_weights_gets_the_same_numbers_as_floats() {
+    let out = tempfile::tempdir().unwrap();
+    convert(golden("qwen3"), out.path(), &options(Encoding::Q8)).unwrap();
+    let bundle = Bundle::open(out.path()).unwrap();
+    let encoded = everything(block_on(bundle.weights(&Device::flex())).unwrap());
+    let mut decoded = block_on(bundle.weights(&Device::flex().autodiff())).unwrap();
+    let matrix = decoded.matrix(EMBEDDING, [1024, 64]).unwrap();
+    assert!(matches!(matrix, Matrix::Float(_)));
+    assert_eq!(values(&matrix), encoded[EMBEDDING]);
 }

@@ -12,6 +12,8 @@ mod guard;
 mod kernels;
 #[cfg(feature = "eval")]
 mod metrics;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod monitor;
 mod policy;
 mod prompt;
 mod tokenizer;

@@ -121,6 +121,7 @@ impl Bundle {
         let mut weights = Weights::new(device);
         for shard in self.manifest.shards() {
             self.source.weights(shard, &mut weights).await?;
+            weights.settle()?;
         }
         weights.join_parts()?;
         Ok(weights)

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 
 use super::shard::{Shard, TensorHeader};
-use crate::kernels::{Bytes, Encoded, Encoding, Matrix};
+use crate::kernels::{Bytes, Encoded, Encoding, Matrix, runs_encoded};
 use crate::{Error, Result};
 
 /// Tensors by their Hugging Face names. A model takes what it needs; [`finish`](Weights::finish) names what is left.
 ///
 /// Bytes stay as the files encode them until a tensor is taken; a quantised matrix keeps them beyond, without a copy.
+/// For a device that cannot use them so, they are decoded to it shard by shard.
 #[derive(Debug)]
 pub struct Weights {
     device: Device,
@@ -23,7 +24,25 @@ struct Entry {
     file: Arc<str>,
     shape: Vec<usize>,
     encoding: Encoding,
-    pieces: Vec<Bytes>,
+    pieces: Pieces,
+}
+
+/// Rows of a tensor, in order: as the file has them, or on a device that cannot use them so.
+#[derive(Debug)]
+enum Pieces {
+    Encoded(Vec<Bytes>),
+    Floats(Vec<Tensor<2>>),
+}
+
+impl Pieces {
+    fn extend(&mut self, more: Self) {
+        match (self, more) {
+            (Pieces::Encoded(pieces), Pieces::Encoded(more)) => pieces.extend(more),
+            (Pieces::Floats(pieces), Pieces::Floats(more)) => pieces.extend(more),
+            // All tensors are settled, or none: see `Weights::settle`.
+            _ => unreachable!("encoded and decoded rows of one tensor"),
+        }
+    }
 }
 
 impl Weights {
@@ -67,6 +86,25 @@ impl Weights {
         Ok(())
     }
 
+    /// Decodes what was read to the device, if that cannot multiply encoded weights, and lets go of the bytes: a bundle
+    /// larger than the memory beside the device still loads.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        if runs_encoded(&self.device) {
+            return Ok(());
+        }
+        for (name, entry) in &mut self.tensors {
+            let Pieces::Encoded(bytes) = &mut entry.pieces else { continue };
+            let bytes = std::mem::take(bytes);
+            let shape = match entry.shape[..] {
+                [rows, cols] => [rows, cols],
+                _ => [1, entry.shape.iter().product()],
+            };
+            let encoded = encoded(name, &entry.file, entry.encoding, shape, bytes)?;
+            entry.pieces = Pieces::Floats(vec![encoded.to_tensor(&self.device)]);
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, file: Arc<str>, header: TensorHeader, bytes: Bytes) -> Result<()> {
         if let Some(first) = self.tensors.get(&header.name) {
             return Err(Error::BadModel(format!(
@@ -75,7 +113,7 @@ impl Weights {
             )));
         }
         let TensorHeader { name, shape, encoding, .. } = header;
-        self.tensors.insert(name, Entry { file, shape, encoding, pieces: vec![bytes] });
+        self.tensors.insert(name, Entry { file, shape, encoding, pieces: Pieces::Encoded(vec![bytes]) });
         Ok(())
     }
 
@@ -141,8 +179,13 @@ impl Weights {
     /// # Errors
     /// [`Error::BadModel`] if there is none of that name and shape, or a weight is NaN or infinite.
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
-        let encoded = self.take(name, &shape, shape)?;
-        Ok(Matrix::from_encoded(encoded, &self.device))
+        let Entry { file, encoding, pieces, .. } = self.take(name, &shape)?;
+        match pieces {
+            Pieces::Floats(rows) => Ok(Matrix::from_tensor(Tensor::cat(rows, 0))),
+            Pieces::Encoded(bytes) => {
+                Ok(Matrix::from_encoded(encoded(name, &file, encoding, shape, bytes)?, &self.device))
+            }
+        }
     }
 
     /// Takes a vector as f32, `[len]`.
@@ -150,8 +193,12 @@ impl Weights {
     /// # Errors
     /// [`Error::BadModel`] if there is none of that name and length, or a value is NaN or infinite.
     pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>> {
-        let encoded = self.take(name, &[len], [1, len])?;
-        Ok(encoded.to_tensor(&self.device).reshape([len]))
+        let Entry { file, encoding, pieces, .. } = self.take(name, &[len])?;
+        let row = match pieces {
+            Pieces::Floats(rows) => Tensor::cat(rows, 0),
+            Pieces::Encoded(bytes) => encoded(name, &file, encoding, [1, len], bytes)?.to_tensor(&self.device),
+        };
+        Ok(row.reshape([len]))
     }
 
     /// Forgets a tensor, if it is there, that a model has no use for.
@@ -159,22 +206,21 @@ impl Weights {
         self.tensors.remove(name);
     }
 
-    fn take(&mut self, name: &str, shape: &[usize], as_matrix: [usize; 2]) -> Result<Encoded> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Entry> {
         let Some(entry) = self.tensors.remove(name) else {
             return Err(Error::BadModel(format!(
                 "tensor `{name}` is missing: expected the shape {shape:?}; {} other tensors are there",
                 self.tensors.len()
             )));
         };
-        let Entry { file, shape: found, encoding, pieces } = entry;
-        if found != shape {
+        if entry.shape != shape {
             return Err(Error::BadModel(format!(
-                "tensor `{name}` in `{file}`: expected the shape {shape:?} but found {found:?}; \
-                 do config and weights belong together?"
+                "tensor `{name}` in `{}`: expected the shape {shape:?} but found {:?}; \
+                 do config and weights belong together?",
+                entry.file, entry.shape
             )));
         }
-        Encoded::from_pieces(encoding, as_matrix, pieces)
-            .map_err(|what| Error::BadModel(format!("tensor `{name}` in `{file}`: {what}")))
+        Ok(entry)
     }
 
     /// An error that names the tensors nobody asked for.
@@ -193,6 +239,11 @@ impl Weights {
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
         Err(Error::BadModel(format!("the model has no place for these tensors: {}{more}", names.join(", "))))
     }
+}
+
+fn encoded(name: &str, file: &str, encoding: Encoding, shape: [usize; 2], bytes: Vec<Bytes>) -> Result<Encoded> {
+    Encoded::from_pieces(encoding, shape, bytes)
+        .map_err(|what| Error::BadModel(format!("tensor `{name}` in `{file}`: {what}")))
 }
 
 /// `x.part3` is part 3 of `x`.

@@ -4,11 +4,12 @@
 //! with the stable `code` of [`Error::code`](crate::Error::code).
 
 mod device;
+mod monitor;
+mod policies;
 mod reader;
 mod task;
 mod values;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,18 +22,16 @@ use crate::bundle::Bundle;
 use crate::policy::{Format, Policy, lint};
 use crate::verdict::OnError;
 use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request, Target};
+use policies::Policies;
 use reader::JsReader;
 use task::promise;
 use values::{from_js, json, to_js};
-
-/// Policies that requests brought, the latest used last: parsing one compiles its rules.
-const KEPT_POLICIES: usize = 8;
 
 /// A loaded guard.
 #[wasm_bindgen]
 pub struct WasmGuard {
     guard: Rc<Guard>,
-    policies: Rc<RefCell<Vec<(String, Rc<Policy>)>>>,
+    policies: Rc<Policies>,
     model: String,
     adapter: Option<String>,
 }
@@ -90,9 +89,10 @@ impl WasmGuard {
         let (guard, policies) = (self.guard.clone(), self.policies.clone());
         promise(async move {
             let CheckRequest { messages, policy, target, reasoning } = from_js(request)?;
-            let policy = policy.map(|json| parsed(&policies, json)).transpose()?;
-            let request = Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
-            let texts: Vec<String> = request.conversation.messages.iter().map(|it| it.content.clone()).collect();
+            let policy = policy.map(|json| policies.parse(json)).transpose()?;
+            let request =
+                Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
+            let texts: Vec<&str> = request.conversation.messages.iter().map(|it| it.content.as_str()).collect();
             let mut session = guard.start(&request).map_err(values::error)?;
             while let Some(event) = session.next().await.map_err(values::error)? {
                 let shown = to_js(&values::Event::of(&event, &texts))?;
@@ -114,23 +114,6 @@ impl WasmGuard {
 fn conversation(messages: Vec<Message>, target: Option<Target>) -> Conversation {
     let conversation = Conversation::of(messages);
     Conversation { target: target.unwrap_or(conversation.target), ..conversation }
-}
-
-fn parsed(kept: &RefCell<Vec<(String, Rc<Policy>)>>, json: String) -> Result<Rc<Policy>, JsValue> {
-    let mut kept = kept.borrow_mut();
-    let entry = match kept.iter().position(|(text, _)| *text == json) {
-        Some(at) => kept.remove(at),
-        None => {
-            let policy = Policy::parse(&json, Format::Json).map_err(|error| values::error(error.into()))?;
-            (json, Rc::new(policy))
-        }
-    };
-    let policy = entry.1.clone();
-    kept.push(entry);
-    if kept.len() > KEPT_POLICIES {
-        kept.remove(0);
-    }
-    Ok(policy)
 }
 
 /// Reads a policy file's text; the name helps to tell the format.

@@ -35,9 +35,8 @@ impl ReadFile for JsReader {
             };
             let promise = self.read.call1(&JsValue::NULL, &name.into()).map_err(failed)?;
             let bytes = JsFuture::from(Promise::resolve(&promise)).await.map_err(failed)?;
-            let bytes: Uint8Array = bytes
-                .dyn_into()
-                .map_err(|_| Error::BadInput(format!("the reader of `{name}` gave no Uint8Array")))?;
+            let bytes: Uint8Array =
+                bytes.dyn_into().map_err(|_| Error::BadInput(format!("the reader of `{name}` gave no Uint8Array")))?;
             Ok(bytes.to_vec())
         })
     }

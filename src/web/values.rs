@@ -1,8 +1,8 @@
 //! What crosses to JavaScript, in its shapes: camelCase, and places in UTF-16 units.
 
 use js_sys::{JSON, Reflect};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
@@ -81,7 +81,7 @@ pub enum Event<'e> {
 
 impl<'e> Event<'e> {
     /// `texts` are the contents of the conversation's messages.
-    pub fn of(event: &'e crate::Event, texts: &[String]) -> Self {
+    pub fn of(event: &'e crate::Event, texts: &[&str]) -> Self {
         match event {
             crate::Event::Reasoning(text) => Event::Reasoning { text },
             crate::Event::Verdict(verdict) => Event::Verdict { verdict: Verdict::of(verdict, texts) },
@@ -129,7 +129,7 @@ struct JsUsage(#[serde(with = "UsageFields")] Usage);
 
 impl<'v> Verdict<'v> {
     /// `texts` are the contents of the messages that evidence may quote.
-    pub fn of(verdict: &'v crate::Verdict, texts: &[String]) -> Self {
+    pub fn of(verdict: &'v crate::Verdict, texts: &[&str]) -> Self {
         let evidence = verdict.evidence.iter().map(|evidence| {
             let units = |bytes: usize| {
                 let before = texts.get(evidence.message).and_then(|text| text.get(..bytes)).unwrap_or_default();
@@ -153,6 +153,25 @@ impl<'v> Verdict<'v> {
             rule: verdict.rule.as_deref(),
             failure: verdict.failure.as_deref(),
             usage: JsUsage(verdict.usage),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Released<'r> {
+    released: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict<'r>>,
+    blocked: bool,
+}
+
+impl<'r> Released<'r> {
+    /// `texts` are the contents of the messages answered, and the response.
+    pub fn of(released: &'r crate::Released, texts: &[&str]) -> Self {
+        Self {
+            released: &released.text,
+            verdict: released.verdict.as_ref().map(|verdict| Verdict::of(verdict, texts)),
+            blocked: released.blocked,
         }
     }
 }

@@ -43,16 +43,19 @@ export async function download(url: string, entry: FileEntry, options: DownloadO
 /** Fills `bytes`, in as many attempts as it takes and is allowed. */
 async function fetchAll(url: string, entry: FileEntry, bytes: Uint8Array, part: Part, options: DownloadOptions) {
   const delays = options.delays ?? DELAYS;
+  let stuck = false;
   for (let attempt = 0; ; attempt++) {
     const last = attempt === delays.length;
     // A server that refuses ranges (or the preflight that they need elsewhere) must not be asked for one for ever.
-    if (last) part.received = 0;
+    if (last && stuck) part.received = 0;
+    const from = part.received;
     try {
       return await fetchSome(url, entry, bytes, part, options);
     } catch (error) {
       throwIfAborted(options.signal);
       const passing = error instanceof GuardError ? error.retryable : true;
       if (last || !passing) throw asNetworkError(url, error);
+      stuck = from > 0 && part.received === from;
       // Spread, so that the pages that one server failed do not come back all at once.
       await sleep((delays[attempt] ?? 0) * (0.75 + Math.random() / 2), options.signal);
     }

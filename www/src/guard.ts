@@ -54,9 +54,10 @@ class OpenGuard implements Guard {
   #engine: Engine;
   #reasoning: Reasoning;
   #reach: Reach;
-  #end = new AbortController();
+  /** The calls that run. Each has a signal of its own: at the edge, one request's signal is not for another. */
+  #calls = new Set<AbortController>();
   #disposing: Promise<void> | undefined;
-  #addresses = new Map<string, Promise<PolicyText>>();
+  #addresses = new Map<string, PolicyText>();
 
   constructor(engine: Engine, reasoning: Reasoning, reach: Reach) {
     this.#engine = engine;
@@ -94,10 +95,9 @@ class OpenGuard implements Guard {
   }
 
   transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
-    const { controller, stop } = follow(options.signal, this.#end.signal);
-    const { signal } = controller;
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
+    const { signal, stop } = this.#begin(options.signal);
     return guardTransform({
       open: async () => {
         if (signal.aborted) throw abortError(signal);
@@ -120,8 +120,10 @@ class OpenGuard implements Guard {
   }
 
   dispose(): Promise<void> {
-    this.#end.abort(new GuardError('disposed', 'the guard was disposed of'));
-    return (this.#disposing ??= this.#engine.dispose());
+    if (this.#disposing) return this.#disposing;
+    this.#disposing = Promise.resolve();
+    for (const controller of [...this.#calls]) end(controller);
+    return (this.#disposing = this.#engine.dispose());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -130,8 +132,7 @@ class OpenGuard implements Guard {
 
   /** Runs `work` with a signal that the caller or the guard's end fires; every failure is a `GuardError`. */
   async #call<T>(caller: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { controller, stop } = follow(this.#end.signal, caller);
-    const { signal } = controller;
+    const { signal, stop } = this.#begin(caller);
     try {
       if (signal.aborted) throw abortError(signal);
       return await work(signal);
@@ -142,6 +143,18 @@ class OpenGuard implements Guard {
     }
   }
 
+  /** A signal that the caller or the guard's end fires. */
+  #begin(caller: AbortSignal | undefined): { signal: AbortSignal; stop: () => void } {
+    const { controller, stop } = follow(caller);
+    this.#calls.add(controller);
+    if (this.#disposing) end(controller);
+    const done = () => {
+      stop();
+      this.#calls.delete(controller);
+    };
+    return { signal: controller.signal, stop: done };
+  }
+
   async #request(input: Input, options: CheckOptions, signal: AbortSignal): Promise<CheckRequest> {
     const messages = plainMessages(typeof input === 'string' ? [{ role: 'user', content: input }] : input);
     if (messages.length === 0) throw new GuardError('bad_input', 'expected at least one message but got none');
@@ -150,19 +163,22 @@ class OpenGuard implements Guard {
     return { messages, reasoning, target, policy: await this.#policyText(options.policy, signal) };
   }
 
-  /** A call's policy; an address is read once for all calls. */
-  #policyText(policy: PolicySource | undefined, signal: AbortSignal): Promise<PolicyText> | undefined {
+  /** A call's policy; an address is read by the first call that has it. */
+  async #policyText(policy: PolicySource | undefined, signal: AbortSignal): Promise<PolicyText | undefined> {
     if (policy === undefined) return undefined;
-    if (!(policy instanceof URL) && !(typeof policy === 'string' && isAddress(policy))) {
-      return resolvePolicy(policy, this.#reach);
-    }
-    const address = String(policy);
-    const known = this.#addresses.get(address);
-    // Another call may want it after this one is aborted, so that only the guard's end stops the reading.
-    const reading = known ?? resolvePolicy(policy, this.#reach, this.#end.signal);
-    this.#addresses.set(address, reading);
-    reading.catch(() => this.#addresses.delete(address));
-    return abortable(reading, signal);
+    const address = policy instanceof URL || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
+    const known = address === undefined ? undefined : this.#addresses.get(address);
+    const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
+    if (address !== undefined) this.#addresses.set(address, text);
+    return text;
+  }
+}
+
+function end(controller: AbortController): void {
+  try {
+    controller.abort(new GuardError('disposed', 'the guard was disposed of'));
+  } catch {
+    // At the edge, a call of another request cannot be reached; it ends with its request.
   }
 }
 

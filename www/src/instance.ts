@@ -18,8 +18,9 @@ export interface Builds {
 /** A live instance. Whoever has it gives it back, or throws it away after a trap. */
 export interface Lease {
   readonly module: WasmModule;
-  /** Never resolves; rejects when the instance is thrown away, by this guard or by another that shares it. */
-  readonly trapped: Promise<never>;
+  /** Calls `listener` when the instance is thrown away, by this guard or by another that shares it; the function
+   * returned takes that back. */
+  onLost(listener: (error: GuardError) => void): () => void;
   /** The instance is as good as new: what was made in it has been freed. */
   release(): void;
   /** Nothing in the instance can be trusted any more. */
@@ -34,17 +35,18 @@ interface Slot {
 }
 
 class LeaseBody implements Lease {
-  readonly trapped: Promise<never>;
   readonly module: WasmModule;
   #end: (lease: LeaseBody, error: GuardError | undefined) => void;
-  #reject!: (error: GuardError) => void;
+  #listeners = new Set<(error: GuardError) => void>();
 
   constructor(module: WasmModule, end: (lease: LeaseBody, error: GuardError | undefined) => void) {
     this.module = module;
     this.#end = end;
-    this.trapped = new Promise((_, reject) => (this.#reject = reject));
-    // A trap between two calls is told by the next one.
-    this.trapped.catch(() => {});
+  }
+
+  onLost(listener: (error: GuardError) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   release(): void {
@@ -55,9 +57,17 @@ class LeaseBody implements Lease {
     this.#end(this, error);
   }
 
-  reject(error: GuardError): void {
-    this.#reject(error);
+  lost(error: GuardError): void {
+    for (const listener of this.#listeners) listener(error);
   }
+}
+
+/** The promise's outcome, or the loss of the instance that works on it. */
+export function whileLeased<T>(lease: Lease, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = lease.onLost(reject);
+    promise.then(resolve, reject).finally(stop);
+  });
 }
 
 /** The instances of this page or isolate. Glue can never be unloaded, so a copy that is given back is used again. */
@@ -113,7 +123,7 @@ export class Instances {
     const leases = [...slot.leases];
     slot.leases.clear();
     const fresh = this.#reset(slot);
-    for (const lease of leases) lease.reject(error);
+    for (const lease of leases) lease.lost(error);
     if (fresh) this.#putBack(device, slot);
     else this.#shared.delete(device);
   }

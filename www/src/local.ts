@@ -3,7 +3,7 @@
 import { findGpu, missingWasm } from './device.ts';
 import type { CheckHooks, CheckRequest, Engine, EngineMonitor, EngineSpec, LoadHooks, MonitorRequest, MonitorStep } from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
-import type { Device, Instances, Lease } from './instance.ts';
+import { type Device, type Instances, type Lease, whileLeased } from './instance.ts';
 import type { Model } from './model/source.ts';
 import type { PolicyText } from './policy.ts';
 import { ProgressTracker } from './progress.ts';
@@ -157,7 +157,7 @@ export class LocalEngine implements Engine {
       const live = await this.#ready();
       if (signal?.aborted) throw abortError(signal);
       try {
-        return await Promise.race([task(live), live.lease.trapped]);
+        return await whileLeased(live.lease, task(live));
       } catch (thrown) {
         const error = toGuardError(thrown);
         // What is a `GuardError` already was thrown on this side, not by the core.
@@ -178,7 +178,7 @@ export class LocalEngine implements Engine {
 
   #adopt(live: Live): void {
     this.#live = live;
-    live.lease.trapped.catch(() => {
+    live.lease.onLost(() => {
       if (this.#live === live) this.#live = undefined;
     });
   }
@@ -304,7 +304,7 @@ async function load(
       }
     };
     loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError });
-    const guard = await abortable(Promise.race([loading, lease.trapped]), signal);
+    const guard = await abortable(whileLeased(lease, loading), signal);
     const { adapter } = guard;
     const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
     return { lease, guard, info: adapter ? { ...info, adapter } : info };

@@ -1,35 +1,25 @@
 /** The order of a guard's calls: one at a time, first come first served. */
 
 import { abortError } from './errors.ts';
-import { onAbort } from './signals.ts';
+import { abortable, onAbort } from './signals.ts';
 
+/** Whoever waits is told by a promise and goes on by itself: at the edge, each request may only do its own work. */
 export class Fifo {
   #running = false;
-  #idle: (() => void)[] = [];
   #waiting: (() => void)[] = [];
   #contended: (() => void)[] = [];
+  #idle: (() => void)[] = [];
 
   /** Runs `task` when those before it are done. A signal that fires while it waits takes it out of the queue; one that
    * fires while it runs rejects at once, and the next task starts when this one has ended. */
-  run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const start = () => {
-        this.#running = true;
-        const done = () => {
-          stop();
-          this.#next();
-        };
-        task().then(resolve, reject).then(done);
-      };
-      const stop = onAbort(signal, () => {
-        this.#waiting = this.#waiting.filter((waiting) => waiting !== start);
-        reject(abortError(signal));
-      });
-      if (signal?.aborted) return;
-      if (!this.#running) return start();
-      this.#waiting.push(start);
-      this.#contended.splice(0).forEach((tell) => tell());
-    });
+  async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (signal?.aborted) throw abortError(signal);
+    if (this.#running) await this.#turn(signal);
+    else this.#running = true;
+    const running = task();
+    const next = () => this.#next();
+    running.then(next, next);
+    return abortable(running, signal);
   }
 
   /** Resolves when another task waits for the running one. */
@@ -48,6 +38,22 @@ export class Fifo {
     });
   }
 
+  #turn(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const start = () => {
+        stop();
+        resolve();
+      };
+      this.#waiting.push(start);
+      const stop = onAbort(signal, () => {
+        this.#waiting = this.#waiting.filter((waiting) => waiting !== start);
+        reject(abortError(signal));
+      });
+      this.#contended.splice(0).forEach((tell) => tell());
+    });
+  }
+
+  /** `#running` stays true when the turn passes on, so that nobody slips in before. */
   #next(): void {
     this.#contended = [];
     const start = this.#waiting.shift();

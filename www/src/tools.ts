@@ -32,9 +32,8 @@ export class Tools {
     const forget = () => {
       if (this.#lease === leasing) this.#lease = undefined;
     };
-    leasing.catch(forget);
+    leasing.then((lease) => lease.onLost(forget), forget);
     const lease = await leasing;
-    lease.trapped.catch(forget);
     try {
       return work(lease.module);
     } catch (thrown) {

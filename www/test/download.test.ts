@@ -91,6 +91,16 @@ test('a server that refuses ranges is asked for the whole in the end', async () 
   assert.deepEqual(await download(URL_, entry, { fetch, delays }), bytes);
 });
 
+test('what came before a network went away is kept for the next visit', async () => {
+  const storage = new MemoryStorage();
+  const store = () => new ModelStore(storage, 'm');
+  const away = network((_range, attempt) => (attempt === 1 ? broken(0, PIECE + 10) : Promise.reject(new TypeError('offline'))));
+  await assert.rejects(download(URL_, entry, { fetch: away.fetch, delays, store: store() }), { code: 'network' });
+  const back = network((range) => rest(range));
+  assert.deepEqual(await download(URL_, entry, { fetch: back.fetch, delays, store: store() }), bytes);
+  assert.deepEqual(back.asked, [PIECE]);
+});
+
 test('a damaged file is fetched once more, and a second damage is an integrity error', async () => {
   const damaged = () => new Response(bytes.map((byte, i) => (i === 9 ? byte ^ 1 : byte)));
   const storage = new MemoryStorage();
