@@ -28,14 +28,14 @@ export interface Seen {
 
 /** What becomes of one answer. */
 export type Trouble =
-  /** End the connection after so many bytes. */
-  | { kind: 'tear'; after: number }
+  /** End the connection at this place of the file. A page may lose what it has not read by then. */
+  | { kind: 'tear'; at: number }
   /** Turn one bit of the byte at this place. */
   | { kind: 'corrupt'; at: number }
   /** Answer with this status. */
   | { kind: 'status'; status: number }
-  /** Send so many bytes and then nothing, until the client goes or `release` is called. */
-  | { kind: 'hold'; after: number }
+  /** Send nothing from this place of the file on, until the client goes or `release` is called. */
+  | { kind: 'hold'; at: number }
   /** Send all of it with 200, whatever range was asked for. */
   | { kind: 'no-range' };
 
@@ -142,14 +142,15 @@ export class Site {
     if (request.method === 'HEAD') return void response.end();
     const part = bytes.subarray(start, end);
     if (trouble?.kind === 'tear' || trouble?.kind === 'hold') {
-      const first = part.subarray(0, trouble.after);
-      await new Promise((done) => response.write(first, done));
+      const first = part.subarray(0, Math.max(0, trouble.at - start));
+      response.flushHeaders();
+      if (first.length > 0) await new Promise((done) => response.write(first, done));
       seen.sent = first.length;
       // Not `destroy`: a reset would take what was sent along.
       if (trouble.kind === 'tear') return void response.socket?.end();
       await Promise.race([closed, new Promise<void>((go) => this.#held.push(go))]);
       if (response.destroyed) return;
-      response.end(part.subarray(trouble.after));
+      response.end(part.subarray(first.length));
     } else {
       response.end(part);
     }
