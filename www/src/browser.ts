@@ -3,7 +3,7 @@
 import { bundled } from './bundled.ts';
 import type { EngineSpec } from './engine.ts';
 import { type Builds, compileFrom, type Device, Instances } from './instance.ts';
-import type { LocalParts } from './local.ts';
+import type { LocalParts } from './load.ts';
 import { addressModel, bundledModel, filesModel, type Model } from './model/source.ts';
 import type { WasmModule } from './wasm.ts';
 

@@ -36,8 +36,8 @@ export async function download(url: string, entry: FileEntry, options: DownloadO
     await options.store?.discard(entry);
     part = { received: 0, etag: null };
   }
-  const message = `${url} is not the file that the manifest promises (sha256 ${entry.sha256}), fetched twice; upload the bundle again, manifest and all`;
-  throw new GuardError('integrity', message);
+  const expected = `expected the file of sha256 ${entry.sha256}, as the manifest says, but twice another one came`;
+  throw new GuardError('integrity', `${url}: ${expected}; upload the bundle again, manifest and all`);
 }
 
 /** Fills `bytes`, in as many attempts as it takes and is allowed. */

@@ -3,7 +3,17 @@
 
 import type { ModelSpec } from './model/source.ts';
 import type { PolicyText } from './policy.ts';
-import type { DeviceChoice, GuardEvent, GuardInfo, Message, PolicyObject, Progress, Reasoning, Target, Verdict } from './types.ts';
+import type {
+  DeviceChoice,
+  GuardEvent,
+  GuardInfo,
+  Message,
+  PolicyObject,
+  Progress,
+  Reasoning,
+  Target,
+  Verdict,
+} from './types.ts';
 
 /** All that it takes to load a model, and to load it again. */
 export interface EngineSpec {

@@ -7,7 +7,21 @@ import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy }
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
 import { guardTransform } from './transform.ts';
-import type { CheckOptions, Guard, GuardInfo, GuardOptions, GuardStream, Input, Message, ModelSource, PolicyObject, PolicySource, Reasoning, TransformOptions, Verdict } from './types.ts';
+import type {
+  CheckOptions,
+  Guard,
+  GuardInfo,
+  GuardOptions,
+  GuardStream,
+  Input,
+  Message,
+  ModelSource,
+  PolicyObject,
+  PolicySource,
+  Reasoning,
+  TransformOptions,
+  Verdict,
+} from './types.ts';
 
 /** Options as this room takes them: platforms allow files that are no `File`. */
 export interface OpenOptions extends Omit<GuardOptions, 'model'> {
@@ -219,10 +233,12 @@ function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }:
   if (model instanceof URL) return { kind: 'address', address: model.href };
   if (typeof model === 'string') {
     if (isAddress(model) || model.includes('/')) return { kind: 'address', address: resolveAddress(model, reach.base).href };
-    const message = `the package has no model ${JSON.stringify(model)}; expected '${BUNDLED}', or an address that starts with '/', './' or 'https://'`;
-    throw new GuardError('bad_input', message);
+    const expected = `expected '${BUNDLED}', or an address that starts with '/', './' or 'https://'`;
+    throw new GuardError('bad_input', `the package has no model ${JSON.stringify(model)}; ${expected}`);
   }
-  if (!Array.isArray(model)) throw new GuardError('bad_input', `model: expected a name, an address or files but got ${typeof model}`);
+  if (!Array.isArray(model)) {
+    throw new GuardError('bad_input', `model: expected a name, an address or files but got ${typeof model}`);
+  }
   return { kind: 'files', files: [...model] as FileLike[] };
 }
 

@@ -1,38 +1,27 @@
 /** The engine on this side: owns the compiled guard, lets one call at it at a time, and builds it anew after it is lost. */
 
-import { findGpu, missingWasm } from './device.ts';
-import type { CheckHooks, CheckRequest, Engine, EngineMonitor, EngineSpec, LoadHooks, MonitorRequest, MonitorStep } from './engine.ts';
+import type {
+  CheckHooks,
+  CheckRequest,
+  Engine,
+  EngineMonitor,
+  EngineSpec,
+  LoadHooks,
+  MonitorRequest,
+  MonitorStep,
+} from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
-import { type Device, type Instances, type Lease, whileLeased } from './instance.ts';
-import type { Model } from './model/source.ts';
+import { whileLeased } from './instance.ts';
+import { build, type Live, type LocalParts } from './load.ts';
 import type { PolicyText } from './policy.ts';
 import { ProgressTracker } from './progress.ts';
 import { Fifo } from './queue.ts';
 import { abortable, macrotask, onAbort, throwIfAborted } from './signals.ts';
 import type { GuardEvent, GuardInfo, PolicyObject, Verdict } from './types.ts';
-import type { WasmGuard, WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
-
-/** What a platform gives to run a model in its own realm. */
-export interface LocalParts {
-  instances: Instances;
-  /** Opens the model that the spec names. */
-  open(spec: EngineSpec, signal?: AbortSignal): Promise<Model>;
-  /** Whether there may be WebGPU at all. */
-  gpu: boolean;
-}
-
-/** A guard in an instance, until either is lost. */
-interface Live {
-  lease: Lease;
-  guard: WasmGuard;
-  info: GuardInfo;
-}
+import type { WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
 
 /** Failures after which nothing in the instance is used again. */
 const FATAL = new Set(['crashed', 'device_lost', 'out_of_memory']);
-
-/** Failures on the GPU that say nothing against the CPU. */
-const DEVICE_TROUBLE = new Set(['unsupported', 'self_test', ...FATAL]);
 
 /** Policies kept parsed; a page rarely has more at once. */
 const POLICIES = 16;
@@ -235,88 +224,4 @@ class LocalMonitor {
 export function parsePolicyText(module: WasmModule, policy: PolicyText): PolicyObject {
   if ('builtin' in policy) return module.builtinPolicy(policy.builtin);
   return module.parsePolicy(policy.text, policy.fileName);
-}
-
-/** Loads the model on the device asked for; for `auto`, on the better one that works. */
-async function build(parts: LocalParts, spec: EngineSpec, progress: ProgressTracker, signal?: AbortSignal): Promise<Live> {
-  progress.stage('wasm');
-  const missing = missingWasm();
-  if (missing) throw new GuardError('unsupported', missing);
-  const opening = parts.open(spec, signal);
-  // Waited for below; until then, its failure is nobody's.
-  opening.catch(() => {});
-  const on = async (device: Device, reason: string) => {
-    const lease = await parts.instances.lease(device);
-    return load(lease, opening, spec, { device, reason }, progress, signal);
-  };
-  if (spec.device === 'cpu') return on('cpu', 'the caller chose the CPU');
-  const gpu = parts.gpu ? await findGpu() : { usable: false, software: false, reason: 'there is no WebGPU here' };
-  throwIfAborted(signal);
-  if (spec.device === 'webgpu') {
-    if (!gpu.usable) throw new GuardError('unsupported', `${gpu.reason}; \`device: 'auto'\` would take the CPU`);
-    return on('webgpu', 'the caller chose WebGPU');
-  }
-  if (!gpu.usable || gpu.software) return on('cpu', gpu.reason);
-  let lease: Lease;
-  const why = (error: unknown) => `WebGPU was tried and failed (${toGuardError(error).code}: ${toGuardError(error).message})`;
-  try {
-    lease = await parts.instances.lease('webgpu');
-  } catch (error) {
-    return on('cpu', why(error));
-  }
-  try {
-    const reason = `${gpu.reason}, and the model passed its self-test on it`;
-    return await load(lease, opening, spec, { device: 'webgpu', reason }, progress, signal);
-  } catch (error) {
-    if (!DEVICE_TROUBLE.has(toGuardError(error).code)) throw error;
-    return on('cpu', why(error));
-  }
-}
-
-/** Loads the model into an instance, which is given back if that fails. */
-async function load(
-  lease: Lease,
-  opening: Promise<Model>,
-  spec: EngineSpec,
-  choice: Pick<GuardInfo, 'device' | 'reason'>,
-  progress: ProgressTracker,
-  signal?: AbortSignal,
-): Promise<Live> {
-  let failure: unknown;
-  let loading: Promise<WasmGuard> | undefined;
-  try {
-    const model = await abortable(opening, signal);
-    const { manifest } = model;
-    progress.total(manifest.total);
-    progress.stage('model');
-    let left = manifest.files.length;
-    const read = async (name: string): Promise<Uint8Array> => {
-      try {
-        throwIfAborted(signal);
-        const onBytes = (bytes: number, cached: boolean) => progress.file(name, bytes, cached);
-        const bytes = await model.read(name, { signal, onBytes });
-        if (--left === 0) progress.stage('self-test');
-        return bytes;
-      } catch (error) {
-        // What went wrong here is not what the core makes of it.
-        failure = error;
-        throw error;
-      }
-    };
-    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError });
-    const guard = await abortable(whileLeased(lease, loading), signal);
-    const { adapter } = guard;
-    const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
-    return { lease, guard, info: adapter ? { ...info, adapter } : info };
-  } catch (thrown) {
-    const error = toGuardError(failure ?? thrown);
-    if (loading && signal?.aborted) {
-      // It still runs; an instance is not pulled from under it.
-      const release = () => lease.release();
-      loading.then((guard) => guard.free(), () => {}).then(release, release);
-    } else {
-      lease.discard(error);
-    }
-    throw error;
-  }
 }

@@ -53,8 +53,8 @@ export async function resolvePolicy(source: PolicySource, reach: Reach, signal?:
   if (isAddress(source)) return readPolicy(resolveAddress(source, reach.base), reach, signal);
   if (/^[\w-]*$/.test(source)) {
     const names = builtinPolicies.join(', ');
-    const message = `no built-in policy has the name ${JSON.stringify(source)}; expected one of ${names}, an address, or a policy's text`;
-    throw new GuardError('bad_policy', message);
+    const expected = `expected one of ${names}, an address, or a policy's text`;
+    throw new GuardError('bad_policy', `no built-in policy has the name ${JSON.stringify(source)}; ${expected}`);
   }
   return { text: source };
 }

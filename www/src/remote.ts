@@ -213,8 +213,8 @@ export class RemoteEngine implements Engine {
 }
 
 function unavailable(why: string): GuardError {
-  const message = `the guard's worker does not start (${why}); serve the package's dist folder from the page's own origin, allow it with the CSP \`worker-src 'self'\`, or use \`worker: false\``;
-  return new GuardError('unsupported', message);
+  const serve = `serve the package's dist folder from the page's own origin, allow it with the CSP \`worker-src 'self'\``;
+  return new GuardError('unsupported', `the guard's worker does not start (${why}); ${serve}, or use \`worker: false\``);
 }
 
 function died(why: string): GuardError {

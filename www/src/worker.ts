@@ -5,7 +5,8 @@ import { LocalEngine } from './local.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 import { serve } from './serve.ts';
 
-const post = (message: FromWorker) => (globalThis as unknown as { postMessage(message: unknown): void }).postMessage(message);
+const scope = globalThis as unknown as { postMessage(message: FromWorker): void };
+const post = (message: FromWorker) => scope.postMessage(message);
 const take = serve(post, (spec, hooks) => LocalEngine.load(browserParts(), spec, hooks));
 
 addEventListener('message', (event) => take((event as MessageEvent<ToWorker>).data));

@@ -4,7 +4,8 @@ import * as glue from './wasm/cpu.js';
 import { GuardError } from './errors.ts';
 import { openGuard, type OpenOptions, type Platform } from './guard.ts';
 import { Instances } from './instance.ts';
-import { LocalEngine, type LocalParts } from './local.ts';
+import type { LocalParts } from './load.ts';
+import { LocalEngine } from './local.ts';
 import { addressModel, type FileLike, filesModel } from './model/source.ts';
 import type { Reach } from './policy.ts';
 import { Tools } from './tools.ts';
@@ -40,7 +41,9 @@ const instances = new Instances({
 
 const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis)): Reach => ({ fetch, base: undefined });
 
-/** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them.
+/** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them. One guard
+ * serves all requests, one check after the other: give each check's promise to `ctx.waitUntil`, so that a client that
+ * hangs up does not stop the work on which the next one waits.
  *
  * @throws GuardError e.g. `bad_input`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export function createGuard(options: WorkerdOptions): Promise<Guard> {

@@ -2,7 +2,8 @@
 
 import type { EngineSpec } from '../src/engine.ts';
 import { type Builds, Instances } from '../src/instance.ts';
-import { LocalEngine, type LocalParts } from '../src/local.ts';
+import type { LocalParts } from '../src/load.ts';
+import { LocalEngine } from '../src/local.ts';
 import type { Model } from '../src/model/source.ts';
 import type { FromWorker, ToWorker } from '../src/protocol.ts';
 import type { WorkerLike } from '../src/remote.ts';

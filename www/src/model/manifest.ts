@@ -39,8 +39,8 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const { format, version, name, files } = (json ?? {}) as Record<string, unknown>;
   if (format !== 'rsafe-bundle') throw bad(`\`format\`: expected \`rsafe-bundle\` but got ${JSON.stringify(format)}`);
   if (version !== 1) {
-    const message = `\`version\`: this rsafe reads version 1 but got ${JSON.stringify(version)}; update rsafe or convert the model again`;
-    throw bad(message);
+    const found = JSON.stringify(version);
+    throw bad(`\`version\`: this rsafe reads version 1 but got ${found}; update rsafe or convert the model again`);
   }
   if (typeof name !== 'string' || name === '') throw bad('`name`: expected the name of the model');
   if (!Array.isArray(files) || files.length === 0) throw bad('`files`: expected a list of the files');

@@ -203,6 +203,6 @@ async function locked<T>(name: string, signal: AbortSignal | undefined, task: ()
 }
 
 function notKept(url: string): GuardError {
-  const message = `${url} is not kept on this machine, and \`offline\` forbids to fetch it; load the model once without \`offline\``;
+  const message = `${url} is not kept on this machine, and \`offline\` forbids to fetch it; load it once without`;
   return new GuardError('network', message, { retryable: false });
 }
