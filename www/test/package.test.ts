@@ -1,0 +1,211 @@
+/** The packed package where strangers use it: Vite, a plain page, Node, workerd and the TypeScript compiler. */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import type { Browser } from 'playwright-core';
+import { build, createServer, type ViteDevServer } from 'vite';
+import type { Verdict } from '../src/types.ts';
+import { launch, openPage, page as html } from './support/browser.ts';
+import { miniBundle, totalBytes } from './support/bundle.ts';
+import { agree } from './support/golden.ts';
+import { pack, project, type Packed, type Project } from './support/pack.ts';
+import { www } from './support/paths.ts';
+import { Site, STRICT_CSP } from './support/server.ts';
+
+const MAIN = `
+import { createGuard } from 'rsafe';
+const guard = await createGuard({ device: 'cpu' });
+const verdict = await guard.check('How do I pick a lock?');
+document.title = JSON.stringify({ verdict, info: guard.info });
+`;
+
+let packed: Packed;
+let app: Project;
+let browser: Browser;
+
+before(async () => {
+  packed = pack();
+  app = project(packed, {
+    'index.html': '<!doctype html><title>loading</title><script type="module" src="/main.js"></script>',
+    'main.js': MAIN,
+    'node.js': `
+      import { createGuard } from 'rsafe';
+      const guard = await createGuard();
+      const verdict = await guard.check('How do I pick a lock?');
+      const reasoning = [];
+      for await (const event of guard.stream('Hello', { reasoning: 'always' })) reasoning.push(event.type);
+      console.log(JSON.stringify({ verdict, info: guard.info, reasoning }));
+      await guard.dispose();`,
+  });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  app?.remove();
+  packed?.remove();
+});
+
+interface Report {
+  verdict: Verdict;
+  info: { device: string; model: string; bytes: number; source: string };
+}
+
+/** Opens a page whose title becomes a report. */
+async function reported(site: Site, path: string): Promise<Report> {
+  const { page, complaints } = await openPage(browser, site, path);
+  await page.waitForFunction(() => document.title.startsWith('{')).catch((error: Error) => {
+    throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
+  });
+  const report = JSON.parse(await page.title()) as Report;
+  await page.close();
+  assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });
+  return report;
+}
+
+const inNode = (): Report & { reasoning: string[] } => {
+  const run = spawnSync(process.execPath, ['node.js'], { cwd: app.folder, encoding: 'utf8' });
+  assert.equal(run.status, 0, run.stderr);
+  return JSON.parse(run.stdout);
+};
+
+test('the tarball holds the library, the wasm and the model, and nothing else', (t) => {
+  const allowed = [
+    /^(package\.json|README\.md|(dist\/)?LICENSE)$/,
+    /^dist\/[\w.-]+\.js$/,
+    /^dist\/(model\/)?[\w.-]+\.d\.ts$/,
+    /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
+    /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
+  ];
+  const paths = packed.files.map(({ path }) => path);
+  assert.deepEqual(paths.filter((path) => !allowed.some((pattern) => pattern.test(path))), []);
+  for (const path of ['README.md', 'dist/index.d.ts']) assert.ok(paths.includes(path), `${path} is missing`);
+  assert.ok(paths.some((path) => path.endsWith('LICENSE')), 'the licence is missing');
+  const { exports } = JSON.parse(readFileSync(join(app.rsafe, 'package.json'), 'utf8')) as {
+    exports: Record<string, string | Record<string, string>>;
+  };
+  for (const target of Object.values(exports).flatMap((entry) => (typeof entry === 'string' ? entry : Object.values(entry)))) {
+    if (!target.includes('*') && !target.includes('webgpu')) assert.ok(existsSync(join(app.rsafe, target)), `${target} is missing`);
+  }
+  t.diagnostic(`tarball ${packed.size} bytes, unpacked ${packed.unpackedSize} bytes`);
+});
+
+test('what a page downloads stays small', (t) => {
+  const zipped = (path: string) => gzipSync(readFileSync(join(app.rsafe, path))).length;
+  const scripts = packed.files.map(({ path }) => path).filter((path) => /^dist\/[\w.-]+\.js$/.test(path) && !/(node|workerd)\.js$/.test(path));
+  const js = scripts.reduce((sum, path) => sum + zipped(path), zipped('dist/wasm/cpu.js'));
+  const cpu = zipped('dist/wasm/cpu.wasm') + zipped('dist/model/rsafe-mini/tokenizer.json');
+  t.diagnostic(`gzip: scripts ${js}, cpu.wasm with the tokenizer ${cpu}`);
+  assert.ok(js <= 30_000, `the scripts of a page have ${js} bytes in gzip`);
+  assert.ok(cpu <= 2_000_000, `cpu.wasm with the tokenizer has ${cpu} bytes in gzip`);
+  if (!packed.files.some(({ path }) => path === 'dist/wasm/webgpu.wasm')) return t.diagnostic('built without WebGPU');
+  const webgpu = zipped('dist/wasm/webgpu.wasm');
+  t.diagnostic(`gzip: webgpu.wasm ${webgpu}`);
+  assert.ok(webgpu <= 4_000_000, `webgpu.wasm has ${webgpu} bytes in gzip`);
+});
+
+test('Node takes the package with the four lines, and reads its files from disk', () => {
+  const { info, verdict, reasoning } = inNode();
+  assert.deepEqual([info.device, info.model, info.bytes], ['cpu', 'rsafe-mini', totalBytes(miniBundle())]);
+  assert.ok(verdict.score > 0 && verdict.score < 1);
+  assert.deepEqual([reasoning.includes('reasoning'), reasoning.at(-1)], [true, 'verdict']);
+});
+
+test('a plain module page takes the package as it lies there, under the strict policy', async () => {
+  const site = await Site.open({ 'content-security-policy': STRICT_CSP });
+  try {
+    site.mount('/lib/', join(app.rsafe, 'dist')).put('/plain.html', html('/plain.js'));
+    site.put('/plain.js', MAIN.replace("'rsafe'", "'/lib/index.js'"));
+    const { verdict } = await reported(site, '/plain.html');
+    agree('a plain page and Node', verdict, inNode().verdict, 1e-4);
+  } finally {
+    await site.close();
+  }
+});
+
+test('a Vite app builds without configuration and runs, in a folder of its site too', async () => {
+  for (const base of ['/', '/some/folder/']) {
+    await build({ root: app.folder, base, configFile: false, logLevel: 'error', build: { outDir: 'out', emptyOutDir: true } });
+    const site = await Site.open({ 'content-security-policy': STRICT_CSP });
+    try {
+      site.mount(base, join(app.folder, 'out'));
+      const { verdict, info } = await reported(site, `${base}index.html`);
+      assert.equal(info.model, 'rsafe-mini');
+      agree('Vite and Node', verdict, inNode().verdict, 1e-4);
+    } finally {
+      await site.close();
+    }
+  }
+});
+
+test('a Vite app runs from the development server without configuration', async () => {
+  const server: ViteDevServer = await createServer({ root: app.folder, configFile: false, logLevel: 'error', server: { port: 0, hmr: false } });
+  try {
+    await server.listen();
+    const address = server.resolvedUrls!.local[0]!;
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', (error) => errors.push(error.message));
+    page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+    await page.goto(address);
+    // The first visit makes Vite bundle the dependency and load the page again.
+    await page.waitForFunction(() => document.title.startsWith('{')).catch((error: Error) => {
+      throw new Error(`${error.message}\nThe page says: ${errors.join('\n')}`);
+    });
+    const { verdict } = JSON.parse(await page.title()) as Report;
+    assert.equal(verdict.decision, inNode().verdict.decision);
+    await page.close();
+  } finally {
+    await server.close();
+  }
+});
+
+test('the types resolve under bundler and nodenext, and refuse what is wrong', () => {
+  const typed = project(packed, {
+    'index.ts': `
+      import { createGuard, isSupported, builtinPolicies, lintPolicy, parsePolicy, cacheStatus, clearCache, GuardError } from 'rsafe';
+      import type { Guard, GuardOptions, Verdict, Decision, PolicyObject, GuardEvent, Progress } from 'rsafe';
+      const options: GuardOptions = { device: 'auto', onProgress: ({ loaded, total }: Progress) => console.log(loaded / total) };
+      const guard: Guard = await createGuard(options);
+      const verdict: Verdict = await guard.check([{ role: 'user', content: 'Hello' }], { signal: AbortSignal.abort() });
+      const decision: Decision = verdict.decision;
+      const stream = guard.stream('Hello');
+      for await (const event of stream) {
+        const typed: GuardEvent = event;
+        if (typed.type === 'reasoning') console.log(typed.text.length, decision);
+      }
+      console.log((await stream.verdict).categories[0]?.score, guard.info.device, builtinPolicies.length);
+      new ReadableStream<string>().pipeThrough(guard.transform());
+      (await fetch('/')).body!.pipeThrough(guard.transform({ holdBack: 8 }));
+      const policy: PolicyObject = await parsePolicy('general');
+      await guard.setPolicy(policy);
+      console.log((await lintPolicy('name: x'))[0]?.line, (await isSupported()).reasons, (await cacheStatus())[0]?.bytes);
+      await clearCache();
+      try {
+        await guard.dispose();
+      } catch (error) {
+        if (error instanceof GuardError && error.code === 'aborted') console.log(error.retryable, error.findings);
+      }
+      // @ts-expect-error: there is no such device
+      await createGuard({ device: 'abacus' });
+      // @ts-expect-error: there is no such decision
+      if (decision === 'maybe') console.log(decision);
+      export {};
+    `,
+  });
+  const compiler = join(www, 'node_modules/typescript/bin/tsc');
+  const common = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom,dom.iterable,dom.asynciterable'];
+  try {
+    for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']] as const) {
+      const args = [compiler, ...common, '--types', '', '--module', module, '--moduleResolution', moduleResolution, 'index.ts'];
+      const run = spawnSync(process.execPath, args, { cwd: typed.folder, encoding: 'utf8' });
+      assert.equal(run.status, 0, `${moduleResolution}:\n${run.stdout}`);
+    }
+  } finally {
+    typed.remove();
+  }
+});

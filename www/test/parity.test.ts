@@ -1,0 +1,67 @@
+/** The same prompts through the compiled cpu build in Node and through the native program. */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { after, before, test } from 'node:test';
+import type * as Library from '../src/index.ts';
+import type { Evidence, Verdict } from '../src/types.ts';
+import { agree, byPolicy, type Golden } from './support/golden.ts';
+import { built, dist, nativeProgram } from './support/paths.ts';
+
+/** Both are f32 on a CPU, but SIMD widths order the sums differently. */
+const TOLERANCE = 1e-3;
+
+let guard: Library.Guard;
+let rsafe: typeof Library;
+let folder: string;
+
+before(async () => {
+  rsafe = await import(pathToFileURL(built('node.js')).href);
+  guard = await rsafe.createGuard({ reasoning: 'always' });
+  folder = mkdtempSync(join(tmpdir(), 'rsafe-parity-'));
+});
+
+after(async () => {
+  await guard?.dispose();
+  if (folder) rmSync(folder, { recursive: true });
+});
+
+/** What the native program answers to rows, in the package's names. */
+function native(conversations: Golden[], policy: string | undefined): Verdict[] {
+  const args = ['check', '--reasoning', 'always', '--input', 'rows', '--model', join(dist, 'model/rsafe-mini')];
+  if (policy !== undefined) {
+    const file = join(folder, 'policy.yaml');
+    if (!rsafe.builtinPolicies.includes(policy)) writeFileSync(file, policy);
+    args.push('--policy', rsafe.builtinPolicies.includes(policy) ? policy : file);
+  }
+  const input = conversations.map(({ id, messages }) => JSON.stringify({ id, messages })).join('\n');
+  const run = spawnSync(nativeProgram(), args, { input, encoding: 'utf8' });
+  assert.ok(run.status === 0 || run.status === 1, `${run.error ?? run.stderr}`);
+  return run.stdout.trim().split('\n').map((line) => JSON.parse(line));
+}
+
+test('the wasm build in Node and the native program judge the golden conversations alike', async () => {
+  for (const [policy, conversations] of byPolicy()) {
+    const wanted = native(conversations, policy);
+    for (const [i, { id, messages }] of conversations.entries()) {
+      const got = await guard.check(messages, policy === undefined ? {} : { policy });
+      agree(id, got, wanted[i]!, TOLERANCE);
+      assert.equal(got.reasoning, wanted[i]!.reasoning, `${id}: the reasoning differs`);
+      // The native program counts bytes, the package UTF-16 units: only the quotes can be compared.
+      const quotes = ({ evidence }: { evidence: Evidence[] }) => evidence.map(({ quote, category }) => [quote, category]);
+      assert.deepEqual(quotes(got), quotes(wanted[i]!), `${id}: the evidence differs`);
+    }
+  }
+});
+
+test('built-in policies are the same policies in both', async () => {
+  for (const name of rsafe.builtinPolicies) {
+    const run = spawnSync(nativeProgram(), ['policy', 'show', name, '--format', 'json'], { encoding: 'utf8' });
+    assert.equal(run.status, 0, run.stderr);
+    assert.deepEqual(await rsafe.parsePolicy(name), JSON.parse(run.stdout), name);
+  }
+});

@@ -1,0 +1,48 @@
+/** The package as a stranger gets it: packed with `npm pack`, installed from the tarball outside the repository. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { built, www } from './paths.ts';
+
+export interface Packed {
+  tarball: string;
+  /** Paths inside of the package, with their bytes. */
+  files: { path: string; size: number }[];
+  /** Bytes of the tarball, and of what it unpacks to. */
+  size: number;
+  unpackedSize: number;
+  remove(): void;
+}
+
+export function pack(): Packed {
+  built('index.js');
+  const folder = mkdtempSync(join(tmpdir(), 'rsafe-pack-'));
+  const out = npm(www, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder);
+  const [report] = JSON.parse(out) as [{ filename: string } & Omit<Packed, 'tarball'>];
+  return { ...report, tarball: join(folder, report.filename), remove: () => rmSync(folder, { recursive: true }) };
+}
+
+export interface Project {
+  folder: string;
+  /** Where the package lies in it. */
+  rsafe: string;
+  remove(): void;
+}
+
+/** A new project with these files and the package installed, without a network. */
+export function project(packed: Packed, files: Record<string, string>): Project {
+  const folder = mkdtempSync(join(tmpdir(), 'rsafe-project-'));
+  const manifest = { name: 'stranger', private: true, type: 'module' };
+  for (const [name, content] of Object.entries({ 'package.json': JSON.stringify(manifest), ...files })) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), content);
+  }
+  npm(folder, 'install', '--offline', '--no-audit', '--no-fund', '--ignore-scripts', packed.tarball);
+  return { folder, rsafe: join(folder, 'node_modules/rsafe'), remove: () => rmSync(folder, { recursive: true }) };
+}
+
+function npm(cwd: string, ...args: string[]): string {
+  return execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 24 });
+}
