@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
-use crate::verdict::Thresholds;
+use crate::verdict::{Calibration, Thresholds};
 use crate::{Error, Result};
 
 /// The manifest's name in every bundle.
@@ -41,6 +41,9 @@ pub struct Manifest {
     pub template: Template,
     /// The policy of a request that brings none.
     pub policy: DefaultPolicy,
+    /// How the logits of category slots become scores.
+    #[serde(default)]
+    pub calibration: Calibration,
     #[serde(default)]
     pub thresholds: Thresholds,
     pub provenance: Provenance,
@@ -91,7 +94,7 @@ pub struct SelfTest {
 }
 
 /// One value of a known answer: a decoder's logit of token `index` after the prompt, a slot model's score of category
-/// `index`.
+/// `index` before calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownValue {
@@ -133,6 +136,7 @@ impl Manifest {
             generation: None,
             template,
             policy: DefaultPolicy::Builtin(policy.into()),
+            calibration: Calibration::default(),
             thresholds: Thresholds::default(),
             provenance: Provenance {
                 source: "unknown".into(),
@@ -202,6 +206,13 @@ impl Manifest {
         }
         if !self.config.is_object() {
             return Err(bad("`config`: expected the object of a config.json"));
+        }
+        for scaling in [self.calibration.prompt, self.calibration.response] {
+            if !(scaling.scale > 0.0 && scaling.scale.is_finite() && scaling.bias.is_finite()) {
+                return Err(bad(format!(
+                    "`calibration`: expected a scale above 0 and a finite bias but got {scaling:?}"
+                )));
+            }
         }
         check_thresholds(&self.thresholds)?;
         if let Some(test) = &self.self_test {

@@ -96,6 +96,13 @@ impl Bundle {
         Ok(Self { manifest: Manifest::parse(manifest)?, source: Source::Reader(reader) })
     }
 
+    /// The bundle with the scores that its model gives, before calibration.
+    #[cfg(feature = "train")]
+    pub fn uncalibrated(mut self) -> Self {
+        self.manifest.calibration = Default::default();
+        self
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

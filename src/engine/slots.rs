@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
 use super::{Reading, fits, read_numbers};
@@ -19,7 +19,7 @@ use crate::prompt::slots::{
     WINDOW_STEP,
 };
 use crate::tokenizer::{Span, TokenId, Tokenizer};
-use crate::verdict::Answer;
+use crate::verdict::{Answer, Calibration, Scaling};
 use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
 
 /// Conversations whose states are kept, the latest used last.
@@ -32,6 +32,7 @@ pub struct SlotEngine {
     model: SlotModel,
     frame: Frame,
     markers: SlotMarkers,
+    calibration: Calibration,
     device: Device,
     kept: Mutex<Vec<Kept>>,
 }
@@ -45,6 +46,7 @@ struct Kept {
 pub struct Scan<'e> {
     engine: &'e SlotEngine,
     kind: Kind,
+    scaling: Scaling,
     context: Option<Vec<TokenId>>,
     blocks: Vec<Vec<TokenId>>,
     spans: Vec<Span>,
@@ -89,6 +91,7 @@ impl SlotEngine {
                 yes: id(Marker::Applies),
                 no: id(Marker::DoesNotApply),
             },
+            calibration: bundle.manifest().calibration,
             device: device.clone(),
             kept: Mutex::new(Vec::new()),
         })
@@ -119,6 +122,7 @@ impl SlotEngine {
         Ok(Scan {
             engine: self,
             kind: Kind::judged(conversation.target),
+            scaling: self.calibration.of(conversation.target),
             context,
             blocks: policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?,
             left: windows(spans.len()).collect(),
@@ -133,7 +137,7 @@ impl SlotEngine {
     }
 
     /// Reads a window's conversation, as far as no cache holds it, then the blocks.
-    async fn window(&self, conversation: Layout, blocks: &[Vec<TokenId>]) -> Result<Window> {
+    async fn window(&self, conversation: Layout, blocks: &[Vec<TokenId>], scaling: Scaling) -> Result<Window> {
         let room = blocks.iter().map(|block| block.len() + 1).sum::<usize>() + ANSWER;
         let (kept, cached) = self.conversation(&conversation)?;
         let mut cache = kept.fork(conversation.len() + room)?;
@@ -142,14 +146,17 @@ impl SlotEngine {
         let slots: Vec<usize> = blocks.iter().map(|b| layout.push_block(self.model.vocab_size(), b) - start).collect();
         let batch = SlotBatch::new(&[&layout], start, self.model.vocab_size(), &self.device);
         let states = self.model.forward(&batch, Some(&mut cache));
-        let scores = read_numbers(activation::sigmoid(self.model.slot_logits(states.clone()))).await;
-        if !matches!(&scores, Ok(scores) if scores.iter().all(|score| score.is_finite())) {
+        let logits = read_numbers(self.model.slot_logits(states.clone())).await;
+        if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         }
-        let scores = scores?;
+        let logits = logits?;
         // A score that is no number says that the model is broken, which must not look safe.
-        let score = |index: &usize| scores.get(*index).copied().filter(|s| s.is_finite()).unwrap_or(1.0);
+        let score = |index: &usize| {
+            let logit = logits.get(*index).copied().filter(|logit| logit.is_finite());
+            logit.map_or(1.0, |logit| scaling.probability(logit))
+        };
         Ok(Window { scores: slots.iter().map(score).collect(), layout, cache, states, cached })
     }
 
@@ -223,14 +230,14 @@ impl SlotEngine {
         })
     }
 
-    /// The score of each category of `policy` for a user's message of these tokens.
+    /// The score of each category of `policy`, before calibration, for a user's message of these tokens.
     pub async fn known_values(&self, tokenizer: &Tokenizer, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
         if ids.len() > WINDOW || ids.iter().any(|&id| id as usize >= self.model.vocab_size()) {
             return Err(Error::BadModel(format!("self-test: expected at most {WINDOW} ids of the vocabulary")));
         }
         let blocks = policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?;
         let layout = Layout::conversation(self.frame, &[], Turn { kind: Kind::JudgedUser, ids });
-        Ok(self.window(layout, &blocks).await?.scores)
+        Ok(self.window(layout, &blocks, Scaling::default()).await?.scores)
     }
 }
 
@@ -241,7 +248,7 @@ impl<'e> Scan<'e> {
         let ids: Vec<TokenId> = self.spans[start..].iter().take(WINDOW).map(|span| span.id).collect();
         let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
         let layout = Layout::conversation(self.engine.frame, turn.as_slice(), Turn { kind: self.kind, ids: &ids });
-        let window = self.engine.window(layout, &self.blocks).await?;
+        let window = self.engine.window(layout, &self.blocks, self.scaling).await?;
         self.prompt_tokens += window.layout.len();
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));

@@ -1,4 +1,4 @@
-//! A batch of examples as tensors, and the three losses on it: slots, the verdict of whole policies, and the answer.
+//! A batch of examples as tensors, and the three losses on it: slots, the highest of those that should be silent, and the answer.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ pub struct Batch {
     applies: Vec<f32>,
     /// How much each of them counts.
     weights: Vec<f32>,
-    /// Indices of the slots that together decide a row, `[rows, most slots of a row]`, where a row with fewer names its
-    /// first again; and whether the row is unsafe (0 or 1).
-    rows: Vec<i32>,
-    flagged: Vec<f32>,
+    /// Indices of the slots of which even the highest should stay low, `[quiet_rows, most slots of a row]`; a row with
+    /// fewer names its first again.
+    quiet: Vec<i32>,
+    quiet_rows: usize,
     choices: Choices,
     device: Device,
 }
@@ -42,7 +42,7 @@ struct Choices {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LossParts {
     pub slots: f32,
-    pub row: f32,
+    pub quiet: f32,
     pub answer: f32,
 }
 
@@ -50,7 +50,7 @@ pub struct LossParts {
 #[derive(Debug, Clone, Copy)]
 pub struct LossWeights {
     pub slots: f32,
-    pub row: f32,
+    pub quiet: f32,
     pub answer: f32,
 }
 
@@ -64,12 +64,12 @@ impl Batch {
             slots: Vec::new(),
             applies: Vec::new(),
             weights: Vec::new(),
-            rows: Vec::new(),
-            flagged: Vec::new(),
+            quiet: Vec::new(),
+            quiet_rows: 0,
             choices: Choices::new(examples, time),
             device: device.clone(),
         };
-        let most = examples.iter().filter_map(|e| e.row.as_ref()).map(|row| row.slots.len()).max().unwrap_or(0);
+        let most = examples.iter().map(|example| example.quiet.len()).max().unwrap_or(0);
         for (place, example) in examples.iter().enumerate() {
             let at = |index: usize| (place * time + index) as i32;
             for slot in &example.slots {
@@ -77,9 +77,9 @@ impl Batch {
                 batch.applies.push(f32::from(slot.applies));
                 batch.weights.push(slot.weight);
             }
-            if let Some((row, &first)) = example.row.as_ref().and_then(|row| Some((row, row.slots.first()?))) {
-                batch.rows.extend((0..most).map(|slot| at(*row.slots.get(slot).unwrap_or(&first))));
-                batch.flagged.push(f32::from(row.is_unsafe));
+            if let Some(&first) = example.quiet.first() {
+                batch.quiet.extend((0..most).map(|slot| at(*example.quiet.get(slot).unwrap_or(&first))));
+                batch.quiet_rows += 1;
             }
         }
         batch
@@ -101,21 +101,20 @@ impl Batch {
                 (cross_entropy(logits, &self.applies) * weights).sum() / total
             }
         };
-        let row = match self.flagged.len() {
+        let quiet = match self.quiet_rows {
             0 => zero(),
             rows => {
-                // The score of a row is that of its highest slot, so that is the one that must rise or fall. A noisy-or
-                // is content with many slots that are each a little suspicious.
-                let highest = self.slot_logits(model, &hidden, &self.rows).reshape([rows as i32, -1]).max_dim(1);
-                cross_entropy(highest.reshape([rows]), &self.flagged).mean()
+                // The score of a row is that of its highest slot: one false alarm among many silent slots is one.
+                let highest = self.slot_logits(model, &hidden, &self.quiet).reshape([rows as i32, -1]).max_dim(1);
+                activation::softplus(highest, 1.0).mean()
             }
         };
         let answer = match self.choices.index.is_empty() {
             true => zero(),
             false => self.choices.loss(model, &hidden, &self.device),
         };
-        let parts = LossParts { slots: number(&slots), row: number(&row), answer: number(&answer) };
-        (slots * weights.slots + row * weights.row + answer * weights.answer, parts)
+        let parts = LossParts { slots: number(&slots), quiet: number(&quiet), answer: number(&answer) };
+        (slots * weights.slots + quiet * weights.quiet + answer * weights.answer, parts)
     }
 
     /// The scores of the slots whose answer is known, with that answer.

@@ -48,13 +48,6 @@ pub struct SlotTarget {
     pub weight: f32,
 }
 
-/// The slots of a policy that covers every general harm, and what the highest of them should say.
-#[derive(Debug, Clone)]
-pub struct RowTarget {
-    pub slots: Vec<usize>,
-    pub is_unsafe: bool,
-}
-
 /// A place in the answer where the grammar leaves a choice.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice {
@@ -80,8 +73,8 @@ pub enum Next {
 pub struct Example {
     pub layout: Layout,
     pub slots: Vec<SlotTarget>,
-    /// Where the policy covers every general harm.
-    pub row: Option<RowTarget>,
+    /// The slots of a policy that covers every general harm, where the row has none: even the highest should stay low.
+    pub quiet: Vec<usize>,
     pub choices: Vec<Choice>,
     /// Words that a quote may hold.
     pub words: Vec<TokenId>,
@@ -132,12 +125,16 @@ impl<'a> Examples<'a> {
     pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
         let facts = &sample.facts;
         let unexplained = facts.general_unsafe;
-        // Rows that are safe see such policies too, or the policy's shape would give the label away.
         let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
-        let cover = unexplained || (harmless && rng.random_bool(HARMLESS_COVERS));
-        let mut concepts = if cover { self.cover(rng) } else { self.policy(facts, rng) };
+        let cover = harmless && rng.random_bool(HARMLESS_COVERS);
+        let mut concepts = match (unexplained, cover) {
+            (true, _) => self.bystanders(rng),
+            (false, true) => self.cover(rng),
+            (false, false) => self.policy(facts, rng),
+        };
         let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
-        concepts.extend(any_harm.filter(|_| rng.random_bool(ANY_HARM)));
+        // Nothing else is known about a row whose harm nobody named.
+        concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
         let short = cover && rng.random_bool(SHORT_COVERS);
         let mut policy: Vec<Sampled> = concepts
             .into_iter()
@@ -158,11 +155,10 @@ impl<'a> Examples<'a> {
         let mut example = Example {
             layout: Layout::conversation(self.frame, &context, judged),
             slots: Vec::new(),
-            row: None,
+            quiet: Vec::new(),
             choices: Vec::new(),
             words: judged.ids.to_vec(),
         };
-        let mut deciding = Vec::new();
         for category in &policy {
             let index = example.layout.push_block(self.vocab_size, &category.block);
             let any_harm = Some(category.concept) == self.recipe.any_harm;
@@ -170,14 +166,9 @@ impl<'a> Examples<'a> {
                 let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
                 example.slots.push(SlotTarget { index, applies, weight });
             }
-            // "Harm of any kind" would decide every row, and no other category would have to speak.
-            if !any_harm {
-                deciding.push(index);
+            if cover && harmless {
+                example.quiet.push(index);
             }
-        }
-        let harmless = policy.iter().all(|category| category.applies == Some(false));
-        if cover && (unexplained || harmless) {
-            example.row = Some(RowTarget { slots: deciding, is_unsafe: unexplained });
         }
         let known = !unexplained && policy.iter().all(|category| category.applies.is_some());
         if known && rng.random_bool(0.6) {
@@ -218,6 +209,14 @@ impl<'a> Examples<'a> {
             }
         }
         chosen
+    }
+
+    /// A few categories of which nobody knows whether they apply, so that a policy's length says nothing about the row.
+    fn bystanders(&self, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
+        let mut concepts = self.cover(rng);
+        concepts.shuffle(rng);
+        concepts.truncate(rng.random_range(CATEGORIES) - 1);
+        concepts
     }
 
     /// A short policy of broad categories that leaves out next to no general harm. Narrow concepts that no broad

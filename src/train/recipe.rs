@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use serde::Deserialize;
 
 use crate::eval::dataset::{Label, Row, Rows};
 use crate::{Error, Result};
@@ -46,13 +47,25 @@ pub enum UnsafeMeans {
     Concepts(Vec<ConceptIdx>),
 }
 
+/// What of a row is judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judge {
+    /// The side that the row says.
+    #[default]
+    Row,
+    /// The prompt, whatever the row says.
+    Prompt,
+    /// The response as a text of its own, as if a user had sent it.
+    Text,
+}
+
 /// How one data set is drawn and read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The data file's name without `.jsonl.gz`.
     pub file: String,
-    /// Take the prompt of every row as what is judged, and its label for the prompt's.
-    pub judge_prompts: bool,
+    pub judge: Judge,
     /// Draws of a row in an epoch, on average; > 0.
     pub weight: f64,
     /// At most so many rows an epoch.

@@ -58,7 +58,7 @@ pub struct Report {
     pub examples: usize,
     pub of: usize,
     pub slots: f32,
-    pub row: f32,
+    pub quiet: f32,
     pub answer: f32,
     pub learning_rate: f64,
     pub tokens_per_second: f64,
@@ -74,7 +74,7 @@ const CHUNK: usize = 1024;
 const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
-const WEIGHTS: LossWeights = LossWeights { slots: 1.0, row: 0.5, answer: 0.4 };
+const WEIGHTS: LossWeights = LossWeights { slots: 1.0, quiet: 0.4, answer: 0.4 };
 /// Characters of a text that are tokenised: far more than an example shows.
 const MAX_CHARS: usize = 4000;
 
@@ -146,7 +146,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     examples: progress.examples,
                     of: options.examples,
                     slots: mean.slots,
-                    row: mean.row,
+                    quiet: mean.quiet,
                     answer: mean.answer,
                     learning_rate: rate,
                     tokens_per_second: tokens as f64 / seconds,
@@ -277,11 +277,11 @@ fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
 
 impl LossParts {
     fn plus(self, other: Self) -> Self {
-        Self { slots: self.slots + other.slots, row: self.row + other.row, answer: self.answer + other.answer }
+        Self { slots: self.slots + other.slots, quiet: self.quiet + other.quiet, answer: self.answer + other.answer }
     }
 
     fn over(self, n: f32) -> Self {
-        Self { slots: self.slots / n, row: self.row / n, answer: self.answer / n }
+        Self { slots: self.slots / n, quiet: self.quiet / n, answer: self.answer / n }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the guard decided and why: decision, scores, evidence, reasoning.
 
 mod answer;
+mod calibration;
 mod decide;
 mod parse;
 mod quotes;
@@ -8,6 +9,7 @@ mod render;
 mod thresholds;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
+pub use calibration::{Calibration, Scaling};
 pub use decide::{OnError, VerdictBuilder};
 pub use parse::{parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;

@@ -17,8 +17,8 @@ import type { PolicyText } from './policy.ts';
 import { ProgressTracker } from './progress.ts';
 import { Fifo } from './queue.ts';
 import { abortable, macrotask, onAbort, throwIfAborted } from './signals.ts';
-import type { GuardEvent, GuardInfo, PolicyObject, Verdict } from './types.ts';
-import type { WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
+import type { GuardInfo, PolicyObject, Verdict } from './types.ts';
+import type { WasmEvent, WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
 
 /** Failures after which nothing in the instance is used again. */
 const FATAL = new Set(['crashed', 'device_lost', 'out_of_memory']);
@@ -74,8 +74,13 @@ export class LocalEngine implements Engine {
       let stopped = () => {};
       const stop = new Promise<void>((resolve) => (stopped = resolve));
       const letGo = onAbort(signal, stopped);
-      const forward = async (event: GuardEvent): Promise<boolean> => {
+      const forward = async (event: WasmEvent): Promise<boolean> => {
         if (signal?.aborted) return false;
+        if (event.type === 'reading') {
+          // Nothing to show: only a moment in which an abort can arrive.
+          await macrotask();
+          return !signal?.aborted;
+        }
         const pulled = onEvent?.(event);
         if (event.type === 'verdict') return true;
         if (pulled) await Promise.race([pulled, this.#queue.contended(), stop]);

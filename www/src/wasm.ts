@@ -15,6 +15,9 @@ export interface WasmRequest {
   reasoning: Reasoning;
 }
 
+/** Between the stretches of a long text comes an event with nothing to show. */
+export type WasmEvent = GuardEvent | { type: 'reading' };
+
 export interface WasmGuard {
   /** The bundle's manifest name. */
   readonly model: string;
@@ -24,7 +27,7 @@ export interface WasmGuard {
   policy(): PolicyObject;
   /** Judges. `onEvent` gets each piece of reasoning and then the verdict; a returned promise is awaited before the
    * next piece, and `false` (or a promise of it) ends the check, which then resolves to `undefined`. */
-  check(request: WasmRequest, onEvent?: (event: GuardEvent) => unknown): Promise<Verdict | undefined>;
+  check(request: WasmRequest, onEvent?: (event: WasmEvent) => unknown): Promise<Verdict | undefined>;
   /** Starts judging a growing response. */
   monitor(request: WasmRequest, options: { checkEvery: number; holdBack: number }): WasmMonitor;
   free(): void;

@@ -95,12 +95,12 @@ fn train(args: SftArgs) -> Result<Outcome, Failure> {
 fn line(report: &Report) -> String {
     let left = report.seconds_left as u64;
     let mut line = format!(
-        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} any {:.3} answer {:.3}  {:>5.0} tokens/s  {}:{:02}:{:02} left",
+        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} quiet {:.3} answer {:.3}  {:>5.0} tokens/s  {}:{:02}:{:02} left",
         report.step,
         report.examples,
         report.of,
         report.slots,
-        report.row,
+        report.quiet,
         report.answer,
         report.tokens_per_second,
         left / 3600,

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::{Concept, ConceptIdx, Recipe, Source, UnsafeMeans};
-use crate::{Error, Result, Target};
+use super::{Concept, ConceptIdx, Judge, Recipe, Source, UnsafeMeans};
+use crate::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +45,8 @@ struct BroaderFile {
 #[serde(deny_unknown_fields)]
 struct SourceFile {
     file: Option<String>,
-    judge: Option<Target>,
+    #[serde(default)]
+    judge: Judge,
     #[serde(default = "one")]
     weight: f64,
     limit: Option<usize>,
@@ -250,14 +251,9 @@ fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept])
             return Err("unsafe_means: expected `general` or a list of concepts, got an empty list".into());
         }
     };
-    let judge_prompts = match source.judge {
-        None => false,
-        Some(Target::Prompt) => true,
-        Some(Target::Response) => return Err("judge: expected `prompt`, or nothing for what the row says".into()),
-    };
     Ok(Source {
         file: source.file.unwrap_or_else(|| name.to_owned()),
-        judge_prompts,
+        judge: source.judge,
         weight: source.weight,
         limit: source.limit,
         unsafe_share: source.unsafe_share,

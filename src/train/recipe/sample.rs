@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{Recipe, Source};
+use super::{Judge, Recipe, Source};
 use crate::eval::dataset::{Label, Row};
 use crate::{Result, Target};
 
@@ -19,10 +19,14 @@ impl Source {
 
     /// The row as the source takes it.
     pub fn view(&self, mut row: Row) -> Row {
-        if self.judge_prompts {
-            row.level = Target::Prompt;
-            row.response = None;
-        }
+        let response = match self.judge {
+            Judge::Row => return row,
+            Judge::Prompt => None,
+            Judge::Text => row.response.take(),
+        };
+        row.prompt = response.unwrap_or(row.prompt);
+        row.response = None;
+        row.level = Target::Prompt;
         row
     }
 
