@@ -6,25 +6,36 @@ SHELL := bash
 
 CARGO ?= cargo
 DEMO := src/bin/rsafe/demo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where rustup puts cargo, for a shell that was open before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test lint fmt bench tools
+.PHONY: help demo cli web test lint fmt bench tools browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: tools ## Build rsafe and judge a few conversations under a sample policy, reasoning shown as it is written
+demo: web ## Build everything for the browser and serve the demo page; prints its address
+	@echo
+	@node www/scripts/serve.mjs
+
+cli: tools ## Build the command line and judge a few conversations under a sample policy, reasoning shown as it is written
 	$(CARGO) build --release --locked --bin rsafe
 	@echo
 	@# 0: all allowed, 1: something flagged, as it should be here; anything else is a failure.
 	@"$(TARGET)/release/rsafe" check --policy $(DEMO)/policy.yaml --reasoning always --pretty \
 		< $(DEMO)/conversations.jsonl || test $$? -eq 1
 
-test: lint ## Check format and lints, build the documentation without a warning, run every test
+web: tools ## Build the npm package and the demo page into www/dist
+	cd www && npm ci --ignore-scripts --no-audit --no-fund
+	node www/scripts/wasm.mjs
+	node www/scripts/build.mjs
+
+test: lint web browser ## Check format, lints and types, build the documentation without a warning, run every test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 	$(CARGO) test --locked
+	cd www && npm run --silent check
+	RSAFE_BIN="$(TARGET)/debug/rsafe" node www/scripts/test.mjs
 
 lint: tools ## Check format and lints
 	$(CARGO) fmt --check
@@ -39,6 +50,8 @@ bench: tools ## Measure what the caches gain
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it
 	@command -v $(CARGO) >/dev/null || { \
 		echo "make: no cargo; install Rust with https://rustup.rs and open a new shell" >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null || { \
+		echo "make: no Node 20 or later; install it from https://nodejs.org" >&2; exit 1; }
 	@command -v cc >/dev/null || { \
 		if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -q && apt-get install -qy --no-install-recommends build-essential; \
@@ -47,3 +60,12 @@ tools: # What a fresh machine lacks: found or installed, else named with the com
 		fi; }
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" || rustup target add wasm32-unknown-unknown
+
+browser: # Chromium, which the tests of the page and the package drive; $$CHROMIUM names another one
+	@test -n "$${CHROMIUM:-}" || command -v chromium chromium-browser google-chrome >/dev/null || { \
+		if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -qy --no-install-recommends chromium; \
+		else \
+			echo "make: no Chromium; run: sudo apt-get install chromium" >&2; exit 1; \
+		fi; }

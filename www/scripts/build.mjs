@@ -1,4 +1,5 @@
-/** Builds the package into `dist/`: the code, its types, the model, and the compiled core that `scripts/wasm.mjs` made.
+/** Builds the package into `dist/`: the code, its types, the model, and the compiled core that `scripts/wasm.mjs` made;
+ * and the demo page beside it, which is not packed.
  * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build. */
 
 import { execFileSync } from 'node:child_process';
@@ -7,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
+import { buildDemo } from './demo.mjs';
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
@@ -126,3 +128,4 @@ types();
 copyModel();
 core();
 report();
+await buildDemo();

@@ -1,7 +1,6 @@
 /** Compiles the Rust crate to `dist/wasm/{cpu,webgpu}.{wasm,js}`: cargo, the wasm-bindgen that Cargo.lock pins, wasm-opt.
  *
- * `node scripts/wasm.mjs [cpu] [webgpu] [--fast]`, both builds by default. `--fast` leaves out link-time optimisation and
- * wasm-opt: bigger and slower, but built in a fraction of the time. Build outputs and the wasm-bindgen tool are kept in
+ * `node scripts/wasm.mjs [cpu] [webgpu]`, both builds by default. Build outputs and the wasm-bindgen tool are kept in
  * cargo's target folder.
  */
 
@@ -17,12 +16,7 @@ const root = resolve(www, '..');
 const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
 const out = join(www, 'dist/wasm');
 
-/** The CPU build is where time is spent in WebAssembly itself, so it is compiled for speed; the other one only hands
- * work to the GPU. */
-const builds = {
-  cpu: { features: 'cpu,web', optLevel: '3', wasmOpt: '-O3' },
-  webgpu: { features: 'webgpu,web', optLevel: 's', wasmOpt: '-Os' },
-};
+const builds = { cpu: 'cpu,web', webgpu: 'webgpu,web' };
 
 /** What WebAssembly may use that every current browser, workerd and Node 20 have. */
 const wasmFeatures = [
@@ -50,36 +44,30 @@ function bindgen() {
   return tool;
 }
 
-function compile(name, { features, optLevel }, fast) {
-  const profile = fast ? { CARGO_PROFILE_WASM_LTO: 'off', CARGO_PROFILE_WASM_CODEGEN_UNITS: '16' } : {};
+function compile(features) {
   run(
     'cargo',
     ['rustc', '--locked', '--lib', '--crate-type', 'cdylib', '--profile', 'wasm', '--target', 'wasm32-unknown-unknown',
       '--no-default-features', '--features', features],
     {
       CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: '-C target-feature=+simd128 --cfg getrandom_backend="wasm_js"',
-      CARGO_PROFILE_WASM_OPT_LEVEL: optLevel,
-      // A folder for each, so that neither build throws the other's work away.
-      CARGO_TARGET_DIR: join(target, `wasm-${name}`),
-      ...profile,
+      CARGO_TARGET_DIR: target,
     },
   );
-  return join(target, `wasm-${name}/wasm32-unknown-unknown/wasm/rsafe.wasm`);
+  return join(target, 'wasm32-unknown-unknown/wasm/rsafe.wasm');
 }
 
-async function make(name, fast) {
-  const options = builds[name];
-  const compiled = compile(name, options, fast);
-  const bound = join(target, `wasm-${name}/bound`);
+async function make(name) {
+  const compiled = compile(builds[name]);
+  const bound = join(target, `wasm-bindgen/${name}`);
   rmSync(bound, { recursive: true, force: true });
   run(bindgen(), ['--target', 'web', '--no-typescript', '--experimental-reset-state-function', '--omit-default-module-path',
     '--out-dir', bound, '--out-name', name, compiled]);
   mkdirSync(out, { recursive: true });
   const wasm = join(out, `${name}.wasm`);
   const raw = join(bound, `${name}_bg.wasm`);
-  const optimise = fast ? [] : [options.wasmOpt];
-  run(process.execPath, [join(www, 'node_modules/binaryen/bin/wasm-opt'), ...optimise, ...wasmFeatures,
-    '--strip-producers', raw, '-o', wasm]);
+  run(process.execPath, [join(www, 'node_modules/binaryen/bin/wasm-opt'), '-Os', ...wasmFeatures, '--strip-producers',
+    raw, '-o', wasm]);
   await build({ entryPoints: [join(bound, `${name}.js`)], outfile: join(out, `${name}.js`), minify: true, format: 'esm' });
   for (const file of [wasm, join(out, `${name}.js`)]) {
     const gzip = gzipSync(readFileSync(file), { level: 9 }).length;
@@ -87,10 +75,8 @@ async function make(name, fast) {
   }
 }
 
-const args = process.argv.slice(2);
-const fast = args.includes('--fast');
-const names = args.filter((arg) => !arg.startsWith('--'));
+const names = process.argv.slice(2);
 for (const name of names) {
   if (!(name in builds)) throw new Error(`no build is named ${name}; expected ${Object.keys(builds).join(' or ')}`);
 }
-for (const name of names.length ? names : Object.keys(builds)) await make(name, fast);
+for (const name of names.length ? names : Object.keys(builds)) await make(name);

@@ -79,7 +79,10 @@ fn a_broader_label_implies_wider_ones_and_leaves_its_parts_unknown() {
 #[test]
 fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
     let facts = small().facts("mixed", &row(0, Label::Unsafe, &["other"])).unwrap();
-    assert_eq!(facts, Facts { general_unsafe: true, ..Facts::default() });
+    let recipe = small();
+    assert_eq!(recipe.any_harm, recipe.index("wrong"));
+    let positive = recipe.any_harm.into_iter().collect();
+    assert_eq!(facts, Facts { positive, general_unsafe: true, ..Facts::default() });
     assert_eq!(facts.holds(0), None);
 }
 
@@ -96,6 +99,35 @@ fn a_single_policy_set_speaks_of_its_own_concept_only() {
     assert_eq!(named(&recipe, "attacks", &row(0, Label::Unsafe, &[])), (vec!["injection".into()], vec![]));
     assert_eq!(named(&recipe, "attacks", &row(0, Label::Safe, &[])), (vec![], vec!["injection".into()]));
     assert!(recipe.facts("unheard_of", &row(0, Label::Safe, &[])).is_err());
+}
+
+#[test]
+fn only_sources_that_speak_of_harm_in_general_say_that_there_is_some() {
+    let recipe = Recipe::parse(
+        &SMALL.replace("attacks: {unsafe_means: [injection]", "attacks: {unsafe_means: [theft]"),
+        "small",
+    )
+    .unwrap();
+    assert_eq!(named(&recipe, "attacks", &row(0, Label::Unsafe, &[])).0, ["theft", "crime"]);
+    assert_eq!(named(&recipe, "mixed", &row(0, Label::Unsafe, &["stealing"])).0, ["theft", "crime", "wrong"]);
+}
+
+#[test]
+fn a_source_may_judge_another_side_of_its_rows() {
+    let answered =
+        Row { level: Target::Response, response: Some("ask a locksmith".into()), ..row(0, Label::Safe, &[]) };
+    for (judge, level, prompt, response) in [
+        ("row", Target::Response, "how to pick a lock", Some("ask a locksmith".to_owned())),
+        ("prompt", Target::Prompt, "how to pick a lock", None),
+        ("text", Target::Prompt, "ask a locksmith", None),
+    ] {
+        let recipe = SMALL.replace("  mixed:\n", &format!("  mixed:\n    judge: {judge}\n    file: other\n"));
+        let recipe = Recipe::parse(&recipe, "small").unwrap();
+        let source = recipe.source("mixed").unwrap();
+        let seen = source.view(answered.clone());
+        assert_eq!((seen.level, seen.prompt.as_str(), seen.response), (level, prompt, response));
+        assert_eq!(source.file, "other");
+    }
 }
 
 #[test]
@@ -145,7 +177,8 @@ fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
     let recipe = shipped();
     assert!((40..=60).contains(&recipe.fine), "{}", recipe.fine);
     assert!(recipe.concepts.len() - recipe.fine >= 20);
-    assert_eq!(recipe.sources.len(), 30);
+    let files: HashSet<&str> = recipe.sources.values().map(|source| source.file.as_str()).collect();
+    assert_eq!(files.len(), 30);
     for (index, concept) in recipe.concepts.iter().enumerate() {
         let least = if index < recipe.fine { (6, 3) } else { (4, 2) };
         assert!(concept.names.len() >= least.0 && concept.definitions.len() >= least.1, "{}", concept.id);
