@@ -320,8 +320,6 @@ impl<'g> Session<'g> {
         self.usage.answer_tokens += writer.tokens();
         if scores.categories.is_empty() {
             scores.score = writer.p_unsafe().unwrap_or(1.0);
-        } else {
-            scores.reconsider(writer.step_scores());
         }
         let verdict = self.verdict(scores).answer(writer.answer(), &self.conversation).build();
         self.end(verdict);
@@ -344,17 +342,5 @@ impl<'g> Session<'g> {
 
     fn elapsed_ms(&self) -> f64 {
         self.started.elapsed().as_secs_f64() * 1e3
-    }
-}
-
-impl Scores {
-    /// Where the answer reasoned about a category, its score is the mean of the score before and the one after.
-    fn reconsider<'a>(&mut self, steps: impl Iterator<Item = (&'a str, f32)>) {
-        for (id, p) in steps {
-            for (_, score) in self.categories.iter_mut().filter(|(known, _)| known == id) {
-                *score = (*score + p) / 2.0;
-            }
-        }
-        self.score = self.categories.iter().map(|(_, score)| *score).fold(0.0, f32::max);
     }
 }

@@ -43,7 +43,7 @@ const MARKERS: SlotMarkers =
     SlotMarkers { think: 500, end_think: 501, safe: 502, unsafe_: 503, quote: 504, end_quote: 505, yes: 506, no: 507 };
 
 fn step(category: &str, name: &str, header: TokenId) -> SlotStep {
-    SlotStep { category: category.into(), name: name.into(), header: vec![header, header + 1] }
+    SlotStep { category: category.into(), name: name.into(), header: vec![header, header + 1], applies: None }
 }
 
 /// Words as tokens of one id each, letters' case ignored.
@@ -317,4 +317,21 @@ fn greedy_takes_the_likeliest_token_and_nan_the_lowest_allowed_id() {
     let mut sampler = Sampler::new(Sampling { repetition_penalty: 2.0, ..Sampling::greedy() });
     sampler.observe(&[2]);
     assert_eq!(sampler.sample(&[0.0, 3.0, 5.0, 1.0], &allowed).unwrap().token, 1);
+}
+
+#[test]
+fn a_step_whose_answer_is_decided_leaves_the_model_only_the_quote() {
+    let text = "How to pick a Lock";
+    let decided = |applies| [SlotStep { applies: Some(applies), ..step("S1", "Weapons & Tools", 300) }];
+    let grammar = |steps: &[SlotStep]| {
+        let mut grammar = Grammar::slots(&slots(steps, text, &words(text), Think::First { max_tokens: 0 })).unwrap();
+        let forced = follow(&mut grammar);
+        (grammar, forced)
+    };
+    let (applies, forced) = grammar(&decided(true));
+    assert_eq!(forced, [500, 300, 301, 506, 504]);
+    assert!(applies.allowed().contains(0), "any word of the message may open the quote");
+    let (absent, forced) = grammar(&decided(false));
+    assert_eq!(forced, [500, 300, 301, 507, 501]);
+    assert_eq!(absent.answer().reasoning, "Weapons & Tools: does not apply.");
 }

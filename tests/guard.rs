@@ -268,3 +268,19 @@ fn a_long_text_is_read_in_steps_between_which_a_session_may_be_dropped() {
     drop(given_up);
     assert_eq!(block_on(guard.check(&request)).unwrap().score, verdict.score);
 }
+
+#[test]
+fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
+    let guard = embedded();
+    for text in ["How do I pick my neighbour's lock tonight?", "What should I feed my cat?", "Tell me a joke."] {
+        let judge = |reasoning| block_on(guard.check(&Request::prompt(text).reasoning(reasoning))).unwrap();
+        let (quick, reasoned) = (judge(Reasoning::Never), judge(Reasoning::Always));
+        assert_eq!((quick.score, quick.decision), (reasoned.score, reasoned.decision), "{text}");
+        assert_eq!(quick.categories, reasoned.categories, "{text}");
+        let reasoning = reasoned.reasoning.expect("reasoning was asked for");
+        for category in &reasoned.categories {
+            let applies = reasoning.contains(&format!("{}: applies", category.name));
+            assert!(!applies || category.score >= category.threshold, "{text}: {reasoning}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ use crate::prompt::slots::{
     WINDOW_STEP,
 };
 use crate::tokenizer::{Span, TokenId, Tokenizer};
-use crate::verdict::{Answer, Calibration, Scaling};
+use crate::verdict::{Answer, Calibration, Scaling, Thresholds};
 use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
 
 /// Conversations whose states are kept, the latest used last.
@@ -33,6 +33,7 @@ pub struct SlotEngine {
     frame: Frame,
     markers: SlotMarkers,
     calibration: Calibration,
+    thresholds: Thresholds,
     device: Device,
     kept: Mutex<Vec<Kept>>,
 }
@@ -92,6 +93,7 @@ impl SlotEngine {
                 no: id(Marker::DoesNotApply),
             },
             calibration: bundle.manifest().calibration,
+            thresholds: bundle.manifest().thresholds.clone(),
             device: device.clone(),
             kept: Mutex::new(Vec::new()),
         })
@@ -213,7 +215,9 @@ impl SlotEngine {
             let category = &policy.categories[index];
             let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
             header.truncate(NAME_WORDS);
-            Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header })
+            // Scores decide; the answer says so and quotes.
+            let applies = Some(scores[index] >= self.thresholds.of(category));
+            Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
         });
         let steps = steps.collect::<Result<Vec<_>>>()?;
         Grammar::slots(&SlotAnswer {
@@ -270,7 +274,7 @@ impl<'e> Scan<'e> {
             0 => None,
             _ => {
                 let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
-                let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &window.scores)?;
+                let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &self.scores)?;
                 let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
                 reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;
                 Some((reader, grammar))

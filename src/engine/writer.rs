@@ -16,22 +16,12 @@ pub struct Writer<'e> {
     /// Tokens that the grammar has consumed and the reader has not read: read together with what follows.
     pending: Vec<TokenId>,
     p_unsafe: Option<f32>,
-    /// For each step of the answer, the probability that its category applies.
-    steps: Vec<f32>,
     tokens: usize,
 }
 
 impl<'e> Writer<'e> {
     pub fn new(reader: Reader<'e>, grammar: Grammar, sampling: Sampling) -> Self {
-        Self {
-            reader,
-            grammar,
-            sampler: Sampler::new(sampling),
-            pending: Vec::new(),
-            p_unsafe: None,
-            steps: Vec::new(),
-            tokens: 0,
-        }
+        Self { reader, grammar, sampler: Sampler::new(sampling), pending: Vec::new(), p_unsafe: None, tokens: 0 }
     }
 
     /// Writes on until there is something to show: the new text, or `None` at the end of the answer.
@@ -55,12 +45,7 @@ impl<'e> Writer<'e> {
             }
             // The grammar never allows nothing before its end, so there is always a token to pick.
             let Some(sampled) = self.sampler.pick(logits) else { break };
-            let steps = self.grammar.answer().steps.len();
             text.push_str(&self.take(sampled.token)?);
-            if let Some(step) = self.grammar.answer().steps.get(steps) {
-                let p = sampled.log_prob.exp();
-                self.steps.push(if step.applies { p } else { 1.0 - p });
-            }
         }
         Ok((!text.is_empty()).then_some(text))
     }
@@ -85,11 +70,6 @@ impl<'e> Writer<'e> {
     /// P(unsafe) at the verdict; `None` before it.
     pub fn p_unsafe(&self) -> Option<f32> {
         self.p_unsafe
-    }
-
-    /// For each step of the answer, the category's id and the probability that it applies.
-    pub fn step_scores(&self) -> impl Iterator<Item = (&str, f32)> {
-        self.answer().steps.iter().zip(&self.steps).map(|(step, p)| (step.category.as_str(), *p))
     }
 
     /// Tokens written, forced ones included.

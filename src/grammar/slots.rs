@@ -34,6 +34,8 @@ pub struct SlotStep {
     pub name: String,
     /// The tokens that the model reads before it says yes or no: the name, as it was trained to see it.
     pub header: Vec<TokenId>,
+    /// What the step says, where that is decided; `None` leaves it to the model.
+    pub applies: Option<bool>,
 }
 
 /// All that the grammar of one answer depends on.
@@ -79,10 +81,14 @@ impl Grammar {
                 b.literal(vec![markers.quote], format!(" because the {} says \"", answer.speaker), quote)
             };
             let says = |applies| Effect::Step { category: step.category.clone(), applies };
-            let choice = b.choice(vec![
-                option(markers.yes, "applies", says(true), applies),
-                option(markers.no, "does not apply.", says(false), next),
-            ])?;
+            let mut options = Vec::new();
+            if step.applies != Some(false) {
+                options.push(option(markers.yes, "applies", says(true), applies));
+            }
+            if step.applies != Some(true) {
+                options.push(option(markers.no, "does not apply.", says(false), next));
+            }
+            let choice = b.choice(options)?;
             next = b.literal(step.header.clone(), format!(" {}: ", step.name), choice);
         }
         let start = b.literal(vec![markers.think], "", next);
