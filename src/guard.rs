@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use web_time::Instant;
 
-use crate::bundle::{Bundle, DefaultPolicy, KnownValue, SelfTest, Thresholds};
+use crate::bundle::{Bundle, DefaultPolicy, SelfTest, Thresholds};
 use crate::engine::{Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
 use crate::sampling::Sampling;
@@ -153,6 +153,8 @@ impl Guard {
     /// What the bundle's files have wrong.
     #[cfg(feature = "cpu")]
     pub async fn self_test(bundle: &Bundle, text: &str, tolerance: f32) -> Result<SelfTest> {
+        use crate::bundle::KnownValue;
+
         /// So many of a decoder's logits say as much as all of them.
         const VALUES: usize = 32;
         let guard = Self::untested(bundle, LoadOptions::default()).await?;
