@@ -4,22 +4,15 @@ use burn::tensor::Device;
 
 use crate::Result;
 
-/// The device, and the GPU's name.
 #[cfg(not(feature = "webgpu"))]
-pub async fn open() -> Result<(Device, Option<String>)> {
-    Ok((Device::flex(), None))
+pub async fn open() -> Result<Device> {
+    Ok(Device::flex())
 }
 
-/// The device, and the GPU's name.
+/// # Errors
+/// [`Error::Unsupported`](crate::Error::Unsupported) if there is no adapter, or it gives no device.
 #[cfg(feature = "webgpu")]
-pub async fn open() -> Result<(Device, Option<String>)> {
-    use crate::Error;
-
-    let (device, setup) = Device::wgpu_options()
-        .init_with_setup_async()
-        .await
-        .map_err(|error| Error::Unsupported(format!("WebGPU: {error:?}")))?;
-    let info = setup.adapter.get_info();
-    let name = [info.name, info.driver].into_iter().find(|text| !text.is_empty());
-    Ok((device, name))
+pub async fn open() -> Result<Device> {
+    let options = Device::wgpu_options();
+    options.init_async().await.map_err(|error| crate::Error::Unsupported(format!("WebGPU: {error:?}")))
 }

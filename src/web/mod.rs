@@ -33,7 +33,6 @@ pub struct WasmGuard {
     guard: Rc<Guard>,
     policies: Rc<Policies>,
     model: String,
-    adapter: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -60,23 +59,18 @@ impl WasmGuard {
             let reader = Arc::new(JsReader::new(read));
             let bundle = Bundle::from_reader(&manifest, reader.clone()).map_err(values::error)?;
             let model = bundle.manifest().name.clone();
-            let (device, adapter) = device::open().await.map_err(values::error)?;
+            let device = device::open().await.map_err(values::error)?;
             let options = LoadOptions { on_error, ..LoadOptions::on(device) };
             let guard = Guard::load(bundle, options).await;
             // What the function threw says more than that it did.
             let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);
-            Ok(JsValue::from(WasmGuard { guard, policies: Rc::default(), model, adapter }))
+            Ok(JsValue::from(WasmGuard { guard, policies: Rc::default(), model }))
         })
     }
 
     #[wasm_bindgen(getter)]
     pub fn model(&self) -> String {
         self.model.clone()
-    }
-
-    #[wasm_bindgen(getter)]
-    pub fn adapter(&self) -> Option<String> {
-        self.adapter.clone()
     }
 
     /// The bundle's own policy.

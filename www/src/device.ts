@@ -24,6 +24,8 @@ export interface GpuFound {
   /** An adapter that runs on the CPU, slower than the CPU build. */
   software: boolean;
   reason: string;
+  /** What the browser tells of the GPU. */
+  name?: string;
 }
 
 /** Why WebAssembly with SIMD does not run here; `undefined` where it does. */
@@ -54,7 +56,9 @@ export async function findGpu(): Promise<GpuFound> {
   }
   const software = Boolean(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   const reason = software ? 'the WebGPU adapter is emulated on the CPU' : 'the WebGPU adapter has the needed limits';
-  return { usable: true, software, reason };
+  const { description, vendor, architecture } = adapter.info ?? {};
+  const name = description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed';
+  return { usable: true, software, reason, name };
 }
 
 /** Whether a guard can run here, and on what. Downloads nothing. */

@@ -1,6 +1,6 @@
 /** Loading: a model, an instance and a device, put together; on `auto`, the better device that works. */
 
-import { findGpu, missingWasm } from './device.ts';
+import { findGpu, missingWasm, type GpuFound } from './device.ts';
 import type { EngineSpec } from './engine.ts';
 import { GuardError, toGuardError } from './errors.ts';
 import { type Device, type Instances, type Lease, whileLeased } from './instance.ts';
@@ -42,16 +42,18 @@ export async function build(
   const opening = parts.open(spec, signal);
   // Waited for below; until then, its failure is nobody's.
   opening.catch(() => {});
-  const on = async (device: Device, reason: string) => {
+  const on = async (device: Device, reason: string, gpu: Pick<GuardInfo, 'adapter'> = {}) => {
     const lease = await parts.instances.lease(device);
-    return load(lease, opening, spec, { device, reason }, progress, signal);
+    return load(lease, opening, spec, { device, reason, ...gpu }, progress, signal);
   };
   if (spec.device === 'cpu') return on('cpu', 'the caller chose the CPU');
-  const gpu = parts.gpu ? await findGpu() : { usable: false, software: false, reason: 'there is no WebGPU here' };
+  const none: GpuFound = { usable: false, software: false, reason: 'there is no WebGPU here' };
+  const gpu = parts.gpu ? await findGpu() : none;
+  const named = gpu.name === undefined ? {} : { adapter: gpu.name };
   throwIfAborted(signal);
   if (spec.device === 'webgpu') {
     if (!gpu.usable) throw new GuardError('unsupported', `${gpu.reason}; \`device: 'auto'\` would take the CPU`);
-    return on('webgpu', 'the caller chose WebGPU');
+    return on('webgpu', 'the caller chose WebGPU', named);
   }
   if (!gpu.usable || gpu.software) return on('cpu', gpu.reason);
   let lease: Lease;
@@ -66,7 +68,7 @@ export async function build(
   }
   try {
     const reason = `${gpu.reason}, and the model passed its self-test on it`;
-    return await load(lease, opening, spec, { device: 'webgpu', reason }, progress, signal);
+    return await load(lease, opening, spec, { device: 'webgpu', reason, ...named }, progress, signal);
   } catch (error) {
     if (!DEVICE_TROUBLE.has(toGuardError(error).code)) throw error;
     return on('cpu', why(error));
@@ -78,7 +80,7 @@ async function load(
   lease: Lease,
   opening: Promise<Model>,
   spec: EngineSpec,
-  choice: Pick<GuardInfo, 'device' | 'reason'>,
+  choice: Pick<GuardInfo, 'device' | 'reason' | 'adapter'>,
   progress: ProgressTracker,
   signal?: AbortSignal,
 ): Promise<Live> {
@@ -105,9 +107,8 @@ async function load(
     };
     loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError });
     const guard = await abortable(whileLeased(lease, loading), signal);
-    const { adapter } = guard;
     const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
-    return { lease, guard, info: adapter ? { ...info, adapter } : info };
+    return { lease, guard, info };
   } catch (thrown) {
     const error = toGuardError(failure ?? thrown);
     if (loading && signal?.aborted) {

@@ -21,8 +21,6 @@ export type WasmEvent = GuardEvent | { type: 'reading' };
 export interface WasmGuard {
   /** The bundle's manifest name. */
   readonly model: string;
-  /** The GPU's name, on the webgpu build. */
-  readonly adapter: string | undefined;
   /** The bundle's own policy. */
   policy(): PolicyObject;
   /** Judges. `onEvent` gets each piece of reasoning and then the verdict; a returned promise is awaited before the

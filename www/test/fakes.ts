@@ -54,7 +54,6 @@ export function fakeCore(pieces = 3): FakeCore {
 
   class Guard implements WasmGuard {
     readonly model = 'fake';
-    readonly adapter = undefined;
     constructor() {
       core.guards++;
     }
