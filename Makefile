@@ -50,7 +50,7 @@ bench: tools ## Measure what the caches gain
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it
 	@command -v $(CARGO) >/dev/null || { \
 		echo "make: no cargo; install Rust with https://rustup.rs and open a new shell" >&2; exit 1; }
-	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null || { \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
 		echo "make: no Node 20 or later; install it from https://nodejs.org" >&2; exit 1; }
 	@command -v cc >/dev/null || { \
 		if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
