@@ -61,7 +61,7 @@ impl WasmGuard {
             let model = bundle.manifest().name.clone();
             let device = device::open().await.map_err(values::error)?;
             let options = LoadOptions { on_error, ..LoadOptions::on(device) };
-            let guard = Guard::load(bundle, options).await;
+            let guard = Guard::load(bundle, options).await.and_then(|guard| device::alive().map(|()| guard));
             // What the function threw says more than that it did.
             let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);
             Ok(JsValue::from(WasmGuard { guard, policies: Rc::default(), model }))
@@ -89,6 +89,7 @@ impl WasmGuard {
             let texts: Vec<&str> = request.conversation.messages.iter().map(|it| it.content.as_str()).collect();
             let mut session = guard.start(&request).map_err(values::error)?;
             while let Some(event) = session.next().await.map_err(values::error)? {
+                device::alive().map_err(values::error)?;
                 let shown = to_js(&values::Event::of(&event, &texts))?;
                 if let Some(on_event) = &on_event {
                     let answer = on_event.call1(&JsValue::NULL, &shown)?;

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 
 use super::task::promise;
 use super::values::{self, from_js, to_js};
-use super::{CheckRequest, WasmGuard};
+use super::{CheckRequest, WasmGuard, device};
 use crate::{Error, Guard, Monitor, MonitorOptions, Released, Result};
 
 /// `None` while a call is at work.
@@ -56,7 +56,7 @@ impl WasmMonitor {
                 let what = "the monitor is still at work; await a push before the next";
                 return Err(values::error(Error::BadInput(what.into())));
             };
-            let released = work(&mut monitor).await;
+            let released = work(&mut monitor).await.and_then(|released| device::alive().map(|()| released));
             let value = released.map_err(values::error).and_then(|released| {
                 let texts: Vec<&str> = monitor.texts().collect();
                 to_js(&values::Released::of(&released, &texts))
