@@ -31,11 +31,10 @@ impl<'e> Writer<'e> {
     pub async fn next(&mut self) -> Result<Option<String>> {
         let mut text = String::new();
         while text.is_empty() && !self.grammar.is_done() {
-            for id in self.grammar.forced() {
+            // One at a time: what is forced is shown as it comes, too.
+            if let Some(&id) = self.grammar.forced().first() {
                 text.push_str(&self.take(id)?);
-            }
-            if self.grammar.is_done() {
-                break;
+                continue;
             }
             self.reader.extend(&std::mem::take(&mut self.pending))?;
             let logits = self.reader.logits(&self.grammar.allowed()).await?;
