@@ -84,7 +84,7 @@ export interface CategoryScore {
 export interface Evidence {
   /** Index of the message quoted. */
   message: number;
-  /** Range in that message's text, in UTF-16 units, as `slice` takes it. */
+  /** Range in that message's text (of parts, joined by line breaks), in UTF-16 units, as `slice` takes it. */
   start: number;
   end: number;
   quote: string;
