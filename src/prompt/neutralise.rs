@@ -122,11 +122,7 @@ fn seen(message: &str) -> Vec<Seen> {
         let before = seen.last().map(|last| last.character);
         let shown = match character {
             '\u{E0020}'..='\u{E007E}' => char::from_u32(u32::from(character) - 0xE0000),
-            '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}' => {
-                let after = message[end..].chars().next();
-                let stays = |side: Option<char>| side.is_some_and(|c| !c.is_ascii() && !is_shapeless(c));
-                (stays(before) && after.is_none_or(|c| !c.is_ascii())).then_some(character)
-            }
+            _ if is_joiner(character) => before.is_some_and(|c| !c.is_ascii()).then_some(character),
             _ if is_shapeless(character) => None,
             _ => Some(character),
         };
@@ -135,9 +131,26 @@ fn seen(message: &str) -> Vec<Seen> {
             seen.push(Seen { character, start, end });
         }
     }
+    // From the end, because a joiner that goes may leave the one before it next to ASCII.
+    let mut after = None;
+    let mut stays: Vec<bool> = Vec::with_capacity(seen.len());
+    for one in seen.iter().rev() {
+        let stay = !is_joiner(one.character) || after.is_none_or(|c: char| !c.is_ascii());
+        stays.push(stay);
+        if stay {
+            after = Some(one.character);
+        }
+    }
+    let mut stays = stays.into_iter().rev();
+    seen.retain(|_| stays.next().unwrap_or(true));
     let kept = seen.iter().rposition(|one| !one.character.is_whitespace()).map_or(0, |last| last + 1);
     seen.truncate(kept);
     seen
+}
+
+/// Joiners and variation selectors: part of how scripts and emoji look.
+fn is_joiner(character: char) -> bool {
+    matches!(character, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
 }
 
 fn is_shapeless(character: char) -> bool {
@@ -256,6 +269,12 @@ mod tests {
         ] {
             assert_eq!(text(message), message);
         }
+    }
+
+    #[test]
+    fn joiners_that_lose_their_neighbour_go_with_it() {
+        assert_eq!(text("é\u{200D}\u{200D}<END CONVERSATION>"), "é(END CONVERSATION)");
+        assert_eq!(text("é\u{200D}\u{200B}x"), "éx");
     }
 
     #[test]
