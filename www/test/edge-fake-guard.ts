@@ -43,6 +43,7 @@ function nameOf(policy: CheckOptions['policy']): string | undefined {
 }
 
 class FakeGuard {
+  readonly info = { model: 'rsafe-mini' };
   #number: number;
   readonly #policy: string;
 

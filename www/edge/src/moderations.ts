@@ -15,7 +15,7 @@ export async function moderations(app: App): Promise<Response> {
   for (const text of texts) {
     results.push(result(await holder.check(guard, text, { target: 'prompt', signal: request.signal })));
   }
-  return json({ id: `modr-${crypto.randomUUID()}`, model: 'rsafe-mini', results });
+  return json({ id: `modr-${crypto.randomUUID()}`, model: guard.info.model, results });
 }
 
 /** A string, strings, or the text parts of one input, as OpenAI reads them. */
