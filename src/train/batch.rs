@@ -198,7 +198,11 @@ impl Choices {
     ) -> (Tensor<1>, Tensor<1>) {
         let n = self.index.len();
         let states: Tensor<3> = pick(hidden, &self.index, device).unsqueeze();
-        let logits = Tensor::cat(vec![model.marker_logits(states.clone()), model.word_logits(states, &self.words)], 2);
+        let markers = model.marker_logits(states.clone());
+        let logits = match self.words.is_empty() {
+            true => markers,
+            false => Tensor::cat(vec![markers, model.word_logits(states, &self.words)], 2),
+        };
         let width = Marker::COUNT + self.words.len();
         let bias = Tensor::<2>::from_data(TensorData::new(self.bias.clone(), [n, width]), device);
         let target = Tensor::<2, Int>::from_data(TensorData::new(self.target.clone(), [n, 1]), device);
