@@ -6,6 +6,8 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "train")]
+mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;

@@ -6,6 +6,7 @@ mod checkpoint;
 mod evidence;
 mod examples;
 pub mod export;
+mod policies;
 pub mod recipe;
 pub mod reward;
 pub mod sft;

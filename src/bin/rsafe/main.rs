@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod convert;
 mod eval;
+mod export;
 mod input;
 mod library;
 mod output;

@@ -9,6 +9,7 @@ use rsafe::train::calibrate::calibrate;
 use rsafe::train::recipe::Recipe;
 use rsafe::train::sft::{self, Report, SftOptions};
 
+use crate::export::{self, ExportArgs};
 use crate::{Failure, Outcome};
 
 #[derive(clap::Subcommand)]
@@ -17,6 +18,8 @@ pub enum TrainCommand {
     Sft(SftArgs),
     /// Choose a bundle's threshold and uncertain band on rows held out of its training
     Calibrate(CalibrateArgs),
+    /// Write prompts, truths and rewards for a framework that trains beyond one machine
+    Export(ExportArgs),
 }
 
 #[derive(clap::Args)]
@@ -68,6 +71,7 @@ pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
     match command {
         TrainCommand::Sft(args) => train(args),
         TrainCommand::Calibrate(args) => choose(args),
+        TrainCommand::Export(args) => export::run(args),
     }
 }
 
