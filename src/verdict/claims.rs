@@ -41,7 +41,9 @@ impl Answer {
 pub fn categories_in(reasoning: &str, policy: &Policy) -> Vec<String> {
     let text = words(reasoning);
     let names: Vec<(usize, Vec<Word>)> = (policy.categories.iter().enumerate())
-        .flat_map(|(index, category)| [format!("U{}", index + 1), category.name.clone()].map(|name| (index, words(&name))))
+        .flat_map(|(index, category)| {
+            [format!("U{}", index + 1), category.name.clone()].map(|name| (index, words(&name)))
+        })
         .filter(|(_, name)| !name.is_empty())
         .collect();
 
@@ -124,7 +126,10 @@ fn is_word(character: char) -> bool {
 /// Whether `text` begins with `name`, its words in the same clauses.
 fn stands_at(text: &[Word], name: &[Word]) -> bool {
     text.len() >= name.len()
-        && text.iter().zip(name).all(|(a, b)| a.text == b.text && a.clause - text[0].clause == b.clause - name[0].clause)
+        && text
+            .iter()
+            .zip(name)
+            .all(|(a, b)| a.text == b.text && a.clause - text[0].clause == b.clause - name[0].clause)
 }
 
 fn negates(word: &str) -> bool {

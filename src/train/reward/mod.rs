@@ -154,7 +154,8 @@ impl Rewards {
     /// # Errors
     /// [`Error::BadInput`] with line and column: an unknown field, a value out of its range, no rule at all.
     pub fn parse(yaml: &str, origin: &str) -> Result<Self> {
-        serde_saphyr::from_str(yaml).map_err(|error| Error::BadInput(format!("{origin}: expected reward rules: {error}")))
+        serde_saphyr::from_str(yaml)
+            .map_err(|error| Error::BadInput(format!("{origin}: expected reward rules: {error}")))
     }
 
     pub fn rules(&self) -> &Rules {

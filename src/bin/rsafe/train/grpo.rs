@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
-use rsafe::train::reward::Rewards;
 use rsafe::train::rl::advantage::AdvantageKind;
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::loss::{Aggregation, ClipRange};
@@ -154,10 +153,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
         answer_first: args.answer_first,
         slots_examples: args.slots_examples,
     };
-    let rewards = match Rewards::BUILTIN.contains(&args.rewards.as_str()) {
-        true => Rewards::builtin(&args.rewards)?,
-        false => Rewards::load(&args.rewards)?,
-    };
+    let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {
         out: args.out,
