@@ -16,6 +16,8 @@ mod metrics;
 mod monitor;
 mod policy;
 mod prompt;
+#[cfg(feature = "train")]
+mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;
