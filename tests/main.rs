@@ -20,6 +20,7 @@ mod policy;
 mod prompt;
 #[cfg(feature = "train")]
 mod rewards;
+mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;
