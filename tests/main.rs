@@ -6,6 +6,8 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "train")]
+mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
@@ -16,6 +18,9 @@ mod metrics;
 mod monitor;
 mod policy;
 mod prompt;
+#[cfg(feature = "train")]
+mod rewards;
+mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;

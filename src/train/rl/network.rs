@@ -1,0 +1,69 @@
+//! What can be aligned: a network that writes answers and says how likely they were.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::task::Task;
+pub use crate::engine::group::Choice;
+use crate::model::slots::NamedTensor;
+use crate::Result;
+use crate::sampling::Sampling;
+use crate::tokenizer::TokenId;
+use crate::verdict::Answer;
+
+/// An answer that the network wrote.
+#[derive(Debug, Clone)]
+pub struct Rollout {
+    /// All tokens of the answer, forced ones too.
+    pub tokens: Vec<TokenId>,
+    /// Where the grammar left more than one token, in order. Only these have a probability, and so a loss.
+    pub choices: Vec<Choice>,
+    pub answer: Answer,
+    /// Whether the answer ended by itself in its template's form.
+    pub well_formed: bool,
+    /// P(unsafe) where the verdict was chosen.
+    pub p_unsafe: Option<f32>,
+    /// The score of each category, in the policy's order, where the network has scores; and whether it reaches its threshold.
+    pub scores: Option<Vec<f32>>,
+    pub flags: Option<Vec<bool>>,
+    /// Where the stretch of the judged message begins that the answer is about, in tokens; 0 where all is read at once.
+    pub window: usize,
+    /// Tokens that were read before the answer.
+    pub prompt_tokens: usize,
+}
+
+/// A network whose answers are being tuned. Its trainable parameters are numbered in their order, so that the optimiser's
+/// state finds them again when a run is resumed.
+pub trait Network: Module + Sync {
+    /// `group` answers to one task, written as at inference: same prompt, cache, grammar and sampler. With a greedy
+    /// `sampling` the grammar is exactly that of inference, else it may make the answer speak about what is known to hold.
+    ///
+    /// # Errors
+    /// Whatever the task or the device has wrong.
+    fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>>;
+
+    /// For every choice of the rollouts of one task, in order, its log-probability under softmax(logits / temperature) over
+    /// the tokens that were allowed, and the entropy of that distribution in nats: `[choices]` each, with gradients where
+    /// the network has them.
+    ///
+    /// # Errors
+    /// Whatever the task or the device has wrong.
+    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Tensor<1>, Tensor<1>)>;
+
+    /// Every trained tensor by name, for a checkpoint.
+    fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// The network with the tensors of a checkpoint.
+    ///
+    /// # Errors
+    /// If they are another network's.
+    fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self>;
+
+    /// Writes the trained network as a folder that `rsafe convert` reads.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn export(&self, out: &Path) -> Result<()>;
+}
