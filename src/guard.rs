@@ -7,10 +7,11 @@ use serde::Deserialize;
 use web_time::Instant;
 
 use crate::bundle::{Bundle, DefaultPolicy, SelfTest, Thresholds};
-use crate::engine::{Engine, Reading, Scan, Writer};
+pub use crate::engine::Steps;
+use crate::engine::{Answering, Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
 use crate::sampling::Sampling;
-use crate::verdict::{Decision, OnError, Usage, Verdict, VerdictBuilder};
+use crate::verdict::{Answer, Decision, OnError, Usage, Verdict};
 use crate::{Conversation, Error, Policy, Result};
 
 /// When to write reasoning before the verdict.
@@ -37,12 +38,20 @@ pub struct LoadOptions {
     pub sampling: Sampling,
     /// The longest reasoning, in tokens; then the verdict is forced.
     pub reasoning_tokens: usize,
+    /// Who decides what a reasoning step of the slot model says.
+    pub steps: Steps,
 }
 
 impl LoadOptions {
-    /// That device, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
+    /// That device, failing to block, greedy, RSafe's longest reasoning (512 tokens), steps by their scores.
     pub fn on(device: Device) -> Self {
-        Self { device, on_error: OnError::default(), sampling: Sampling::greedy(), reasoning_tokens: 512 }
+        Self {
+            device,
+            on_error: OnError::default(),
+            sampling: Sampling::greedy(),
+            reasoning_tokens: 512,
+            steps: Steps::default(),
+        }
     }
 }
 
@@ -233,6 +242,7 @@ enum Stage<'g> {
 struct Scores {
     score: f32,
     categories: Vec<(String, f32)>,
+    answer_score: Option<f32>,
 }
 
 impl<'g> Session<'g> {
@@ -266,7 +276,9 @@ impl<'g> Session<'g> {
         }
         let guard = self.guard;
         let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
-        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, reasoning_tokens)?);
+        let thresholds = guard.thresholds.clone();
+        let answering = Answering { reasoning_tokens, steps: guard.options.steps, thresholds };
+        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, answering)?);
         Ok(())
     }
 
@@ -285,14 +297,15 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let wanted = self.wants_reasoning(&reading);
-        let scores = Scores { score: reading.score, categories: reading.categories };
+        let (score, answer_score) = (reading.score, reading.answer_score);
+        let scores = Scores { score, categories: reading.categories, answer_score };
         match reading.reason.filter(|_| wanted) {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
                 self.stage = Stage::Reasoning(Box::new((scores, writer)));
             }
             None => {
-                let verdict = self.verdict(&scores).answer(&reading.answer, &self.conversation).build();
+                let verdict = self.verdict(&scores, &reading.answer);
                 self.end(verdict);
             }
         }
@@ -323,17 +336,19 @@ impl<'g> Session<'g> {
         if scores.categories.is_empty() {
             scores.score = writer.p_unsafe().unwrap_or(1.0);
         }
-        let verdict = self.verdict(scores).answer(writer.answer(), &self.conversation).build();
-        self.end(verdict);
+        let verdict = self.verdict(scores, writer.answer());
+        self.end(Verdict { reasoned_score: writer.p_unsafe(), ..verdict });
         Ok(())
     }
 
-    fn verdict(&self, scores: &Scores) -> VerdictBuilder<'g> {
+    fn verdict(&self, scores: &Scores, answer: &Answer) -> Verdict {
         let guard = self.guard;
         let builder =
             Verdict::builder(self.policy).thresholds(guard.thresholds.clone()).on_error(guard.options.on_error);
         let scored = builder.score(scores.score);
-        scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score))
+        let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
+        let verdict = scored.answer(answer, &self.conversation).build();
+        Verdict { answer_score: scores.answer_score, ..verdict }
     }
 
     fn end(&mut self, mut verdict: Verdict) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
-use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request};
+use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps};
 use rsafe::policy::{Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
 use rsafe::verdict::{Decision, Verdict};
@@ -283,4 +283,24 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
             assert!(!applies || category.score >= category.threshold, "{text}: {reasoning}");
         }
     }
+}
+
+#[test]
+fn a_model_that_writes_its_steps_itself_moves_no_score_and_gives_its_own_beside_it() {
+    let (scored, policy) = (embedded(), house());
+    let options = LoadOptions { steps: Steps::Written, ..LoadOptions::default() };
+    let written = block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap();
+    let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
+    let (of_scores, of_words) =
+        (check(&scored, &request(Reasoning::Always)), check(&written, &request(Reasoning::Always)));
+    assert!(close(&of_scores, &of_words) && of_scores.decision == of_words.decision);
+    for verdict in [&of_scores, &of_words] {
+        assert!(verdict.reasoned_score.is_some_and(|score| (0.0..=1.0).contains(&score)));
+    }
+    assert_eq!(of_words.reasoning.as_deref().unwrap_or_default().lines().count(), 1);
+    let quiet = request(Reasoning::Never);
+    let (of_scores, of_words) = (check(&scored, &quiet), check(&written, &quiet));
+    assert_eq!((of_scores.reasoned_score, of_scores.answer_score, of_words.reasoned_score), (None, None, None));
+    assert!(of_words.answer_score.is_some_and(|score| (0.0..=1.0).contains(&score)));
+    assert!(close(&of_scores, &of_words));
 }

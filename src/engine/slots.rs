@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
-use super::{Reading, fits, read_numbers};
+use super::writer::Writer;
+use super::{Answering, Reading, Steps, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
 use crate::model::KvCache;
@@ -18,8 +19,9 @@ use crate::prompt::slots::{
     ANSWER, BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW,
     WINDOW_STEP,
 };
+use crate::sampling::Sampling;
 use crate::tokenizer::{Span, TokenId, Tokenizer};
-use crate::verdict::{Answer, Calibration, Scaling, Thresholds};
+use crate::verdict::{Answer, Calibration, Scaling};
 use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
 
 /// Conversations whose states are kept, the latest used last.
@@ -33,7 +35,6 @@ pub struct SlotEngine {
     frame: Frame,
     markers: SlotMarkers,
     calibration: Calibration,
-    thresholds: Thresholds,
     device: Device,
     kept: Mutex<Vec<Kept>>,
 }
@@ -52,7 +53,7 @@ pub struct Scan<'e> {
     blocks: Vec<Vec<TokenId>>,
     spans: Vec<Span>,
     judged: usize,
-    reasoning_tokens: usize,
+    answering: Answering,
     /// Where the windows begin that were not read yet.
     left: VecDeque<usize>,
     scores: Vec<f32>,
@@ -93,7 +94,6 @@ impl SlotEngine {
                 no: id(Marker::DoesNotApply),
             },
             calibration: bundle.manifest().calibration,
-            thresholds: bundle.manifest().thresholds.clone(),
             device: device.clone(),
             kept: Mutex::new(Vec::new()),
         })
@@ -105,7 +105,7 @@ impl SlotEngine {
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
-        reasoning_tokens: usize,
+        answering: Answering,
     ) -> Result<Scan<'_>> {
         let judged = conversation.target_index()?;
         let spans = tokenizer.encode(&conversation.messages[judged].content)?;
@@ -134,7 +134,7 @@ impl SlotEngine {
             cached_tokens: 0,
             spans,
             judged,
-            reasoning_tokens,
+            answering,
         })
     }
 
@@ -199,24 +199,27 @@ impl SlotEngine {
         Ok((cache, cached))
     }
 
-    /// The grammar of the reasoned answer: a step for each of the categories that score highest.
+    /// The grammar of the answer about the judged message's `spans`: for [`Think::First`], a step for each of the
+    /// categories that score highest.
     fn grammar(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
-        judged: usize,
+        scan: &Scan<'_>,
         spans: &[Span],
-        scores: &[f32],
+        think: Think,
     ) -> Result<Grammar> {
         let mut order: Vec<usize> = (0..policy.categories.len()).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        order.sort_by(|&a, &b| scan.scores[b].total_cmp(&scan.scores[a]));
         let steps = order.into_iter().take(STEPS).map(|index| {
             let category = &policy.categories[index];
             let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
             header.truncate(NAME_WORDS);
-            // Scores decide; the answer says so and quotes.
-            let applies = Some(scores[index] >= self.thresholds.of(category));
+            let applies = match scan.answering.steps {
+                Steps::Scored => Some(scan.scores[index] >= scan.answering.thresholds.of(category)),
+                Steps::Written => None,
+            };
             Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
         });
         let steps = steps.collect::<Result<Vec<_>>>()?;
@@ -228,9 +231,9 @@ impl SlotEngine {
                 Target::Prompt => "user",
                 Target::Response => "agent",
             },
-            source: QuoteSource::new(judged, &conversation.messages[judged].content, spans),
+            source: QuoteSource::new(scan.judged, &conversation.messages[scan.judged].content, spans),
             quote: QuoteLength { min: 1, max: QUOTE_WORDS },
-            think: Think::First { max_tokens: ANSWER },
+            think,
         })
     }
 
@@ -264,25 +267,37 @@ impl<'e> Scan<'e> {
     }
 
     /// What the windows gave, once all are read.
-    pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<Reading<'e>> {
+    pub async fn finish(
+        mut self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        conversation: &Conversation,
+    ) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
-        let Some((score, start, window)) = self.best.filter(|_| self.left.is_empty()) else {
+        let Some((score, start, window)) = self.best.take().filter(|_| self.left.is_empty()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let engine = self.engine;
-        let reason = match self.reasoning_tokens {
-            0 => None,
-            _ => {
-                let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
-                let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &self.scores)?;
-                let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
-                reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;
-                Some((reader, grammar))
+        let (mut answer_score, mut reason) = (None, None);
+        let written = self.answering.steps == Steps::Written;
+        if written || self.answering.reasoning_tokens > 0 {
+            let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
+            let grammar = |think| engine.grammar(tokenizer, policy, conversation, &self, &spans, think);
+            let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
+            reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;
+            if written {
+                let mut writer = Writer::new(reader.clone(), grammar(Think::Skip)?, Sampling::greedy());
+                writer.finish().await?;
+                answer_score = writer.p_unsafe();
             }
-        };
+            if self.answering.reasoning_tokens > 0 {
+                reason = Some((reader, grammar(Think::First { max_tokens: ANSWER })?));
+            }
+        }
         Ok(Reading {
             score,
             categories: policy.categories.iter().map(|c| c.id.clone()).zip(self.scores).collect(),
+            answer_score,
             answer: Answer::default(),
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,

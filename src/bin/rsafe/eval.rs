@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::Error;
 use rsafe::eval::dataset::{Row, Rows};
-use rsafe::eval::{EvalOptions, Report, evaluate};
+use rsafe::eval::{EvalOptions, Report, Score, evaluate};
 use serde_json::json;
 
 use crate::library::GuardArgs;
@@ -31,12 +31,33 @@ pub struct EvalArgs {
     /// Count a row as flagged from this score on [default: the guard's own decision]
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     threshold: Option<f32>,
+    /// The score that is measured: the one that decides (`categories`), P(unsafe) behind the reasoning (`reasoned`, with
+    /// `--reasoning always`), or of a verdict without reasoning (`answer`, with `--steps written`)
+    #[arg(long, value_enum, default_value_t = ScoreArg::Categories)]
+    score: ScoreArg,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write each row's id, label and score as JSON lines; no texts
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ScoreArg {
+    Categories,
+    Reasoned,
+    Answer,
+}
+
+impl From<ScoreArg> for Score {
+    fn from(arg: ScoreArg) -> Self {
+        match arg {
+            ScoreArg::Categories => Score::Categories,
+            ScoreArg::Reasoned => Score::Reasoned,
+            ScoreArg::Answer => Score::Answer,
+        }
+    }
 }
 
 fn threshold(text: &str) -> Result<f32, String> {
@@ -47,6 +68,9 @@ fn threshold(text: &str) -> Result<f32, String> {
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
+    if let Some(missing) = args.guard.lacks(args.score.into()) {
+        return Err(Error::BadInput(missing.into()).into());
+    }
     // All rows first: a broken file should not be found after an hour of judging.
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut sets = Vec::with_capacity(args.data.len());
@@ -60,8 +84,12 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     let mut scores = args.out.as_deref().map(|path| create(path).map(|file| (path, file))).transpose()?;
 
     let loaded = args.guard.load()?;
-    let options =
-        EvalOptions { policy: loaded.policy.as_ref(), reasoning: loaded.reasoning, threshold: args.threshold };
+    let options = EvalOptions {
+        policy: loaded.policy.as_ref(),
+        reasoning: loaded.reasoning,
+        threshold: args.threshold,
+        score: args.score.into(),
+    };
     let mut reports = Vec::with_capacity(sets.len());
     for (name, rows) in &sets {
         let progress = progress_bar(name, rows.len());

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 use rsafe::bundle::Bundle;
-use rsafe::guard::{Guard, LoadOptions, Reasoning};
+use rsafe::eval::Score;
+use rsafe::guard::{Guard, LoadOptions, Reasoning, Steps};
 use rsafe::{Policy, Result};
 
 /// The model and the policy, as every command that judges takes them.
@@ -19,6 +20,9 @@ pub struct GuardArgs {
     /// When to reason before the verdict: `auto` scores first and reasons where the score leaves doubt
     #[arg(long, value_enum, default_value_t = ReasoningArg::Auto)]
     reasoning: ReasoningArg,
+    /// Who decides what a reasoning step of rsafe-mini says: the category's score, or the model as it writes
+    #[arg(long, value_enum, default_value_t = StepsArg::Scored)]
+    steps: StepsArg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,6 +42,21 @@ impl From<ReasoningArg> for Reasoning {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StepsArg {
+    Scored,
+    Written,
+}
+
+impl From<StepsArg> for Steps {
+    fn from(arg: StepsArg) -> Self {
+        match arg {
+            StepsArg::Scored => Steps::Scored,
+            StepsArg::Written => Steps::Written,
+        }
+    }
+}
+
 /// A guard and how it is to be asked.
 pub struct Loaded {
     pub guard: Guard,
@@ -53,7 +72,8 @@ impl GuardArgs {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
-        let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
+        let options = LoadOptions { steps: self.steps.into(), ..LoadOptions::default() };
+        let guard = block_on(Guard::load(bundle, options))?;
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
     }
 
@@ -61,6 +81,19 @@ impl GuardArgs {
     pub fn names(&self) -> (String, String) {
         let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
         (model, self.policy.clone().unwrap_or_else(|| "default".into()))
+    }
+
+    /// What else must be asked for so that every verdict has such a score.
+    pub fn lacks(&self, score: Score) -> Option<&'static str> {
+        match score {
+            Score::Reasoned if self.reasoning != ReasoningArg::Always => {
+                Some("`--score reasoned` needs reasoning on every row: add `--reasoning always`")
+            }
+            Score::Answer if self.steps != StepsArg::Written => {
+                Some("`--score answer` needs a verdict that the model writes: add `--steps written`")
+            }
+            _ => None,
+        }
     }
 
     pub fn reasoning_name(&self) -> &'static str {
