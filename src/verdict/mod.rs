@@ -3,6 +3,7 @@
 mod answer;
 mod calibration;
 mod decide;
+mod dial;
 mod parse;
 mod quotes;
 mod render;
@@ -11,6 +12,7 @@ mod thresholds;
 pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling};
 pub use decide::{OnError, VerdictBuilder};
+pub use dial::{BALANCED, Dial, Operating, OperatingCurve, OperatingPoint, check_strictness};
 pub use parse::{parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;

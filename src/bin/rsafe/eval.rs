@@ -12,7 +12,7 @@ use rsafe::eval::dataset::{Row, Rows};
 use rsafe::eval::{EvalOptions, Report, Score, evaluate};
 use serde_json::json;
 
-use crate::library::GuardArgs;
+use crate::library::{GuardArgs, unit};
 use crate::{Failure, Outcome};
 
 #[derive(clap::Args)]
@@ -29,7 +29,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Count a row as flagged from this score on [default: the guard's own decision]
-    #[arg(long, value_name = "SCORE", value_parser = threshold)]
+    #[arg(long, value_name = "SCORE", value_parser = unit)]
     threshold: Option<f32>,
     /// The score that is measured: the one that decides (`categories`), P(unsafe) behind the reasoning (`reasoned`, with
     /// `--reasoning always`), or of a verdict without reasoning (`answer`, with `--steps written`)
@@ -57,13 +57,6 @@ impl From<ScoreArg> for Score {
             ScoreArg::Reasoned => Score::Reasoned,
             ScoreArg::Answer => Score::Answer,
         }
-    }
-}
-
-fn threshold(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        _ => Err("expected a score in [0, 1]".into()),
     }
 }
 
@@ -116,6 +109,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
             "model": model,
             "policy": policy,
             "reasoning": args.guard.reasoning_name(),
+            "strictness": args.guard.strictness(),
             "limit": args.limit,
             "sets": reports,
         });
@@ -208,9 +202,9 @@ mod tests {
 
     #[test]
     fn thresholds_are_scores() {
-        assert_eq!(threshold("0.5"), Ok(0.5));
+        assert_eq!(unit("0.5"), Ok(0.5));
         for wrong in ["1.5", "NaN", "-0.1", "x"] {
-            assert!(threshold(wrong).is_err(), "{wrong}");
+            assert!(unit(wrong).is_err(), "{wrong}");
         }
     }
 }

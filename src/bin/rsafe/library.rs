@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
+use rsafe::Policy;
 use rsafe::bundle::Bundle;
 use rsafe::eval::Score;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Steps};
-use rsafe::{Policy, Result};
 
 /// The model and the policy, as every command that judges takes them.
 #[derive(clap::Args)]
@@ -23,6 +23,18 @@ pub struct GuardArgs {
     /// Who decides what a reasoning step of rsafe-mini says: the category's score, or the model as it writes
     #[arg(long, value_enum, default_value_t = StepsArg::Scored)]
     steps: StepsArg,
+    /// How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model; 0.5 is the
+    /// model's own balance. Thresholds that the policy sets stay
+    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = unit)]
+    strictness: f32,
+}
+
+/// A number in [0, 1].
+pub fn unit(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number in [0, 1]".into()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -66,15 +78,20 @@ pub struct Loaded {
 
 impl GuardArgs {
     /// Reads the policy, then the model: the policy is the one that people mistype.
-    pub fn load(&self) -> Result<Loaded> {
+    pub fn load(&self) -> rsafe::Result<Loaded> {
         let policy = self.policy.as_deref().map(policy).transpose()?;
         let bundle = match &self.model {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
-        let options = LoadOptions { steps: self.steps.into(), ..LoadOptions::default() };
+        let (steps, strictness) = (self.steps.into(), self.strictness);
+        let options = LoadOptions { steps, strictness, ..LoadOptions::default() };
         let guard = block_on(Guard::load(bundle, options))?;
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
+    }
+
+    pub fn strictness(&self) -> f32 {
+        self.strictness
     }
 
     /// The model's and the policy's names, for reports.
@@ -106,18 +123,18 @@ impl GuardArgs {
 }
 
 #[cfg(feature = "embedded")]
-fn embedded() -> Result<Bundle> {
+fn embedded() -> rsafe::Result<Bundle> {
     Bundle::embedded()
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded() -> Result<Bundle> {
-    Err(Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
+fn embedded() -> rsafe::Result<Bundle> {
+    Err(rsafe::Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
 }
 
 /// A built-in policy by its name, else a file. Built-in names win, so that a stray file cannot stand in for
 /// one; `./name` is always the file.
-pub fn policy(name: &str) -> Result<Policy> {
+pub fn policy(name: &str) -> rsafe::Result<Policy> {
     let is_path = name.contains(['/', '\\', '.']);
     if Policy::builtin_names().contains(&name) || !(is_path || Path::new(name).exists()) {
         return Ok(Policy::builtin(name)?);
