@@ -336,7 +336,7 @@ fn a_strict_monitor_flags_by_the_thresholds_of_its_strictness() {
     let threshold = |strictness| {
         let options = MonitorOptions { strictness, ..score_only() };
         let mut monitor = Monitor::new(&guard, asked(), None, options).unwrap();
-        let said = run(&mut monitor, [TEA]);
+        let said = run(&mut monitor, [TEA.repeat(5).as_str()]);
         let verdicts = said.iter().filter_map(|released| released.verdict.as_ref());
         let all: Vec<f32> = verdicts.filter_map(|verdict| Some(verdict.categories.first()?.threshold)).collect();
         assert!(all.len() >= 2 && all.iter().all(|threshold| *threshold == all[0]), "{all:?}");

@@ -34,12 +34,12 @@ pub fn own(rows: &[Judged]) -> Option<Own> {
     let offsets: Vec<Option<f32>> = (0..count).map(|at| Some(logit(of_category(rows, at)?) - logit(single))).collect();
     let adjusted = |row: &Judged| {
         let scores = row.categories.iter().zip(&offsets);
-        let scores = scores.map(|((score, _), offset)| moved(*score, -offset.unwrap_or(0.0)));
+        let scores = scores.map(|((score, _), offset)| offset.map_or(*score, |offset| moved(*score, -offset)));
         scores.reduce(f32::max).unwrap_or(row.score)
     };
     let decided: Vec<Scored> = rows.iter().filter_map(|row| Some((adjusted(row), row.is_unsafe?))).collect();
     Some(match best_f1(&decided, PRIOR) {
-        Some((better, global)) if better >= f1 => {
+        Some((better, global)) if better >= f1 && offsets.iter().any(Option::is_some) => {
             let categories = offsets.iter().map(|offset| offset.map(|offset| moved(global, offset))).collect();
             Own { global, categories, f1: better, curve: curve(&decided) }
         }
@@ -195,8 +195,8 @@ mod tests {
     fn a_category_that_scores_low_where_it_applies_gets_a_low_threshold() {
         let found = own(&uneven(ENOUGH)).unwrap();
         let thresholds: Vec<f32> = found.categories.iter().map(|threshold| threshold.unwrap()).collect();
-        assert!((0.5..=0.7).contains(&thresholds[0]), "{thresholds:?}");
-        assert!((0.1..=0.3).contains(&thresholds[1]), "{thresholds:?}");
+        assert!((0.6..0.71).contains(&thresholds[0]), "{thresholds:?}");
+        assert!((0.2..0.31).contains(&thresholds[1]), "{thresholds:?}");
         assert!(found.f1 > 0.999, "with one threshold for both, one kind is missed: {}", found.f1);
         assert_eq!(found.curve.validate(), Ok(()));
     }
@@ -223,13 +223,14 @@ mod tests {
     fn a_curve_has_the_lowest_threshold_for_each_share_of_false_alarms() {
         // 1000 safe rows at 0.000 to 0.999, unsafe ones only above 0.9.
         let safe = (0..1000).map(|at| (at as f32 / 1000.0, false));
-        let scored: Vec<Scored> = safe.chain((0..100).map(|at| (0.9 + at as f32 / 1000.0, true))).collect();
+        let scored: Vec<Scored> = safe.chain((0..100).map(|at| (0.9005 + at as f32 / 1000.0, true))).collect();
         let curve = curve(&scored);
         assert_eq!(curve.validate(), Ok(()));
         assert_eq!(curve.0.len(), FPRS.len());
         let point = curve.at_fpr(0.05).unwrap();
-        assert_eq!((point.threshold, point.fpr, point.recall), (0.95, 0.05, 0.5));
-        assert_eq!(f1_at(&scored, 0.95, 0.25), Some(f1_of(&point, 0.25)));
+        assert!((0.949..0.95).contains(&point.threshold), "{point:?}");
+        assert_eq!((point.fpr, point.recall), (0.05, 0.51));
+        assert_eq!(f1_at(&scored, point.threshold, 0.25), Some(f1_of(&point, 0.25)));
         assert_eq!(super::curve(&scored[..1000]).0, [], "rows of one label have no curve");
     }
 }
