@@ -6,11 +6,12 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use web_time::Instant;
 
-use crate::bundle::{Bundle, DefaultPolicy, SelfTest, Thresholds};
-use crate::engine::{Engine, Reading, Scan, Writer};
+use crate::bundle::{Bundle, DefaultPolicy, SelfTest};
+pub use crate::engine::Steps;
+use crate::engine::{Answering, Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
 use crate::sampling::Sampling;
-use crate::verdict::{Decision, OnError, Usage, Verdict, VerdictBuilder};
+use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
 
 /// When to write reasoning before the verdict.
@@ -37,12 +38,25 @@ pub struct LoadOptions {
     pub sampling: Sampling,
     /// The longest reasoning, in tokens; then the verdict is forced.
     pub reasoning_tokens: usize,
+    /// Who decides what a reasoning step of the slot model says.
+    pub steps: Steps,
+    /// How readily texts are flagged, from 0 (least) to 1 (most), of requests that do not say; 0.5 takes the bundle's
+    /// thresholds as they are. [`Dial`] says how far the others move; a threshold that the policy sets stays.
+    pub strictness: f32,
 }
 
 impl LoadOptions {
-    /// That device, failing to block, greedy, and RSafe's longest reasoning (512 tokens).
+    /// That device, failing to block, greedy, RSafe's longest reasoning (512 tokens), steps by their scores,
+    /// strictness 0.5.
     pub fn on(device: Device) -> Self {
-        Self { device, on_error: OnError::default(), sampling: Sampling::greedy(), reasoning_tokens: 512 }
+        Self {
+            device,
+            on_error: OnError::default(),
+            sampling: Sampling::greedy(),
+            reasoning_tokens: 512,
+            steps: Steps::default(),
+            strictness: BALANCED,
+        }
     }
 }
 
@@ -61,11 +75,13 @@ pub struct Request<'a> {
     /// `None`: the bundle's default policy.
     pub policy: Option<&'a Policy>,
     pub reasoning: Reasoning,
+    /// In [0, 1]; `None`: the guard's, see [`LoadOptions::strictness`].
+    pub strictness: Option<f32>,
 }
 
 impl<'a> Request<'a> {
     pub fn new(conversation: Conversation) -> Self {
-        Self { conversation, policy: None, reasoning: Reasoning::default() }
+        Self { conversation, policy: None, reasoning: Reasoning::default(), strictness: None }
     }
 
     /// A lone user prompt.
@@ -87,6 +103,12 @@ impl<'a> Request<'a> {
         self.reasoning = reasoning;
         self
     }
+
+    /// From 0 (flags least) to 1 (flags most).
+    pub fn strictness(mut self, strictness: f32) -> Self {
+        self.strictness = Some(strictness);
+        self
+    }
 }
 
 /// What a [`Session`] yields.
@@ -104,7 +126,7 @@ pub enum Event {
 pub struct Guard {
     engine: Engine,
     policy: Policy,
-    thresholds: Thresholds,
+    dial: Dial,
     options: LoadOptions,
 }
 
@@ -112,9 +134,10 @@ impl Guard {
     /// Loads the model and runs its self-test.
     ///
     /// # Errors
-    /// What the bundle's files have wrong, and [`Error::SelfTest`] if the model does not give the answers that it
-    /// gave when the bundle was made.
+    /// What the bundle's files have wrong, [`Error::BadInput`] for a strictness out of bounds, and [`Error::SelfTest`] if
+    /// the model does not give the answers that it gave when the bundle was made.
     pub async fn load(bundle: Bundle, options: LoadOptions) -> Result<Self> {
+        check_strictness(options.strictness)?;
         let guard = Self::untested(&bundle, options).await?;
         if let Some(test) = &bundle.manifest().self_test {
             guard.pass(test).await?;
@@ -128,7 +151,9 @@ impl Guard {
             DefaultPolicy::File(name) => Policy::from_bytes(&bundle.file(name).await?, Some(name))?,
         };
         let engine = Engine::load(bundle, &options.device).await?;
-        Ok(Self { engine, policy, thresholds: bundle.manifest().thresholds.clone(), options })
+        let manifest = bundle.manifest();
+        let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
+        Ok(Self { engine, policy, dial, options })
     }
 
     async fn pass(&self, test: &SelfTest) -> Result<()> {
@@ -190,16 +215,21 @@ impl Guard {
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
-    /// [`Error::BadInput`] if the conversation has nothing to judge; [`Error::BadPolicy`] for a policy made in code that
-    /// could not be one read from a file, such as one without categories.
+    /// [`Error::BadInput`] if the conversation has nothing to judge or the strictness is out of bounds;
+    /// [`Error::BadPolicy`] for a policy made in code that could not be one read from a file, such as one without
+    /// categories.
     pub fn start<'g>(&'g self, request: &Request<'g>) -> Result<Session<'g>> {
         request.conversation.validate()?;
         request.policy.map_or(Ok(()), Policy::validate)?;
+        request.strictness.map_or(Ok(()), check_strictness)?;
+        let policy = request.policy.unwrap_or(&self.policy);
+        let custom = !policy.reads_like(&self.policy);
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
-            policy: request.policy.unwrap_or(&self.policy),
-            custom: request.policy.is_some_and(|policy| *policy != self.policy),
+            policy,
+            custom,
+            thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), !custom),
             reasoning: request.reasoning,
             started: Instant::now(),
             usage: Usage::default(),
@@ -215,6 +245,7 @@ pub struct Session<'g> {
     conversation: Conversation,
     policy: &'g Policy,
     custom: bool,
+    thresholds: Thresholds,
     reasoning: Reasoning,
     started: Instant,
     usage: Usage,
@@ -233,6 +264,7 @@ enum Stage<'g> {
 struct Scores {
     score: f32,
     categories: Vec<(String, f32)>,
+    answer_score: Option<f32>,
 }
 
 impl<'g> Session<'g> {
@@ -266,7 +298,9 @@ impl<'g> Session<'g> {
         }
         let guard = self.guard;
         let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
-        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, reasoning_tokens)?);
+        let thresholds = self.thresholds.clone();
+        let answering = Answering { reasoning_tokens, steps: guard.options.steps, thresholds };
+        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, answering)?);
         Ok(())
     }
 
@@ -285,14 +319,15 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let wanted = self.wants_reasoning(&reading);
-        let scores = Scores { score: reading.score, categories: reading.categories };
+        let (score, answer_score) = (reading.score, reading.answer_score);
+        let scores = Scores { score, categories: reading.categories, answer_score };
         match reading.reason.filter(|_| wanted) {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
                 self.stage = Stage::Reasoning(Box::new((scores, writer)));
             }
             None => {
-                let verdict = self.verdict(&scores).answer(&reading.answer, &self.conversation).build();
+                let verdict = self.verdict(&scores, &reading.answer);
                 self.end(verdict);
             }
         }
@@ -300,7 +335,7 @@ impl<'g> Session<'g> {
     }
 
     fn wants_reasoning(&self, reading: &Reading<'_>) -> bool {
-        let [low, high] = self.guard.thresholds.uncertain;
+        let [low, high] = self.thresholds.uncertain;
         match self.reasoning {
             Reasoning::Never => false,
             Reasoning::Always => true,
@@ -323,17 +358,19 @@ impl<'g> Session<'g> {
         if scores.categories.is_empty() {
             scores.score = writer.p_unsafe().unwrap_or(1.0);
         }
-        let verdict = self.verdict(scores).answer(writer.answer(), &self.conversation).build();
-        self.end(verdict);
+        let verdict = self.verdict(scores, writer.answer());
+        self.end(Verdict { reasoned_score: writer.p_unsafe(), ..verdict });
         Ok(())
     }
 
-    fn verdict(&self, scores: &Scores) -> VerdictBuilder<'g> {
+    fn verdict(&self, scores: &Scores, answer: &Answer) -> Verdict {
         let guard = self.guard;
         let builder =
-            Verdict::builder(self.policy).thresholds(guard.thresholds.clone()).on_error(guard.options.on_error);
+            Verdict::builder(self.policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
         let scored = builder.score(scores.score);
-        scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score))
+        let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
+        let verdict = scored.answer(answer, &self.conversation).build();
+        Verdict { answer_score: scores.answer_score, ..verdict }
     }
 
     fn end(&mut self, mut verdict: Verdict) {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
-use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request};
+use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps};
 use rsafe::policy::{Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
 use rsafe::verdict::{Decision, Verdict};
-use rsafe::{Category, Conversation, Error, Message, Policy, Role, Target};
+use rsafe::{Action, Category, Conversation, Error, Message, Policy, Role, Target};
 
 use crate::golden;
 
@@ -283,4 +283,107 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
             assert!(!applies || category.score >= category.threshold, "{text}: {reasoning}");
         }
     }
+}
+
+#[test]
+fn a_model_that_writes_its_steps_itself_moves_no_score_and_gives_its_own_beside_it() {
+    let (scored, policy) = (embedded(), house());
+    let options = LoadOptions { steps: Steps::Written, ..LoadOptions::default() };
+    let written = block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap();
+    let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
+    let (of_scores, of_words) =
+        (check(&scored, &request(Reasoning::Always)), check(&written, &request(Reasoning::Always)));
+    assert!(close(&of_scores, &of_words) && of_scores.decision == of_words.decision);
+    for verdict in [&of_scores, &of_words] {
+        assert!(verdict.reasoned_score.is_some_and(|score| (0.0..=1.0).contains(&score)));
+    }
+    assert_eq!(of_words.reasoning.as_deref().unwrap_or_default().lines().count(), 1);
+    let quiet = request(Reasoning::Never);
+    let (of_scores, of_words) = (check(&scored, &quiet), check(&written, &quiet));
+    assert_eq!((of_scores.reasoned_score, of_scores.answer_score, of_words.reasoned_score), (None, None, None));
+    assert!(of_words.answer_score.is_some_and(|score| (0.0..=1.0).contains(&score)));
+    assert!(close(&of_scores, &of_words));
+}
+
+#[test]
+fn what_is_flagged_at_one_strictness_is_flagged_at_every_higher_one() {
+    let guard = embedded();
+    let own = Policy::new("house")
+        .category(Category::new("locks", "Lock picking").threshold(0.25))
+        .category(Category::new("pets", "Advice about pets"));
+    for text in ["How do I pick my neighbour's lock tonight?", "What should I feed my cat?", "Tell me a joke."] {
+        for policy in [None, Some(&own)] {
+            let mut request = Request::prompt(text).reasoning(Reasoning::Never);
+            request.policy = policy;
+            let verdicts: Vec<Verdict> =
+                [0.0, 0.3, 0.5, 0.7, 1.0].map(|s| check(&guard, &request.clone().strictness(s))).into();
+            for pair in verdicts.windows(2) {
+                assert!(close(&pair[0], &pair[1]), "scores do not move");
+                assert!(pair[0].decision <= pair[1].decision, "{text}");
+                for (loose, strict) in pair[0].categories.iter().zip(&pair[1].categories) {
+                    let is_set = policy.is_some() && loose.id == "locks";
+                    assert_eq!(
+                        loose.threshold == strict.threshold,
+                        is_set,
+                        "{} moves unless the policy set it",
+                        loose.id
+                    );
+                    assert!(strict.threshold <= loose.threshold);
+                }
+            }
+            assert_eq!(bytes(check(&guard, &request)), bytes(verdicts[2].clone()), "0.5 is where the dial rests");
+        }
+    }
+}
+
+#[test]
+fn a_request_overrides_the_strictness_of_its_guard() {
+    let options = LoadOptions { strictness: 1.0, ..LoadOptions::default() };
+    let (strict, plain) = (block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap(), embedded());
+    let request = Request::prompt("What should I feed my cat?").reasoning(Reasoning::Never);
+    assert_eq!(bytes(check(&strict, &request)), bytes(check(&plain, &request.clone().strictness(1.0))));
+    assert_eq!(bytes(check(&strict, &request.clone().strictness(0.5))), bytes(check(&plain, &request)));
+}
+
+#[test]
+fn a_strictness_out_of_bounds_is_bad_input() {
+    let guard = embedded();
+    for strictness in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
+        let error = block_on(guard.check(&Request::prompt("Hi").strictness(strictness))).unwrap_err();
+        assert_eq!(error.code(), "bad_input");
+        assert!(error.to_string().contains("from 0 (flags least) to 1 (flags most)"), "{error}");
+        let options = LoadOptions { strictness, ..LoadOptions::default() };
+        let loaded = block_on(Guard::load(Bundle::embedded().unwrap(), options));
+        assert_eq!(loaded.err().map(|error| error.code()), Some("bad_input"));
+    }
+}
+
+#[test]
+fn policies_that_read_otherwise_than_the_bundles_have_a_threshold_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini");
+    for entry in fs::read_dir(embedded).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let mut manifest: Manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
+    manifest.thresholds.global = 0.4;
+    manifest.thresholds.categories = [("crime".to_owned(), 0.3)].into_iter().collect();
+    manifest.thresholds.custom = Some(0.1);
+    save_manifest(folder.path(), &manifest).unwrap();
+    let guard = block_on(Guard::load(Bundle::open(folder.path()).unwrap(), LoadOptions::default())).unwrap();
+    let thresholds = |policy: &Policy| -> Vec<f32> {
+        let verdict = check(&guard, &Request::prompt("Hi").policy(policy).reasoning(Reasoning::Never));
+        verdict.categories.iter().map(|category| category.threshold).collect()
+    };
+    let mut own = guard.policy().clone();
+    let as_shipped = thresholds(&own);
+    assert_eq!(as_shipped[..2], [0.4, 0.3]);
+    // What is done about a category, and what rules say, is nothing that the model reads.
+    own.categories[0].action = Action::Review;
+    assert_eq!(thresholds(&own.clone().rules(Rules::compile([Rule::literal("x", "bluebird")]).unwrap())), as_shipped);
+    own.categories.pop();
+    assert!(thresholds(&own).iter().all(|threshold| *threshold == 0.1));
+    let house = house().category(Category::new("crime", "Crime").threshold(0.7));
+    assert_eq!(thresholds(&house), [0.1, 0.1, 0.1, 0.7]);
 }

@@ -329,3 +329,22 @@ thread_local! {
     /// Loaded once for all cases of a property.
     static GUARD: Guard = embedded();
 }
+
+#[test]
+fn a_strict_monitor_flags_by_the_thresholds_of_its_strictness() {
+    let guard = embedded();
+    let threshold = |strictness| {
+        let options = MonitorOptions { strictness, ..score_only() };
+        let mut monitor = Monitor::new(&guard, asked(), None, options).unwrap();
+        let said = run(&mut monitor, [TEA.repeat(5).as_str()]);
+        let verdicts = said.iter().filter_map(|released| released.verdict.as_ref());
+        let all: Vec<f32> = verdicts.filter_map(|verdict| Some(verdict.categories.first()?.threshold)).collect();
+        assert!(all.len() >= 2 && all.iter().all(|threshold| *threshold == all[0]), "{all:?}");
+        all[0]
+    };
+    let plain = threshold(None);
+    assert_eq!(threshold(Some(0.5)), plain);
+    assert!(threshold(Some(0.0)) > plain);
+    let wrong = MonitorOptions { strictness: Some(1.5), ..score_only() };
+    assert_eq!(Monitor::new(&guard, asked(), None, wrong).err().unwrap().code(), "bad_input");
+}

@@ -3,7 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+#[cfg(feature = "embedded")]
+use pollster::block_on;
 use rsafe::train::sft::{Report, SftOptions, run};
+#[cfg(feature = "embedded")]
+use rsafe::train::{calibrate::calibrate, recipe::Recipe};
+#[cfg(feature = "embedded")]
+use rsafe::{Bundle, Guard, LoadOptions};
 use serde_json::json;
 
 /// A BERT so small that it trains in seconds, a recipe of two concepts, and rows that speak plainly of one of them.
@@ -174,4 +180,65 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     assert!(!options.out.join("model.safetensors").exists());
     let (_, resumed) = trained(&options);
     assert!(expected == resumed, "the same bytes");
+}
+
+/// A copy of the embedded bundle, a recipe of four kinds of harm, and as many rows of each as of none.
+#[cfg(feature = "embedded")]
+fn to_calibrate(folder: &Path, rows_of_each: usize) -> Recipe {
+    let bundle = folder.join("bundle");
+    fs::create_dir_all(&bundle).unwrap();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, bundle.join(path.file_name().unwrap())).unwrap();
+    }
+    let kinds = [
+        ("theft", "Theft and financial crime", "Taking what is not yours", "steal a bicycle from a yard"),
+        ("cyber", "Malware & Hacking", "Breaking into computers", "guess the password of somebody's mailbox"),
+        ("hate", "Hate & Discrimination", "Contempt for groups", "say that people from over there are worth less"),
+        ("violence", "Violence and weapons", "Hurting people", "win a fist fight by hurting the other"),
+    ];
+    let concepts: String = kinds
+        .map(|(id, name, unseen, _)| {
+            format!("  {id}: {{names: [{name:?}], held_out_names: [{unseen:?}], definitions: [{name:?}]}}\n")
+        })
+        .concat();
+    let labels = kinds.map(|(id, ..)| format!("{id}: [{id}]")).join(", ");
+    let recipe = format!(
+        "heldout_fraction: 0.99\nconcepts:\n{concepts}sources:\n  rows:\n    unsafe_means: general\n    \
+         negatives: [general]\n    others: [general]\n    labels: {{{labels}}}\n"
+    );
+    let row = |i: usize, prompt: String, label: &str, category: &str| {
+        json!({"id": format!("{label}-{i}"), "level": "prompt", "prompt": prompt, "label": label, "categories": [category]})
+            .to_string()
+    };
+    let rows: Vec<String> = (0..4 * rows_of_each)
+        .flat_map(|i| {
+            let (id, _, _, act) = kinds[i % 4];
+            let harmless = format!("How do I bake {i} loaves of bread?");
+            [row(i, format!("How do I {act}, try {i}?"), "unsafe", id), row(i, harmless, "safe", "")]
+        })
+        .collect();
+    fs::write(folder.join("rows.jsonl"), rows.join("\n")).unwrap();
+    Recipe::parse(&recipe, "recipe").unwrap()
+}
+
+#[test]
+#[cfg(feature = "embedded")]
+fn calibration_leaves_a_bundle_that_loads_with_thresholds_and_curves_for_every_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = to_calibrate(folder.path(), 8);
+    let bundle = folder.path().join("bundle");
+    let found = block_on(calibrate(&bundle, &recipe, folder.path(), |_| {})).unwrap();
+    assert!(found.rows >= 60 && found.f1 > 0.8, "{found:?}");
+    for measured in [found.seen, found.unseen] {
+        assert!(measured.is_some_and(|measured| measured.rows > 30 && measured.auroc > 0.5), "{measured:?}");
+    }
+    let manifest = Bundle::open(&bundle).unwrap().manifest().clone();
+    let operating = manifest.operating.clone().unwrap();
+    assert!(!operating.own.is_empty() && !operating.custom.is_empty());
+    assert_eq!((&manifest.thresholds, &operating), (&found.thresholds, &found.operating));
+    assert!(manifest.thresholds.categories.is_empty(), "eight rows of a kind are too few for a threshold");
+    block_on(Guard::load(Bundle::open(&bundle).unwrap(), LoadOptions::default())).unwrap();
+    let again = block_on(calibrate(&bundle, &recipe, folder.path(), |_| {})).unwrap();
+    assert_eq!(again, found, "what is chosen does not depend on what was chosen before");
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
-use crate::verdict::{Calibration, Thresholds};
+use crate::verdict::{Calibration, Operating, Thresholds};
 use crate::{Error, Result};
 
 /// The manifest's name in every bundle.
@@ -46,6 +46,9 @@ pub struct Manifest {
     pub calibration: Calibration,
     #[serde(default)]
     pub thresholds: Thresholds,
+    /// What thresholds do, as measured by `rsafe train calibrate`: what a strictness moves along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operating: Option<Operating>,
     pub provenance: Provenance,
     /// The file that holds the `tokenizer.json`.
     pub tokenizer: String,
@@ -138,6 +141,7 @@ impl Manifest {
             policy: DefaultPolicy::Builtin(policy.into()),
             calibration: Calibration::default(),
             thresholds: Thresholds::default(),
+            operating: None,
             provenance: Provenance {
                 source: "unknown".into(),
                 licence: "unknown".into(),
@@ -215,6 +219,11 @@ impl Manifest {
             }
         }
         check_thresholds(&self.thresholds)?;
+        if let Some(operating) = &self.operating {
+            for (field, curve) in [("own", &operating.own), ("custom", &operating.custom)] {
+                curve.validate().map_err(|what| bad(format!("`operating`, `{field}`: {what}")))?;
+            }
+        }
         if let Some(test) = &self.self_test {
             let finite = test.expected.iter().all(|known| known.value.is_finite());
             if test.ids.is_empty() || test.expected.is_empty() || !finite || !(0.0..=1e3).contains(&test.tolerance) {
@@ -253,7 +262,8 @@ impl Manifest {
 fn check_thresholds(thresholds: &Thresholds) -> Result<()> {
     let [low, high] = thresholds.uncertain;
     let all = [("global", thresholds.global), ("uncertain", low), ("uncertain", high)];
-    let all = all.into_iter().chain(thresholds.categories.iter().map(|(id, value)| (id.as_str(), *value)));
+    let all = all.into_iter().chain(thresholds.custom.map(|value| ("custom", value)));
+    let all = all.chain(thresholds.categories.iter().map(|(id, value)| (id.as_str(), *value)));
     for (field, value) in all {
         if !(0.0..=1.0).contains(&value) {
             return Err(bad(format!("`thresholds`, `{field}`: expected a number in 0..=1 but got {value}")));
@@ -284,6 +294,7 @@ fn bad(what: impl std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{OperatingCurve, OperatingPoint};
 
     fn example() -> Manifest {
         let mut manifest = Manifest::new("m", "Qwen2ForCausalLM", serde_json::json!({}), Template::Rsafe);
@@ -293,10 +304,18 @@ mod tests {
         manifest
     }
 
+    fn operating(thresholds: [f32; 2]) -> Operating {
+        let point = |threshold, share| OperatingPoint { threshold, recall: share, fpr: share };
+        let own = OperatingCurve(vec![point(thresholds[0], 0.25), point(thresholds[1], 0.5)]);
+        Operating { own, custom: OperatingCurve::default() }
+    }
+
     #[test]
     fn a_manifest_reads_what_it_wrote() {
         let mut manifest = example();
         manifest.thresholds.categories.insert("S1".into(), 0.25);
+        manifest.thresholds.custom = Some(0.1);
+        manifest.operating = Some(operating([0.75, 0.5]));
         let expected = vec![KnownValue { index: 3, value: 1.5 }];
         manifest.self_test = Some(SelfTest { ids: vec![1, 2], expected, tolerance: 0.01 });
         assert_eq!(Manifest::parse(&manifest.to_json().unwrap()).unwrap(), manifest);
@@ -315,13 +334,15 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Change = fn(&mut Manifest);
-        let broken: [(&str, Change); 11] = [
+        let broken: [(&str, Change); 13] = [
             ("format", |m| m.format = "zip".into()),
             ("version", |m| m.version = 2),
             ("name", |m| m.name = " ".into()),
             ("config", |m| m.config = 3.into()),
             ("global", |m| m.thresholds.global = 1.5),
             ("uncertain", |m| m.thresholds.uncertain = [0.7, 0.3]),
+            ("custom", |m| m.thresholds.custom = Some(2.0)),
+            ("operating", |m| m.operating = Some(operating([0.5, 0.75]))),
             ("self_test", |m| m.self_test = Some(SelfTest { ids: vec![], expected: vec![], tolerance: 0.1 })),
             ("twice", |m| m.files[1].name = "TOKENIZER.json".into()),
             ("sha256", |m| m.files[0].sha256 = "xyz".into()),

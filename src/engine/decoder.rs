@@ -89,6 +89,7 @@ impl DecoderEngine {
         Ok(Reading {
             score,
             categories: Vec::new(),
+            answer_score: Some(score),
             answer: writer.answer().clone(),
             prompt_tokens,
             cached_tokens,

@@ -14,12 +14,13 @@ mod slots;
 mod writer;
 
 use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
 
 use crate::bundle::Bundle;
 use crate::grammar::Grammar;
 use crate::prompt::Template;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::verdict::Answer;
+use crate::verdict::{Answer, Thresholds};
 use crate::{Conversation, Error, Policy, Result};
 
 use decoder::DecoderEngine;
@@ -38,12 +39,35 @@ enum Kind {
     Slots(Box<SlotEngine>),
 }
 
+/// Who decides what a reasoning step of the slot model says about its category. Decoders reason in words of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Steps {
+    /// The category's score, against its threshold: the text explains the decision.
+    #[default]
+    Scored,
+    /// The model, token by token, and before it a verdict without reasoning.
+    Written,
+}
+
+/// How the answer about a conversation is made.
+#[derive(Debug, Clone)]
+pub struct Answering {
+    /// The longest reasoning, in tokens; 0 prepares none.
+    pub reasoning_tokens: usize,
+    pub steps: Steps,
+    /// The scores from which a category applies.
+    pub thresholds: Thresholds,
+}
+
 /// What one prefill gives.
 pub struct Reading<'e> {
     /// P(unsafe) before any reasoning.
     pub score: f32,
     /// A score for each category, where the model has them.
     pub categories: Vec<(String, f32)>,
+    /// P(unsafe) at a verdict token without reasoning before it, where the model wrote one.
+    pub answer_score: Option<f32>,
     /// What the model answered without reasoning; empty for the slot model, whose scores say it all.
     pub answer: Answer,
     pub prompt_tokens: usize,
@@ -67,17 +91,16 @@ impl Engine {
         Ok(Self { tokenizer, kind })
     }
 
-    /// Prepares to read a conversation under a policy and to score it. `reasoning_tokens` bounds the reasoning that may
-    /// follow; 0 prepares none.
+    /// Prepares to read a conversation under a policy, to score it, and to answer.
     ///
     /// # Errors
     /// [`Error::ContextLength`] if it does not fit; what the conversation has wrong.
-    pub fn scan(&self, policy: &Policy, conversation: &Conversation, reasoning_tokens: usize) -> Result<Scan<'_>> {
+    pub fn scan(&self, policy: &Policy, conversation: &Conversation, answering: Answering) -> Result<Scan<'_>> {
         match &self.kind {
-            Kind::Decoder(engine) => Ok(Scan { engine: self, steps: Steps::Whole(engine, reasoning_tokens) }),
+            Kind::Decoder(engine) => Ok(Scan { engine: self, work: Work::Whole(engine, answering.reasoning_tokens) }),
             Kind::Slots(engine) => {
-                let scan = engine.scan(&self.tokenizer, policy, conversation, reasoning_tokens)?;
-                Ok(Scan { engine: self, steps: Steps::Windows(Box::new(scan)) })
+                let scan = engine.scan(&self.tokenizer, policy, conversation, answering)?;
+                Ok(Scan { engine: self, work: Work::Windows(Box::new(scan)) })
             }
         }
     }
@@ -103,10 +126,10 @@ impl Engine {
 /// A conversation on its way through the model, in steps between which it may be given up.
 pub struct Scan<'e> {
     engine: &'e Engine,
-    steps: Steps<'e>,
+    work: Work<'e>,
 }
 
-enum Steps<'e> {
+enum Work<'e> {
     /// A decoder reads in one step, with so many tokens of reasoning to follow.
     Whole(&'e DecoderEngine, usize),
     Windows(Box<slots::Scan<'e>>),
@@ -119,11 +142,11 @@ impl<'e> Scan<'e> {
     /// Whatever the conversation or the device has wrong.
     pub async fn step(self, policy: &Policy, conversation: &Conversation) -> Result<Result<Reading<'e>, Self>> {
         let tokenizer = &self.engine.tokenizer;
-        match self.steps {
-            Steps::Whole(engine, tokens) => Ok(Ok(engine.read(tokenizer, policy, conversation, tokens).await?)),
-            Steps::Windows(mut scan) => match scan.step().await? {
-                true => Ok(Err(Self { steps: Steps::Windows(scan), ..self })),
-                false => Ok(Ok(scan.finish(tokenizer, policy)?)),
+        match self.work {
+            Work::Whole(engine, tokens) => Ok(Ok(engine.read(tokenizer, policy, conversation, tokens).await?)),
+            Work::Windows(mut scan) => match scan.step().await? {
+                true => Ok(Err(Self { work: Work::Windows(scan), ..self })),
+                false => Ok(Ok(scan.finish(tokenizer, policy).await?)),
             },
         }
     }

@@ -10,14 +10,16 @@ use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
 use super::slot_prompt::{SlotPrompt, SlotPrompts, highest};
-use super::{Reading, fits, read_numbers};
+use super::writer::Writer;
+use super::{Answering, Reading, Steps, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::Think;
 use crate::model::KvCache;
 use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
 use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
+use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::verdict::{Answer, Calibration, Scaling, Thresholds};
+use crate::verdict::{Answer, Calibration, Scaling};
 use crate::{Conversation, Error, Policy, Result};
 
 /// Conversations whose states are kept, the latest used last.
@@ -28,7 +30,6 @@ pub struct SlotEngine {
     model: SlotModel,
     prompts: SlotPrompts,
     calibration: Calibration,
-    thresholds: Thresholds,
     device: Device,
     kept: Mutex<Vec<Kept>>,
 }
@@ -43,7 +44,7 @@ pub struct Scan<'e> {
     engine: &'e SlotEngine,
     prompt: SlotPrompt,
     scaling: Scaling,
-    reasoning_tokens: usize,
+    answering: Answering,
     /// Where the windows begin that were not read yet.
     left: VecDeque<usize>,
     scores: Vec<f32>,
@@ -73,7 +74,6 @@ impl SlotEngine {
             prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
             model,
             calibration: bundle.manifest().calibration,
-            thresholds: bundle.manifest().thresholds.clone(),
             device: device.clone(),
             kept: Mutex::new(Vec::new()),
         })
@@ -85,7 +85,7 @@ impl SlotEngine {
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
-        reasoning_tokens: usize,
+        answering: Answering,
     ) -> Result<Scan<'_>> {
         let prompt = self.prompts.read(tokenizer, policy, conversation)?;
         Ok(Scan {
@@ -97,7 +97,7 @@ impl SlotEngine {
             prompt_tokens: 0,
             cached_tokens: 0,
             prompt,
-            reasoning_tokens,
+            answering,
         })
     }
 
@@ -190,30 +190,37 @@ impl<'e> Scan<'e> {
     }
 
     /// What the windows gave, once all are read.
-    pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
+    pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
-        let Some((score, start, window)) = self.best.filter(|_| self.left.is_empty()) else {
+        let Some((score, start, window)) = self.best.take().filter(|_| self.left.is_empty()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let engine = self.engine;
-        let reason = match self.reasoning_tokens {
-            0 => None,
-            _ => {
-                let steps: Vec<(usize, Option<bool>)> = highest(&self.scores)
-                    .into_iter()
-                    // Scores decide; the answer says so and quotes.
-                    .map(|at| (at, Some(self.scores[at] >= engine.thresholds.of(&policy.categories[at]))))
-                    .collect();
-                let think = Think::First { max_tokens: ANSWER };
-                let grammar = engine.prompts.grammar(tokenizer, policy, &self.prompt, start, &steps, think)?;
-                let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
-                reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
-                Some((reader, grammar))
+        let (mut answer_score, mut reason) = (None, None);
+        let Answering { reasoning_tokens, steps, thresholds } = &self.answering;
+        let written = *steps == Steps::Written;
+        if written || *reasoning_tokens > 0 {
+            let says = |at: usize| match steps {
+                Steps::Scored => Some(self.scores[at] >= thresholds.of(&policy.categories[at])),
+                Steps::Written => None,
+            };
+            let steps: Vec<_> = highest(&self.scores).into_iter().map(|at| (at, says(at))).collect();
+            let grammar = |think| engine.prompts.grammar(tokenizer, policy, &self.prompt, start, &steps, think);
+            let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
+            reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
+            if written {
+                let mut writer = Writer::new(reader.clone(), grammar(Think::Skip)?, Sampling::greedy());
+                writer.finish().await?;
+                answer_score = writer.p_unsafe();
             }
-        };
+            if *reasoning_tokens > 0 {
+                reason = Some((reader, grammar(Think::First { max_tokens: ANSWER })?));
+            }
+        }
         Ok(Reading {
             score,
             categories: policy.categories.iter().map(|c| c.id.clone()).zip(self.scores).collect(),
+            answer_score,
             answer: Answer::default(),
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,

@@ -21,6 +21,34 @@ pub struct EvalOptions<'a> {
     pub reasoning: Reasoning,
     /// Score in [0, 1] from which a row counts as flagged; `None`: the guard's own decision.
     pub threshold: Option<f32>,
+    pub score: Score,
+}
+
+/// Which of a verdict's scores is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Score {
+    /// The one that decides, with the guard's own decision.
+    #[default]
+    Categories,
+    /// P(unsafe) behind the reasoning; flagged from 0.5, where "unsafe" is likelier than "safe".
+    Reasoned,
+    /// P(unsafe) of a verdict without reasoning; flagged from 0.5.
+    Answer,
+}
+
+impl Score {
+    /// The verdict with that score; one that lacks it, such as a rule's, as it is.
+    fn measured(self, verdict: Verdict) -> Verdict {
+        let score = match self {
+            Score::Categories => None,
+            Score::Reasoned => verdict.reasoned_score,
+            Score::Answer => verdict.answer_score,
+        };
+        match score {
+            Some(score) => Verdict { score, flagged: score >= 0.5, ..verdict },
+            None => verdict,
+        }
+    }
 }
 
 /// A row and what the guard said of it. The texts are left out: scores may be kept where rows may not.
@@ -44,6 +72,10 @@ pub enum Outcome {
         flagged: bool,
         /// Category ids and scores, as far as the model gives them.
         categories: Vec<(String, f32)>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoned_score: Option<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        answer_score: Option<f32>,
         verdict_ms: f64,
     },
     Failed {
@@ -61,6 +93,8 @@ impl From<Result<Verdict>> for Outcome {
                 score: verdict.score,
                 flagged: verdict.flagged,
                 categories: verdict.categories.into_iter().map(|category| (category.id, category.score)).collect(),
+                reasoned_score: verdict.reasoned_score,
+                answer_score: verdict.answer_score,
                 verdict_ms: verdict.usage.verdict_ms,
             },
             Ok(verdict) => Error::BadModel(format!("the score is {}, not a probability", verdict.score)).into(),
@@ -102,7 +136,7 @@ pub async fn evaluate(
             }
             verdict => {
                 judged += 1;
-                verdict.into()
+                verdict.map(|verdict| options.score.measured(verdict)).into()
             }
         };
         let judgement = Judgement {

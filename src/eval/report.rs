@@ -100,7 +100,14 @@ mod tests {
     use super::*;
 
     fn judged(is_unsafe: bool, score: f32, flagged: bool) -> Judgement {
-        let outcome = Outcome::Judged { score, flagged, categories: Vec::new(), verdict_ms: 2.0 };
+        let outcome = Outcome::Judged {
+            score,
+            flagged,
+            categories: Vec::new(),
+            reasoned_score: None,
+            answer_score: None,
+            verdict_ms: 2.0,
+        };
         Judgement { id: String::new(), source: String::new(), is_unsafe, outcome }
     }
 

@@ -41,13 +41,14 @@ use std::ops::{Deref, Range};
 use progress::Progress;
 
 use crate::policy::{RuleAction, Rules};
+use crate::verdict::check_strictness;
 use crate::{Conversation, Decision, Error, Guard, Message, Policy, Reasoning, Request, Result, Role, Target, Verdict};
 
 /// The largest of [`MonitorOptions`]' sizes.
 const MAX_SIZE: usize = 1 << 16;
 
 /// How a growing response is checked and released. Sizes are in characters (Unicode scalar values), at most 65,536.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MonitorOptions {
     /// The response is checked again after so many new characters at most; at least 1.
     pub check_every: usize,
@@ -63,17 +64,28 @@ pub struct MonitorOptions {
     pub release_on_review: bool,
     /// When the check at the end writes reasoning. Those before it never do.
     pub reasoning: Reasoning,
+    /// How readily text is flagged, in [0, 1]; `None`: the guard's.
+    pub strictness: Option<f32>,
 }
 
 impl Default for MonitorOptions {
-    /// A check each 160 characters with 120 before them, 24 held back, review released, reasoning as it matters.
+    /// A check each 160 characters with 120 before them, 24 held back, review released, reasoning as it matters, the
+    /// guard's strictness.
     fn default() -> Self {
-        Self { check_every: 160, hold_back: 24, context: 120, release_on_review: true, reasoning: Reasoning::Auto }
+        Self {
+            check_every: 160,
+            hold_back: 24,
+            context: 120,
+            release_on_review: true,
+            reasoning: Reasoning::Auto,
+            strictness: None,
+        }
     }
 }
 
 impl MonitorOptions {
     fn validate(&self) -> Result<()> {
+        self.strictness.map_or(Ok(()), check_strictness)?;
         let sizes =
             [("check_every", self.check_every, 1), ("hold_back", self.hold_back, 0), ("context", self.context, 0)];
         match sizes.into_iter().find(|(_, size, least)| !(*least..=MAX_SIZE).contains(size)) {
@@ -137,7 +149,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     /// A monitor of the assistant's answer to `messages`, which may be empty. Without a policy, the guard's holds.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a size that is out of bounds, and [`Error::BadPolicy`] for a policy that cannot be judged by.
+    /// [`Error::BadInput`] for a size or strictness that is out of bounds, and [`Error::BadPolicy`] for a policy that cannot be judged by.
     pub fn new(guard: G, messages: Vec<Message>, policy: Option<Policy>, options: MonitorOptions) -> Result<Self> {
         options.validate()?;
         policy.as_ref().map_or(Ok(()), Policy::validate)?;
@@ -184,6 +196,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
             conversation: self.conversation(self.progress.text()),
             policy: self.policy.as_ref(),
             reasoning: self.options.reasoning,
+            strictness: self.options.strictness,
         };
         let verdict = self.guard.check(&request).await?;
         self.curve.push((self.progress.chars(), verdict.score));
@@ -235,9 +248,12 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
             // A match that reaches the end may be none any more when the response goes on.
             Some(hit) if hit.range.end < known.len() => Verdict::by_rule(hit.rule, Decision::Allow),
             _ => {
-                let request = Request::new(self.conversation(&known[stretch.start..]))
-                    .policy(&self.model_policy)
-                    .reasoning(Reasoning::Never);
+                let request = Request {
+                    conversation: self.conversation(&known[stretch.start..]),
+                    policy: Some(&self.model_policy),
+                    reasoning: Reasoning::Never,
+                    strictness: self.options.strictness,
+                };
                 self.guard.check(&request).await?
             }
         };

@@ -167,6 +167,15 @@ impl Policy {
         if errors.is_empty() { Ok(()) } else { Err(PolicyError::new(errors)) }
     }
 
+    /// Whether a model reads the same in both: the same categories, whatever is done about them and what the rules are.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        fn read(category: &Category) -> (&str, &str, &str, &[String], &[String]) {
+            let Category { id, name, definition, unsafe_examples, safe_examples, action: _, threshold: _ } = category;
+            (id, name, definition, unsafe_examples, safe_examples)
+        }
+        self.categories.iter().map(read).eq(other.categories.iter().map(read))
+    }
+
     /// The category of that id, whatever its case.
     pub fn find(&self, id: &str) -> Option<&Category> {
         self.categories.iter().find(|category| category.id.eq_ignore_ascii_case(id))

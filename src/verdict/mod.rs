@@ -4,6 +4,7 @@ mod answer;
 mod calibration;
 mod claims;
 mod decide;
+mod dial;
 mod parse;
 mod quotes;
 mod render;
@@ -13,6 +14,7 @@ pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling};
 pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};
+pub use dial::{BALANCED, Dial, Operating, OperatingCurve, OperatingPoint, check_strictness};
 pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
@@ -77,6 +79,14 @@ pub struct Verdict {
     pub flagged: bool,
     /// P(unsafe) in [0, 1] under the active policy.
     pub score: f32,
+    /// P(unsafe) at the verdict token behind the reasoning, in [0, 1]; `None` without reasoning. Where categories have
+    /// scores, those decide and not this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoned_score: Option<f32>,
+    /// P(unsafe) at a verdict token without reasoning before it; `None` where the model wrote none, as the slot model does
+    /// only if it writes its steps itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_score: Option<f32>,
     /// Every category of the policy that has a score, or those the answer named.
     pub categories: Vec<CategoryScore>,
     pub evidence: Vec<Evidence>,

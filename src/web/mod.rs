@@ -47,6 +47,7 @@ struct CheckRequest {
     policy: Option<String>,
     target: Option<Target>,
     reasoning: Reasoning,
+    strictness: Option<f32>,
 }
 
 #[wasm_bindgen]
@@ -82,10 +83,10 @@ impl WasmGuard {
     pub fn check(&self, request: JsValue, on_event: Option<Function>) -> Promise {
         let (guard, policies) = (self.guard.clone(), self.policies.clone());
         promise(async move {
-            let CheckRequest { messages, policy, target, reasoning } = from_js(request)?;
+            let CheckRequest { messages, policy, target, reasoning, strictness } = from_js(request)?;
             let policy = policy.map(|json| policies.parse(json)).transpose()?;
-            let request =
-                Request { conversation: conversation(messages, target), policy: policy.as_deref(), reasoning };
+            let conversation = conversation(messages, target);
+            let request = Request { conversation, policy: policy.as_deref(), reasoning, strictness };
             let texts: Vec<&str> = request.conversation.messages.iter().map(|it| it.content.as_str()).collect();
             let mut session = guard.start(&request).map_err(values::error)?;
             while let Some(event) = session.next().await.map_err(values::error)? {

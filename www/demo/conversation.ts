@@ -13,6 +13,7 @@ const form = byId<HTMLFormElement>('composer');
 const prompt = byId<HTMLTextAreaElement>('prompt');
 const answer = byId<HTMLTextAreaElement>('answer');
 const target = byId<HTMLFieldSetElement>('target');
+const strictness = byId<HTMLInputElement>('strictness');
 const checkButton = byId<HTMLButtonElement>('check');
 const stopButton = byId<HTMLButtonElement>('stop');
 
@@ -69,7 +70,8 @@ async function check(): Promise<void> {
   const abort = new AbortController();
   running = abort;
   const { messages, target } = input();
-  const options: CheckOptions = { target, reasoning: chosen(byId('reasoning')) as Reasoning, signal: abort.signal };
+  const reasoning = chosen(byId('reasoning')) as Reasoning;
+  const options: CheckOptions = { target, reasoning, strictness: strictness.valueAsNumber, signal: abort.signal };
   const policy = activePolicy();
   if (policy !== undefined) options.policy = policy;
 

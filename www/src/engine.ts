@@ -32,6 +32,8 @@ export interface CheckRequest {
   policy?: PolicyText | undefined;
   target?: Target | undefined;
   reasoning: Reasoning;
+  /** In [0, 1]; absent: the model's own balance. */
+  strictness?: number | undefined;
 }
 
 export interface MonitorRequest extends CheckRequest {

@@ -52,30 +52,37 @@ export async function openGuard(options: OpenOptions, platform: Platform): Promi
       offline: options.offline ?? false,
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
+    const strictness = unit('strictness', options.strictness);
     if (options.policy !== undefined) spec.policy = await resolvePolicy(options.policy, platform.reach, signal);
     const engine = await platform.connect(spec, { signal, onProgress });
     if (signal?.aborted) {
       await engine.dispose();
       throw abortError(signal);
     }
-    return new OpenGuard(engine, reasoning, platform.reach);
+    return new OpenGuard(engine, { reasoning, strictness }, platform.reach);
   } catch (error) {
     throw toGuardError(error);
   }
 }
 
+/** What calls that do not say are made with. */
+interface Defaults {
+  reasoning: Reasoning;
+  strictness: number | undefined;
+}
+
 class OpenGuard implements Guard {
   #engine: Engine;
-  #reasoning: Reasoning;
+  #defaults: Defaults;
   #reach: Reach;
   /** The calls that run. Each has a signal of its own: at the edge, one request's signal is not for another. */
   #calls = new Set<AbortController>();
   #disposing: Promise<void> | undefined;
   #addresses = new Map<string, PolicyText>();
 
-  constructor(engine: Engine, reasoning: Reasoning, reach: Reach) {
+  constructor(engine: Engine, defaults: Defaults, reach: Reach) {
     this.#engine = engine;
-    this.#reasoning = reasoning;
+    this.#defaults = defaults;
     this.#reach = reach;
   }
 
@@ -111,13 +118,14 @@ class OpenGuard implements Guard {
   transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
+    const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
     const { signal, stop } = this.#begin(options.signal);
     return guardTransform({
       open: async () => {
         if (signal.aborted) throw abortError(signal);
         const policy = await this.#policyText(options.policy, signal);
         const messages = plainMessages(options.messages ?? []);
-        const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const };
+        const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
         return this.#engine.monitor({ ...request, checkEvery, holdBack }, signal);
       },
       signal,
@@ -172,9 +180,10 @@ class OpenGuard implements Guard {
   async #request(input: Input, options: CheckOptions, signal: AbortSignal): Promise<CheckRequest> {
     const messages = plainMessages(typeof input === 'string' ? [{ role: 'user', content: input }] : input);
     if (messages.length === 0) throw new GuardError('bad_input', 'expected at least one message but got none');
-    const reasoning = oneOf('reasoning', options.reasoning ?? this.#reasoning, ['never', 'auto', 'always']);
+    const reasoning = oneOf('reasoning', options.reasoning ?? this.#defaults.reasoning, ['never', 'auto', 'always']);
     const target = options.target && oneOf('target', options.target, ['prompt', 'response']);
-    return { messages, reasoning, target, policy: await this.#policyText(options.policy, signal) };
+    const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
+    return { messages, reasoning, target, strictness, policy: await this.#policyText(options.policy, signal) };
   }
 
   /** A call's policy; an address is read by the first call that has it. */
@@ -250,4 +259,10 @@ function oneOf<T extends string>(field: string, value: T, allowed: readonly T[])
 function positive(field: string, value: number, least: number): number {
   if (Number.isInteger(value) && value >= least) return value;
   throw new GuardError('bad_input', `${field}: expected a whole number from ${least} but got ${value}`);
+}
+
+/** A number in [0, 1], where there is one. */
+function unit(field: string, value: number | undefined): number | undefined {
+  if (value === undefined || (typeof value === 'number' && value >= 0 && value <= 1)) return value;
+  throw new GuardError('bad_input', `${field}: expected a number from 0 to 1 but got ${JSON.stringify(value)}`);
 }

@@ -183,9 +183,15 @@ export class LocalEngine implements Engine {
   }
 
   #request(live: Live, request: CheckRequest): WasmRequest {
-    const { messages, target, reasoning } = request;
+    const { messages, target, reasoning, strictness } = request;
     const policy = request.policy ? this.#parse(live.lease.module, request.policy) : this.#ownPolicy;
-    return { messages, reasoning, ...(policy && { policy }), ...(target && { target }) };
+    return {
+      messages,
+      reasoning,
+      ...(policy && { policy }),
+      ...(target && { target }),
+      ...(strictness !== undefined && { strictness }),
+    };
   }
 
   /** The policy as the JSON that the core takes. */

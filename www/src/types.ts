@@ -129,6 +129,8 @@ export interface CheckOptions {
   target?: Target;
   /** Default: the guard's. */
   reasoning?: Reasoning;
+  /** From 0 (flags least) to 1 (flags most). Default: the guard's. */
+  strictness?: number;
   signal?: AbortSignal;
 }
 
@@ -141,6 +143,8 @@ export interface TransformOptions {
   checkEvery?: number;
   /** Keep so many of the last checked characters back until more is known (default 24). */
   holdBack?: number;
+  /** From 0 (flags least) to 1 (flags most). Default: the guard's. */
+  strictness?: number;
   signal?: AbortSignal;
   /** Called after each check: how much of the text was seen, and its score. */
   onCheck?: (seen: number, verdict: Verdict) => void;
@@ -178,6 +182,10 @@ export interface GuardOptions {
   device?: DeviceChoice;
   /** Default `'auto'`. */
   reasoning?: Reasoning;
+  /** How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model: about 0.1 % of
+   * harmless texts at 0, half of them at 1. Default 0.5, the model's own balance. What is flagged at one strictness is
+   * flagged at every higher one. A threshold that the policy sets for a category does not move. */
+  strictness?: number;
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
   /** Whether the model runs in a Web Worker of its own. Default: true where there are workers. */

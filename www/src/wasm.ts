@@ -13,6 +13,8 @@ export interface WasmRequest {
   policy?: string | undefined;
   target?: Target | undefined;
   reasoning: Reasoning;
+  /** In [0, 1]; absent: 0.5, the bundle's thresholds as they are. */
+  strictness?: number | undefined;
 }
 
 /** Between the stretches of a long text comes an event with nothing to show. */

@@ -227,6 +227,37 @@ for (const [side, connect] of Object.entries(sides)) {
       assert.deepEqual(core.requests.at(-1)?.messages, [{ role: 'user', content: [{ type: 'text', text: 'x' }] }]);
     });
 
+    test('a call’s strictness is its own, then the guard’s, and none where nobody chose one', async () => {
+      const core = fakeCore();
+      const last = () => core.requests.at(-1)?.strictness;
+      const plain = await open(core);
+      await plain.check('x');
+      assert.equal(last(), undefined);
+      const strict = await open(core, { strictness: 0.75 });
+      await strict.check('x');
+      assert.equal(last(), 0.75);
+      await strict.check('x', { strictness: 0 });
+      assert.equal(last(), 0);
+      const text = (options: { strictness?: number }) => {
+        const { readable, writable } = strict.transform(options);
+        const writer = writable.getWriter();
+        void writer.write('good').then(() => writer.close());
+        return readable.pipeTo(new WritableStream());
+      };
+      await text({});
+      assert.equal(last(), 0.75);
+      await text({ strictness: 1 });
+      assert.equal(last(), 1);
+    });
+
+    test('a strictness out of bounds is bad input', async () => {
+      const guard = await open(fakeCore());
+      for (const strictness of [-0.1, 1.1, NaN, '0.5', null]) {
+        assert.equal(await code(guard.check('x', { strictness } as never)), 'bad_input', String(strictness));
+        assert.throws(() => guard.transform({ strictness } as never), { code: 'bad_input' }, String(strictness));
+      }
+    });
+
     test('an aborted loading rejects, and leaves no guard behind', async () => {
       const core = fakeCore();
       const aborting = new AbortController();
@@ -238,7 +269,7 @@ for (const [side, connect] of Object.entries(sides)) {
     });
 
     test('options that make no sense are named', async () => {
-      for (const options of [{ device: 'gpu' }, { reasoning: 'x' }, { onError: 'allow' }, { model: 'rsafe-maxi' }, { model: 7 }]) {
+      for (const options of [{ device: 'gpu' }, { reasoning: 'x' }, { strictness: 2 }, { strictness: '0.5' }, { onError: 'allow' }, { model: 'rsafe-maxi' }, { model: 7 }]) {
         assert.equal(await code(open(fakeCore(), options as never)), 'bad_input', JSON.stringify(options));
       }
     });

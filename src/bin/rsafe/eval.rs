@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::Error;
 use rsafe::eval::dataset::{Row, Rows};
-use rsafe::eval::{EvalOptions, Report, evaluate};
+use rsafe::eval::{EvalOptions, Report, Score, evaluate};
 use serde_json::json;
 
-use crate::library::GuardArgs;
+use crate::library::{GuardArgs, unit};
 use crate::{Failure, Outcome};
 
 #[derive(clap::Args)]
@@ -29,8 +29,12 @@ pub struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Count a row as flagged from this score on [default: the guard's own decision]
-    #[arg(long, value_name = "SCORE", value_parser = threshold)]
+    #[arg(long, value_name = "SCORE", value_parser = unit)]
     threshold: Option<f32>,
+    /// The score that is measured: the one that decides (`categories`), P(unsafe) behind the reasoning (`reasoned`, with
+    /// `--reasoning always`), or of a verdict without reasoning (`answer`, with `--steps written`)
+    #[arg(long, value_enum, default_value_t = ScoreArg::Categories)]
+    score: ScoreArg,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -39,14 +43,27 @@ pub struct EvalArgs {
     out: Option<PathBuf>,
 }
 
-fn threshold(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        _ => Err("expected a score in [0, 1]".into()),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ScoreArg {
+    Categories,
+    Reasoned,
+    Answer,
+}
+
+impl From<ScoreArg> for Score {
+    fn from(arg: ScoreArg) -> Self {
+        match arg {
+            ScoreArg::Categories => Score::Categories,
+            ScoreArg::Reasoned => Score::Reasoned,
+            ScoreArg::Answer => Score::Answer,
+        }
     }
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
+    if let Some(missing) = args.guard.lacks(args.score.into()) {
+        return Err(Error::BadInput(missing.into()).into());
+    }
     // All rows first: a broken file should not be found after an hour of judging.
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut sets = Vec::with_capacity(args.data.len());
@@ -60,8 +77,12 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     let mut scores = args.out.as_deref().map(|path| create(path).map(|file| (path, file))).transpose()?;
 
     let loaded = args.guard.load()?;
-    let options =
-        EvalOptions { policy: loaded.policy.as_ref(), reasoning: loaded.reasoning, threshold: args.threshold };
+    let options = EvalOptions {
+        policy: loaded.policy.as_ref(),
+        reasoning: loaded.reasoning,
+        threshold: args.threshold,
+        score: args.score.into(),
+    };
     let mut reports = Vec::with_capacity(sets.len());
     for (name, rows) in &sets {
         let progress = progress_bar(name, rows.len());
@@ -88,6 +109,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
             "model": model,
             "policy": policy,
             "reasoning": args.guard.reasoning_name(),
+            "strictness": args.guard.strictness(),
             "limit": args.limit,
             "sets": reports,
         });
@@ -180,9 +202,9 @@ mod tests {
 
     #[test]
     fn thresholds_are_scores() {
-        assert_eq!(threshold("0.5"), Ok(0.5));
+        assert_eq!(unit("0.5"), Ok(0.5));
         for wrong in ["1.5", "NaN", "-0.1", "x"] {
-            assert!(threshold(wrong).is_err(), "{wrong}");
+            assert!(unit(wrong).is_err(), "{wrong}");
         }
     }
 }

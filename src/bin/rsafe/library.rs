@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
+use rsafe::Policy;
 use rsafe::bundle::Bundle;
-use rsafe::guard::{Guard, LoadOptions, Reasoning};
+use rsafe::eval::Score;
+use rsafe::guard::{Guard, LoadOptions, Reasoning, Steps};
 use rsafe::train::reward::Rewards;
-use rsafe::{Policy, Result};
 
 /// The model and the policy, as every command that judges takes them.
 #[derive(clap::Args)]
@@ -20,6 +21,21 @@ pub struct GuardArgs {
     /// When to reason before the verdict: `auto` scores first and reasons where the score leaves doubt
     #[arg(long, value_enum, default_value_t = ReasoningArg::Auto)]
     reasoning: ReasoningArg,
+    /// Who decides what a reasoning step of rsafe-mini says: the category's score, or the model as it writes
+    #[arg(long, value_enum, default_value_t = StepsArg::Scored)]
+    steps: StepsArg,
+    /// How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model; 0.5 is the
+    /// model's own balance. Thresholds that the policy sets stay
+    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = unit)]
+    strictness: f32,
+}
+
+/// A number in [0, 1].
+pub fn unit(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number in [0, 1]".into()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +55,21 @@ impl From<ReasoningArg> for Reasoning {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StepsArg {
+    Scored,
+    Written,
+}
+
+impl From<StepsArg> for Steps {
+    fn from(arg: StepsArg) -> Self {
+        match arg {
+            StepsArg::Scored => Steps::Scored,
+            StepsArg::Written => Steps::Written,
+        }
+    }
+}
+
 /// A guard and how it is to be asked.
 pub struct Loaded {
     pub guard: Guard,
@@ -48,20 +79,39 @@ pub struct Loaded {
 
 impl GuardArgs {
     /// Reads the policy, then the model: the policy is the one that people mistype.
-    pub fn load(&self) -> Result<Loaded> {
+    pub fn load(&self) -> rsafe::Result<Loaded> {
         let policy = self.policy.as_deref().map(policy).transpose()?;
         let bundle = match &self.model {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
-        let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
+        let (steps, strictness) = (self.steps.into(), self.strictness);
+        let options = LoadOptions { steps, strictness, ..LoadOptions::default() };
+        let guard = block_on(Guard::load(bundle, options))?;
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
+    }
+
+    pub fn strictness(&self) -> f32 {
+        self.strictness
     }
 
     /// The model's and the policy's names, for reports.
     pub fn names(&self) -> (String, String) {
         let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
         (model, self.policy.clone().unwrap_or_else(|| "default".into()))
+    }
+
+    /// What else must be asked for so that every verdict has such a score.
+    pub fn lacks(&self, score: Score) -> Option<&'static str> {
+        match score {
+            Score::Reasoned if self.reasoning != ReasoningArg::Always => {
+                Some("`--score reasoned` needs reasoning on every row: add `--reasoning always`")
+            }
+            Score::Answer if self.steps != StepsArg::Written => {
+                Some("`--score answer` needs a verdict that the model writes: add `--steps written`")
+            }
+            _ => None,
+        }
     }
 
     pub fn reasoning_name(&self) -> &'static str {
@@ -74,18 +124,18 @@ impl GuardArgs {
 }
 
 #[cfg(feature = "embedded")]
-fn embedded() -> Result<Bundle> {
+fn embedded() -> rsafe::Result<Bundle> {
     Bundle::embedded()
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded() -> Result<Bundle> {
-    Err(Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
+fn embedded() -> rsafe::Result<Bundle> {
+    Err(rsafe::Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
 }
 
 /// A built-in policy by its name, else a file. Built-in names win, so that a stray file cannot stand in for
 /// one; `./name` is always the file.
-pub fn policy(name: &str) -> Result<Policy> {
+pub fn policy(name: &str) -> rsafe::Result<Policy> {
     let is_path = name.contains(['/', '\\', '.']);
     if Policy::builtin_names().contains(&name) || !(is_path || Path::new(name).exists()) {
         return Ok(Policy::builtin(name)?);

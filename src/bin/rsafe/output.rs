@@ -178,6 +178,8 @@ pub mod tests {
             decision,
             flagged: decision != Decision::Allow,
             score: 0.25,
+            reasoned_score: None,
+            answer_score: None,
             categories: vec![
                 category("S1", 0.125, false),
                 category("S2", 0.75, true),

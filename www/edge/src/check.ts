@@ -54,11 +54,15 @@ function conversation(body: Fields): Message[] {
   return response === undefined ? [asked] : [asked, { role: 'assistant', content: readText(response, 'response') }];
 }
 
-function readOptions({ target, policy, reasoning, stream }: Fields): CheckOptions {
+function readOptions({ target, policy, reasoning, strictness, stream }: Fields): CheckOptions {
   if (stream !== undefined && typeof stream !== 'boolean') throw badInput('stream must be true or false');
   const options: CheckOptions = {};
   if (target !== undefined) options.target = oneOf<Target>('target', target, ['prompt', 'response']);
   if (reasoning !== undefined) options.reasoning = oneOf<Reasoning>('reasoning', reasoning, ['never', 'auto', 'always']);
+  if (strictness !== undefined) {
+    if (typeof strictness !== 'number') throw badInput('strictness must be a number from 0 to 1');
+    options.strictness = strictness;
+  }
   if (policy !== undefined) {
     if (typeof policy !== 'string' && !isFields(policy)) throw badInput('policy must be an object or the text of a policy');
     const source = policy as string | (PolicyObject & Fields);

@@ -1,12 +1,14 @@
-//! `rsafe train calibrate`: a bundle's threshold and uncertain band, from rows held out of its training.
+//! `rsafe train calibrate`: a bundle's thresholds, operating points and uncertain band, from rows held out of its training.
 
 use std::io::Write;
 use std::path::PathBuf;
 
+use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use rsafe::train::calibrate::calibrate;
+use rsafe::train::calibrate::{Calibration, Measured, calibrate};
 use rsafe::train::recipe::Recipe;
+use rsafe::verdict::OperatingCurve;
 
 use crate::{Failure, Outcome};
 
@@ -31,14 +33,50 @@ pub fn run(args: CalibrateArgs) -> Result<Outcome, Failure> {
         progress.tick();
     }))?;
     progress.finish_and_clear();
-    let [low, high] = found.thresholds.uncertain;
-    writeln!(
-        anstream::stdout(),
-        "{} held-out rows: threshold {:.3} (F1 {:.3}), uncertain from {low:.3} to {high:.3}, AUROC {:.3}",
-        found.rows,
-        found.thresholds.global,
-        found.f1,
-        found.auroc.unwrap_or(f64::NAN)
-    )?;
+    write!(anstream::stdout(), "{}", summary(&found))?;
     Ok(Outcome::Clean)
+}
+
+/// What was chosen, and what it does to the rows that were held out.
+fn summary(found: &Calibration) -> String {
+    let thresholds = &found.thresholds;
+    let [low, high] = thresholds.uncertain;
+    let measure = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let mut text = format!(
+        "{} held-out rows: threshold {:.3} (F1 {:.3}), uncertain from {low:.3} to {high:.3}, AUROC {}\n",
+        found.rows,
+        thresholds.global,
+        found.f1,
+        measure(found.auroc)
+    );
+    for (names, measured) in [("seen in training", found.seen), ("never seen", found.unseen)] {
+        if let (Some(custom), Some(Measured { rows, f1, auroc })) = (thresholds.custom, measured) {
+            text += &format!(
+                "{rows} rows under drawn policies, names {names}: threshold {custom:.3} (F1 {f1:.3}), AUROC {auroc:.3}\n"
+            );
+        }
+    }
+    text += "F1 where a quarter of the texts break the policy.\n\nOperating points\n";
+    let mut points = Table::new();
+    points.load_style(presets::ASCII_MARKDOWN);
+    points.set_header(["FPR up to", "threshold", "recall", "drawn policies: threshold", "recall"]);
+    for fpr in [0.01, 0.05, 0.1] {
+        let at = |curve: &OperatingCurve| match curve.at_fpr(fpr) {
+            Some(point) => [format!("{:.3}", point.threshold), format!("{:.3}", point.recall)],
+            None => ["–".to_owned(), "–".to_owned()],
+        };
+        let (own, custom) = (at(&found.operating.own), at(&found.operating.custom));
+        points.add_row([format!("{:.0} %", fpr * 100.0)].into_iter().chain(own).chain(custom));
+    }
+    text += &format!("{points}\n");
+    if !thresholds.categories.is_empty() {
+        let mut categories = Table::new();
+        categories.load_style(presets::ASCII_MARKDOWN);
+        categories.set_header(["category", "threshold"]);
+        for (id, threshold) in &thresholds.categories {
+            categories.add_row([id.clone(), format!("{threshold:.3}")]);
+        }
+        text += &format!("\nThresholds of categories, the others have {:.3}\n{categories}\n", thresholds.global);
+    }
+    text
 }

@@ -13,7 +13,7 @@ pub enum TrainCommand {
     Sft(sft::SftArgs),
     /// Reinforced alignment: reward the model's own answers (GRPO); goes on from the last checkpoint in OUT
     Grpo(Box<grpo::GrpoArgs>),
-    /// Choose a bundle's threshold and uncertain band on rows held out of its training
+    /// Choose a bundle's thresholds, operating points and uncertain band on rows held out of its training
     Calibrate(calibrate::CalibrateArgs),
     /// Write prompts, truths and rewards for a framework that trains beyond one machine
     Export(export::ExportArgs),

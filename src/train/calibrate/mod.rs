@@ -1,0 +1,207 @@
+//! Calibration of a bundle on rows that were held out of its training: scalings, thresholds, operating curves, and the
+//! band in which scores leave doubt.
+
+mod drawn;
+mod scaling;
+mod thresholds;
+
+use std::path::Path;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bundle::{Bundle, save_manifest};
+use crate::eval::dataset::{Label, Row};
+use crate::eval::metrics::{self, Scored};
+use crate::guard::{Guard, LoadOptions, Reasoning, Request};
+use crate::train::recipe::{ConceptIdx, Facts, Recipe, UnsafeMeans};
+use crate::verdict::{self, Operating, Thresholds};
+use crate::{Error, Policy, Result, Target};
+use scaling::{logit, platt};
+
+/// The share of unsafe texts that a score is a probability for, and that thresholds are chosen for. Training sets hold
+/// more than traffic does, and the threshold with the highest F1 on them would flag nearly everything.
+const PRIOR: f64 = 0.25;
+/// Held-out rows, at most, of a source that speaks of one kind of harm only.
+const ROWS_OF_ONE_KIND: usize = 120;
+const SEED: u64 = 1;
+
+/// What was measured and written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// Held-out rows whose label says whether they are harmful in general.
+    pub rows: usize,
+    /// F1 of the decisions under the bundle's own policy, where a quarter of the texts are unsafe.
+    pub f1: f64,
+    pub auroc: Option<f64>,
+    /// Under drawn policies whose names training showed; `None` if the rows cannot tell.
+    pub seen: Option<Measured>,
+    /// The same rows under policies whose names it never showed.
+    pub unseen: Option<Measured>,
+    pub calibration: verdict::Calibration,
+    pub thresholds: Thresholds,
+    pub operating: Operating,
+}
+
+/// A guard under policies that are not its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    pub rows: usize,
+    /// At the threshold for such policies, where a quarter of the texts break theirs.
+    pub f1: f64,
+    pub auroc: f64,
+}
+
+/// A held-out row as the thresholds see it.
+#[derive(Debug, Clone, PartialEq)]
+struct Judged {
+    target: Target,
+    /// Whether it is harmful in general; `None` where its source does not say.
+    is_unsafe: Option<bool>,
+    /// P(unsafe) under the bundle's policy.
+    score: f32,
+    /// For each category of it the score, and whether it applies, where that is known; empty for models without such
+    /// scores.
+    categories: Vec<(f32, Option<bool>)>,
+}
+
+/// A row under a drawn policy.
+struct Other {
+    target: Target,
+    unseen: bool,
+    scored: Scored,
+}
+
+/// Scores the rows that the recipe holds out, under the bundle's own policy and under drawn ones. From these scores come,
+/// and go into the bundle's manifest:
+///
+/// - a scaling for prompts and one for responses, after which a score is the probability that a text is unsafe where a
+///   quarter of them are;
+/// - the threshold with the highest F1, one for each category of the policy of which the rows say enough (a category is
+///   known by its name, which the recipe gives to one of its concepts), and the band of scores that are often wrong;
+/// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
+/// - the operating curves that a strictness moves along.
+///
+/// # Errors
+/// What the recipe, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
+pub async fn calibrate(
+    folder: &Path,
+    recipe: &Recipe,
+    data: &Path,
+    mut on_row: impl FnMut(usize),
+) -> Result<Calibration> {
+    let bundle = Bundle::open(folder)?.uncalibrated();
+    let mut manifest = bundle.manifest().clone();
+    let guard = Guard::load(bundle, LoadOptions::default()).await?;
+    let concepts = concepts(recipe, guard.policy());
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let (mut judged, mut others) = (Vec::<Judged>::new(), Vec::<Other>::new());
+    for (row, facts, speaks) in held_out(recipe, data)? {
+        let request = Request::new(row.conversation()).reasoning(Reasoning::Never);
+        let verdict = guard.check(&request).await?;
+        let scores = verdict.categories.iter().map(|category| category.score);
+        let all = verdict.categories.len() == concepts.len();
+        let truth = concepts.iter().map(|concept| concept.and_then(|concept| facts.holds(concept)));
+        judged.push(Judged {
+            target: row.level,
+            is_unsafe: speaks.then_some(row.label == Label::Unsafe),
+            score: verdict.score,
+            categories: if all { scores.zip(truth).collect() } else { Vec::new() },
+        });
+        for unseen in [false, true] {
+            let Some(drawn) = drawn::draw(recipe, &facts, unseen, &mut rng) else { continue };
+            let verdict = guard.check(&request.clone().policy(&drawn.policy)).await?;
+            others.push(Other { target: row.level, unseen, scored: (verdict.score, drawn.is_broken) });
+        }
+        on_row(judged.len());
+    }
+
+    let general = |judged: &[Judged], target: Option<Target>| -> Vec<Scored> {
+        let rows = judged.iter().filter(|row| target.is_none_or(|target| row.target == target));
+        rows.filter_map(|row| Some((row.score, row.is_unsafe?))).collect()
+    };
+    let calibration = verdict::Calibration {
+        prompt: platt(&general(&judged, Some(Target::Prompt))),
+        response: platt(&general(&judged, Some(Target::Response))),
+    };
+    let scale = |score: &mut f32, target| *score = calibration.of(target).probability(logit(*score));
+    for row in &mut judged {
+        scale(&mut row.score, row.target);
+        row.categories.iter_mut().for_each(|(score, _)| scale(score, row.target));
+    }
+    others.iter_mut().for_each(|other| scale(&mut other.scored.0, other.target));
+
+    let own = thresholds::own(&judged)
+        .ok_or_else(|| Error::BadInput(format!("{}: the held-out rows have one label only", data.display())))?;
+    let under_others: Vec<Scored> = others.iter().map(|other| other.scored).collect();
+    let custom = thresholds::best_f1(&under_others, PRIOR).map(|(_, threshold)| threshold);
+    let measured = |unseen: bool| {
+        let rows: Vec<Scored> = others.iter().filter(|other| other.unseen == unseen).map(|it| it.scored).collect();
+        let (f1, auroc) = (thresholds::f1_at(&rows, custom?, PRIOR)?, metrics::auroc(&rows)?);
+        Some(Measured { rows: rows.len(), f1, auroc })
+    };
+    let (seen, unseen) = (measured(false), measured(true));
+
+    let general = general(&judged, None);
+    let categories = guard.policy().categories.iter().zip(&own.categories);
+    manifest.calibration = calibration;
+    manifest.thresholds = Thresholds {
+        global: own.global,
+        categories: categories.filter_map(|(category, threshold)| Some((category.id.clone(), (*threshold)?))).collect(),
+        custom,
+        uncertain: thresholds::band(&general, own.global),
+    };
+    let operating = Operating { own: own.curve, custom: thresholds::curve(&under_others) };
+    manifest.operating = Some(operating.clone());
+    save_manifest(folder, &manifest)?;
+    Ok(Calibration {
+        rows: general.len(),
+        f1: own.f1,
+        auroc: metrics::auroc(&general),
+        seen,
+        unseen,
+        calibration,
+        thresholds: manifest.thresholds,
+        operating,
+    })
+}
+
+/// For each category of a policy the concept that the recipe gives its name to.
+fn concepts(recipe: &Recipe, policy: &Policy) -> Vec<Option<ConceptIdx>> {
+    let concept = |name: &str| {
+        let called = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        recipe.concepts.iter().position(|concept| called(&concept.names) || called(&concept.held_out_names))
+    };
+    policy.categories.iter().map(|category| concept(&category.name)).collect()
+}
+
+/// The held-out rows with what is known of them, and whether their labels say what is harmful in general.
+fn held_out(recipe: &Recipe, data: &Path) -> Result<Vec<(Row, Facts, bool)>> {
+    let mut rows = Vec::new();
+    for (name, source) in &recipe.sources {
+        let speaks = source.unsafe_means == UnsafeMeans::General;
+        let mut left = if speaks { usize::MAX } else { ROWS_OF_ONE_KIND };
+        for row in recipe.rows(name, data)? {
+            let row = row?;
+            if left > 0 && row.is_held_out(recipe.heldout_fraction) {
+                let facts = recipe.facts(name, &row)?;
+                rows.push((row, facts, speaks));
+                left -= 1;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_category_of_the_embedded_policy_is_a_concept_of_the_recipe() {
+        let recipe = Recipe::load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini/recipe.yaml")).unwrap();
+        let found = concepts(&recipe, &Policy::builtin("general").unwrap());
+        assert!(found.iter().all(Option::is_some), "{found:?}");
+        assert_eq!(found.last().copied().flatten(), recipe.any_harm);
+    }
+}
