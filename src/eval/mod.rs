@@ -1,6 +1,9 @@
 //! Labelled rows and the measures of a guard on them.
 
+#[cfg(feature = "train")]
+pub mod adaptive;
 pub mod dataset;
+pub mod evasion;
 pub mod metrics;
 mod report;
 

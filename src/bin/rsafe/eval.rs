@@ -9,10 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::Error;
 use rsafe::eval::dataset::{Row, Rows};
-use rsafe::eval::{EvalOptions, Report, Score, evaluate};
+use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::library::{GuardArgs, unit};
+use crate::probes::{Found, ProbeArgs};
 use crate::{Failure, Outcome};
 
 #[derive(clap::Args)]
@@ -41,6 +43,8 @@ pub struct EvalArgs {
     /// Write each row's id, label and score as JSON lines; no texts
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    probes: ProbeArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -83,40 +87,60 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
         threshold: args.threshold,
         score: args.score.into(),
     };
-    let mut reports = Vec::with_capacity(sets.len());
-    for (name, rows) in &sets {
-        let progress = progress_bar(name, rows.len());
-        let report = block_on(evaluate(&loaded.guard, name, rows, options, |judgement| {
-            progress.inc(1);
-            match &mut scores {
-                Some((path, file)) => {
-                    let line = serde_json::to_string(judgement).map_err(|error| Error::io(&*path)(error.into()))?;
-                    writeln!(file, "{line}").map_err(Error::io(&*path))
-                }
-                None => Ok(()),
+    let mut keep = |judgement: &Judgement, transform: Option<&str>| match &mut scores {
+        Some((path, file)) => {
+            let line =
+                serde_json::to_string(&Line { judgement, transform }).map_err(|e| Error::io(&*path)(e.into()))?;
+            writeln!(file, "{line}").map_err(Error::io(&*path))
+        }
+        None => Ok(()),
+    };
+    let found = match args.probes.run(&sets, &loaded.guard, options, &mut keep)? {
+        Some(found) => found,
+        None => {
+            let mut reports = Vec::with_capacity(sets.len());
+            for (name, rows) in &sets {
+                let progress = progress_bar(name, rows.len());
+                let report = block_on(evaluate(&loaded.guard, name, rows, options, |judgement| {
+                    progress.inc(1);
+                    keep(judgement, None)
+                }))?;
+                progress.finish_and_clear();
+                reports.push(report);
             }
-        }))?;
-        progress.finish_and_clear();
-        reports.push(report);
-    }
+            Found { table: table(&reports), json: json!({"sets": reports}) }
+        }
+    };
     if let Some((path, mut file)) = scores {
         file.flush().map_err(Error::io(path))?;
     }
-    writeln!(anstream::stdout(), "{}", table(&reports))?;
+    writeln!(anstream::stdout(), "{}", found.table)?;
     if let Some(path) = &args.json {
         let (model, policy) = args.guard.names();
-        let summary = json!({
+        let mut summary = json!({
             "model": model,
             "policy": policy,
             "reasoning": args.guard.reasoning_name(),
             "strictness": args.guard.strictness(),
             "limit": args.limit,
-            "sets": reports,
         });
+        if let (Some(summary), serde_json::Value::Object(found)) = (summary.as_object_mut(), found.json) {
+            summary.extend(found);
+        }
         let mut file = create(path)?;
         writeln!(file, "{summary:#}").and_then(|()| file.flush()).map_err(Error::io(path))?;
     }
     Ok(Outcome::Clean)
+}
+
+/// What the file of scores says of a row.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    judgement: &'a Judgement,
+    /// How the row was rewritten, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transform: Option<&'a str>,
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
@@ -131,7 +155,7 @@ fn set_name(path: &Path) -> String {
 }
 
 /// Visible on a terminal alone; indicatif sees to that.
-fn progress_bar(name: &str, rows: usize) -> ProgressBar {
+pub fn progress_bar(name: &str, rows: usize) -> ProgressBar {
     let bar = ProgressBar::new(rows as u64);
     match ProgressStyle::with_template("{prefix}  {bar:30} {pos}/{len}  {per_sec}  {eta} left") {
         Ok(style) => bar.with_style(style).with_prefix(name.to_owned()),

@@ -12,6 +12,7 @@ mod input;
 mod library;
 mod output;
 mod policy;
+mod probes;
 mod train;
 
 // Weights and caches are large, short blocks come and go with each token: mimalloc gives both back quickly.

@@ -1,0 +1,219 @@
+//! The other ways in which `rsafe eval` asks: rewritten rows, random policies, unfinished responses.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use pollster::block_on;
+use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
+use rsafe::eval::dataset::Row;
+use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
+use rsafe::eval::{EvalOptions, Judgement};
+use rsafe::train::recipe::Recipe;
+use rsafe::{Error, Guard, Reasoning, Result};
+use serde_json::{Value, json};
+
+use crate::eval::progress_bar;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Other ways to ask (`--reasoning auto` then scores only)")]
+pub struct ProbeArgs {
+    /// Judge the rows as they are and rewritten by transforms that keep the label: leetspeak, spacing, homoglyphs,
+    /// zero-width, case, base64, rot13, role-play, padding-before, padding-after; without names, by all
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with = "adaptive")]
+    evasion: Option<Vec<Transform>>,
+    /// Judge each row under policies of random categories; the file says what the sets' categories mean
+    #[arg(long, value_name = "FILE", requires = "recipe")]
+    adaptive: Option<PathBuf>,
+    /// The taxonomy that random policies are drawn from: a training recipe
+    #[arg(long, value_name = "FILE", requires = "adaptive")]
+    recipe: Option<PathBuf>,
+    /// Categories of a random policy
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
+    categories: u16,
+    /// Whether random policies call categories by names that training never shows, or by those it does
+    #[arg(long, value_enum, default_value_t = NamesArg::HeldOut)]
+    names: NamesArg,
+    /// Decides what transforms and policies choose at random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum NamesArg {
+    HeldOut,
+    Seen,
+}
+
+impl From<NamesArg> for Names {
+    fn from(arg: NamesArg) -> Self {
+        match arg {
+            NamesArg::HeldOut => Names::HeldOut,
+            NamesArg::Seen => Names::Seen,
+        }
+    }
+}
+
+/// What was found: a table to show, and the same for a file.
+pub struct Found {
+    pub table: Table,
+    /// The kind of evaluation and its settings; `sets` holds the reports.
+    pub json: Value,
+}
+
+/// Rows to judge, by the names of their files.
+type Sets = [(String, Vec<Row>)];
+
+impl ProbeArgs {
+    /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement and, for rewritten
+    /// rows, how they were rewritten.
+    pub fn run(
+        &self,
+        sets: &Sets,
+        guard: &Guard,
+        mut options: EvalOptions<'_>,
+        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+    ) -> Result<Option<Found>> {
+        if options.reasoning == Reasoning::Auto {
+            options.reasoning = Reasoning::Never;
+        }
+        match (&self.evasion, &self.adaptive, &self.recipe) {
+            (Some(transforms), ..) => self.evasion(transforms, sets, guard, options, keep).map(Some),
+            (_, Some(map), Some(recipe)) => self.adaptive(map, recipe, sets, guard, options, keep).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn evasion(
+        &self,
+        transforms: &[Transform],
+        sets: &Sets,
+        guard: &Guard,
+        options: EvalOptions<'_>,
+        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+    ) -> Result<Found> {
+        let transforms = if transforms.is_empty() { &Transform::ALL } else { transforms };
+        let mut table = measures(&["set", "rewritten by", "recall", "drop", "FPR", "rise", "F1", "AUROC"]);
+        let mut reports = Vec::with_capacity(sets.len());
+        for (name, rows) in sets {
+            let progress = progress_bar(name, rows.len() * (transforms.len() + 1));
+            let report = evaluate_evasion(guard, name, rows, transforms, self.seed, options, |transform, judgement| {
+                progress.inc(1);
+                keep(judgement, transform.map(Transform::name))
+            });
+            let report = block_on(report)?;
+            progress.finish_and_clear();
+            add_evasion(&mut table, &report);
+            reports.push(report);
+        }
+        Ok(Found { table, json: json!({"evaluation": "evasion", "seed": self.seed, "sets": reports}) })
+    }
+
+    fn adaptive(
+        &self,
+        map: &Path,
+        recipe: &Path,
+        sets: &Sets,
+        guard: &Guard,
+        options: EvalOptions<'_>,
+        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+    ) -> Result<Found> {
+        let recipe = Recipe::load(recipe)?;
+        let map = AdaptiveSets::load(map, &recipe)?;
+        let asked = AdaptiveOptions { categories: self.categories.into(), names: self.names.into(), seed: self.seed };
+        // Every set is known before the first is judged.
+        let mut prepared = Vec::with_capacity(sets.len());
+        for (name, rows) in sets {
+            let (cases, left_out) = cases(&recipe, map.set(name)?, rows, asked)?;
+            if cases.is_empty() {
+                return Err(Error::BadInput(format!("adaptive: no row of {name:?} can be labelled under a policy")));
+            }
+            prepared.push((cases, left_out));
+        }
+        let mut table = measures(&[
+            "set",
+            "rows",
+            "cases",
+            "left out",
+            "F1",
+            "best F1",
+            "at",
+            "recall",
+            "FPR foreign",
+            "FPR safe",
+            "AUROC",
+            "AUPRC",
+        ]);
+        let mut reports = Vec::with_capacity(sets.len());
+        for ((name, rows), (cases, left_out)) in sets.iter().zip(&prepared) {
+            let progress = progress_bar(name, cases.len());
+            let report = evaluate_adaptive(guard, name, rows, (cases, *left_out), options, |judgement| {
+                progress.inc(1);
+                keep(judgement, None)
+            });
+            let report = block_on(report)?;
+            progress.finish_and_clear();
+            add_adaptive(&mut table, &report);
+            reports.push(report);
+        }
+        let settings = json!({
+            "evaluation": "adaptive",
+            "seed": self.seed,
+            "categories": self.categories,
+            "names": asked.names,
+            "sets": reports,
+        });
+        Ok(Found { table, json: settings })
+    }
+}
+
+fn measures(names: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(names.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A measure as tables show it; `–` where the rows cannot give it.
+fn shown(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.3}"))
+}
+
+fn add_evasion(table: &mut Table, report: &EvasionReport) {
+    let plain = (&report.plain, "nothing", None, None);
+    let rewritten = report.transforms.iter().map(|t| (&t.report, t.transform.name(), t.recall_drop, t.fpr_rise));
+    for (report, by, drop, rise) in std::iter::once(plain).chain(rewritten) {
+        table.add_row([
+            report.name.clone(),
+            by.to_owned(),
+            shown(report.recall),
+            shown(drop),
+            shown(report.fpr),
+            shown(rise),
+            shown(report.f1),
+            shown(report.auroc),
+        ]);
+    }
+}
+
+/// Two lines: unsafe rows alone, where a guard that ignores its policy has an AUROC of 0.5, and all rows.
+fn add_adaptive(table: &mut Table, report: &AdaptiveReport) {
+    for (rows, measured, safe) in [("unsafe", &report.unsafe_rows, None), ("all", &report.all, report.fpr_safe)] {
+        table.add_row([
+            measured.name.clone(),
+            rows.to_owned(),
+            measured.rows.to_string(),
+            report.left_out.to_string(),
+            shown(measured.f1),
+            shown(measured.best_f1),
+            shown(measured.best_threshold.map(f64::from)),
+            shown(measured.recall),
+            shown(report.fpr_foreign),
+            shown(safe),
+            shown(measured.auroc),
+            shown(measured.auprc),
+        ]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Cases judged, summed up.
+
+use serde::Serialize;
+
+use super::{Asked, Case};
+use crate::eval::dataset::Row;
+use crate::eval::{EvalOptions, Judgement, Outcome, Report};
+use crate::guard::{Guard, Request};
+use crate::{Error, Result};
+
+/// The measures of a guard on the cases of one set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdaptiveReport {
+    /// Rows that no case was made of.
+    pub left_out: usize,
+    /// Unsafe rows alone, each once under its own category and once under foreign ones: 0.5 AUROC if the policy is
+    /// ignored.
+    pub unsafe_rows: Report,
+    /// All cases, safe rows too.
+    pub all: Report,
+    /// False alarms among safe rows; `None` without any.
+    pub fpr_safe: Option<f64>,
+    /// False alarms among unsafe rows under foreign categories; `None` without any.
+    pub fpr_foreign: Option<f64>,
+}
+
+/// Judges the cases of `rows` in their order, each under its own policy (the policy of `options` is not used), and hands
+/// each judgement to `on_case`. A judgement's id is the row's with `#own`, `#foreign` or `#safe` behind it.
+///
+/// # Errors
+/// As [`evaluate`](crate::eval::evaluate).
+pub async fn evaluate_adaptive(
+    guard: &Guard,
+    name: &str,
+    rows: &[Row],
+    (cases, left_out): (&[Case], usize),
+    options: EvalOptions<'_>,
+    mut on_case: impl FnMut(&Judgement) -> Result<()>,
+) -> Result<AdaptiveReport> {
+    let mut judgements: Vec<(Asked, Judgement)> = Vec::with_capacity(cases.len());
+    let (mut judged, mut last_error) = (0, None);
+    for case in cases {
+        let row = &rows[case.row];
+        let request = Request::new(row.conversation()).policy(&case.policy).reasoning(options.reasoning);
+        let outcome = match guard.check(&request).await {
+            Err(error @ Error::DeviceLost(_)) => return Err(error),
+            Err(error) => {
+                let outcome = Outcome::Failed { code: error.code(), message: error.to_string() };
+                last_error = Some(error);
+                outcome
+            }
+            verdict => {
+                judged += 1;
+                verdict.into()
+            }
+        };
+        let judgement = Judgement {
+            id: format!("{}#{}", row.id, case.asked.name()),
+            source: row.source.clone(),
+            is_unsafe: case.asked == Asked::Own,
+            outcome,
+        };
+        on_case(&judgement)?;
+        judgements.push((case.asked, judgement));
+    }
+    if let Some(error) = last_error.filter(|_| judged == 0) {
+        return Err(error);
+    }
+    let report = |asked: &[Asked]| {
+        let some = judgements.iter().filter(|(why, _)| asked.contains(why)).map(|(_, judgement)| judgement.clone());
+        Report::of(name, &some.collect::<Vec<_>>(), options.threshold)
+    };
+    Ok(AdaptiveReport {
+        left_out,
+        unsafe_rows: report(&[Asked::Own, Asked::Foreign]),
+        all: report(&[Asked::Own, Asked::Foreign, Asked::Safe]),
+        fpr_safe: report(&[Asked::Safe]).fpr,
+        fpr_foreign: report(&[Asked::Foreign]).fpr,
+    })
+}

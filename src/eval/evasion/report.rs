@@ -1,0 +1,56 @@
+//! A set judged as it is and under each transform.
+
+use serde::Serialize;
+
+use super::Transform;
+use crate::Result;
+use crate::eval::dataset::Row;
+use crate::eval::{EvalOptions, Judgement, Report, evaluate};
+use crate::guard::Guard;
+
+/// A set as it is, and what each transform made of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EvasionReport {
+    pub plain: Report,
+    pub transforms: Vec<TransformReport>,
+}
+
+/// The same rows, rewritten. Drops and rises are against the plain rows, in [−1, 1].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TransformReport {
+    pub transform: Transform,
+    /// Recall lost; below 0 where more was found. `None` without unsafe rows.
+    pub recall_drop: Option<f64>,
+    /// False alarms gained. `None` without safe rows.
+    pub fpr_rise: Option<f64>,
+    pub report: Report,
+}
+
+/// Judges rows as they are and rewritten by each transform. `on_row` gets the transform's name, none for plain rows.
+///
+/// # Errors
+/// As [`evaluate`].
+pub async fn evaluate_evasion(
+    guard: &Guard,
+    name: &str,
+    rows: &[Row],
+    transforms: &[Transform],
+    seed: u64,
+    options: EvalOptions<'_>,
+    mut on_row: impl FnMut(Option<Transform>, &Judgement) -> Result<()>,
+) -> Result<EvasionReport> {
+    let plain = evaluate(guard, name, rows, options, |judgement| on_row(None, judgement)).await?;
+    let less = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
+    let mut reports = Vec::with_capacity(transforms.len());
+    for &transform in transforms {
+        let rewritten: Vec<Row> = rows.iter().map(|row| transform.row(row, seed)).collect();
+        let report = evaluate(guard, name, &rewritten, options, |judgement| on_row(Some(transform), judgement)).await?;
+        reports.push(TransformReport {
+            transform,
+            recall_drop: less(plain.recall, report.recall),
+            fpr_rise: less(report.fpr, plain.fpr),
+            report,
+        });
+    }
+    Ok(EvasionReport { plain, transforms: reports })
+}
