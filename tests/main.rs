@@ -6,6 +6,10 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "cli")]
+mod eval_cli;
+#[cfg(feature = "eval")]
+mod eval_stats;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;

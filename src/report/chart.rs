@@ -101,6 +101,13 @@ impl Chart {
         self
     }
 
+    /// Dots without a name, in the colour of the series before them.
+    pub fn dots(mut self, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let colour = colour(self.names.len().saturating_sub(1));
+        self.marks.push(Mark { colour, shape: Shape::Points(finite(points)) });
+        self
+    }
+
     /// A thin line without a name, such as the diagonal of a perfect calibration.
     pub fn guide(mut self, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         self.marks.push(Mark { colour: TEXT, shape: Shape::Guide(finite(points)) });
