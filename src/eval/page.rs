@@ -88,7 +88,7 @@ fn threshold_row(report: &Report, name: String, rows: usize, measures: &Measures
 
 fn budgets<'a>(reports: impl Iterator<Item = &'a Report>) -> Markup {
     let rows = reports.flat_map(|report| {
-        report.measures.at_fpr.iter().map(|at| {
+        report.measures.at_fpr.iter().map(move |at| {
             let point = &at.point;
             let threshold = measure(point.threshold.map(f64::from));
             let [recall, fpr] = [point.recall, point.fpr].map(|value| measure(Some(value)));
