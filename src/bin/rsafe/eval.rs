@@ -1,27 +1,34 @@
-//! `rsafe eval`: labelled rows through the guard, measures as a table and as JSON.
+//! `rsafe eval`: labelled rows through the guard, measures as a table, as JSON and as a page.
+
+mod compare;
+mod table;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use rsafe::Error;
+use rsafe::{Error, Guard};
 use rsafe::eval::dataset::{Row, Rows};
+use rsafe::eval::interval::Bootstrap;
+use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::library::{GuardArgs, unit};
-use crate::probes::{Found, ProbeArgs};
+use crate::probes::ProbeArgs;
 use crate::{Failure, Outcome};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line, gzipped or not. \
 Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe.")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalArgs {
+    #[command(subcommand)]
+    command: Option<EvalCommand>,
     /// Files of labelled rows; each is reported on its own
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
@@ -40,11 +47,36 @@ pub struct EvalArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write each row's id, label and score as JSON lines; no texts
+    /// Write a page with intervals, curves, categories and the worst errors by id; one file, no texts of rows
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["evasion", "adaptive"])]
+    html: Option<PathBuf>,
+    /// Write each row's id, label, categories and scores as JSON lines; no texts
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    bootstrap: BootstrapArgs,
+    #[command(flatten)]
     probes: ProbeArgs,
+}
+
+#[derive(clap::Subcommand)]
+enum EvalCommand {
+    /// Compare two runs on the same rows, from what `rsafe eval --out` wrote.
+    Compare(compare::CompareArgs),
+}
+
+/// How intervals are made.
+#[derive(clap::Args)]
+struct BootstrapArgs {
+    /// Resamples of the rows for the 95 % intervals, always the same ones; 0: no intervals
+    #[arg(long = "bootstrap", value_name = "N", default_value_t = Bootstrap::default().resamples)]
+    resamples: usize,
+}
+
+impl BootstrapArgs {
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap { resamples: self.resamples, ..Bootstrap::default() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -65,6 +97,9 @@ impl From<ScoreArg> for Score {
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
+    if let Some(EvalCommand::Compare(args)) = args.command {
+        return compare::run(args);
+    }
     if let Some(missing) = args.guard.lacks(args.score.into()) {
         return Err(Error::BadInput(missing.into()).into());
     }
@@ -87,34 +122,33 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
         threshold: args.threshold,
         score: args.score.into(),
     };
-    let mut keep = |judgement: &Judgement, transform: Option<&str>| match &mut scores {
+    let mut keep = |judgement: &Judgement, asked: Option<&str>| match &mut scores {
         Some((path, file)) => {
-            let line =
-                serde_json::to_string(&Line { judgement, transform }).map_err(|e| Error::io(&*path)(e.into()))?;
+            let line = serde_json::to_string(&Line { judgement, asked }).map_err(|e| Error::io(&*path)(e.into()))?;
             writeln!(file, "{line}").map_err(Error::io(&*path))
         }
         None => Ok(()),
     };
     let found = match args.probes.run(&sets, &loaded.guard, options, &mut keep)? {
-        Some(found) => found,
+        Some(found) => {
+            writeln!(anstream::stdout(), "{}", found.table)?;
+            found.json
+        }
         None => {
-            let mut reports = Vec::with_capacity(sets.len());
-            for (name, rows) in &sets {
-                let progress = progress_bar(name, rows.len());
-                let report = block_on(evaluate(&loaded.guard, name, rows, options, |judgement| {
-                    progress.inc(1);
-                    keep(judgement, None)
-                }))?;
-                progress.finish_and_clear();
-                reports.push(report);
+            let judged = judge(&sets, &loaded.guard, options, args.bootstrap.bootstrap(), &mut keep)?;
+            let reports: Vec<&Report> = judged.iter().map(|(report, _)| report).collect();
+            write!(anstream::stdout(), "{}", table::of(&reports))?;
+            if let Some(path) = &args.html {
+                let (model, policy) = args.guard.names();
+                let facts = [("model", model), ("policy", policy), ("reasoning", args.guard.reasoning_name().into())];
+                write_file(path, &run_page(&facts, &judged).html())?;
             }
-            Found { table: table(&reports), json: json!({"sets": reports}) }
+            json!({ "sets": reports })
         }
     };
     if let Some((path, mut file)) = scores {
         file.flush().map_err(Error::io(path))?;
     }
-    writeln!(anstream::stdout(), "{}", found.table)?;
     if let Some(path) = &args.json {
         let (model, policy) = args.guard.names();
         let mut summary = json!({
@@ -124,13 +158,35 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
             "strictness": args.guard.strictness(),
             "limit": args.limit,
         });
-        if let (Some(summary), serde_json::Value::Object(found)) = (summary.as_object_mut(), found.json) {
+        if let (Some(summary), Value::Object(found)) = (summary.as_object_mut(), found) {
             summary.extend(found);
         }
-        let mut file = create(path)?;
-        writeln!(file, "{summary:#}").and_then(|()| file.flush()).map_err(Error::io(path))?;
+        write_file(path, &format!("{summary:#}\n"))?;
     }
     Ok(Outcome::Clean)
+}
+
+/// Judges the rows of each set as they are.
+fn judge(
+    sets: &[(String, Vec<Row>)],
+    guard: &Guard,
+    options: EvalOptions<'_>,
+    bootstrap: Bootstrap,
+    keep: &mut dyn FnMut(&Judgement, Option<&str>) -> rsafe::Result<()>,
+) -> rsafe::Result<Vec<(Report, Vec<Judgement>)>> {
+    let mut judged = Vec::with_capacity(sets.len());
+    for (name, rows) in sets {
+        let mut judgements = Vec::with_capacity(rows.len());
+        let progress = progress_bar(name, rows.len());
+        let report = block_on(evaluate(guard, name, rows, options, |judgement| {
+            progress.inc(1);
+            judgements.push(judgement.clone());
+            keep(judgement, None)
+        }))?;
+        progress.finish_and_clear();
+        judged.push((report.with_intervals(&judgements, bootstrap), judgements));
+    }
+    Ok(judged)
 }
 
 /// What the file of scores says of a row.
@@ -138,9 +194,13 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
 struct Line<'a> {
     #[serde(flatten)]
     judgement: &'a Judgement,
-    /// How the row was rewritten, if it was.
+    /// What was done to the row, if anything: how it was rewritten, how much of it was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transform: Option<&'a str>,
+    asked: Option<&'a str>,
+}
+
+fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
+    std::fs::write(path, text).map_err(Error::io(path))
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
@@ -163,51 +223,6 @@ pub fn progress_bar(name: &str, rows: usize) -> ProgressBar {
     }
 }
 
-/// The measures side by side; `–` where a file cannot give one.
-fn table(reports: &[Report]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(vec![
-        "set",
-        "rows",
-        "unsafe",
-        "failed",
-        "F1",
-        "precision",
-        "recall",
-        "FPR",
-        "AUROC",
-        "AUPRC",
-        "best F1",
-        "at",
-        "ECE",
-        "ms",
-    ]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let measure = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
-    for report in reports {
-        table.add_row([
-            report.name.clone(),
-            report.rows.to_string(),
-            report.unsafe_rows.to_string(),
-            report.failed().to_string(),
-            measure(report.f1),
-            measure(report.precision),
-            measure(report.recall),
-            measure(report.fpr),
-            measure(report.auroc),
-            measure(report.auprc),
-            measure(report.best_f1),
-            measure(report.best_threshold.map(f64::from)),
-            measure(report.ece),
-            report.median_ms.map_or("–".into(), |ms| format!("{ms:.0}")),
-        ]);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,12 +231,6 @@ mod tests {
     fn sets_are_called_by_their_files() {
         assert_eq!(set_name(Path::new("dev/toxicchat_test.jsonl.gz")), "toxicchat_test");
         assert_eq!(set_name(Path::new("rows.jsonl")), "rows");
-    }
-
-    #[test]
-    fn a_measure_that_is_missing_is_a_dash() {
-        let text = table(&[Report::of("only_safe", &[], None)]).to_string();
-        assert!(text.contains("only_safe") && text.contains('–'), "{text}");
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub fn policy(name: &str) -> rsafe::Result<Policy> {
 }
 
 /// A built-in set of rewards by its name, else a file; as for [`policy`], `./name` is always the file.
-pub fn rewards(name: &str) -> Result<Rewards> {
+pub fn rewards(name: &str) -> rsafe::Result<Rewards> {
     let is_path = name.contains(['/', '\\', '.']);
     if Rewards::BUILTIN.contains(&name) || !(is_path || Path::new(name).exists()) {
         return Rewards::builtin(name);
