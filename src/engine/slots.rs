@@ -1,7 +1,8 @@
 //! How the slot model reads: the conversation once, whatever the policy, and a growing response only where it grew.
 //!
-//! A judged message that is longer than a window is read in overlapping windows; a category's score is the highest
-//! over them, and the answer is written about the window that scored highest.
+//! A judged message that is longer than a window is read in overlapping windows, and so are its other readings where it
+//! is disguised ([`readings`]); a category's score is the highest over them, and the answer is written about the window
+//! that scored highest.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use crate::bundle::Bundle;
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
 use crate::model::KvCache;
 use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
+use crate::normalise::readings;
 use crate::prompt::slots::{
     ANSWER, BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW,
     WINDOW_STEP,
@@ -50,14 +52,15 @@ pub struct Scan<'e> {
     scaling: Scaling,
     context: Option<Vec<TokenId>>,
     blocks: Vec<Vec<TokenId>>,
-    spans: Vec<Span>,
+    /// The tokens of the judged message as it is, then those of its other readings; all with bytes of the message.
+    texts: Vec<Vec<Span>>,
     judged: usize,
     reasoning_tokens: usize,
-    /// Where the windows begin that were not read yet.
-    left: VecDeque<usize>,
+    /// The windows that were not read yet: which text, and where in it they begin.
+    left: VecDeque<(usize, usize)>,
     scores: Vec<f32>,
     /// The window that scored highest, its score, and where it begins.
-    best: Option<(f32, usize, Window)>,
+    best: Option<(f32, (usize, usize), Window)>,
     prompt_tokens: usize,
     cached_tokens: usize,
 }
@@ -108,10 +111,16 @@ impl SlotEngine {
         reasoning_tokens: usize,
     ) -> Result<Scan<'_>> {
         let judged = conversation.target_index()?;
-        let spans = tokenizer.encode(&conversation.messages[judged].content)?;
-        if spans.len() > MAX_JUDGED {
-            return Err(Error::ContextLength { needed: spans.len(), limit: MAX_JUDGED });
+        let message = &conversation.messages[judged].content;
+        let mut texts = vec![tokenizer.encode(message)?];
+        if texts[0].len() > MAX_JUDGED {
+            return Err(Error::ContextLength { needed: texts[0].len(), limit: MAX_JUDGED });
         }
+        for reading in readings(message) {
+            let spans = tokenizer.encode(&reading.text)?.into_iter();
+            texts.push(spans.map(|span| Span { bytes: reading.original(span.bytes), ..span }).collect());
+        }
+        let left = texts.iter().enumerate().flat_map(|(text, spans)| windows(spans.len()).map(move |at| (text, at)));
         let context = match conversation.target {
             // What the user asked last is what an answer is read in the light of.
             Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
@@ -127,12 +136,12 @@ impl SlotEngine {
             scaling: self.calibration.of(conversation.target),
             context,
             blocks: policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?,
-            left: windows(spans.len()).collect(),
+            left: left.collect(),
             scores: vec![0.0; policy.categories.len()],
             best: None,
             prompt_tokens: 0,
             cached_tokens: 0,
-            spans,
+            texts,
             judged,
             reasoning_tokens,
         })
@@ -248,8 +257,8 @@ impl SlotEngine {
 impl<'e> Scan<'e> {
     /// Reads the next window; whether there is another one.
     pub async fn step(&mut self) -> Result<bool> {
-        let Some(start) = self.left.pop_front() else { return Ok(false) };
-        let ids: Vec<TokenId> = self.spans[start..].iter().take(WINDOW).map(|span| span.id).collect();
+        let Some((text, start)) = self.left.pop_front() else { return Ok(false) };
+        let ids: Vec<TokenId> = self.texts[text][start..].iter().take(WINDOW).map(|span| span.id).collect();
         let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
         let layout = Layout::conversation(self.engine.frame, turn.as_slice(), Turn { kind: self.kind, ids: &ids });
         let window = self.engine.window(layout, &self.blocks, self.scaling).await?;
@@ -258,7 +267,7 @@ impl<'e> Scan<'e> {
         self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
         let top = window.scores.iter().copied().fold(0.0, f32::max);
         if self.best.as_ref().is_none_or(|(most, ..)| top > *most) {
-            self.best = Some((top, start, window));
+            self.best = Some((top, (text, start), window));
         }
         Ok(!self.left.is_empty())
     }
@@ -266,14 +275,14 @@ impl<'e> Scan<'e> {
     /// What the windows gave, once all are read.
     pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
-        let Some((score, start, window)) = self.best.filter(|_| self.left.is_empty()) else {
+        let Some((score, (text, start), window)) = self.best.filter(|_| self.left.is_empty()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let engine = self.engine;
         let reason = match self.reasoning_tokens {
             0 => None,
             _ => {
-                let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
+                let spans: Vec<Span> = self.texts[text][start..].iter().take(WINDOW).cloned().collect();
                 let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &self.scores)?;
                 let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
                 reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;

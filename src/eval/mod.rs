@@ -5,6 +5,7 @@ pub mod adaptive;
 pub mod dataset;
 pub mod evasion;
 pub mod metrics;
+pub mod prefixes;
 mod report;
 
 use serde::Serialize;

@@ -66,10 +66,9 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     let loaded = args.guard.load()?;
     let options =
         EvalOptions { policy: loaded.policy.as_ref(), reasoning: loaded.reasoning, threshold: args.threshold };
-    let mut keep = |judgement: &Judgement, transform: Option<&str>| match &mut scores {
+    let mut keep = |judgement: &Judgement, asked: Option<&str>| match &mut scores {
         Some((path, file)) => {
-            let line =
-                serde_json::to_string(&Line { judgement, transform }).map_err(|e| Error::io(&*path)(e.into()))?;
+            let line = serde_json::to_string(&Line { judgement, asked }).map_err(|e| Error::io(&*path)(e.into()))?;
             writeln!(file, "{line}").map_err(Error::io(&*path))
         }
         None => Ok(()),
@@ -116,9 +115,9 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
 struct Line<'a> {
     #[serde(flatten)]
     judgement: &'a Judgement,
-    /// How the row was rewritten, if it was.
+    /// What was done to the row, if anything: how it was rewritten, how much of it was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transform: Option<&'a str>,
+    asked: Option<&'a str>,
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
