@@ -9,6 +9,8 @@ const OFTEN: [u16; 26] =
 const EVIDENCE: f32 = 14.0;
 /// A shifted stretch has so many letters at least.
 const LETTERS: usize = 15;
+/// Words beside a shifted stretch belong to it as long as they speak against it by so many nats at most, all together.
+const EDGE: f32 = 2.5;
 /// Mean log-probability of a letter from which on a text may be English, where it is −2.9 on average; random letters
 /// have −3.7.
 const ENGLISH: f32 = -3.2;
@@ -26,10 +28,14 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
     let best = (1..26)
         .filter_map(|shift| {
             let (evidence, first, last) = stretch(text, &words, &logs, shift)?;
-            (evidence >= EVIDENCE).then_some((evidence, shift, words[first].0, words[last].1))
+            (evidence >= EVIDENCE).then_some((evidence, shift, first, last))
         })
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
-    let (_, shift, start, end) = best;
+    let (_, shift, first, last) = best;
+    let gains = |word: &(usize, usize)| gain(&text[word.0..word.1], &logs, shift);
+    let first = first - beside(words[..first].iter().rev().map(gains));
+    let last = last + beside(words[last + 1..].iter().map(gains));
+    let (start, end) = (words[first].0, words[last].1);
     let letters = || text[start..end].iter().filter_map(|one| place(one.character));
     let count = letters().count();
     let mean = letters().map(|place| logs[(place + shift) % 26]).sum::<f32>() / count.max(1) as f32;
@@ -48,19 +54,34 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
 
 /// The run of words with the most evidence for a shift: that evidence, its first word and its last.
 fn stretch(text: &[Traced], words: &[(usize, usize)], logs: &[f32; 26], shift: usize) -> Option<(f32, usize, usize)> {
-    let gain = |place: usize| logs[(place + shift) % 26] - logs[place];
     let mut best: Option<(f32, usize, usize)> = None;
     let (mut sum, mut first) = (0.0_f32, 0);
     for (at, &(start, end)) in words.iter().enumerate() {
         if sum <= 0.0 {
             (sum, first) = (0.0, at);
         }
-        sum += text[start..end].iter().filter_map(|one| place(one.character)).map(gain).sum::<f32>();
+        sum += gain(&text[start..end], logs, shift);
         if best.is_none_or(|(most, ..)| sum > most) {
             best = Some((sum, first, at));
         }
     }
     best
+}
+
+/// How much better a word's letters fit English when they are shifted back, in nats.
+fn gain(word: &[Traced], logs: &[f32; 26], shift: usize) -> f32 {
+    word.iter().filter_map(|one| place(one.character)).map(|place| logs[(place + shift) % 26] - logs[place]).sum()
+}
+
+/// How many words beside a stretch belong to it.
+fn beside(gains: impl Iterator<Item = f32>) -> usize {
+    let mut sum = 0.0;
+    gains
+        .take_while(|gain| {
+            sum += gain;
+            sum > -EDGE
+        })
+        .count()
 }
 
 /// A letter's place in the alphabet.

@@ -1,5 +1,7 @@
 //! Words spelt out letter by letter, and words with digits and signs for letters.
 
+use std::collections::HashMap;
+
 use super::Traced;
 
 /// Spelt-out words have so many letters together, or one of them has [`LONG`]; fewer may be an abbreviation or a list.
@@ -14,11 +16,14 @@ const LEET_WORDS: usize = 2;
 /// of them part the words.
 pub fn join(text: &[Traced]) -> Option<Vec<Traced>> {
     let chains = chains(text);
-    let telling = |separator: char| {
-        let lengths = || chains.iter().filter(|chain| chain.separator == separator).map(|chain| chain.letters());
-        lengths().any(|letters| letters >= LONG)
-            || lengths().filter(|&letters| letters >= SHORT).sum::<usize>() >= LETTERS
-    };
+    // Letters in spelt-out words, and in the longest of them, by separator.
+    let mut letters: HashMap<char, (usize, usize)> = HashMap::new();
+    for chain in &chains {
+        let (sum, most) = letters.entry(chain.separator).or_default();
+        *sum += if chain.letters() >= SHORT { chain.letters() } else { 0 };
+        *most = chain.letters().max(*most);
+    }
+    let telling = |separator: char| letters.get(&separator).is_some_and(|&(sum, most)| sum >= LETTERS || most >= LONG);
     let mut joined = Vec::with_capacity(text.len());
     let mut at = 0;
     for chain in chains.iter().filter(|chain| telling(chain.separator)) {
@@ -51,12 +56,17 @@ fn chains(text: &[Traced]) -> Vec<Chain> {
     let is_letter = |at: usize| character(at).is_some_and(|c| c.is_alphanumeric() || is_sign(c));
     // Alone: no letter touches it.
     let alone = |at: usize| is_letter(at) && !is_letter(at + 1) && (at == 0 || !is_letter(at - 1));
+    // A letter that a word spelt out with another separator begins with: `I p.i.c.k`.
+    let opens_other = |at: usize| character(at + 1).and_then(separator).is_some_and(|c| c != ' ') && alone(at + 2);
     let mut chains = Vec::new();
     let mut start = 0;
     while start < text.len() {
         let mut end = start + 1;
         if let Some(separator) = character(start + 1).filter(|_| alone(start)).and_then(separator) {
-            while character(end).and_then(self::separator) == Some(separator) && alone(end + 1) {
+            while character(end).and_then(self::separator) == Some(separator)
+                && alone(end + 1)
+                && !(separator == ' ' && opens_other(end + 1))
+            {
                 end += 2;
             }
             let letters = text[start..end].iter().step_by(2).filter(|one| one.character.is_alphabetic()).count();

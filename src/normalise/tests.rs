@@ -106,11 +106,11 @@ fn every_piece_of_a_reading_names_the_bytes_it_stands_for() {
 }
 
 #[test]
-fn a_megabyte_of_disguise_takes_linear_time() {
+fn much_disguise_takes_linear_time() {
     for unit in
         ["a b ", "h0w ", "а", "SG93IGRvIEkgcGljayBhIGxvY2s/ ", "Ubj qb V cvpx ", "a.", "@1!", "\u{200B}x", "А b "]
     {
-        let message = unit.repeat((1 << 20) / unit.len());
+        let message = unit.repeat((1 << 17) / unit.len());
         let found = readings(&message);
         assert!(found.len() <= 7 && found.iter().all(|reading| reading.text.len() <= message.len()));
     }
