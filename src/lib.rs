@@ -39,8 +39,9 @@
 //! # Rooms
 //!
 //! Data goes one way: [`policy`] and [`Conversation`] become a [`prompt`], the [`tokenizer`] makes tokens of it, the
-//! [`engine`] runs a [`model`] over them under a [`grammar`], and the [`guard`] makes a [`verdict`] of the answer. A
-//! [`monitor`] asks a guard again and again while a response grows. A [`bundle`] is a model as files.
+//! [`engine`] runs a [`model`] over them under a [`grammar`], and the [`guard`] makes a [`verdict`] of the answer. Where a
+//! message is disguised the engine also reads what [`normalise`] makes of it. A [`monitor`] asks a guard again and again
+//! while a response grows. A [`bundle`] is a model as files.
 //!
 //! # Failing closed
 //!
@@ -58,6 +59,7 @@ pub mod guard;
 pub mod kernels;
 pub mod model;
 pub mod monitor;
+pub mod normalise;
 pub mod policy;
 pub mod prompt;
 #[cfg(feature = "eval")]

@@ -20,6 +20,8 @@ mod kernels;
 mod metrics;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod monitor;
+#[cfg(all(feature = "embedded", feature = "eval"))]
+mod normalise;
 mod policy;
 mod prompt;
 #[cfg(feature = "train")]

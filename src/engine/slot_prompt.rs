@@ -2,6 +2,7 @@
 //! grammar. Inference and training both read here.
 
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
+use crate::normalise::readings;
 use crate::prompt::slots::{
     BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
@@ -23,10 +24,13 @@ pub struct SlotPrompts {
 #[derive(Debug, Clone)]
 pub struct SlotPrompt {
     target: Target,
-    /// The index of the judged message, its content, and its tokens.
+    /// The index of the judged message, and its content.
     judged: usize,
     content: String,
-    spans: Vec<Span>,
+    /// The tokens of the judged message as it is, then those of its other readings; all with bytes of the message.
+    texts: Vec<Vec<Span>>,
+    /// Which of the texts a window shows, and from which token on.
+    windows: Vec<(usize, usize)>,
     context: Option<Vec<TokenId>>,
     /// What each category's block says.
     pub blocks: Vec<Vec<TokenId>>,
@@ -60,10 +64,16 @@ impl SlotPrompts {
     pub fn read(&self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<SlotPrompt> {
         let judged = conversation.target_index()?;
         let content = conversation.messages[judged].content.clone();
-        let spans = tokenizer.encode(&content)?;
-        if spans.len() > MAX_JUDGED {
-            return Err(Error::ContextLength { needed: spans.len(), limit: MAX_JUDGED });
+        let mut texts = vec![tokenizer.encode(&content)?];
+        if texts[0].len() > MAX_JUDGED {
+            return Err(Error::ContextLength { needed: texts[0].len(), limit: MAX_JUDGED });
         }
+        for reading in readings(&content) {
+            let spans = tokenizer.encode(&reading.text)?.into_iter();
+            texts.push(spans.map(|span| Span { bytes: reading.original(span.bytes), ..span }).collect());
+        }
+        let windows = texts.iter().enumerate().flat_map(|(text, spans)| windows(spans.len()).map(move |at| (text, at)));
+        let windows = windows.collect();
         let context = match conversation.target {
             // What the user asked last is what an answer is read in the light of.
             Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
@@ -74,7 +84,7 @@ impl SlotPrompts {
             ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
         });
         let blocks = Self::blocks(tokenizer, policy)?;
-        Ok(SlotPrompt { target: conversation.target, judged, content, spans, context, blocks })
+        Ok(SlotPrompt { target: conversation.target, judged, content, texts, windows, context, blocks })
     }
 
     /// What the block of each category says.
@@ -82,14 +92,14 @@ impl SlotPrompts {
         policy.categories.iter().map(|category| block(tokenizer, category)).collect()
     }
 
-    /// The grammar of the answer about the window that begins at `start`: a step for each category named by its index, in
+    /// The grammar of the answer about a window: a step for each category named by its index, in
     /// this order, with what it says where that is decided.
     pub fn grammar(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
         prompt: &SlotPrompt,
-        start: usize,
+        window: usize,
         steps: &[(usize, Option<bool>)],
         think: Think,
     ) -> Result<Grammar> {
@@ -108,7 +118,7 @@ impl SlotPrompts {
                 Target::Prompt => "user",
                 Target::Response => "agent",
             },
-            source: QuoteSource::new(prompt.judged, &prompt.content, prompt.window(start)),
+            source: QuoteSource::new(prompt.judged, &prompt.content, prompt.window(window)),
             quote: QuoteLength { min: 1, max: QUOTE_WORDS },
             think,
         })
@@ -116,20 +126,22 @@ impl SlotPrompts {
 }
 
 impl SlotPrompt {
-    /// Where the windows over the judged message begin: one at 0 even for none of its words, and none that adds nothing.
-    pub fn windows(&self) -> impl Iterator<Item = usize> + use<> {
-        windows(self.spans.len())
+    /// The windows in which the judged message is read: at least one, even for an empty message.
+    pub fn windows(&self) -> std::ops::Range<usize> {
+        0..self.windows.len()
     }
 
-    /// The conversation with the window of the judged message that begins at `start`.
-    pub fn conversation(&self, frame: Frame, start: usize) -> Layout {
-        let ids: Vec<TokenId> = self.window(start).iter().map(|span| span.id).collect();
+    /// The conversation with a window of the judged message.
+    pub fn conversation(&self, frame: Frame, window: usize) -> Layout {
+        let ids: Vec<TokenId> = self.window(window).iter().map(|span| span.id).collect();
         let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
         Layout::conversation(frame, turn.as_slice(), Turn { kind: Kind::judged(self.target), ids: &ids })
     }
 
-    fn window(&self, start: usize) -> &[Span] {
-        &self.spans[start..self.spans.len().min(start + WINDOW)]
+    fn window(&self, window: usize) -> &[Span] {
+        let (text, start) = self.windows[window];
+        let spans = &self.texts[text];
+        &spans[start..spans.len().min(start + WINDOW)]
     }
 }
 
@@ -150,7 +162,7 @@ fn block(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
     Ok(words)
 }
 
-/// Where the windows over `len` tokens begin.
+/// Where the windows over `len` tokens begin: one at 0 even for none, and none that adds nothing.
 fn windows(len: usize) -> impl Iterator<Item = usize> {
     let last = len.saturating_sub(WINDOW).div_ceil(WINDOW_STEP);
     (0..=last).map(|window| window * WINDOW_STEP)

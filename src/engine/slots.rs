@@ -1,7 +1,8 @@
 //! How the slot model reads: the conversation once, whatever the policy, and a growing response only where it grew.
 //!
-//! A judged message that is longer than a window is read in overlapping windows; a category's score is the highest
-//! over them, and the answer is written about the window that scored highest.
+//! A judged message that is longer than a window is read in overlapping windows, and so are its other readings where it
+//! is disguised; a category's score is the highest over them, and the answer is written about the window that scored
+//! highest.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -45,10 +46,10 @@ pub struct Scan<'e> {
     prompt: SlotPrompt,
     scaling: Scaling,
     answering: Answering,
-    /// Where the windows begin that were not read yet.
+    /// The windows that were not read yet.
     left: VecDeque<usize>,
     scores: Vec<f32>,
-    /// The window that scored highest, its score, and where it begins.
+    /// The highest score, and which window has it.
     best: Option<(f32, usize, Window)>,
     prompt_tokens: usize,
     cached_tokens: usize,
@@ -176,15 +177,15 @@ impl SlotEngine {
 impl<'e> Scan<'e> {
     /// Reads the next window; whether there is another one.
     pub async fn step(&mut self) -> Result<bool> {
-        let Some(start) = self.left.pop_front() else { return Ok(false) };
-        let layout = self.prompt.conversation(self.engine.prompts.frame, start);
+        let Some(at) = self.left.pop_front() else { return Ok(false) };
+        let layout = self.prompt.conversation(self.engine.prompts.frame, at);
         let window = self.engine.window(layout, &self.prompt.blocks, self.scaling).await?;
         self.prompt_tokens += window.layout.len();
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
         let top = window.scores.iter().copied().fold(0.0, f32::max);
         if self.best.as_ref().is_none_or(|(most, ..)| top > *most) {
-            self.best = Some((top, start, window));
+            self.best = Some((top, at, window));
         }
         Ok(!self.left.is_empty())
     }
@@ -192,7 +193,7 @@ impl<'e> Scan<'e> {
     /// What the windows gave, once all are read.
     pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
-        let Some((score, start, window)) = self.best.take().filter(|_| self.left.is_empty()) else {
+        let Some((score, read, window)) = self.best.take().filter(|_| self.left.is_empty()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let engine = self.engine;
@@ -205,7 +206,7 @@ impl<'e> Scan<'e> {
                 Steps::Written => None,
             };
             let steps: Vec<_> = highest(&self.scores).into_iter().map(|at| (at, says(at))).collect();
-            let grammar = |think| engine.prompts.grammar(tokenizer, policy, &self.prompt, start, &steps, think);
+            let grammar = |think| engine.prompts.grammar(tokenizer, policy, &self.prompt, read, &steps, think);
             let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
             reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
             if written {

@@ -10,6 +10,7 @@ mod flags;
 pub mod interval;
 pub mod metrics;
 pub mod page;
+pub mod prefixes;
 mod report;
 mod sample;
 
@@ -176,28 +177,51 @@ pub async fn evaluate(
     mut on_row: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<Report> {
     let mut judgements = Vec::with_capacity(rows.len());
-    let (mut judged, mut last_error) = (0, None);
+    let mut asking = Asking::default();
     for row in rows {
         let mut request = Request::new(row.conversation()).reasoning(options.reasoning);
         request.policy = options.policy;
-        let outcome = match guard.check(&request).await {
-            Err(error @ Error::DeviceLost(_)) => return Err(error),
-            Err(error) => {
-                let outcome = Outcome::Failed { code: error.code().into(), message: error.to_string() };
-                last_error = Some(error);
-                outcome
-            }
-            verdict => {
-                judged += 1;
-                verdict.map(|verdict| options.score.measured(verdict)).into()
-            }
-        };
-        let judgement = Judgement::of(row, outcome);
+        let judgement = Judgement::of(row, asking.ask(guard, &request, options.score).await?);
         on_row(&judgement)?;
         judgements.push(judgement);
     }
-    match last_error {
-        Some(error) if judged == 0 => Err(error),
-        _ => Ok(Report::of(name, &judgements, options.threshold)),
+    asking.end()?;
+    Ok(Report::of(name, &judgements, options.threshold))
+}
+
+/// Asks a guard about row after row, and tells a guard that fails at some from one that fails at all.
+#[derive(Default)]
+struct Asking {
+    judged: usize,
+    last_error: Option<Error>,
+}
+
+impl Asking {
+    /// What becomes of a row.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`]; any other error is an outcome.
+    async fn ask(&mut self, guard: &Guard, request: &Request<'_>, score: Score) -> Result<Outcome> {
+        match guard.check(request).await {
+            Err(error @ Error::DeviceLost(_)) => Err(error),
+            Err(error) => {
+                let outcome = Outcome::Failed { code: error.code().into(), message: error.to_string() };
+                self.last_error = Some(error);
+                Ok(outcome)
+            }
+            verdict => {
+                self.judged += 1;
+                Ok(verdict.map(|verdict| score.measured(verdict)).into())
+            }
+        }
+    }
+
+    /// # Errors
+    /// The last row's error if no row could be judged.
+    fn end(self) -> Result<()> {
+        match self.last_error {
+            Some(error) if self.judged == 0 => Err(error),
+            _ => Ok(()),
+        }
     }
 }

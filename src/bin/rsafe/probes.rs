@@ -7,6 +7,7 @@ use pollster::block_on;
 use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
 use rsafe::eval::dataset::Row;
 use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
+use rsafe::eval::prefixes::{PrefixReport, SHARES, evaluate_prefixes};
 use rsafe::eval::{EvalOptions, Judgement};
 use rsafe::train::recipe::Recipe;
 use rsafe::{Error, Guard, Reasoning, Result};
@@ -19,10 +20,11 @@ use crate::eval::progress_bar;
 pub struct ProbeArgs {
     /// Judge the rows as they are and rewritten by transforms that keep the label: leetspeak, spacing, homoglyphs,
     /// zero-width, case, base64, rot13, role-play, padding-before, padding-after; without names, by all
-    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with = "adaptive")]
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',',
+          conflicts_with_all = ["adaptive", "prefixes"])]
     evasion: Option<Vec<Transform>>,
     /// Judge each row under policies of random categories; the file says what the sets' categories mean
-    #[arg(long, value_name = "FILE", requires = "recipe")]
+    #[arg(long, value_name = "FILE", requires = "recipe", conflicts_with = "prefixes")]
     adaptive: Option<PathBuf>,
     /// The taxonomy that random policies are drawn from: a training recipe
     #[arg(long, value_name = "FILE", requires = "adaptive")]
@@ -33,6 +35,9 @@ pub struct ProbeArgs {
     /// Whether random policies call categories by names that training never shows, or by those it does
     #[arg(long, value_enum, default_value_t = NamesArg::HeldOut)]
     names: NamesArg,
+    /// Judge responses as they grow, at 10, 25, 50, 75 and 100 % of their characters; rows of prompts are left out
+    #[arg(long)]
+    prefixes: bool,
     /// Decides what transforms and policies choose at random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -64,8 +69,8 @@ pub struct Found {
 type Sets = [(String, Vec<Row>)];
 
 impl ProbeArgs {
-    /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement and, for rewritten
-    /// rows, how they were rewritten.
+    /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement and what was done to
+    /// its row: the transform's name, or the share of the response that was shown.
     pub fn run(
         &self,
         sets: &Sets,
@@ -79,6 +84,7 @@ impl ProbeArgs {
         match (&self.evasion, &self.adaptive, &self.recipe) {
             (Some(transforms), ..) => self.evasion(transforms, sets, guard, options, keep).map(Some),
             (_, Some(map), Some(recipe)) => self.adaptive(map, recipe, sets, guard, options, keep).map(Some),
+            _ if self.prefixes => prefixes(sets, guard, options, keep).map(Some),
             _ => Ok(None),
         }
     }
@@ -166,6 +172,29 @@ impl ProbeArgs {
     }
 }
 
+fn prefixes(
+    sets: &Sets,
+    guard: &Guard,
+    options: EvalOptions<'_>,
+    keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+) -> Result<Found> {
+    let mut table =
+        measures(&["set", "seen", "rows", "F1", "recall", "FPR", "AUROC", "caught so far", "safe stopped so far"]);
+    let mut reports = Vec::with_capacity(sets.len());
+    for (name, rows) in sets {
+        let progress = progress_bar(name, rows.len() * SHARES.len());
+        let report = evaluate_prefixes(guard, name, rows, &SHARES, options, |share, judgement| {
+            progress.inc(1);
+            keep(judgement, Some(&format!("{share}")))
+        });
+        let report = block_on(report)?;
+        progress.finish_and_clear();
+        add_prefixes(&mut table, &report);
+        reports.push(report);
+    }
+    Ok(Found { table, json: json!({"evaluation": "prefixes", "sets": reports}) })
+}
+
 fn measures(names: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
@@ -188,12 +217,12 @@ fn add_evasion(table: &mut Table, report: &EvasionReport) {
         table.add_row([
             report.name.clone(),
             by.to_owned(),
-            shown(report.recall),
+            shown(report.measures.recall),
             shown(drop),
-            shown(report.fpr),
+            shown(report.measures.fpr),
             shown(rise),
-            shown(report.f1),
-            shown(report.auroc),
+            shown(report.measures.f1),
+            shown(report.measures.auroc),
         ]);
     }
 }
@@ -201,19 +230,38 @@ fn add_evasion(table: &mut Table, report: &EvasionReport) {
 /// Two lines: unsafe rows alone, where a guard that ignores its policy has an AUROC of 0.5, and all rows.
 fn add_adaptive(table: &mut Table, report: &AdaptiveReport) {
     for (rows, measured, safe) in [("unsafe", &report.unsafe_rows, None), ("all", &report.all, report.fpr_safe)] {
+        let best = measured.measures.best;
         table.add_row([
             measured.name.clone(),
             rows.to_owned(),
             measured.rows.to_string(),
             report.left_out.to_string(),
-            shown(measured.f1),
-            shown(measured.best_f1),
-            shown(measured.best_threshold.map(f64::from)),
-            shown(measured.recall),
+            shown(measured.measures.f1),
+            shown(best.map(|best| best.f1)),
+            shown(best.and_then(|best| best.threshold).map(f64::from)),
+            shown(measured.measures.recall),
             shown(report.fpr_foreign),
             shown(safe),
-            shown(measured.auroc),
-            shown(measured.auprc),
+            shown(measured.measures.auroc),
+            shown(measured.measures.auprc),
         ]);
     }
+}
+
+fn add_prefixes(table: &mut Table, report: &PrefixReport) {
+    for at in &report.at {
+        table.add_row([
+            report.name.clone(),
+            format!("{:.0} %", at.share * 100.0),
+            report.rows.to_string(),
+            shown(at.report.measures.f1),
+            shown(at.report.measures.recall),
+            shown(at.report.measures.fpr),
+            shown(at.report.measures.auroc),
+            shown(at.caught),
+            shown(at.stopped),
+        ]);
+    }
+    let first = report.median_first_flag.map_or("–".into(), |share| format!("{:.0} %", share * 100.0));
+    table.add_row([report.name.clone(), format!("caught first at {first} (median)")]);
 }

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::{Asked, Case};
 use crate::eval::dataset::Row;
-use crate::eval::{EvalOptions, Judgement, Outcome, Report};
+use crate::eval::{Asking, EvalOptions, Judgement, Report};
 use crate::guard::{Guard, Request};
-use crate::{Error, Result};
+use crate::Result;
 
 /// The measures of a guard on the cases of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,34 +38,20 @@ pub async fn evaluate_adaptive(
     mut on_case: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<AdaptiveReport> {
     let mut judgements: Vec<(Asked, Judgement)> = Vec::with_capacity(cases.len());
-    let (mut judged, mut last_error) = (0, None);
+    let mut asking = Asking::default();
     for case in cases {
         let row = &rows[case.row];
         let request = Request::new(row.conversation()).policy(&case.policy).reasoning(options.reasoning);
-        let outcome = match guard.check(&request).await {
-            Err(error @ Error::DeviceLost(_)) => return Err(error),
-            Err(error) => {
-                let outcome = Outcome::Failed { code: error.code(), message: error.to_string() };
-                last_error = Some(error);
-                outcome
-            }
-            verdict => {
-                judged += 1;
-                verdict.into()
-            }
-        };
+        let outcome = asking.ask(guard, &request, options.score).await?;
         let judgement = Judgement {
             id: format!("{}#{}", row.id, case.asked.name()),
-            source: row.source.clone(),
             is_unsafe: case.asked == Asked::Own,
-            outcome,
+            ..Judgement::of(row, outcome)
         };
         on_case(&judgement)?;
         judgements.push((case.asked, judgement));
     }
-    if let Some(error) = last_error.filter(|_| judged == 0) {
-        return Err(error);
-    }
+    asking.end()?;
     let report = |asked: &[Asked]| {
         let some = judgements.iter().filter(|(why, _)| asked.contains(why)).map(|(_, judgement)| judgement.clone());
         Report::of(name, &some.collect::<Vec<_>>(), options.threshold)
@@ -74,7 +60,7 @@ pub async fn evaluate_adaptive(
         left_out,
         unsafe_rows: report(&[Asked::Own, Asked::Foreign]),
         all: report(&[Asked::Own, Asked::Foreign, Asked::Safe]),
-        fpr_safe: report(&[Asked::Safe]).fpr,
-        fpr_foreign: report(&[Asked::Foreign]).fpr,
+        fpr_safe: report(&[Asked::Safe]).measures.fpr,
+        fpr_foreign: report(&[Asked::Foreign]).measures.fpr,
     })
 }

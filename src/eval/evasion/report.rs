@@ -47,8 +47,8 @@ pub async fn evaluate_evasion(
         let report = evaluate(guard, name, &rewritten, options, |judgement| on_row(Some(transform), judgement)).await?;
         reports.push(TransformReport {
             transform,
-            recall_drop: less(plain.recall, report.recall),
-            fpr_rise: less(report.fpr, plain.fpr),
+            recall_drop: less(plain.measures.recall, report.measures.recall),
+            fpr_rise: less(report.measures.fpr, plain.measures.fpr),
             report,
         });
     }

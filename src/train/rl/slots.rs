@@ -24,7 +24,7 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
 use crate::train::checkpoint::read_tensors;
 use crate::train::sft;
-use crate::verdict::Calibration;
+use crate::verdict::{BALANCED, Calibration, Dial, Operating};
 use crate::{Error, Policy, Result};
 
 /// The slot model with what it needs to read and to answer.
@@ -54,7 +54,7 @@ impl fmt::Debug for Shared {
 
 /// A window of the judged message, read with every category behind it and the answer about to begin.
 struct Window {
-    start: usize,
+    place: usize,
     layout: Layout,
     reader: (crate::model::KvCache, Tensor<3>),
 }
@@ -76,7 +76,9 @@ impl SlotNetwork {
             config = bundle.manifest().config.clone();
             tokenizer_json = block_on(bundle.tokenizer())?.to_vec();
             calibration = bundle.manifest().calibration;
-            thresholds = bundle.manifest().thresholds.clone();
+            // Drawn policies are not the bundle's own.
+            let manifest = bundle.manifest();
+            thresholds = Dial::new(manifest.thresholds.clone(), Operating::default()).at(BALANCED, false);
             weights = block_on(bundle.weights(device))?;
         } else {
             config = serde_json::from_slice(&read("config.json")?)
@@ -121,8 +123,8 @@ impl SlotNetwork {
     }
 
     /// The conversation and the blocks, with the places of the slots.
-    pub(super) fn layout(&self, prompt: &SlotPrompt, start: usize) -> (Layout, Vec<usize>) {
-        let mut layout = prompt.conversation(self.shared.prompts.frame, start);
+    pub(super) fn layout(&self, prompt: &SlotPrompt, window: usize) -> (Layout, Vec<usize>) {
+        let mut layout = prompt.conversation(self.shared.prompts.frame, window);
         let slots = prompt.blocks.iter().map(|block| layout.push_block(self.model.vocab_size(), block)).collect();
         (layout, slots)
     }
@@ -138,8 +140,8 @@ impl SlotNetwork {
         let mut scores = vec![0f32; task.policy.categories.len()];
         let mut best: Option<(f32, Window)> = None;
         let mut tokens = 0;
-        for start in prompt.windows() {
-            let (mut layout, slots) = self.layout(prompt, start);
+        for window in prompt.windows() {
+            let (mut layout, slots) = self.layout(prompt, window);
             layout.push_answer(self.marker(Marker::Answer));
             tokens += layout.len();
             let mut cache = self.model.cache(layout.len(), &device);
@@ -153,7 +155,7 @@ impl SlotNetwork {
             scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
             let top = here.iter().copied().fold(0.0, f32::max);
             if best.as_ref().is_none_or(|(most, _)| top > *most) {
-                best = Some((top, Window { start, layout, reader: (cache, states) }));
+                best = Some((top, Window { place: window, layout, reader: (cache, states) }));
             }
         }
         // There is a window even for an empty message.
@@ -194,7 +196,7 @@ impl Network for SlotNetwork {
             self.steps(task, &scores, learn).into_iter().map(|at| (at, None)).collect();
         let think = if task.think { Think::First { max_tokens: ANSWER } } else { Think::Skip };
         let grammar =
-            self.shared.prompts.grammar(&self.shared.tokenizer, &task.policy, &prompt, window.start, &steps, think)?;
+            self.shared.prompts.grammar(&self.shared.tokenizer, &task.policy, &prompt, window.place, &steps, think)?;
         let (cache, states) = window.reader;
         let reader = Reader::slots(&self.model, cache, window.layout, states);
         let mut rng = generator(seed, "answers", 0);
@@ -211,7 +213,7 @@ impl Network for SlotNetwork {
                 p_unsafe: written.p_unsafe,
                 scores: Some(scores.clone()),
                 flags: Some(flags.clone()),
-                window: window.start,
+                window: window.place,
                 prompt_tokens,
             })
             .collect())
