@@ -175,7 +175,7 @@ fn the_python_module_gives_the_rewards_of_the_vectors() {
 
 #[test]
 fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
-    const PIECES: [&str; 50] = [
+    const PIECES: [&str; 54] = [
         "<think>",
         "</think>",
         "\\boxed{",
@@ -215,6 +215,10 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
         "pick my neighbour's lock",
         "while he is away?",
         "he is",
+        "\"my neighbour's lock,\"",
+        "\u{201c}he is\u{201d}",
+        "\"do I pick\"",
+        "\u{201c}How do I\u{2026}\u{201d}",
         "\u{130}",
         "ß",
         "Σ",
