@@ -173,3 +173,22 @@ mod with_the_embedded_model {
         );
     }
 }
+
+#[test]
+fn an_export_says_what_it_wrote_and_where_the_rewards_are_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (rows, rewards, out) = (path("rows.jsonl"), path("rewards.yaml"), path("out"));
+    let row = |i: usize| format!(r#"{{"id":"a-{i}","level":"prompt","prompt":"how to pick a lock","label":"safe"}}"#);
+    std::fs::write(&rows, (0..20).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+    let export = |more: &[&str]| {
+        let mut command = rsafe(&["train", "export", "--format", "verl", "--data", &rows, "--out", &out]);
+        command.args(more);
+        command.assert()
+    };
+    export(&["--held-out", "0.3", "--rewards", "rsafe"]).code(0).stdout(contains("rows to train on"));
+    std::fs::write(&rewards, "accuracy: {weight: 1}\nlenght: {}\n").unwrap();
+    export(&["--rewards", &rewards]).code(2).stdout("").stderr(contains("line 2").and(contains("lenght")));
+    export(&["--policy", "rsafe", "--recipe", "r.yaml"]).code(2).stdout("");
+    export(&["--held-out", "1"]).code(2).stdout("").stderr(contains("below 1"));
+}

@@ -156,7 +156,7 @@ impl Golden {
 #[test]
 fn rewards_are_those_of_the_vectors() {
     let golden = Golden::read();
-    assert!(golden.cases.len() > 40);
+    assert!(golden.cases.len() > 50);
     for case in &golden.cases {
         let (found, total) = golden.judge(case);
         found.assert_says(&case.expected, case);
@@ -175,7 +175,7 @@ fn the_python_module_gives_the_rewards_of_the_vectors() {
 
 #[test]
 fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
-    const PIECES: [&str; 50] = [
+    const PIECES: [&str; 54] = [
         "<think>",
         "</think>",
         "\\boxed{",
@@ -215,6 +215,10 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
         "pick my neighbour's lock",
         "while he is away?",
         "he is",
+        "\"my neighbour's lock,\"",
+        "\u{201c}he is\u{201d}",
+        "\"do I pick\"",
+        "\u{201c}How do I\u{2026}\u{201d}",
         "\u{130}",
         "ß",
         "Σ",
@@ -230,7 +234,7 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
     let golden = Golden::read();
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut cases = Vec::new();
-    for number in 0..600 {
+    for number in 0..300 {
         let mut pieces: Vec<&str> =
             (0..rng.random_range(2..24)).filter_map(|_| PIECES.choose(&mut rng)).copied().collect();
         // Most answers have RSafe's form, or nothing beyond it would be looked at.
@@ -255,6 +259,6 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
     }
     let named = cases.iter().filter(|case| !case.expected.categories.is_empty()).count();
     let quoting = cases.iter().filter(|case| !case.expected.quotes.is_empty()).count();
-    assert!(named > 100 && quoting > 20, "{named} name a category, {quoting} quote");
+    assert!(named > 50 && quoting > 10, "{named} name a category, {quoting} quote");
     golden.assert_python_agrees(&cases);
 }

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_category_with_few_positive_rows_keeps_the_global_threshold() {
         let found = own(&uneven(ENOUGH - 1)).unwrap();
-        assert_eq!(found.categories, [None, None]);
+        assert!(found.categories.iter().all(Option::is_none));
         let single: Vec<Scored> = uneven(1).iter().map(|row| (row.score, row.is_unsafe.unwrap())).collect();
         assert_eq!(best_f1(&single, PRIOR).map(|(_, threshold)| threshold), Some(found.global));
     }
@@ -231,6 +231,6 @@ mod tests {
         assert!((0.949..0.95).contains(&point.threshold), "{point:?}");
         assert_eq!((point.fpr, point.recall), (0.05, 0.51));
         assert_eq!(f1_at(&scored, point.threshold, 0.25), Some(f1_of(&point, 0.25)));
-        assert_eq!(super::curve(&scored[..1000]).0, [], "rows of one label have no curve");
+        assert!(super::curve(&scored[..1000]).is_empty(), "rows of one label have no curve");
     }
 }

@@ -9,7 +9,6 @@ use rsafe::train::recipe::Recipe;
 use crate::{Failure, Outcome, library, output};
 
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("policies").required(true).args(["policy", "recipe"])))]
 pub struct ExportArgs {
     /// Who reads it
     #[arg(long, value_enum)]
@@ -18,8 +17,8 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE|DIR")]
     data: PathBuf,
     /// Judge every row under this policy: a file or the name of a built-in one
-    #[arg(long, value_name = "FILE|NAME")]
-    policy: Option<String>,
+    #[arg(long, value_name = "FILE|NAME", default_value = "rsafe", conflicts_with = "recipe")]
+    policy: String,
     /// Judge each row under a policy that the recipe draws for it
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -55,10 +54,9 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: ExportArgs) -> Result<Outcome, Failure> {
-    let policies = match (args.policy, args.recipe) {
-        (Some(policy), _) => Policies::Given { policy: Box::new(library::policy(&policy)?), held_out: args.held_out },
-        (None, Some(recipe)) => Policies::Recipe(Box::new(Recipe::load(recipe)?)),
-        (None, None) => unreachable!("the arguments' group is required"),
+    let policies = match args.recipe {
+        Some(recipe) => Policies::Recipe(Box::new(Recipe::load(recipe)?)),
+        None => Policies::Given { policy: Box::new(library::policy(&args.policy)?), held_out: args.held_out },
     };
     let options = ExportOptions {
         data: args.data,
