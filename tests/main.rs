@@ -20,6 +20,8 @@ mod policy;
 mod prompt;
 #[cfg(feature = "train")]
 mod rewards;
+mod rl;
+#[cfg(feature = "train")]
 mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]

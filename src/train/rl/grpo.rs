@@ -126,7 +126,6 @@ pub fn run<N: Network>(
 ) -> Result<N> {
     options.check()?;
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    write(&options.out.join("options.json"), &json(options)?)?;
     let rules = serde_saphyr::to_string(&rewards).map_err(|e| Error::BadInput(format!("rewards.yaml: {e}")))?;
     write(&options.out.join("rewards.yaml"), rules.as_bytes())?;
 

@@ -140,10 +140,10 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     let source = match (args.recipe, args.policy) {
-        (Some(recipe), _) => Source::Recipe(recipe),
+        (Some(recipe), _) => Source::Recipe { recipe },
         (None, policy) => {
-            let policy = library::policy(policy.as_deref().unwrap_or_default())?;
-            Source::Policy(Box::new(policy), args.held_out)
+            let policy = Box::new(library::policy(policy.as_deref().unwrap_or_default())?);
+            Source::Policy { policy, held_out: args.held_out }
         }
     };
     let setup = Setup {
