@@ -8,6 +8,10 @@ mod dataset;
 mod decoder;
 #[cfg(feature = "train")]
 mod export;
+#[cfg(feature = "cli")]
+mod eval_cli;
+#[cfg(feature = "eval")]
+mod eval_stats;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
