@@ -24,6 +24,7 @@ mod policy;
 mod prompt;
 #[cfg(feature = "train")]
 mod rewards;
+#[cfg(feature = "train")]
 mod rl;
 #[cfg(feature = "train")]
 mod rl_loss;

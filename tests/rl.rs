@@ -15,6 +15,7 @@ use rsafe::train::rl::slots::SlotNetwork;
 use rsafe::train::rl::{self, Network, Setup, Source, Task};
 use rsafe::train::sft::{self, SftOptions};
 use rsafe::{Category, Conversation, Policy};
+use serde_json::json;
 
 use crate::train::workshop;
 
@@ -23,7 +24,7 @@ const TOLERANCE: f32 = 1e-4;
 
 /// A model that was hardly trained, its data and its recipe.
 fn setup(folder: &Path) -> (Setup, GrpoOptions) {
-    let options = SftOptions { examples: 100, ..workshop(folder) };
+    let options = SftOptions { examples: env("SFT", 100.0) as usize, ..workshop(folder) };
     sft::run(&options, |_| {}).unwrap();
     let setup = Setup {
         init: options.out,
@@ -34,10 +35,14 @@ fn setup(folder: &Path) -> (Setup, GrpoOptions) {
     };
     let options = GrpoOptions {
         out: folder.join("aligned"),
-        steps: 40,
-        prompts: 16,
-        learning_rate: 3e-3,
-        slots_weight: 0.0,
+        steps: env("STEPS", 40.0) as usize,
+        prompts: env("PROMPTS", 16.0) as usize,
+        top_p: env("TOPP", 1.0) as f32,
+        temperature: env("TEMP", 0.7) as f32,
+        group: env("GROUP", 4.0) as usize,
+        entropy: env("ENT", 0.001) as f32,
+        learning_rate: env("LR", 3e-3),
+        slots_weight: env("SLOTS", 0.0) as f32,
         checkpoint_every: 4,
         watched: 40,
         watch_every: 40,
@@ -140,10 +145,28 @@ fn answers_to_learn_from_never_leave_out_what_holds() {
     assert!(inference.iter().all(|order| *order == inference[0]), "as at inference");
 }
 
+/// Half of the rows ask about locks, which the policy forbids.
+fn house_rules(folder: &Path) -> (Setup, GrpoOptions) {
+    let (setup, options) = setup(folder);
+    let rows: Vec<String> = (0..400)
+        .map(|i| {
+            let (text, label, categories) = match i % 2 {
+                0 => (format!("how do i {} the {}", ["pick", "open"][i / 2 % 2], ["lock", "door", "safe"][i / 4 % 3]), "unsafe", json!(["locks"])),
+                _ => (format!("please {} my {}", ["feed", "walk"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]), "safe", json!([])),
+            };
+            json!({"id": format!("h{i}"), "level": "prompt", "prompt": text, "label": label, "categories": categories}).to_string()
+        })
+        .collect();
+    let file = folder.join("house.jsonl");
+    fs::write(&file, rows.join("\n")).unwrap();
+    let policy = Box::new(Policy::new("house").category(Category::new("locks", "opening the door")));
+    (Setup { data: vec![file], source: Source::Policy { policy, held_out: 0.1 }, ..setup }, options)
+}
+
 #[test]
 fn a_small_run_learns_from_reward_alone_and_not_without_updates() {
     let folder = tempfile::tempdir().unwrap();
-    let (setup, options) = setup(folder.path());
+    let (setup, options) = house_rules(folder.path());
     let mean = |reports: &[Report]| reports.iter().map(|report| report.reward).sum::<f32>() / reports.len() as f32;
     let learnt = run(&setup, &options);
     let (first, last) = (mean(&learnt[..5]), mean(&learnt[learnt.len() - 5..]));
@@ -192,4 +215,8 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     rl::run(&setup, rewards(), &halves, |_| {}).unwrap();
     assert!(bytes(&whole.out) == bytes(&halves.out), "the same bytes");
     assert_eq!(bytes(&halves.out).1, 6, "a line for each step");
+}
+
+fn env(name: &str, or: f64) -> f64 {
+    std::env::var(name).map_or(or, |v| v.parse().unwrap())
 }
