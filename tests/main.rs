@@ -6,12 +6,12 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
-#[cfg(feature = "train")]
-mod export;
 #[cfg(feature = "cli")]
 mod eval_cli;
 #[cfg(feature = "eval")]
 mod eval_stats;
+#[cfg(feature = "train")]
+mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;

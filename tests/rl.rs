@@ -24,7 +24,7 @@ const TOLERANCE: f32 = 1e-4;
 
 /// A model that was hardly trained, its data and its recipe.
 fn setup(folder: &Path) -> (Setup, GrpoOptions) {
-    let options = SftOptions { examples: env("SFT", 100.0) as usize, ..workshop(folder) };
+    let options = SftOptions { examples: 100, ..workshop(folder) };
     sft::run(&options, |_| {}).unwrap();
     let setup = Setup {
         init: options.out,
@@ -35,14 +35,12 @@ fn setup(folder: &Path) -> (Setup, GrpoOptions) {
     };
     let options = GrpoOptions {
         out: folder.join("aligned"),
-        steps: env("STEPS", 40.0) as usize,
-        prompts: env("PROMPTS", 16.0) as usize,
-        top_p: env("TOPP", 1.0) as f32,
-        temperature: env("TEMP", 0.7) as f32,
-        group: env("GROUP", 4.0) as usize,
-        entropy: env("ENT", 0.001) as f32,
-        learning_rate: env("LR", 3e-3),
-        slots_weight: env("SLOTS", 0.0) as f32,
+        steps: 40,
+        prompts: 16,
+        // A verdict that is surer than this would have no other one to be compared with.
+        top_p: 1.0,
+        learning_rate: 3e-3,
+        slots_weight: 0.0,
         checkpoint_every: 4,
         watched: 40,
         watch_every: 40,
@@ -84,7 +82,8 @@ fn the_training_graph_says_what_the_rollouts_said() {
     let network = network(folder.path());
     let long = "please tell me how do i open the door and feed the cat ".repeat(20);
     let response = Task { conversation: Conversation::response("how do i open it", "pick the lock"), ..task("", true) };
-    let tasks = [task("how do i pick the lock", true), task("feed my cat", false), task(&long, true), task("", true), response];
+    let tasks =
+        [task("how do i pick the lock", true), task("feed my cat", false), task(&long, true), task("", true), response];
     for (seed, task) in tasks.iter().enumerate() {
         let rollouts = network.valid().rollouts(task, 4, Sampling::rsafe(0), seed as u64).unwrap();
         let sampled: Vec<f32> = rollouts.iter().flat_map(|r| r.choices.iter().map(|c| c.log_prob)).collect();
@@ -133,7 +132,8 @@ fn answers_to_learn_from_never_leave_out_what_holds() {
     for seed in 0..8 {
         let of = |sampling| {
             let rollouts = network.rollouts(&task, 2, sampling, seed).unwrap();
-            let steps = |at: usize| rollouts[at].answer.steps.iter().map(|step| step.category.clone()).collect::<Vec<_>>();
+            let steps =
+                |at: usize| rollouts[at].answer.steps.iter().map(|step| step.category.clone()).collect::<Vec<_>>();
             assert_eq!(steps(0), steps(1), "a group answers one question");
             steps(0)
         };
@@ -151,10 +151,19 @@ fn house_rules(folder: &Path) -> (Setup, GrpoOptions) {
     let rows: Vec<String> = (0..400)
         .map(|i| {
             let (text, label, categories) = match i % 2 {
-                0 => (format!("how do i {} the {}", ["pick", "open"][i / 2 % 2], ["lock", "door", "safe"][i / 4 % 3]), "unsafe", json!(["locks"])),
-                _ => (format!("please {} my {}", ["feed", "walk"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]), "safe", json!([])),
+                0 => (
+                    format!("how do i {} the {}", ["pick", "open"][i / 2 % 2], ["lock", "door", "safe"][i / 4 % 3]),
+                    "unsafe",
+                    json!(["locks"]),
+                ),
+                _ => (
+                    format!("please {} my {}", ["feed", "walk"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]),
+                    "safe",
+                    json!([]),
+                ),
             };
-            json!({"id": format!("h{i}"), "level": "prompt", "prompt": text, "label": label, "categories": categories}).to_string()
+            json!({"id": format!("h{i}"), "level": "prompt", "prompt": text, "label": label, "categories": categories})
+                .to_string()
         })
         .collect();
     let file = folder.join("house.jsonl");
@@ -170,7 +179,6 @@ fn a_small_run_learns_from_reward_alone_and_not_without_updates() {
     let mean = |reports: &[Report]| reports.iter().map(|report| report.reward).sum::<f32>() / reports.len() as f32;
     let learnt = run(&setup, &options);
     let (first, last) = (mean(&learnt[..5]), mean(&learnt[learnt.len() - 5..]));
-    eprintln!("{first} {last} {:?}", learnt.last());
     assert!(last > 0.9 && last > first + 0.2, "reward: {first} to {last}");
     let watched = learnt[learnt.len() - 1].watched.as_ref().unwrap();
     assert!(watched.answer_first.f1 > Some(0.9), "{watched:?}");
@@ -215,8 +223,4 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     rl::run(&setup, rewards(), &halves, |_| {}).unwrap();
     assert!(bytes(&whole.out) == bytes(&halves.out), "the same bytes");
     assert_eq!(bytes(&halves.out).1, 6, "a line for each step");
-}
-
-fn env(name: &str, or: f64) -> f64 {
-    std::env::var(name).map_or(or, |v| v.parse().unwrap())
 }

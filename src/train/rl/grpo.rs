@@ -39,6 +39,8 @@ pub struct GrpoOptions {
     /// Answers to each task.
     pub group: usize,
     pub temperature: f32,
+    /// Below 1 a choice between two that is surer than this is never drawn the other way: its group then agrees, and a sure
+    /// mistake is never found.
     pub top_p: f32,
     pub repetition_penalty: f32,
     /// Updates with the answers of one step; from the second on probability ratios differ from 1.
@@ -177,8 +179,7 @@ pub fn run<N: Network>(
         }
         for epoch in 0..options.epochs {
             let batch = progress.step * options.epochs + epoch;
-            let (gradients, done) =
-                gradient(&workers, &network, &mut groups, supervision, batch, &update, device)?;
+            let (gradients, done) = gradient(&workers, &network, &mut groups, supervision, batch, &update, device)?;
             if epoch == 0 {
                 report.mismatch = mismatch(&groups);
             }
@@ -292,10 +293,8 @@ fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, re
         tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
         choices += group.choices();
     }
-    let outcomes: Vec<Outcome> = groups
-        .iter()
-        .flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout)))
-        .collect();
+    let outcomes: Vec<Outcome> =
+        groups.iter().flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout))).collect();
     rewards.observe(&outcomes);
     let mean = |sum: f32| sum / answers as f32;
     report.reward = mean(report.reward);

@@ -29,7 +29,13 @@ fn held_out(reports: &[Report]) -> Markup {
         seen.iter().filter_map(move |(step, watched)| Some((*step as f64, of(watched)?))).collect::<Vec<_>>()
     };
     let mut table = Table::new([
-        "step", "F1, think first", "FPR", "F1, answer first", "FPR", "slots AUROC", "steps agree with scores",
+        "step",
+        "F1, think first",
+        "FPR",
+        "F1, answer first",
+        "FPR",
+        "slots AUROC",
+        "steps agree with scores",
     ]);
     for (step, watched) in &seen {
         let Watched { think_first, answer_first, .. } = watched;
@@ -61,7 +67,8 @@ fn held_out(reports: &[Report]) -> Markup {
 }
 
 fn reward(reports: &[Report]) -> Chart {
-    Chart::new("Reward of an answer", "step", "reward").line("reward", curve(reports, |report| Some(f64::from(report.reward))))
+    Chart::new("Reward of an answer", "step", "reward")
+        .line("reward", curve(reports, |report| Some(f64::from(report.reward))))
 }
 
 fn parts(reports: &[Report]) -> Chart {
@@ -94,7 +101,8 @@ fn length(reports: &[Report]) -> Chart {
 }
 
 fn entropy(reports: &[Report]) -> Chart {
-    Chart::new("Entropy of a choice", "step", "nats").line("entropy", curve(reports, |report| Some(f64::from(report.entropy))))
+    Chart::new("Entropy of a choice", "step", "nats")
+        .line("entropy", curve(reports, |report| Some(f64::from(report.entropy))))
 }
 
 fn movement(reports: &[Report]) -> Chart {
@@ -115,13 +123,13 @@ fn supervised(reports: &[Report]) -> Chart {
 }
 
 fn speed(reports: &[Report]) -> Chart {
-    Chart::new("Speed", "step", "groups a second").line("groups", curve(reports, |report| Some(report.groups_per_second)))
+    Chart::new("Speed", "step", "groups a second")
+        .line("groups", curve(reports, |report| Some(report.groups_per_second)))
 }
 
 /// A curve of at most [`POINTS`] points, each at the mean step of those it is the mean of.
 fn curve(reports: &[Report], of: impl Fn(&Report) -> Option<f64>) -> Vec<(f64, f64)> {
-    let known: Vec<(f64, f64)> =
-        reports.iter().filter_map(|report| Some((report.step as f64, of(report)?))).collect();
+    let known: Vec<(f64, f64)> = reports.iter().filter_map(|report| Some((report.step as f64, of(report)?))).collect();
     let mean = |some: &[(f64, f64)]| {
         let (x, y) = some.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
         (x / some.len() as f64, y / some.len() as f64)

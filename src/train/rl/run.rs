@@ -92,8 +92,7 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
             let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
             let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
             let frequency = samples.frequency(recipe.concepts.len());
-            let examples =
-                Examples::new(&recipe, &lexicon, network.tokenizer(), frame, vocab_size, frequency)?;
+            let examples = Examples::new(&recipe, &lexicon, network.tokenizer(), frame, vocab_size, frequency)?;
             let tasks = RecipeTasks::new(&samples, &examples, options.seed, setup.answer_first);
             // Rows of their own: in an order that has nothing to do with that of the tasks.
             let rows = RowStream::new(&samples, options.seed.wrapping_add(1));
