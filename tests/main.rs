@@ -6,12 +6,12 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
-#[cfg(feature = "train")]
-mod export;
 #[cfg(feature = "cli")]
 mod eval_cli;
 #[cfg(feature = "eval")]
 mod eval_stats;
+#[cfg(feature = "train")]
+mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
@@ -26,6 +26,9 @@ mod policy;
 mod prompt;
 #[cfg(feature = "train")]
 mod rewards;
+#[cfg(feature = "train")]
+mod rl;
+#[cfg(feature = "train")]
 mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]

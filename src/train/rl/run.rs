@@ -24,7 +24,7 @@ pub struct Setup {
     pub init: PathBuf,
     /// Labelled rows: with a recipe the folder of its sets, else files or folders of rows.
     pub data: Vec<PathBuf>,
-    #[serde(skip)]
+    #[serde(flatten)]
     pub source: Source,
     /// The share of tasks that are answered without reasoning, in [0, 1].
     pub answer_first: f64,
@@ -33,12 +33,31 @@ pub struct Setup {
 }
 
 /// Under which policies rows are judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
 pub enum Source {
     /// Policies drawn from a recipe's concepts.
-    Recipe(PathBuf),
-    /// One policy, and the share of rows in [0, 1] that is kept out of training.
-    Policy(Box<Policy>, f64),
+    Recipe { recipe: PathBuf },
+    /// One policy.
+    Policy {
+        #[serde(serialize_with = "name")]
+        policy: Box<Policy>,
+        /// The share of rows in [0, 1] that is kept out of training.
+        held_out: f64,
+    },
+}
+
+fn name<S: serde::Serializer>(policy: &Policy, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&policy.name)
+}
+
+/// All that a run is made of, as it is kept beside what it gave.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    setup: &'a Setup,
+    #[serde(flatten)]
+    options: &'a GrpoOptions,
 }
 
 /// Trains, calling `on_step` with each report. A run found in `options.out` is resumed.
@@ -50,16 +69,21 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
         let found = setup.answer_first;
         return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
     }
+    std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    let path = options.out.join("options.json");
+    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
+    std::fs::write(&path, whole).map_err(Error::io(path))?;
+
     let device = Device::flex().autodiff();
     let network = SlotNetwork::load(&setup.init, &device)?;
     match &setup.source {
-        Source::Policy(policy, held_out) => {
+        Source::Policy { policy, held_out } => {
             let policy = (**policy).clone();
             let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
             let slots = TaskSlots::new(&tasks, setup.slots_examples);
             grpo::run(network, &device, &tasks, &slots, rewards, options, on_step)?;
         }
-        Source::Recipe(path) => {
+        Source::Recipe { recipe: path } => {
             let recipe = Recipe::load(path)?;
             let [folder] = setup.data.as_slice() else {
                 return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));
@@ -68,8 +92,7 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
             let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
             let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
             let frequency = samples.frequency(recipe.concepts.len());
-            let examples =
-                Examples::new(&recipe, &lexicon, network.tokenizer(), frame, vocab_size, frequency)?;
+            let examples = Examples::new(&recipe, &lexicon, network.tokenizer(), frame, vocab_size, frequency)?;
             let tasks = RecipeTasks::new(&samples, &examples, options.seed, setup.answer_first);
             // Rows of their own: in an order that has nothing to do with that of the tasks.
             let rows = RowStream::new(&samples, options.seed.wrapping_add(1));

@@ -44,8 +44,11 @@ pub trait Tasks: Sync {
 
 /// A generator for one purpose and place of a run.
 pub fn generator(seed: u64, purpose: &str, place: u64) -> ChaCha8Rng {
-    let digest =
-        Sha256::new().chain_update(seed.to_le_bytes()).chain_update(place.to_le_bytes()).chain_update(purpose).finalize();
+    let digest = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(place.to_le_bytes())
+        .chain_update(purpose)
+        .finalize();
     ChaCha8Rng::from_seed(digest.into())
 }
 

@@ -90,8 +90,10 @@ pub fn gradient<N: Network>(
         .into_iter()
         .enumerate()
         // Graphs that share a parameter share a lock: each core gets leaves of its own.
-        .map(|(core, parts)| {
-            Share { network: Mutex::new(network.clone().fork(device)), parts, batch: step * cores + core }
+        .map(|(core, parts)| Share {
+            network: Mutex::new(network.clone().fork(device)),
+            parts,
+            batch: step * cores + core,
         })
         .collect();
     let whole = Weight::of(groups.iter(), options.loss.aggregation);
@@ -125,8 +127,12 @@ fn run<N: Network>(
     options: &UpdateOptions,
 ) -> Result<Done> {
     let mut sum = GradientsAccumulator::new();
-    let mut done =
-        Done { gradients: GradientsParams::new(), loss: LossReport::default(), supervision: 0.0, log_probs: Vec::new() };
+    let mut done = Done {
+        gradients: GradientsParams::new(),
+        loss: LossReport::default(),
+        supervision: 0.0,
+        log_probs: Vec::new(),
+    };
     for part in &share.parts {
         let of_part = || part.iter().map(|&group| &groups[group]);
         let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
@@ -153,7 +159,9 @@ fn run<N: Network>(
         let gradients = (loss * weight).backward();
         sum.accumulate(network, GradientsParams::from_grads(gradients, network));
     }
-    if options.supervision > 0.0 && let Some(loss) = supervision.loss(network, share.batch)? {
+    if options.supervision > 0.0
+        && let Some(loss) = supervision.loss(network, share.batch)?
+    {
         done.supervision = loss.to_data().iter::<f32>().next().unwrap_or(f32::NAN) * supervised_share;
         let gradients = (loss * (options.supervision * supervised_share)).backward();
         sum.accumulate(network, GradientsParams::from_grads(gradients, network));

@@ -76,6 +76,8 @@ pub struct GrpoArgs {
 struct Method {
     #[arg(long, value_name = "T", default_value_t = GrpoOptions::default().temperature)]
     temperature: f32,
+    /// Probability mass that answers are drawn from. Below 1 a yes or a no that is surer than this is never drawn the other
+    /// way, so a sure mistake is never found: 1 explores them all
     #[arg(long, value_name = "P", default_value_t = GrpoOptions::default().top_p)]
     top_p: f32,
     #[arg(long, value_name = "X", default_value_t = GrpoOptions::default().repetition_penalty)]
@@ -140,10 +142,10 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     let source = match (args.recipe, args.policy) {
-        (Some(recipe), _) => Source::Recipe(recipe),
+        (Some(recipe), _) => Source::Recipe { recipe },
         (None, policy) => {
-            let policy = library::policy(policy.as_deref().unwrap_or_default())?;
-            Source::Policy(Box::new(policy), args.held_out)
+            let policy = Box::new(library::policy(policy.as_deref().unwrap_or_default())?);
+            Source::Policy { policy, held_out: args.held_out }
         }
     };
     let setup = Setup {
@@ -187,14 +189,17 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
         watched: args.watched,
         watch_every: args.watch_every,
     };
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
+    let style =
+        ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
     let bar = ProgressBar::new(options.steps as u64).with_style(style);
     rl::run(&setup, rewards, &options, |report| {
         // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
         bar.set_position(report.step as u64);
         bar.set_message(line(report));
         let lasting = match &report.watched {
-            Some(watched) => Some(format!("step {:>5}  {}\n            held out: {}", report.step, line(report), seen(watched))),
+            Some(watched) => {
+                Some(format!("step {:>5}  {}\n            held out: {}", report.step, line(report), seen(watched)))
+            }
             None if bar.is_hidden() => Some(format!("step {:>5}  {}", report.step, line(report))),
             None => None,
         };
