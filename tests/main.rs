@@ -7,6 +7,8 @@ mod cli;
 mod dataset;
 mod decoder;
 #[cfg(feature = "train")]
+mod dpo;
+#[cfg(feature = "train")]
 mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]

@@ -1,9 +1,9 @@
 //! GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1): sample a group of answers to each task, reward them, and make those
 //! above their group's mean more likely.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -11,6 +11,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::{AdvantageKind, advantages, is_informative};
+use super::files::{json, metrics, write};
 use super::loss::{Aggregation, ClipRange, LossOptions};
 use super::network::{Network, Rollout};
 use super::report::{Report, verdicts};
@@ -118,8 +119,8 @@ struct Progress {
 pub fn run<N: Network>(
     network: N,
     device: &Device,
-    tasks: &impl Tasks,
-    supervision: &impl Supervision<N>,
+    tasks: &(impl Tasks + ?Sized),
+    supervision: &(impl Supervision<N> + ?Sized),
     rewards: Rewards,
     options: &GrpoOptions,
     mut on_step: impl FnMut(&Report),
@@ -177,8 +178,7 @@ pub fn run<N: Network>(
         }
         for epoch in 0..options.epochs {
             let batch = progress.step * options.epochs + epoch;
-            let (gradients, done) =
-                gradient(&workers, &network, &mut groups, supervision, batch, &update, device)?;
+            let (gradients, done) = gradient(&workers, &network, &mut groups, supervision, batch, &update, device)?;
             if epoch == 0 {
                 report.mismatch = mismatch(&groups);
             }
@@ -218,7 +218,7 @@ pub fn run<N: Network>(
 }
 
 impl GrpoOptions {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let at_least_one = [
             ("steps", self.steps),
             ("prompts", self.prompts),
@@ -246,10 +246,10 @@ impl GrpoOptions {
 }
 
 /// The answers of one step.
-fn rollouts<N: Network>(
+pub(super) fn rollouts<N: Network>(
     workers: &Workers,
     network: &N,
-    tasks: &impl Tasks,
+    tasks: &(impl Tasks + ?Sized),
     options: &GrpoOptions,
     step: usize,
 ) -> Result<Vec<Group>> {
@@ -272,7 +272,7 @@ fn rollouts<N: Network>(
 }
 
 /// Rewards the answers, and lets the rewards learn from them.
-fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
+pub(super) fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
     let (mut answers, mut tokens, mut choices, mut informative) = (0usize, 0usize, 0usize, 0usize);
     for group in groups.iter_mut() {
         let earned: Vec<Reward> =
@@ -290,10 +290,8 @@ fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, re
         tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
         choices += group.choices();
     }
-    let outcomes: Vec<Outcome> = groups
-        .iter()
-        .flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout)))
-        .collect();
+    let outcomes: Vec<Outcome> =
+        groups.iter().flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout))).collect();
     rewards.observe(&outcomes);
     let mean = |sum: f32| sum / answers as f32;
     report.reward = mean(report.reward);
@@ -324,24 +322,4 @@ fn mismatch(groups: &[Group]) -> f32 {
         sampled.zip(old).map(|(sampled, old)| (sampled - old).abs()).fold(0f32, f32::max)
     };
     groups.iter().map(of).fold(0f32, f32::max)
-}
-
-/// The metrics' file, without the lines of steps that come again because the run stopped behind its last checkpoint.
-fn metrics(path: &Path, steps: usize) -> Result<File> {
-    let before = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::io(path)(error)),
-    };
-    let kept: String = before.lines().take(steps).flat_map(|line| [line, "\n"]).collect();
-    write(path, kept.as_bytes())?;
-    File::options().append(true).open(path).map_err(Error::io(path))
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| Error::BadInput(e.to_string()))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::io(path))
 }

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::eval::dataset::Row;
@@ -13,7 +14,7 @@ use crate::{Conversation, Policy, Result, Target};
 const MAX_CHARS: usize = 1600;
 
 /// One question with its answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Task {
     /// The id of its row.
     pub id: String,
@@ -44,8 +45,11 @@ pub trait Tasks: Sync {
 
 /// A generator for one purpose and place of a run.
 pub fn generator(seed: u64, purpose: &str, place: u64) -> ChaCha8Rng {
-    let digest =
-        Sha256::new().chain_update(seed.to_le_bytes()).chain_update(place.to_le_bytes()).chain_update(purpose).finalize();
+    let digest = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(place.to_le_bytes())
+        .chain_update(purpose)
+        .finalize();
     ChaCha8Rng::from_seed(digest.into())
 }
 
