@@ -22,8 +22,6 @@ pub struct DpoArgs {
     /// Checkpoints, metrics (JSON lines) and the finished model, which `rsafe convert` reads
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    #[command(flatten)]
-    rows: Rows,
     /// Times that each pair is learnt from
     #[arg(long, value_name = "N", default_value_t = DpoOptions::default().epochs)]
     epochs: usize,
@@ -62,6 +60,9 @@ pub struct DpoArgs {
     /// Steps between two looks at them
     #[arg(long, value_name = "N", default_value_t = DpoOptions::default().watch_every)]
     watch_every: usize,
+    // Last: its heading would hold whatever follows.
+    #[command(flatten)]
+    rows: Rows,
 }
 
 /// Rows beside the pairs.
