@@ -93,7 +93,7 @@ pub enum Target {
 }
 
 /// A conversation and the side of it that is judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     pub messages: Vec<Message>,
     pub target: Target,

@@ -11,6 +11,8 @@ mod eval_cli;
 #[cfg(feature = "eval")]
 mod eval_stats;
 #[cfg(feature = "train")]
+mod dpo;
+#[cfg(feature = "train")]
 mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]

@@ -17,6 +17,11 @@ impl Mask {
         Self { words: vec![0; size.div_ceil(64)], size }
     }
 
+    /// The number of ids that could be in the set.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Adds an id; ids outside the vocabulary stay out.
     pub fn insert(&mut self, id: TokenId) {
         let id = id as usize;

@@ -1,9 +1,9 @@
 //! GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1): sample a group of answers to each task, reward them, and make those
 //! above their group's mean more likely.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -11,6 +11,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::{AdvantageKind, advantages, is_informative};
+use super::files::{json, metrics, write};
 use super::loss::{Aggregation, ClipRange, LossOptions};
 use super::network::{Network, Rollout};
 use super::page::page;
@@ -121,8 +122,8 @@ struct Progress {
 pub fn run<N: Network>(
     network: N,
     device: &Device,
-    tasks: &impl Tasks,
-    supervision: &impl Supervision<N>,
+    tasks: &(impl Tasks + ?Sized),
+    supervision: &(impl Supervision<N> + ?Sized),
     rewards: Rewards,
     options: &GrpoOptions,
     mut on_step: impl FnMut(&Report),
@@ -221,7 +222,7 @@ pub fn run<N: Network>(
 }
 
 impl GrpoOptions {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let at_least_one = [
             ("steps", self.steps),
             ("prompts", self.prompts),
@@ -249,10 +250,10 @@ impl GrpoOptions {
 }
 
 /// The answers of one step.
-fn rollouts<N: Network>(
+pub(super) fn rollouts<N: Network>(
     workers: &Workers,
     network: &N,
-    tasks: &impl Tasks,
+    tasks: &(impl Tasks + ?Sized),
     options: &GrpoOptions,
     step: usize,
 ) -> Result<Vec<Group>> {
@@ -275,7 +276,7 @@ fn rollouts<N: Network>(
 }
 
 /// Rewards the answers, and lets the rewards learn from them.
-fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
+pub(super) fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
     let (mut answers, mut tokens, mut choices, mut informative) = (0usize, 0usize, 0usize, 0usize);
     for group in groups.iter_mut() {
         let earned: Vec<Reward> =
@@ -325,31 +326,4 @@ fn mismatch(groups: &[Group]) -> f32 {
         sampled.zip(old).map(|(sampled, old)| (sampled - old).abs()).fold(0f32, f32::max)
     };
     groups.iter().map(of).fold(0f32, f32::max)
-}
-
-/// The metrics' file and what it holds, without the lines of steps that come again because the run stopped behind its last
-/// checkpoint.
-fn metrics(path: &Path, steps: usize) -> Result<(File, Vec<Report>)> {
-    let before = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::io(path)(error)),
-    };
-    let mut reports = Vec::new();
-    let mut kept = String::new();
-    for line in before.lines().take(steps) {
-        reports.push(serde_json::from_str(line).map_err(|e| Error::BadInput(format!("{}: {e}", path.display())))?);
-        kept.push_str(line);
-        kept.push('\n');
-    }
-    write(path, kept.as_bytes())?;
-    Ok((File::options().append(true).open(path).map_err(Error::io(path))?, reports))
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| Error::BadInput(e.to_string()))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::io(path))
 }

@@ -2,14 +2,18 @@
 //!
 //! A step draws [`Task`]s, lets the [`Network`] write a group of answers to each, rewards them
 //! ([`reward`](super::reward)), turns the rewards of a group into [`advantage`]s and moves the network along the [`loss`]
-//! ([`grpo`]). What trains is behind the [`Network`] trait: the slot model in [`slots`].
+//! ([`grpo`]). Or pairs of answers are mined once ([`mine`]) and learnt from without sampling ([`dpo`]). What trains is behind the [`Network`] trait: the slot model in [`slots`].
 
 pub mod advantage;
+pub mod dpo;
+mod files;
 pub mod grpo;
 pub mod labelled;
 pub mod loss;
+pub mod mine;
 pub mod network;
 mod page;
+pub mod pairs;
 pub mod recipe_tasks;
 pub mod report;
 mod run;
@@ -20,5 +24,5 @@ mod update;
 mod watch;
 
 pub use network::{Network, Rollout};
-pub use run::{Setup, Source, run};
+pub use run::{Setup, Source, mine_pairs, run, run_dpo};
 pub use task::{Task, Tasks};

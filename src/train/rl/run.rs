@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use super::dpo::{self, DpoOptions, DpoReport};
+use super::files::{json, write};
 use super::grpo::{self, GrpoOptions};
 use super::labelled::LabelledTasks;
+use super::mine::{Found, MineOptions, mine};
+use super::pairs::{Pair, PairTasks};
 use super::recipe_tasks::{RecipeTasks, RowStream};
 use super::report::Report;
 use super::slots::SlotNetwork;
-use super::supervision::{RecipeSlots, TaskSlots};
+use super::supervision::{RecipeSlots, Supervision, TaskSlots};
+use super::task::Tasks;
 use crate::train::examples::Examples;
 use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
@@ -38,6 +43,9 @@ pub struct Setup {
 pub enum Source {
     /// Policies drawn from a recipe's concepts.
     Recipe { recipe: PathBuf },
+    /// The tasks of pairs that were mined.
+    #[serde(skip)]
+    Pairs(Vec<Pair>),
     /// One policy.
     Policy {
         #[serde(serialize_with = "name")]
@@ -60,45 +68,89 @@ struct Whole<'a> {
     options: &'a GrpoOptions,
 }
 
+impl Setup {
+    /// Calls `work` with the network on its device, its tasks, and the supervised term.
+    fn open<R>(
+        &self,
+        seed: u64,
+        work: impl FnOnce(SlotNetwork, &Device, &dyn Tasks, &dyn Supervision<SlotNetwork>) -> Result<R>,
+    ) -> Result<R> {
+        if !(0.0..=1.0).contains(&self.answer_first) {
+            let found = self.answer_first;
+            return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
+        }
+        let device = Device::flex().autodiff();
+        let network = SlotNetwork::load(&self.init, &device)?;
+        match &self.source {
+            Source::Pairs(pairs) => {
+                let tasks = PairTasks::new(pairs, seed);
+                work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
+            }
+            Source::Policy { policy, held_out } => {
+                let policy = (**policy).clone();
+                let tasks = LabelledTasks::load(&self.data, policy, *held_out, seed, self.answer_first)?;
+                work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
+            }
+            Source::Recipe { recipe: path } => {
+                let recipe = Recipe::load(path)?;
+                let [folder] = self.data.as_slice() else {
+                    return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));
+                };
+                let samples = Samples::load(&recipe, folder, seed, network.tokenizer())?;
+                let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
+                let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
+                let frequency = samples.frequency(recipe.concepts.len());
+                let tokenizer = network.tokenizer();
+                let examples = Examples::new(&recipe, &lexicon, tokenizer, frame, vocab_size, frequency)?;
+                let tasks = RecipeTasks::new(&samples, &examples, seed, self.answer_first);
+                // Rows of their own: in an order that has nothing to do with that of the tasks.
+                let rows = RowStream::new(&samples, seed.wrapping_add(1));
+                let slots = RecipeSlots::new(rows, &examples, seed, self.slots_examples);
+                work(network.clone(), &device, &tasks, &slots)
+            }
+        }
+    }
+}
+
 /// Trains, calling `on_step` with each report. A run found in `options.out` is resumed.
 ///
 /// # Errors
 /// Whatever the setup, the options or the disk have wrong.
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
-    if !(0.0..=1.0).contains(&setup.answer_first) {
-        let found = setup.answer_first;
-        return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
-    }
     std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    let path = options.out.join("options.json");
-    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
-    std::fs::write(&path, whole).map_err(Error::io(path))?;
+    write(&options.out.join("options.json"), &json(&Whole { setup, options })?)?;
+    setup.open(options.seed, |network, device, tasks, slots| {
+        grpo::run(network, device, tasks, slots, rewards, options, on_step).map(|_| ())
+    })
+}
 
-    let device = Device::flex().autodiff();
-    let network = SlotNetwork::load(&setup.init, &device)?;
-    match &setup.source {
-        Source::Policy { policy, held_out } => {
-            let policy = (**policy).clone();
-            let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
-            let slots = TaskSlots::new(&tasks, setup.slots_examples);
-            grpo::run(network, &device, &tasks, &slots, rewards, options, on_step)?;
-        }
-        Source::Recipe { recipe: path } => {
-            let recipe = Recipe::load(path)?;
-            let [folder] = setup.data.as_slice() else {
-                return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));
-            };
-            let samples = Samples::load(&recipe, folder, options.seed, network.tokenizer())?;
-            let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
-            let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
-            let frequency = samples.frequency(recipe.concepts.len());
-            let examples = Examples::new(&recipe, &lexicon, network.tokenizer(), frame, vocab_size, frequency)?;
-            let tasks = RecipeTasks::new(&samples, &examples, options.seed, setup.answer_first);
-            // Rows of their own: in an order that has nothing to do with that of the tasks.
-            let rows = RowStream::new(&samples, options.seed.wrapping_add(1));
-            let slots = RecipeSlots::new(rows, &examples, options.seed, setup.slots_examples);
-            grpo::run(network.clone(), &device, &tasks, &slots, rewards, options, on_step)?;
-        }
-    }
-    Ok(())
+/// Mines pairs, calling `on_tasks` as it goes.
+///
+/// # Errors
+/// Whatever the setup, the options or the disk have wrong.
+pub fn mine_pairs(
+    setup: &Setup,
+    rewards: Rewards,
+    options: &MineOptions,
+    on_tasks: impl FnMut(&Found),
+) -> Result<Found> {
+    setup.open(options.seed, |network, _, tasks, _| mine(&network, tasks, rewards, options, on_tasks))
+}
+
+/// Trains on pairs, calling `on_step` with each report; `watched` rows at most are looked at that the setup keeps out of
+/// training. A run found in `options.out` is resumed.
+///
+/// # Errors
+/// Whatever the setup, the pairs, the options or the disk have wrong.
+pub fn run_dpo(
+    setup: &Setup,
+    pairs: &[Pair],
+    watched: usize,
+    options: &DpoOptions,
+    on_step: impl FnMut(&DpoReport),
+) -> Result<()> {
+    setup.open(options.seed, |network, device, tasks, slots| {
+        let watched = tasks.watched(watched)?;
+        dpo::run(network, device, pairs, &watched, slots, options, on_step).map(|_| ())
+    })
 }

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::eval::dataset::Row;
@@ -13,7 +14,7 @@ use crate::{Conversation, Policy, Result, Target};
 const MAX_CHARS: usize = 1600;
 
 /// One question with its answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Task {
     /// The id of its row.
     pub id: String,

@@ -1,4 +1,4 @@
-//! One optimiser step's gradient: rewarded groups and a supervised batch, shared out over the cores.
+//! One optimiser step's gradient: work shared out over the cores, rewarded groups, and a supervised batch.
 
 use std::sync::Mutex;
 
@@ -55,15 +55,14 @@ pub struct UpdateReport {
 }
 
 /// What one core does: some groups in parts, each small enough for one graph, and one supervised batch.
-struct Share<N> {
-    network: Mutex<N>,
+struct Share {
     parts: Vec<Vec<usize>>,
     batch: usize,
 }
 
-/// What came of it.
+/// What came of it, beside the gradient.
+#[derive(Default)]
 struct Done {
-    gradients: GradientsParams,
     /// Weighted by its part of the whole.
     loss: LossReport,
     supervision: f32,
@@ -80,59 +79,90 @@ pub fn gradient<N: Network>(
     workers: &Workers,
     network: &N,
     groups: &mut [Group],
-    supervision: &impl Supervision<N>,
+    supervision: &(impl Supervision<N> + ?Sized),
     step: usize,
     options: &UpdateOptions,
     device: &Device,
 ) -> Result<(GradientsParams, UpdateReport)> {
     let cores = workers.len();
-    let shares: Vec<Share<N>> = shares(groups, cores, options.batch_tokens)
+    let shares: Vec<Share> = shares(groups, cores, options.batch_tokens)
         .into_iter()
         .enumerate()
-        // Graphs that share a parameter share a lock: each core gets leaves of its own.
-        .map(|(core, parts)| Share {
-            network: Mutex::new(network.clone().fork(device)),
-            parts,
-            batch: step * cores + core,
-        })
+        .map(|(core, parts)| Share { parts, batch: step * cores + core })
         .collect();
     let whole = Weight::of(groups.iter(), options.loss.aggregation);
     let groups_of = &*groups;
-    let results = workers.map(&shares, |share| {
-        let network = share.network.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        run(&*network, share, groups_of, supervision, whole, 1.0 / cores as f32, options)
-    });
+    let (gradients, results) = on_cores(workers, network, device, &shares, |network, share| {
+        run(network, share, groups_of, supervision, whole, 1.0 / cores as f32, options)
+    })?;
 
-    let mut sum = GradientsAccumulator::new();
     let mut report = UpdateReport::default();
     for done in results {
-        let done = done?;
-        sum.accumulate(network, done.gradients);
         report.loss = plus(report.loss, done.loss, 1.0);
         report.supervision += done.supervision;
         for (group, log_probs) in done.log_probs {
             groups[group].old.get_or_insert(log_probs);
         }
     }
-    Ok((sum.grads(), report))
+    Ok((gradients, report))
+}
+
+/// Lets every core work on a share with leaves of its own; gives the sum of the gradients, and what else came of each share.
+///
+/// The sum is taken in the order of the shares: the same shares give the same bits.
+pub fn on_cores<N: Network, S: Sync, R: Send>(
+    workers: &Workers,
+    network: &N,
+    device: &Device,
+    shares: &[S],
+    work: impl Fn(&N, &S) -> Result<(GradientsParams, R)> + Sync,
+) -> Result<(GradientsParams, Vec<R>)> {
+    // Graphs that share a parameter share a lock: each core gets leaves of its own.
+    let forks: Vec<(Mutex<N>, &S)> =
+        shares.iter().map(|share| (Mutex::new(network.clone().fork(device)), share)).collect();
+    let results = workers.map(&forks, |(network, share)| {
+        let network = network.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work(&network, share)
+    });
+    let mut sum = GradientsAccumulator::new();
+    let mut reports = Vec::with_capacity(shares.len());
+    for result in results {
+        let (gradients, report) = result?;
+        sum.accumulate(network, gradients);
+        reports.push(report);
+    }
+    Ok((sum.grads(), reports))
+}
+
+/// Adds the gradient of `weight` times a core's `share` of the supervised term to `sum`; gives the share's value for the log.
+pub fn supervise<N: Network>(
+    network: &N,
+    supervision: &(impl Supervision<N> + ?Sized),
+    batch: usize,
+    share: f32,
+    weight: f32,
+    sum: &mut GradientsAccumulator<N>,
+) -> Result<f32> {
+    if weight == 0.0 {
+        return Ok(0.0);
+    }
+    let Some(loss) = supervision.loss(network, batch)? else { return Ok(0.0) };
+    let value = loss.to_data().iter::<f32>().next().unwrap_or(f32::NAN) * share;
+    sum.accumulate(network, GradientsParams::from_grads((loss * (weight * share)).backward(), network));
+    Ok(value)
 }
 
 fn run<N: Network>(
     network: &N,
-    share: &Share<N>,
+    share: &Share,
     groups: &[Group],
-    supervision: &impl Supervision<N>,
+    supervision: &(impl Supervision<N> + ?Sized),
     whole: Weight,
     supervised_share: f32,
     options: &UpdateOptions,
-) -> Result<Done> {
+) -> Result<(GradientsParams, Done)> {
     let mut sum = GradientsAccumulator::new();
-    let mut done = Done {
-        gradients: GradientsParams::new(),
-        loss: LossReport::default(),
-        supervision: 0.0,
-        log_probs: Vec::new(),
-    };
+    let mut done = Done::default();
     for part in &share.parts {
         let of_part = || part.iter().map(|&group| &groups[group]);
         let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
@@ -159,19 +189,12 @@ fn run<N: Network>(
         let gradients = (loss * weight).backward();
         sum.accumulate(network, GradientsParams::from_grads(gradients, network));
     }
-    if options.supervision > 0.0
-        && let Some(loss) = supervision.loss(network, share.batch)?
-    {
-        done.supervision = loss.to_data().iter::<f32>().next().unwrap_or(f32::NAN) * supervised_share;
-        let gradients = (loss * (options.supervision * supervised_share)).backward();
-        sum.accumulate(network, GradientsParams::from_grads(gradients, network));
-    }
+    done.supervision = supervise(network, supervision, share.batch, supervised_share, options.supervision, &mut sum)?;
     let finite = done.loss.policy.is_finite() && done.supervision.is_finite();
     if !finite {
         return Err(Error::BadModel("the loss is no number any more; train with a lower learning rate".into()));
     }
-    done.gradients = sum.grads();
-    Ok(done)
+    Ok((sum.grads(), done))
 }
 
 /// What a part of the groups counts in the mean over all of them.

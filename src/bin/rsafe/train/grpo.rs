@@ -3,29 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use rsafe::Error;
+use rsafe::train::rl;
 use rsafe::train::rl::advantage::AdvantageKind;
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::loss::{Aggregation, ClipRange};
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
-use rsafe::train::rl::{self, Setup, Source};
 
 use super::clock;
+use super::rows::{RowsArgs, bar};
 use crate::{Failure, Outcome, library};
 
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]
 pub struct GrpoArgs {
-    /// Labelled rows: with --recipe the folder of its sets, with --policy files or folders of rows
-    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// Judge rows under policies drawn from this training recipe
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// Judge rows under this policy (a file, or a built-in one's name); a row's categories are the policy's ids or names
-    #[arg(long, value_name = "POLICY")]
-    policy: Option<String>,
+    #[command(flatten)]
+    rows: RowsArgs,
     /// The model to start from: a bundle's folder, or the folder that an earlier training run wrote
     #[arg(long, value_name = "DIR")]
     init: PathBuf,
@@ -44,12 +35,6 @@ pub struct GrpoArgs {
     /// Answers to each task
     #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().group)]
     group: usize,
-    /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too
-    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
-    answer_first: f64,
-    /// Share of rows kept out of training and watched, with --policy; a recipe says its own
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
-    held_out: f64,
     /// Weight of the supervised loss of the category scores beside the reward; 0 for none
     #[arg(long, value_name = "WEIGHT", default_value_t = GrpoOptions::default().slots_weight)]
     slots_weight: f32,
@@ -141,20 +126,7 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 }
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
-    let source = match (args.recipe, args.policy) {
-        (Some(recipe), _) => Source::Recipe { recipe },
-        (None, policy) => {
-            let policy = Box::new(library::policy(policy.as_deref().unwrap_or_default())?);
-            Source::Policy { policy, held_out: args.held_out }
-        }
-    };
-    let setup = Setup {
-        init: args.init,
-        data: args.data,
-        source,
-        answer_first: args.answer_first,
-        slots_examples: args.slots_examples,
-    };
+    let setup = args.rows.setup(args.init, args.slots_examples)?;
     let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {
@@ -189,9 +161,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
         watched: args.watched,
         watch_every: args.watch_every,
     };
-    let style =
-        ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
-    let bar = ProgressBar::new(options.steps as u64).with_style(style);
+    let bar = bar(options.steps)?;
     rl::run(&setup, rewards, &options, |report| {
         // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
         bar.set_position(report.step as u64);
@@ -225,7 +195,7 @@ fn line(report: &Report) -> String {
     )
 }
 
-fn seen(watched: &Watched) -> String {
+pub fn seen(watched: &Watched) -> String {
     format!(
         "think first {}  answer first {}  slots AUROC {}  steps agree {}",
         verdicts(&watched.think_first),

@@ -1,8 +1,11 @@
 //! `rsafe train`: training runs, one command a file.
 
 mod calibrate;
+mod dpo;
 mod export;
 mod grpo;
+mod pairs;
+mod rows;
 mod sft;
 
 use crate::{Failure, Outcome};
@@ -13,6 +16,10 @@ pub enum TrainCommand {
     Sft(sft::SftArgs),
     /// Reinforced alignment: reward the model's own answers (GRPO); goes on from the last checkpoint in OUT
     Grpo(Box<grpo::GrpoArgs>),
+    /// Mine pairs of a better and a worse answer out of the model's own, for `train dpo`
+    Pairs(pairs::PairsArgs),
+    /// Preference tuning on mined pairs (SafeDPO); goes on from the last checkpoint in OUT
+    Dpo(Box<dpo::DpoArgs>),
     /// Choose a bundle's thresholds, operating points and uncertain band on rows held out of its training
     Calibrate(calibrate::CalibrateArgs),
     /// Write prompts, truths and rewards for a framework that trains beyond one machine
@@ -23,6 +30,8 @@ pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
     match command {
         TrainCommand::Sft(args) => sft::run(args),
         TrainCommand::Grpo(args) => grpo::run(*args),
+        TrainCommand::Pairs(args) => pairs::run(args),
+        TrainCommand::Dpo(args) => dpo::run(*args),
         TrainCommand::Calibrate(args) => calibrate::run(args),
         TrainCommand::Export(args) => export::run(args),
     }

@@ -1,0 +1,56 @@
+//! What several training commands are given: rows and the policies that they are judged under, and a bar to watch.
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rsafe::Error;
+use rsafe::train::rl::{Setup, Source};
+
+use crate::{Failure, library};
+
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]
+pub struct RowsArgs {
+    /// Labelled rows: with --recipe the folder of its sets, with --policy files or folders of rows
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Judge rows under policies drawn from this training recipe
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Judge rows under this policy (a file, or a built-in one's name); a row's categories are the policy's ids or names
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+    /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    answer_first: f64,
+    /// Share of rows kept out of training, with --policy; a recipe says its own
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
+    held_out: f64,
+}
+
+impl RowsArgs {
+    /// With the model to start from, and examples of the supervised loss in each step, for each core.
+    pub fn setup(self, init: PathBuf, slots_examples: usize) -> Result<Setup, Failure> {
+        let source = match source(self.recipe, self.policy, self.held_out)? {
+            Some(source) => source,
+            None => unreachable!("the arguments' group is required"),
+        };
+        Ok(Setup { init, data: self.data, source, answer_first: self.answer_first, slots_examples })
+    }
+}
+
+/// Where policies come from, if from anywhere.
+pub fn source(recipe: Option<PathBuf>, policy: Option<String>, held_out: f64) -> Result<Option<Source>, Failure> {
+    Ok(match (recipe, policy) {
+        (Some(recipe), _) => Some(Source::Recipe { recipe }),
+        (None, Some(policy)) => Some(Source::Policy { policy: Box::new(library::policy(&policy)?), held_out }),
+        (None, None) => None,
+    })
+}
+
+/// A bar with a message behind it.
+pub fn bar(length: usize) -> Result<ProgressBar, Failure> {
+    let style =
+        ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
+    Ok(ProgressBar::new(length as u64).with_style(style))
+}
