@@ -15,6 +15,8 @@ use crate::Result;
 use crate::prompt::slots::{BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::tokenizer::{TokenId, Tokenizer};
 
+/// The share of responses that are judged as they are being written: cut behind a word.
+const UNFINISHED: f64 = 0.4;
 /// What the slot of "harm of any kind" counts, next to a slot of another: it is what most rows know best.
 const ANY_HARM_WEIGHT: f32 = 3.0;
 
@@ -123,7 +125,7 @@ impl<'a> Examples<'a> {
             .collect();
         policy.shuffle(rng);
 
-        let window = self.window(sample, rng);
+        let window = self.window(self.seen(sample, rng), rng);
         let judged = Turn { kind: sample.kind, ids: &sample.judged[window.clone()] };
         let context: Vec<Turn> = sample
             .context
@@ -187,9 +189,24 @@ impl<'a> Examples<'a> {
         (name, block)
     }
 
-    /// The stretch of a long text that this example sees: mostly its beginning, sometimes its end.
-    fn window(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
-        let len = sample.judged.len();
+    /// How many tokens of the judged text there are yet. A response may still be growing: then it is cut behind a random
+    /// word, but not before the words that speak most for what is known to hold, so that it keeps its label.
+    fn seen(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> usize {
+        let Sample { judged, word_starts, facts, .. } = sample;
+        if sample.kind != Kind::JudgedAgent || !rng.random_bool(UNFINISHED) {
+            return judged.len();
+        }
+        let said = |concept| self.lexicon.quote(judged, word_starts, concept).map_or(judged.len(), |quote| quote.end);
+        let fine = facts.positive.iter().filter(|&&concept| concept < self.recipe.fine);
+        let named = fine.map(|&concept| said(Some(concept))).max();
+        let least = named.or((!facts.positive.is_empty()).then(|| said(None))).unwrap_or(1);
+        let cut = rng.random_range(1..=judged.len()).max(least);
+        (cut..judged.len()).find(|&end| word_starts[end]).unwrap_or(judged.len())
+    }
+
+    /// The stretch of a text of `len` tokens that this example sees, if it is long: mostly its beginning, sometimes its
+    /// end.
+    fn window(&self, len: usize, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
         match len.checked_sub(WINDOW) {
             None | Some(0) => 0..len,
             Some(rest) if rng.random_bool(0.3) => rest..len,
@@ -255,5 +272,49 @@ impl Example {
         };
         self.choices.push(Choice { index, next: Next::Marker { right, wrong } });
         self.layout.push_answer(right.id(vocab_size));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn an_unfinished_response_keeps_the_words_that_its_label_is_about() {
+        let recipe = Recipe::parse(
+            "heldout_fraction: 0\n\
+             concepts: {theft: {names: [Theft], definitions: [Taking what is not yours.]}}\n\
+             sources: {rows: {unsafe_means: general, negatives: [general]}}",
+            "test",
+        )
+        .unwrap();
+        let harmless: Vec<TokenId> = (0..40).collect();
+        let mut harmful = harmless.clone();
+        harmful[20..22].copy_from_slice(&[47, 48]);
+        let rows = (0..2000).flat_map(|_| [(&harmful[..], &[0][..], false), (&harmless[..], &[][..], false)]);
+        let lexicon = Lexicon::count(50, 1, rows);
+        let examples = Examples {
+            recipe: &recipe,
+            lexicon: &lexicon,
+            frame: Frame { cls: 0, sep: 1 },
+            vocab_size: 50,
+            policies: Policies { recipe: &recipe, frequency: vec![1] },
+            texts: HashMap::new(),
+        };
+        // The second half of every pair of tokens goes on a word.
+        let word_starts: Vec<bool> = (0..40).map(|at| at % 2 == 0).collect();
+        let cuts = |judged: &[TokenId], kind, facts: Facts| -> Vec<usize> {
+            let sample =
+                Sample { judged: judged.to_vec(), word_starts: word_starts.clone(), context: None, kind, facts };
+            (0..200).map(|seed| examples.seen(&sample, &mut ChaCha8Rng::seed_from_u64(seed))).collect()
+        };
+        let positive = || Facts { positive: vec![0], ..Facts::default() };
+        let unsafe_cuts = cuts(&harmful, Kind::JudgedAgent, positive());
+        assert!(unsafe_cuts.iter().all(|cut| (22..=40).contains(cut)) && unsafe_cuts.iter().any(|&cut| cut < 40));
+        let safe_cuts = cuts(&harmless, Kind::JudgedAgent, Facts::default());
+        assert!(safe_cuts.iter().any(|&cut| cut < 20) && safe_cuts.iter().all(|cut| cut % 2 == 0));
+        assert!(cuts(&harmful, Kind::JudgedUser, positive()).iter().all(|&cut| cut == 40), "prompts come whole");
     }
 }

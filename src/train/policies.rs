@@ -15,7 +15,7 @@ const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
 const COVER: usize = 14;
 const COVER_DRAWS: usize = 12;
 /// The share of harmless rows that are judged under a policy that covers every general harm.
-const HARMLESS_COVERS: f64 = 0.45;
+const HARMLESS_COVERS: f64 = 0.35;
 /// The share of such policies whose categories are names alone: they are long enough without definitions.
 const SHORT_COVERS: f64 = 0.75;
 /// The share of policies that also hold "harm of any kind", where the row says whether it applies.

@@ -12,16 +12,17 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::eval::dataset::{Label, Row, Rows};
-use crate::{Error, Result};
+use crate::{Error, Result, Target};
 
 /// A place in [`Recipe::concepts`].
 pub type ConceptIdx = usize;
 
 /// Something a policy can forbid, in several wordings.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Concept {
     pub id: String,
     /// Names that training draws from; never empty.
@@ -36,6 +37,8 @@ pub struct Concept {
     pub covers: Vec<ConceptIdx>,
     /// Fine concepts that often hold together with this one, ascending, without itself; empty for broader categories.
     pub related: Vec<ConceptIdx>,
+    /// Finds words that an unsafe text about this concept is likely to hold, and another one is not.
+    pub words: Option<Regex>,
 }
 
 /// What an unsafe row is if none of its categories is mapped.
@@ -96,8 +99,8 @@ pub struct Facts {
     pub positive: Vec<ConceptIdx>,
     /// Concepts known not to hold, ascending.
     pub negative: Vec<ConceptIdx>,
-    /// The row breaks at least one general concept, and nobody said which: a policy that covers every one of them is
-    /// broken.
+    /// The row breaks at least one general concept, and neither its labels nor its words say which: a policy that
+    /// covers every one of them is broken.
     pub general_unsafe: bool,
 }
 
@@ -113,7 +116,7 @@ impl Facts {
 }
 
 /// What a model is trained on. Checked as a whole when it is parsed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Recipe {
     /// Fine concepts first (`0..fine`), then the broader ones.
     pub concepts: Vec<Concept>,
@@ -182,16 +185,18 @@ impl Recipe {
                     .flatten()
                     .copied()
                     .collect();
-                if stated.is_empty() {
-                    match &source.unsafe_means {
-                        UnsafeMeans::General => {
-                            let positive = self.any_harm.into_iter().collect();
-                            return Ok(Facts { positive, general_unsafe: true, ..Facts::default() });
-                        }
-                        UnsafeMeans::Concepts(concepts) => stated.extend(concepts),
+                match &source.unsafe_means {
+                    _ if !stated.is_empty() => self.close(&stated, &source.others),
+                    UnsafeMeans::Concepts(concepts) => {
+                        stated.extend(concepts);
+                        self.close(&stated, &source.others)
                     }
+                    UnsafeMeans::General => self.read_words(row).unwrap_or_else(|| Facts {
+                        positive: self.any_harm.into_iter().collect(),
+                        general_unsafe: true,
+                        ..Facts::default()
+                    }),
                 }
-                self.close(&stated, &source.others)
             }
         };
         // A set about one policy knows what breaks that policy, not what harms in general.
@@ -199,6 +204,22 @@ impl Recipe {
             facts.positive.retain(|&concept| Some(concept) != self.any_harm);
         }
         Ok(facts)
+    }
+
+    /// Weak labels for an unsafe row that has none: the concepts whose words it holds apply, those that have words but
+    /// none in the row do not. `None` where no concept's words occur.
+    fn read_words(&self, row: &Row) -> Option<Facts> {
+        let response = row.response.as_deref().filter(|_| row.level == Target::Response);
+        let occurs = |words: &Regex| words.is_match(&row.prompt) || response.is_some_and(|text| words.is_match(text));
+        let (mut stated, mut absent) = (Vec::new(), Vec::new());
+        for (index, concept) in self.concepts.iter().enumerate() {
+            match &concept.words {
+                Some(words) if occurs(words) => stated.push(index),
+                Some(_) => absent.extend(&concept.covers),
+                None => {}
+            }
+        }
+        (!stated.is_empty()).then(|| self.close(&stated, &absent))
     }
 
     /// Whether a source's labels say what is harmful in general.

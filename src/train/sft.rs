@@ -74,7 +74,7 @@ const CHUNK: usize = 1024;
 const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
-const WEIGHTS: LossWeights = LossWeights { slots: 1.0, quiet: 0.4, answer: 0.4 };
+const WEIGHTS: LossWeights = LossWeights { slots: 1.0, quiet: 0.3, answer: 0.4 };
 /// Characters of a text that are tokenised: far more than an example shows.
 const MAX_CHARS: usize = 4000;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use indexmap::IndexMap;
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::{Concept, ConceptIdx, Judge, Recipe, Source, UnsafeMeans};
@@ -29,6 +30,8 @@ struct ConceptFile {
     general: bool,
     #[serde(default)]
     related: Vec<String>,
+    #[serde(default)]
+    words: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +42,8 @@ struct BroaderFile {
     held_out_names: Vec<String>,
     definitions: Vec<String>,
     covers: Vec<String>,
+    #[serde(default)]
+    words: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -165,20 +170,35 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
             related[other].insert(index);
         }
     }
-    Ok(file
-        .iter()
+    file.iter()
         .zip(related)
         .enumerate()
-        .map(|(index, ((id, concept), related))| Concept {
-            id: id.clone(),
-            names: concept.names.clone(),
-            held_out_names: concept.held_out_names.clone(),
-            definitions: concept.definitions.clone(),
-            general: concept.general,
-            covers: vec![index],
-            related: related.into_iter().collect(),
+        .map(|(index, ((id, concept), related))| {
+            Ok(Concept {
+                id: id.clone(),
+                names: concept.names.clone(),
+                held_out_names: concept.held_out_names.clone(),
+                definitions: concept.definitions.clone(),
+                general: concept.general,
+                covers: vec![index],
+                related: related.into_iter().collect(),
+                words: any_of(&concept.words).map_err(|error| format!("concepts.{id}.words: {error}"))?,
+            })
         })
-        .collect())
+        .collect()
+}
+
+/// A pattern that finds any of the words, as whole words and without regard to case; `None` without words.
+fn any_of(words: &[String]) -> Result<Option<Regex>, String> {
+    if words.is_empty() {
+        return Ok(None);
+    }
+    if words.iter().any(|word| word.trim().is_empty()) {
+        return Err("a word is empty".into());
+    }
+    let words: Vec<String> = words.iter().map(|word| regex::escape(word)).collect();
+    let pattern = format!(r"\b(?:{})\b", words.join("|"));
+    RegexBuilder::new(&pattern).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
 }
 
 fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {
@@ -194,7 +214,9 @@ fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Conc
         if covers.len() < 2 || covers.iter().any(|&part| part >= fine.len()) {
             return Err(format!("broader.{id}.covers: expected two or more fine concepts, or `general`"));
         }
+        let words = any_of(&concept.words).map_err(|error| format!("broader.{id}.words: {error}"))?;
         broader.push(Concept {
+            words,
             general: covers.iter().all(|&part| fine[part].general),
             id,
             names: concept.names,

@@ -87,6 +87,31 @@ fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
 }
 
 #[test]
+fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
+    let worded = SMALL
+        .replace("definitions: [Taking", "words: [pick a lock, burgle], definitions: [Taking")
+        .replace("definitions: [Rude", "words: [idiot], definitions: [Rude");
+    let recipe = Recipe::parse(&worded, "small").unwrap();
+    let said = |prompt: &str, label, categories: &[&str]| {
+        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row(0, label, categories) })
+    };
+    let (positive, negative) = said("How do I PICK A LOCK?", Label::Unsafe, &[]);
+    assert_eq!((positive, negative), (vec!["theft".into(), "crime".into(), "wrong".into()], vec!["insults".into()]));
+    let facts =
+        |prompt: &str| recipe.facts("mixed", &Row { prompt: prompt.into(), ..row(0, Label::Unsafe, &[]) }).unwrap();
+    assert!(facts("how to pick a locket").general_unsafe, "whole words only");
+    assert!(!facts("how to pick a lock").general_unsafe);
+    assert_eq!(
+        said("you idiot", Label::Unsafe, &["stealing"]).0,
+        ["theft", "crime", "wrong"],
+        "a label says it better"
+    );
+    assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
+    let broken = worded.replace("[idiot]", "[\" \"]");
+    assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
+}
+
+#[test]
 fn a_safe_row_is_free_of_general_harm_and_says_nothing_about_the_rest() {
     let (positive, negative) = named(&small(), "mixed", &row(0, Label::Safe, &["stealing"]));
     assert!(positive.is_empty());
