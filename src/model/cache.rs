@@ -12,22 +12,24 @@ pub struct CacheShape {
     pub head_dim: usize,
 }
 
-/// Keys and values for each layer, `[1, kv_heads, capacity, head_dim]`, of which the first `len` positions are filled.
+/// Keys and values for each layer, `[batch, kv_heads, capacity, head_dim]`, of which the first `len` positions are
+/// filled. All rows are of one length.
 ///
 /// Cloning is forking: both share the memory until one of them writes.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     shape: CacheShape,
+    batch: usize,
     layers: Vec<(Tensor<4>, Tensor<4>)>,
     len: usize,
     capacity: usize,
 }
 
 impl KvCache {
-    /// An empty cache for `capacity` positions.
+    /// An empty cache of one row for `capacity` positions.
     pub fn new(shape: CacheShape, capacity: usize, device: &Device) -> Self {
         let zeros = || Tensor::zeros([1, shape.kv_heads, capacity, shape.head_dim], device);
-        Self { shape, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+        Self { shape, batch: 1, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
     }
 
     /// A fork with room for another number of positions: what is filled is copied, so that a prefix can be kept in
@@ -36,20 +38,40 @@ impl KvCache {
     /// # Errors
     /// [`Error::ContextLength`] if what is filled does not fit.
     pub fn fork(&self, capacity: usize) -> Result<Self> {
+        self.repeat(1, capacity)
+    }
+
+    /// A [`fork`](Self::fork) that holds each row so many times, one behind the other, so that several answers can
+    /// continue one prompt side by side.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork).
+    pub fn repeat(&self, times: usize, capacity: usize) -> Result<Self> {
         if self.len > capacity {
             return Err(Error::ContextLength { needed: self.len, limit: capacity });
         }
-        let filled = [0..1, 0..self.shape.kv_heads, 0..self.len, 0..self.shape.head_dim];
+        let CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let batch = self.batch * times;
+        let filled = |batch: usize| [0..batch, 0..kv_heads, 0..self.len, 0..head_dim];
         let copy = |tensor: &Tensor<4>| {
-            let room = Tensor::zeros([1, self.shape.kv_heads, capacity, self.shape.head_dim], &tensor.device());
-            if self.len == 0 { room } else { room.slice_assign(filled.clone(), tensor.clone().slice(filled.clone())) }
+            let room = Tensor::zeros([batch, kv_heads, capacity, head_dim], &tensor.device());
+            if self.len == 0 {
+                return room;
+            }
+            let rows = tensor.clone().slice(filled(self.batch));
+            room.slice_assign(filled(batch), if times == 1 { rows } else { rows.repeat_dim(0, times) })
         };
         let layers = self.layers.iter().map(|(keys, values)| (copy(keys), copy(values))).collect();
-        Ok(Self { shape: self.shape, layers, len: self.len, capacity })
+        Ok(Self { shape: self.shape, batch, layers, len: self.len, capacity })
     }
 
     pub fn shape(&self) -> CacheShape {
         self.shape
+    }
+
+    /// How many rows there are.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// How many positions are filled.
@@ -77,14 +99,14 @@ impl KvCache {
         Ok(())
     }
 
-    /// Writes a layer's keys and values, `[1, kv_heads, time, head_dim]`, behind the filled positions and
-    /// gives all of them back, `[1, kv_heads, len + time, head_dim]`. The positions count as filled only
+    /// Writes a layer's keys and values, `[batch, kv_heads, time, head_dim]`, behind the filled positions and
+    /// gives all of them back, `[batch, kv_heads, len + time, head_dim]`. The positions count as filled only
     /// after [`advance`](Self::advance), so that every layer of one pass writes at the same place.
     pub fn write(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let [_, heads, time, head_dim] = keys.dims();
+        let [batch, heads, time, head_dim] = keys.dims();
         let end = self.len + time;
-        let place = [0..1, 0..heads, self.len..end, 0..head_dim];
-        let filled = [0..1, 0..heads, 0..end, 0..head_dim];
+        let place = [0..batch, 0..heads, self.len..end, 0..head_dim];
+        let filled = [0..batch, 0..heads, 0..end, 0..head_dim];
         // `slice_assign` works in place only on a tensor that nobody else holds: move it out and back.
         let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));
         let k = k.slice_assign(place.clone(), keys);
@@ -133,6 +155,22 @@ mod tests {
         assert_eq!(write(&mut origin, 1, 4.0), [1.0, 1.0, 4.0]);
         assert_eq!((longer.capacity(), longer.len()), (16, 3));
         assert_eq!(origin.fork(2).unwrap_err().code(), "context_length");
+    }
+
+    #[test]
+    fn rows_that_were_one_go_their_own_ways() {
+        let mut prompt = KvCache::new(SHAPE, 2, &Device::flex());
+        write(&mut prompt, 2, 1.0);
+        let mut rows = prompt.repeat(3, 4).unwrap();
+        let new: Tensor<4> = Tensor::from_data([[[[5.0]]], [[[6.0]]], [[[7.0]]]], &Device::flex());
+        let new = new.expand([3, 2, 1, 3]);
+        let (keys, values) = rows.write(0, new.clone(), new);
+        rows.advance(1);
+        assert_eq!((rows.batch(), rows.len(), prompt.len()), (3, 3, 2));
+        assert_eq!(keys.to_data(), values.to_data());
+        let one_head: Vec<f32> = keys.narrow(1, 1, 1).narrow(3, 2, 1).into_data().try_to_vec().unwrap();
+        assert_eq!(one_head, [1.0, 1.0, 5.0, 1.0, 1.0, 6.0, 1.0, 1.0, 7.0]);
+        assert_eq!(prompt.repeat(2, 1).unwrap_err().code(), "context_length");
     }
 
     #[test]

@@ -6,5 +6,6 @@ mod checkpoint;
 mod evidence;
 mod examples;
 pub mod recipe;
+pub mod rl;
 pub mod sft;
 mod warm_start;
