@@ -6,6 +6,8 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "train")]
+mod decoder_rl;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;

@@ -56,7 +56,7 @@ impl Decoder {
         }
         if let Some(words) = trained(&self.embed_tokens) {
             let ids = self.ids(packed).squeeze_dim(0);
-            let zeros = Tensor::zeros(words.shape(), &device);
+            let zeros: Tensor<2> = Tensor::zeros(words.shape(), &device);
             let sum = zeros.select_assign(0, ids, gradient.squeeze_dim(0), IndexingUpdateOp::Add);
             add(sums, words.id, sum);
         }

@@ -13,6 +13,8 @@ pub enum Stored<'m> {
     /// A matrix to which the adapter's change is added.
     Merged(&'m Matrix, &'m LowRank),
     Vector(&'m Param<Tensor<1>>),
+    /// One of an adapter's two matrices.
+    Factor(&'m Param<Tensor<2>>),
 }
 
 impl Stored<'_> {
@@ -20,6 +22,7 @@ impl Stored<'_> {
         match self {
             Stored::Matrix(matrix) | Stored::Merged(matrix, _) => matrix.dims().to_vec(),
             Stored::Vector(vector) => vector.dims().to_vec(),
+            Stored::Factor(factor) => factor.dims().to_vec(),
         }
     }
 
@@ -30,7 +33,7 @@ impl Stored<'_> {
                 let encoding = matrix.encoded().map(|weights| weights.encoding());
                 encoding.filter(|encoding| !encoding.is_blocks()).unwrap_or(Encoding::F32)
             }
-            Stored::Merged(..) | Stored::Vector(_) => Encoding::F32,
+            Stored::Merged(..) | Stored::Vector(_) | Stored::Factor(_) => Encoding::F32,
         }
     }
 
@@ -50,6 +53,7 @@ impl Stored<'_> {
                 little_endian(floats(matrix).to_device(&change.device()) + change)
             }
             Stored::Vector(vector) => little_endian(vector.val().without_autodiff()),
+            Stored::Factor(factor) => little_endian(factor.val().without_autodiff()),
         }
     }
 }

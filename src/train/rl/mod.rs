@@ -2,4 +2,5 @@
 
 pub mod choices;
 pub mod decoder;
+pub mod export;
 pub mod network;
