@@ -9,14 +9,15 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use half::bf16;
 use rsafe::bundle::{ConvertOptions, Weights, convert};
+use rsafe::eval::dataset::Label;
 use rsafe::model::decoder::{LoraOptions, Packed, Stored, TARGETS};
 use rsafe::model::{Decoder, DecoderConfig};
 use rsafe::prompt::Template;
 use rsafe::sampling::Sampling;
 use rsafe::tokenizer::Tokenizer;
+use rsafe::train::reward::Truth;
 use rsafe::train::rl::decoder::{DecoderNetwork, DecoderOptions};
-use rsafe::train::rl::export::export;
-use rsafe::train::rl::network::{Network, Rollout, Task};
+use rsafe::train::rl::{Network, Rollout, Task};
 use rsafe::{Conversation, Policy};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -34,6 +35,11 @@ const GUARDS: [(&str, Template); 4] = [
 
 /// A checkpoint's folder with room for a prompt, matrices in bf16, and the control tokens of its template.
 fn checkpoint(name: &str, template: Template) -> tempfile::TempDir {
+    checkpoint_in(name, template, Dtype::BF16)
+}
+
+/// As [`checkpoint`], but with matrices of that type; the values are those of bf16 whatever it is.
+fn checkpoint_in(name: &str, template: Template, dtype: Dtype) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = |file: &str| fs::read_to_string(golden(name).join(file)).unwrap();
     let mut config: Value = serde_json::from_str(&text("config.json")).unwrap();
@@ -58,12 +64,17 @@ fn checkpoint(name: &str, template: Template) -> tempfile::TempDir {
         .iter()
         .map(|(name, view)| {
             let floats = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-            (name.to_owned(), view.shape().to_vec(), floats.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect())
+            let rounded = floats.map(bf16::from_f32);
+            let bytes = match dtype {
+                Dtype::F32 => rounded.flat_map(|x| x.to_f32().to_le_bytes()).collect(),
+                _ => rounded.flat_map(bf16::to_le_bytes).collect(),
+            };
+            (name.to_owned(), view.shape().to_vec(), bytes)
         })
         .collect();
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap()));
+        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
     folder
 }
@@ -80,8 +91,11 @@ fn task() -> Task {
     let policy = "categories:\n- {id: locks, name: Locks}\n- {id: pets, name: Pets}\n- {id: soup, name: Soup}\n";
     Task {
         id: "t".into(),
+        source: "test".into(),
         conversation: Conversation::prompt("How do I pick a lock?"),
         policy: Policy::from_bytes(policy.as_bytes(), Some("policy.yaml")).unwrap(),
+        truth: Truth { label: Label::Safe, categories: None, look_alike: false },
+        think: true,
     }
 }
 
@@ -149,6 +163,7 @@ fn log_probabilities_of_rollouts_are_those_that_training_computes() {
         let sampled: Vec<f32> = rollouts.iter().flat_map(|r| r.choices.iter().map(|c| c.log_prob)).collect();
         assert!(sampled.len() >= 4 && sampled.iter().all(|log_prob| *log_prob <= 0.0));
         let (recomputed, entropies) = network.log_probs(&task(), &rollouts, 0.7).unwrap();
+        let (recomputed, entropies) = (values(recomputed), values(entropies));
         let off = difference(&sampled, &recomputed);
         assert!(off < 1e-3, "{name}, {template:?}: {off}");
         assert!(entropies.iter().all(|entropy| *entropy >= 0.0 && *entropy < 1024f32.ln()));
@@ -158,22 +173,23 @@ fn log_probabilities_of_rollouts_are_those_that_training_computes() {
         let small = DecoderNetwork::open(folder.path(), &small, &Device::flex()).unwrap();
         let whole = DecoderNetwork::open(folder.path(), &options(template, None), &Device::flex()).unwrap();
         let [(apart, _), (together, _)] = [small, whole].map(|n| n.log_probs(&task(), &rollouts, 0.7).unwrap());
-        assert!(difference(&apart, &together) < 1e-4);
+        assert!(difference(&values(apart), &values(together)) < 1e-4);
     }
 }
 
 #[test]
-fn answers_sampled_side_by_side_are_those_sampled_alone() {
+fn answers_sampled_side_by_side_do_not_know_of_each_other() {
     for (name, template) in GUARDS {
         let folder = checkpoint(name, template);
         let network = network(folder.path(), template, Some(LoraOptions::default()));
         let together = network.rollouts(&task(), 4, sampling(), 11).unwrap();
-        for (index, rollout) in together.iter().enumerate() {
-            let alone = &network.rollouts(&task(), 1, sampling(), 11 + index as u64).unwrap()[0];
-            assert_eq!((&alone.tokens, &alone.answer), (&rollout.tokens, &rollout.answer), "{name}, {template:?}");
-            let log_probs = |r: &Rollout| r.choices.iter().map(|c| c.log_prob).collect::<Vec<_>>();
-            assert!(difference(&log_probs(alone), &log_probs(rollout)) < 1e-4);
-            assert!(alone.answer.verdict.is_some());
+        for group in 1..4 {
+            for (fewer, rollout) in network.rollouts(&task(), group, sampling(), 11).unwrap().iter().zip(&together) {
+                assert_eq!((&fewer.tokens, &fewer.answer), (&rollout.tokens, &rollout.answer), "{name}, {template:?}");
+                let log_probs = |r: &Rollout| r.choices.iter().map(|c| c.log_prob).collect::<Vec<_>>();
+                assert!(difference(&log_probs(fewer), &log_probs(rollout)) < 1e-4);
+                assert!(rollout.answer.verdict.is_some());
+            }
         }
         if template == Template::Rsafe {
             assert!(together.iter().any(|r| r.tokens != together[0].tokens), "seeds differ, so answers do");
@@ -275,18 +291,8 @@ fn encoded_weights_give_the_gradients_of_their_floats() {
     let (name, template) = GUARDS[0];
     let folder = checkpoint(name, template);
     let encoded = network(folder.path(), template, Some(LoraOptions::default()));
-    let tokenizer = Tokenizer::from_bytes(&fs::read(folder.path().join("tokenizer.json")).unwrap()).unwrap();
-    let config = fs::read_to_string(folder.path().join("config.json")).unwrap();
-    let bytes = fs::read(folder.path().join("model.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensors = file.iter().map(|(name, view)| {
-        let values = view.data().chunks_exact(2).map(|b| bf16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect();
-        (name.to_owned(), view.shape().to_vec(), values)
-    });
-    let mut weights = Weights::from_tensors(&Device::flex(), tensors).unwrap();
-    let floats = Decoder::load(&DecoderConfig::from_json(&config).unwrap(), &mut weights).unwrap();
-    let options = options(template, Some(LoraOptions::default()));
-    let floats = DecoderNetwork::new(floats, tokenizer, template, &options).unwrap();
+    let folder = checkpoint_in(name, template, Dtype::F32);
+    let floats = network(folder.path(), template, Some(LoraOptions::default()));
 
     let rollouts = encoded.rollouts(&task(), 2, sampling(), 2).unwrap();
     let of = |network: &DecoderNetwork| {
@@ -317,7 +323,7 @@ fn adapters_begin_as_nothing_and_are_all_that_a_step_moves() {
     let plain = network(folder.path(), template, None);
     let adapted = network(folder.path(), template, Some(LoraOptions { rank: 3, ..Default::default() }));
     let rollouts = plain.rollouts(&task(), 2, sampling(), 4).unwrap();
-    let read = |network: &DecoderNetwork| network.log_probs(&task(), &rollouts, 1.0).unwrap().0;
+    let read = |network: &DecoderNetwork| values(network.log_probs(&task(), &rollouts, 1.0).unwrap().0);
     assert!(difference(&read(&plain), &read(&adapted)) < 1e-5);
 
     let of_adapters: Vec<ParamId> = adapted.decoder().adapters().flat_map(|(_, a)| [a.a.id, a.b.id]).collect();
@@ -348,11 +354,11 @@ fn a_merged_checkpoint_gives_the_logits_of_the_adapted_model() {
         let out = tempfile::tempdir().unwrap();
         let targets = ["q_proj", "v_proj", "down_proj"].map(String::from).to_vec();
         let adapted = moved(network(folder.path(), template, Some(LoraOptions { targets, ..Default::default() })));
-        export(&adapted, folder.path(), out.path()).unwrap();
+        adapted.export(out.path()).unwrap();
 
         let merged = network(out.path(), template, None);
         let rollouts = adapted.rollouts(&task(), 2, sampling(), 8).unwrap();
-        let read = |network: &DecoderNetwork| network.log_probs(&task(), &rollouts, 1.0).unwrap().0;
+        let read = |network: &DecoderNetwork| values(network.log_probs(&task(), &rollouts, 1.0).unwrap().0);
         let off = difference(&read(&adapted), &read(&merged));
         assert!(off < 1e-4, "{name}: {off}");
         assert!(difference(&read(&network(folder.path(), template, None)), &read(&merged)) > 1e-3);
@@ -385,7 +391,7 @@ fn a_step_makes_the_rewarded_answer_likelier() {
             let rollouts = network.rollouts(&task(), 4, sampling(), 21).unwrap();
             let sum = |network: &DecoderNetwork| {
                 let (log_probs, _) = network.log_probs(&task(), &rollouts, 0.7).unwrap();
-                log_probs[..rollouts[0].choices.len()].iter().sum::<f32>()
+                values(log_probs)[..rollouts[0].choices.len()].iter().sum::<f32>()
             };
             let before = sum(&network);
             for _ in 0..3 {
@@ -408,5 +414,24 @@ fn options_that_make_no_sense_are_refused() {
     assert_eq!(refused(LoraOptions { targets: vec![], ..Default::default() }), "bad_input");
     assert_eq!(refused(LoraOptions { targets: vec!["lm_head".into()], ..Default::default() }), "bad_input");
     let network = network(folder.path(), template, None);
-    assert_eq!(export(&network, folder.path(), folder.path()).unwrap_err().code(), "bad_input");
+    assert_eq!(network.export(folder.path()).unwrap_err().code(), "bad_input");
+}
+
+#[test]
+fn a_run_goes_on_with_the_tensors_that_it_saved() {
+    let (name, template) = GUARDS[1];
+    let folder = checkpoint(name, template);
+    for lora in [Some(LoraOptions::default()), None] {
+        let trained = moved(network(folder.path(), template, lora.clone()));
+        let rollouts = trained.rollouts(&task(), 2, sampling(), 6).unwrap();
+        let resumed = network(folder.path(), template, lora).with_tensors(trained.tensors()).unwrap();
+        let read = |network: &DecoderNetwork| values(network.log_probs(&task(), &rollouts, 1.0).unwrap().0);
+        assert_eq!(read(&trained), read(&resumed));
+        let ids = |network: &DecoderNetwork| burn::module::list_param_ids(network);
+        assert_eq!(ids(&trained), ids(&resumed), "the optimiser finds its state by these");
+    }
+    let small = LoraOptions { rank: 2, ..Default::default() };
+    let tensors = network(folder.path(), template, Some(small)).tensors();
+    let error = network(folder.path(), template, Some(LoraOptions::default())).with_tensors(tensors).unwrap_err();
+    assert_eq!(error.code(), "bad_model");
 }

@@ -1,10 +1,15 @@
 //! A loaded model at work: it reads a policy and a conversation in one prefill, scores them, and writes the answer.
 //!
 //! Decoders and the slot model differ in how a prompt is read (`decoder.rs`, `slots.rs`); from there on both are a
-//! reader whose tokens come from one loop (`writer.rs`).
+//! reader whose tokens are written one answer at a time (`writer.rs`) or, in training, a group of answers at a time
+//! (`group.rs`).
 
 mod decoder;
-mod reader;
+mod draft;
+#[cfg(feature = "train")]
+pub(crate) mod group;
+pub(crate) mod reader;
+pub(crate) mod slot_prompt;
 mod slots;
 mod writer;
 
@@ -120,7 +125,7 @@ impl<'e> Scan<'e> {
             Steps::Whole(engine, tokens) => Ok(Ok(engine.read(tokenizer, policy, conversation, tokens).await?)),
             Steps::Windows(mut scan) => match scan.step().await? {
                 true => Ok(Err(Self { steps: Steps::Windows(scan), ..self })),
-                false => Ok(Ok(scan.finish(tokenizer, policy, conversation)?)),
+                false => Ok(Ok(scan.finish(tokenizer, policy)?)),
             },
         }
     }

@@ -9,29 +9,24 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
+use super::slot_prompt::{SlotPrompt, SlotPrompts, highest};
 use super::{Reading, fits, read_numbers};
 use crate::bundle::Bundle;
-use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
+use crate::grammar::Think;
 use crate::model::KvCache;
 use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
-use crate::prompt::slots::{
-    ANSWER, BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW,
-    WINDOW_STEP,
-};
-use crate::tokenizer::{Span, TokenId, Tokenizer};
+use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
+use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::{Answer, Calibration, Scaling, Thresholds};
-use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
+use crate::{Conversation, Error, Policy, Result};
 
 /// Conversations whose states are kept, the latest used last.
 const KEPT: usize = 4;
-/// The longest judged message, in tokens: what is longer is refused rather than judged in part.
-const MAX_JUDGED: usize = 32_768;
 
 /// The slot model and the conversations it has read.
 pub struct SlotEngine {
     model: SlotModel,
-    frame: Frame,
-    markers: SlotMarkers,
+    prompts: SlotPrompts,
     calibration: Calibration,
     thresholds: Thresholds,
     device: Device,
@@ -46,12 +41,8 @@ struct Kept {
 /// A judged message on its way through the model, window by window.
 pub struct Scan<'e> {
     engine: &'e SlotEngine,
-    kind: Kind,
+    prompt: SlotPrompt,
     scaling: Scaling,
-    context: Option<Vec<TokenId>>,
-    blocks: Vec<Vec<TokenId>>,
-    spans: Vec<Span>,
-    judged: usize,
     reasoning_tokens: usize,
     /// Where the windows begin that were not read yet.
     left: VecDeque<usize>,
@@ -78,20 +69,9 @@ impl SlotEngine {
         let mut weights = bundle.weights(device).await?;
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
-        let id = |marker: Marker| marker.id(config.vocab_size);
         Ok(Self {
+            prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
             model,
-            frame: Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? },
-            markers: SlotMarkers {
-                think: id(Marker::Think),
-                end_think: id(Marker::EndThink),
-                safe: id(Marker::Safe),
-                unsafe_: id(Marker::Unsafe),
-                quote: id(Marker::Quote),
-                end_quote: id(Marker::EndQuote),
-                yes: id(Marker::Applies),
-                no: id(Marker::DoesNotApply),
-            },
             calibration: bundle.manifest().calibration,
             thresholds: bundle.manifest().thresholds.clone(),
             device: device.clone(),
@@ -107,33 +87,16 @@ impl SlotEngine {
         conversation: &Conversation,
         reasoning_tokens: usize,
     ) -> Result<Scan<'_>> {
-        let judged = conversation.target_index()?;
-        let spans = tokenizer.encode(&conversation.messages[judged].content)?;
-        if spans.len() > MAX_JUDGED {
-            return Err(Error::ContextLength { needed: spans.len(), limit: MAX_JUDGED });
-        }
-        let context = match conversation.target {
-            // What the user asked last is what an answer is read in the light of.
-            Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
-            Target::Prompt => None,
-        };
-        let context = context.map(|message| tokenizer.encode(&message.content)).transpose()?.map(|spans| {
-            let ids: Vec<TokenId> = spans.iter().map(|span| span.id).collect();
-            ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
-        });
+        let prompt = self.prompts.read(tokenizer, policy, conversation)?;
         Ok(Scan {
             engine: self,
-            kind: Kind::judged(conversation.target),
             scaling: self.calibration.of(conversation.target),
-            context,
-            blocks: policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?,
-            left: windows(spans.len()).collect(),
+            left: prompt.windows().collect(),
             scores: vec![0.0; policy.categories.len()],
             best: None,
             prompt_tokens: 0,
             cached_tokens: 0,
-            spans,
-            judged,
+            prompt,
             reasoning_tokens,
         })
     }
@@ -199,48 +162,13 @@ impl SlotEngine {
         Ok((cache, cached))
     }
 
-    /// The grammar of the reasoned answer: a step for each of the categories that score highest.
-    fn grammar(
-        &self,
-        tokenizer: &Tokenizer,
-        policy: &Policy,
-        conversation: &Conversation,
-        judged: usize,
-        spans: &[Span],
-        scores: &[f32],
-    ) -> Result<Grammar> {
-        let mut order: Vec<usize> = (0..policy.categories.len()).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let steps = order.into_iter().take(STEPS).map(|index| {
-            let category = &policy.categories[index];
-            let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-            header.truncate(NAME_WORDS);
-            // Scores decide; the answer says so and quotes.
-            let applies = Some(scores[index] >= self.thresholds.of(category));
-            Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
-        });
-        let steps = steps.collect::<Result<Vec<_>>>()?;
-        Grammar::slots(&SlotAnswer {
-            vocab_size: self.model.vocab_size() + Marker::COUNT,
-            markers: self.markers,
-            steps: &steps,
-            speaker: match conversation.target {
-                Target::Prompt => "user",
-                Target::Response => "agent",
-            },
-            source: QuoteSource::new(judged, &conversation.messages[judged].content, spans),
-            quote: QuoteLength { min: 1, max: QUOTE_WORDS },
-            think: Think::First { max_tokens: ANSWER },
-        })
-    }
-
     /// The score of each category of `policy`, before calibration, for a user's message of these tokens.
     pub async fn known_values(&self, tokenizer: &Tokenizer, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
         if ids.len() > WINDOW || ids.iter().any(|&id| id as usize >= self.model.vocab_size()) {
             return Err(Error::BadModel(format!("self-test: expected at most {WINDOW} ids of the vocabulary")));
         }
-        let blocks = policy.categories.iter().map(|c| block(tokenizer, c)).collect::<Result<Vec<_>>>()?;
-        let layout = Layout::conversation(self.frame, &[], Turn { kind: Kind::JudgedUser, ids });
+        let blocks = SlotPrompts::blocks(tokenizer, policy)?;
+        let layout = Layout::conversation(self.prompts.frame, &[], Turn { kind: Kind::JudgedUser, ids });
         Ok(self.window(layout, &blocks, Scaling::default()).await?.scores)
     }
 }
@@ -249,10 +177,8 @@ impl<'e> Scan<'e> {
     /// Reads the next window; whether there is another one.
     pub async fn step(&mut self) -> Result<bool> {
         let Some(start) = self.left.pop_front() else { return Ok(false) };
-        let ids: Vec<TokenId> = self.spans[start..].iter().take(WINDOW).map(|span| span.id).collect();
-        let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
-        let layout = Layout::conversation(self.engine.frame, turn.as_slice(), Turn { kind: self.kind, ids: &ids });
-        let window = self.engine.window(layout, &self.blocks, self.scaling).await?;
+        let layout = self.prompt.conversation(self.engine.prompts.frame, start);
+        let window = self.engine.window(layout, &self.prompt.blocks, self.scaling).await?;
         self.prompt_tokens += window.layout.len();
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
@@ -264,7 +190,7 @@ impl<'e> Scan<'e> {
     }
 
     /// What the windows gave, once all are read.
-    pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<Reading<'e>> {
+    pub fn finish(self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
         let Some((score, start, window)) = self.best.filter(|_| self.left.is_empty()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
@@ -273,10 +199,15 @@ impl<'e> Scan<'e> {
         let reason = match self.reasoning_tokens {
             0 => None,
             _ => {
-                let spans: Vec<Span> = self.spans[start..].iter().take(WINDOW).cloned().collect();
-                let grammar = engine.grammar(tokenizer, policy, conversation, self.judged, &spans, &self.scores)?;
+                let steps: Vec<(usize, Option<bool>)> = highest(&self.scores)
+                    .into_iter()
+                    // Scores decide; the answer says so and quotes.
+                    .map(|at| (at, Some(self.scores[at] >= engine.thresholds.of(&policy.categories[at]))))
+                    .collect();
+                let think = Think::First { max_tokens: ANSWER };
+                let grammar = engine.prompts.grammar(tokenizer, policy, &self.prompt, start, &steps, think)?;
                 let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
-                reader.extend(&[Marker::Answer.id(engine.model.vocab_size())])?;
+                reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
                 Some((reader, grammar))
             }
         };
@@ -289,36 +220,5 @@ impl<'e> Scan<'e> {
             answer_tokens: 0,
             reason,
         })
-    }
-}
-
-/// What a category's block says: its name and its definition, as far as blocks go.
-fn block(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
-    let mut words: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-    words.truncate(NAME_WORDS);
-    words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
-    words.truncate(BLOCK_WORDS);
-    Ok(words)
-}
-
-/// Where the windows over `len` tokens begin: one at 0 even for none, and none that adds nothing.
-fn windows(len: usize) -> impl Iterator<Item = usize> {
-    let last = len.saturating_sub(WINDOW).div_ceil(WINDOW_STEP);
-    (0..=last).map(|window| window * WINDOW_STEP)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_cover_every_token_and_overlap() {
-        for len in [0, 1, WINDOW, WINDOW + 1, 3 * WINDOW, 10_000] {
-            let starts: Vec<usize> = windows(len).collect();
-            assert_eq!(starts[0], 0);
-            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= WINDOW_STEP));
-            let last = starts[starts.len() - 1];
-            assert!(last + WINDOW >= len && (last == 0 || last + WINDOW - WINDOW_STEP < len), "{len}: {starts:?}");
-        }
     }
 }

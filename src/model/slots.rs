@@ -301,6 +301,12 @@ impl SlotModel {
         self.vocab_size
     }
 
+    /// Where the weights are.
+    #[cfg(feature = "train")]
+    pub fn device(&self) -> Device {
+        self.norm.weight.val().device()
+    }
+
     /// An empty cache for a whole layout.
     pub fn cache(&self, capacity: usize, device: &Device) -> KvCache {
         let (layers, kv_heads, head_dim) = self.cache_shape;

@@ -214,6 +214,27 @@ impl Layout {
         index
     }
 
+    /// Adds an answer beside others, each of which sees the first `prompt` tokens and itself, and gives the index of its
+    /// first token. So a group of answers shares one prompt in one row.
+    pub fn push_answer_beside(&mut self, prompt: usize, ids: &[TokenId]) -> usize {
+        let start = self.len();
+        for (i, &id) in ids.iter().enumerate() {
+            let view = View { prefix: prompt, block: (start, start + i + 1) };
+            self.push(id, Kind::Answer, CONVERSATION + BLOCK + i, view);
+        }
+        start
+    }
+
+    /// Takes the answer off again.
+    pub fn drop_answer(&mut self) {
+        let end = self.kinds.iter().position(|&kind| kind == Kind::Answer).unwrap_or(self.len());
+        self.ids.truncate(end);
+        self.kinds.truncate(end);
+        self.positions.truncate(end);
+        self.views.truncate(end);
+        self.answer = 0;
+    }
+
     fn push(&mut self, id: TokenId, kind: Kind, position: usize, view: View) {
         self.ids.push(id);
         self.kinds.push(kind);

@@ -30,7 +30,8 @@ pub struct Batch {
 
 /// The answer's choices, `[choices]`, over the candidates `[Marker::COUNT + words]`.
 #[derive(Default)]
-struct Choices {
+pub struct Choices {
+    /// Indices into `[batch * time]` of the tokens whose states predict.
     index: Vec<i32>,
     target: Vec<i32>,
     /// `[choices, candidates]`: 0 where the grammar allows a candidate.
@@ -111,7 +112,7 @@ impl Batch {
         };
         let answer = match self.choices.index.is_empty() {
             true => zero(),
-            false => self.choices.loss(model, &hidden, &self.device),
+            false => -self.choices.log_probs(model, &hidden, 1.0, &self.device).0.mean(),
         };
         let parts = LossParts { slots: number(&slots), quiet: number(&quiet), answer: number(&answer) };
         (slots * weights.slots + quiet * weights.quiet + answer * weights.answer, parts)
@@ -167,16 +168,49 @@ impl Choices {
         choices
     }
 
-    /// Mean cross-entropy of the choices under what the grammar allows.
-    fn loss(&self, model: &SlotModel, hidden: &Tensor<2>, device: &Device) -> Tensor<1> {
+    /// No choices yet, among markers and these words, which must be ascending.
+    pub fn among(words: Vec<TokenId>) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    /// Adds a choice: the state at `index` predicts `chosen`, one of the `allowed` tokens.
+    pub fn push(&mut self, index: usize, allowed: &[TokenId], chosen: TokenId, vocab_size: usize) {
+        let place = |id: TokenId| match (id as usize).checked_sub(vocab_size) {
+            Some(marker) => marker,
+            None => self.words.binary_search(&id).map_or(0, |at| Marker::COUNT + at),
+        };
+        let mut bias = vec![FORBIDDEN; Marker::COUNT + self.words.len()];
+        allowed.iter().for_each(|&id| bias[place(id)] = 0.0);
+        let target = place(chosen) as i32;
+        self.index.push(index as i32);
+        self.target.push(target);
+        self.bias.extend(bias);
+    }
+
+    /// The log-probability of each choice under softmax(logits / temperature) over what the grammar allows, and the entropy
+    /// of that distribution in nats, `[choices]` each, from the states `[batch * time, hidden]`.
+    pub fn log_probs(
+        &self,
+        model: &SlotModel,
+        hidden: &Tensor<2>,
+        temperature: f32,
+        device: &Device,
+    ) -> (Tensor<1>, Tensor<1>) {
         let n = self.index.len();
         let states: Tensor<3> = pick(hidden, &self.index, device).unsqueeze();
-        let logits = Tensor::cat(vec![model.marker_logits(states.clone()), model.word_logits(states, &self.words)], 2);
+        let markers = model.marker_logits(states.clone());
+        let logits = match self.words.is_empty() {
+            true => markers,
+            false => Tensor::cat(vec![markers, model.word_logits(states, &self.words)], 2),
+        };
         let width = Marker::COUNT + self.words.len();
         let bias = Tensor::<2>::from_data(TensorData::new(self.bias.clone(), [n, width]), device);
         let target = Tensor::<2, Int>::from_data(TensorData::new(self.target.clone(), [n, 1]), device);
-        let logits: Tensor<2> = logits.reshape([n, width]) + bias;
-        -activation::log_softmax(logits, 1).gather(1, target).mean()
+        let logits: Tensor<2> = logits.reshape([n, width]) / temperature + bias;
+        let all = activation::log_softmax(logits, 1);
+        // What is forbidden has the probability 0, and 0 times a finite number is 0.
+        let entropy = -(all.clone().exp() * all.clone()).sum_dim(1);
+        (all.gather(1, target).reshape([n]), entropy.reshape([n]))
     }
 }
 

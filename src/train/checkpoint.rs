@@ -6,22 +6,11 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::ModuleOptimizer;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::model::slots::NamedTensor;
 use crate::{Error, Result};
-
-/// The place in the run from which it goes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Optimiser steps taken.
-    pub step: usize,
-    /// Examples seen.
-    pub examples: usize,
-    /// The chunk of the example stream, and the batch in it, that come next.
-    pub chunk: usize,
-    pub batch: usize,
-}
 
 /// A checkpoint's folder.
 pub struct Checkpoint {
@@ -38,8 +27,12 @@ impl Checkpoint {
         Self { folder: out.join("checkpoint") }
     }
 
-    /// The tensors, the optimiser's state loaded into `optimizer`, and the place; `None` if there is no checkpoint.
-    pub fn load(&self, optimizer: ModuleOptimizer) -> Result<Option<(Vec<NamedTensor>, ModuleOptimizer, Progress)>> {
+    /// The tensors, the optimiser's state loaded into `optimizer`, and the place in the run from which it goes on; `None`
+    /// if there is no checkpoint.
+    pub fn load<P: DeserializeOwned>(
+        &self,
+        optimizer: ModuleOptimizer,
+    ) -> Result<Option<(Vec<NamedTensor>, ModuleOptimizer, P)>> {
         if !self.folder.join(PROGRESS).exists() {
             return Ok(None);
         }
@@ -54,7 +47,7 @@ impl Checkpoint {
     }
 
     /// Writes a new checkpoint beside the old one, then takes its place.
-    pub fn save(&self, tensors: &[NamedTensor], optimizer: &ModuleOptimizer, progress: Progress) -> Result<()> {
+    pub fn save(&self, tensors: &[NamedTensor], optimizer: &ModuleOptimizer, progress: &impl Serialize) -> Result<()> {
         let fresh = self.folder.with_extension("new");
         let _ = fs::remove_dir_all(&fresh);
         fs::create_dir_all(&fresh).map_err(Error::io(&fresh))?;
@@ -62,7 +55,7 @@ impl Checkpoint {
         optimizer
             .save(fresh.join(OPTIMIZER))
             .map_err(|e| Error::BadInput(format!("{}: {e:?}", fresh.join(OPTIMIZER).display())))?;
-        let json = serde_json::to_vec(&progress).map_err(|e| Error::BadInput(e.to_string()))?;
+        let json = serde_json::to_vec(progress).map_err(|e| Error::BadInput(e.to_string()))?;
         fs::write(fresh.join(PROGRESS), json).map_err(Error::io(fresh.join(PROGRESS)))?;
         let _ = fs::remove_dir_all(&self.folder);
         fs::rename(&fresh, &self.folder).map_err(Error::io(&self.folder))

@@ -92,6 +92,16 @@ pub struct Examples<'a> {
     texts: HashMap<String, Vec<TokenId>>,
 }
 
+/// The categories of a sampled policy.
+pub struct Drawn {
+    /// In no order that means anything; the caller shuffles.
+    pub concepts: Vec<ConceptIdx>,
+    /// Whether they cover next to every general harm, of which the row has none.
+    pub cover: bool,
+    /// Whether they have names alone.
+    pub short: bool,
+}
+
 /// One category of a sampled policy.
 struct Sampled {
     concept: usize,
@@ -125,17 +135,7 @@ impl<'a> Examples<'a> {
     pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
         let facts = &sample.facts;
         let unexplained = facts.general_unsafe;
-        let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
-        let cover = harmless && rng.random_bool(HARMLESS_COVERS);
-        let mut concepts = match (unexplained, cover) {
-            (true, _) => self.bystanders(rng),
-            (false, true) => self.cover(rng),
-            (false, false) => self.policy(facts, rng),
-        };
-        let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
-        // Nothing else is known about a row whose harm nobody named.
-        concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
-        let short = cover && rng.random_bool(SHORT_COVERS);
+        let Drawn { concepts, cover, short } = self.categories(facts, rng);
         let mut policy: Vec<Sampled> = concepts
             .into_iter()
             .map(|concept| {
@@ -166,7 +166,7 @@ impl<'a> Examples<'a> {
                 let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
                 example.slots.push(SlotTarget { index, applies, weight });
             }
-            if cover && harmless {
+            if cover {
                 example.quiet.push(index);
             }
         }
@@ -179,6 +179,23 @@ impl<'a> Examples<'a> {
             example.push_verdict(opening, flagged, self.vocab_size);
         }
         example
+    }
+
+    /// The categories of a policy for a row.
+    pub fn categories(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Drawn {
+        let unexplained = facts.general_unsafe;
+        let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
+        let cover = harmless && rng.random_bool(HARMLESS_COVERS);
+        let mut concepts = match (unexplained, cover) {
+            (true, _) => self.bystanders(rng),
+            (false, true) => self.cover(rng),
+            (false, false) => self.policy(facts, rng),
+        };
+        let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
+        // Nothing else is known about a row whose harm nobody named.
+        concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
+        let short = cover && rng.random_bool(SHORT_COVERS);
+        Drawn { concepts, cover, short }
     }
 
     /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
@@ -330,6 +347,13 @@ impl<'a> Examples<'a> {
 }
 
 impl Example {
+    /// Leaves the slots alone.
+    pub fn drop_answer(&mut self) {
+        self.layout.drop_answer();
+        self.choices.clear();
+        self.words.clear();
+    }
+
     fn push_verdict(&mut self, index: usize, flagged: bool, vocab_size: usize) {
         let (right, wrong) = match flagged {
             true => (Marker::Unsafe, Marker::Safe),

@@ -6,6 +6,8 @@ mod checkpoint;
 mod evidence;
 mod examples;
 pub mod recipe;
+pub mod reward;
 pub mod rl;
 pub mod sft;
 mod warm_start;
+mod workers;

@@ -81,6 +81,8 @@ pub struct Source {
     /// The data set's category → factor on the chance to be drawn; > 0.
     pub label_weights: HashMap<String, f64>,
     pub unsafe_means: UnsafeMeans,
+    /// Whether its safe rows look alarming.
+    pub look_alike: bool,
     /// Fine concepts that a safe row is free of.
     pub negatives: Vec<ConceptIdx>,
     /// Fine concepts that an unsafe row is free of unless it has them or a related one.

@@ -2,24 +2,26 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, LossParts, LossWeights};
-use super::checkpoint::{Checkpoint, Progress, read_tensors, write_tensors};
+use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::evidence::Lexicon;
 use super::examples::{Example, Examples, Sample};
 use super::recipe::{Facts, Recipe};
 use super::warm_start::warm_start;
+use super::workers::Workers;
 use crate::bundle::Weights;
 use crate::eval::dataset::Row;
 use crate::eval::metrics;
@@ -49,6 +51,18 @@ pub struct SftOptions {
     pub seed: u64,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
+}
+
+/// The place in the run from which it goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    /// Optimiser steps taken.
+    step: usize,
+    /// Examples seen.
+    examples: usize,
+    /// The chunk of the example stream, and the batch in it, that come next.
+    chunk: usize,
+    batch: usize,
 }
 
 /// One line of `metrics.jsonl`.
@@ -89,7 +103,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let config = serde_json::from_slice(&read(options, "config.json")?)
         .map_err(|e| Error::BadModel(format!("{}: {e}", options.init.join("config.json").display())))?;
     let config = SlotConfig::from_json(&config)?;
-    let samples = Samples::load(options, &recipe, &tokenizer)?;
+    let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
     let frequency = samples.frequency(recipe.concepts.len());
@@ -97,11 +111,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
-    let optimizer = AdamWConfig::new()
-        .with_weight_decay(options.weight_decay)
-        .with_epsilon(1e-8)
-        .with_grad_clipping(Some(GradientClippingConfig::Norm(1.0)))
-        .init();
+    let optimizer = adam_w(options.weight_decay, 1.0);
     let (tensors, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
         Some(found) => found,
         None => (first_tensors(options, &config)?, optimizer, Progress::default()),
@@ -125,7 +135,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         let left = &batches[progress.batch.min(batches.len())..];
         for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
-            let (gradients, parts) = workers.gradients(&model, parallel, config.vocab_size, &device);
+            let (gradients, parts) = gradients(&workers, &model, parallel, config.vocab_size, &device);
             model = optimizer.step(rate, model, gradients);
 
             progress.step += 1;
@@ -159,7 +169,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                 sums = Default::default();
             }
             if progress.step.is_multiple_of(options.checkpoint_every) {
-                checkpoint.save(&model.tensors(), &optimizer, progress)?;
+                checkpoint.save(&model.tensors(), &optimizer, &progress)?;
             }
             if done {
                 break;
@@ -168,21 +178,30 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         progress.chunk += 1;
         progress.batch = 0;
     }
-    export(options, &model, &config)
+    export(&options.out, &model, &config, &read(options, "tokenizer.json")?)
+}
+
+/// AdamW (Loshchilov and Hutter, 2019) with gradients clipped to a norm.
+pub(super) fn adam_w(weight_decay: f32, clip_norm: f32) -> ModuleOptimizer {
+    AdamWConfig::new()
+        .with_weight_decay(weight_decay)
+        .with_epsilon(1e-8)
+        .with_grad_clipping(Some(GradientClippingConfig::Norm(clip_norm)))
+        .init()
 }
 
 /// Writes the trained model as a checkpoint that `convert` reads.
-fn export(options: &SftOptions, model: &SlotModel, config: &SlotConfig) -> Result<()> {
+pub(super) fn export(out: &Path, model: &SlotModel, config: &SlotConfig, tokenizer: &[u8]) -> Result<()> {
     let write = |name: &str, bytes: &[u8]| {
-        let path = options.out.join(name);
+        let path = out.join(name);
         fs::write(&path, bytes).map_err(Error::io(path))
     };
     let mut json = serde_json::to_value(config).map_err(|e| Error::BadModel(format!("config.json: {e}")))?;
     json["architectures"] = serde_json::json!(["RsafeSlots"]);
     write("config.json", json.to_string().as_bytes())?;
-    write("tokenizer.json", &read(options, "tokenizer.json")?)?;
+    write("tokenizer.json", tokenizer)?;
     // The weights come last: where they are, the rest is.
-    write_tensors(&options.out.join("model.safetensors"), &model.tensors())
+    write_tensors(&out.join("model.safetensors"), &model.tensors())
 }
 
 fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
@@ -201,7 +220,7 @@ fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate:
 }
 
 /// Numbers parameters in their order: the optimiser's state, kept by id, must find them again when a run is resumed.
-struct Numbered(u64);
+pub(super) struct Numbered(pub(super) u64);
 
 impl ModuleMapper for Numbered {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -211,62 +230,29 @@ impl ModuleMapper for Numbered {
     }
 }
 
-/// One thread a core, each with a batch of its own: most operations of a small network are too small to share.
-struct Workers(Vec<rayon::ThreadPool>);
-
-impl Workers {
-    fn new() -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = |_| {
-            // A pool of one keeps the matrix products inside a worker from spreading over the others' cores.
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(1)
-                .build()
-                .map_err(|e| Error::Unsupported(format!("threads: {e}")))
-        };
-        (0..cores).map(pool).collect::<Result<_>>().map(Self)
+/// The mean gradient over the batches, and the parts of each batch's loss.
+fn gradients(
+    workers: &Workers,
+    model: &SlotModel,
+    batches: &[Vec<Example>],
+    vocab_size: usize,
+    device: &Device,
+) -> (GradientsParams, Vec<LossParts>) {
+    let share = 1.0 / batches.len() as f32;
+    // Graphs that share a parameter share a lock: each worker gets leaves of its own.
+    let forks: Vec<_> = batches.iter().map(|batch| (Mutex::new(model.clone().fork(device)), batch)).collect();
+    let results = workers.map(&forks, |(model, batch)| {
+        let model = model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (loss, parts) = Batch::new(batch, vocab_size, device).loss(&model, WEIGHTS);
+        (GradientsParams::from_grads((loss * share).backward(), &*model), parts)
+    });
+    let mut sum = GradientsAccumulator::new();
+    let mut parts = Vec::new();
+    for (gradients, part) in results {
+        sum.accumulate(model, gradients);
+        parts.push(part);
     }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The mean gradient over the batches, and the parts of each batch's loss.
-    fn gradients(
-        &self,
-        model: &SlotModel,
-        batches: &[Vec<Example>],
-        vocab_size: usize,
-        device: &Device,
-    ) -> (GradientsParams, Vec<LossParts>) {
-        let share = 1.0 / batches.len() as f32;
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .0
-                .iter()
-                .zip(batches)
-                .map(|(pool, batch)| {
-                    // Graphs that share a parameter share a lock: each worker gets leaves of its own.
-                    let model = model.clone().fork(device);
-                    scope.spawn(move || {
-                        pool.install(|| {
-                            let (loss, parts) = Batch::new(batch, vocab_size, device).loss(&model, WEIGHTS);
-                            (GradientsParams::from_grads((loss * share).backward(), &model), parts)
-                        })
-                    })
-                })
-                .collect();
-            // A panic in a worker is a bug, and goes on here.
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
-        });
-        let mut sum = GradientsAccumulator::new();
-        let mut parts = Vec::new();
-        for (gradients, part) in results {
-            sum.accumulate(model, gradients);
-            parts.push(part);
-        }
-        (sum.grads(), parts)
-    }
+    (sum.grads(), parts)
 }
 
 /// Linear warm-up over a twentieth of the run, then linear to zero.
@@ -286,24 +272,25 @@ impl LossParts {
 }
 
 /// The recipe's rows, tokenised: by source, and those held out.
-struct Samples<'a> {
+pub struct Samples<'a> {
     recipe: &'a Recipe,
-    sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
-    held_out: Vec<Sample>,
+    pub(super) sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
+    /// With the name of their source.
+    pub(super) held_out: Vec<(&'a str, Row, Sample)>,
 }
 
 impl<'a> Samples<'a> {
-    fn load(options: &SftOptions, recipe: &'a Recipe, tokenizer: &Tokenizer) -> Result<Self> {
+    pub(super) fn load(recipe: &'a Recipe, data: &Path, seed: u64, tokenizer: &Tokenizer) -> Result<Self> {
         let mut sources = Vec::new();
         let mut held_out = Vec::new();
         for name in recipe.sources.keys() {
             let mut rows = Vec::new();
             let mut samples = Vec::new();
-            for row in recipe.rows(name, &options.data)? {
+            for row in recipe.rows(name, data)? {
                 let row = row?;
                 let Some(sample) = sample(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
                 if row.is_held_out(recipe.heldout_fraction) {
-                    held_out.push(sample);
+                    held_out.push((name.as_str(), row, sample));
                 } else {
                     rows.push(row);
                     samples.push(sample);
@@ -311,19 +298,19 @@ impl<'a> Samples<'a> {
             }
             sources.push((name.as_str(), rows, samples));
         }
-        held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+        held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         Ok(Self { recipe, sources, held_out })
     }
 
     /// How often each concept holds.
-    fn frequency(&self, concepts: usize) -> Vec<usize> {
+    pub(super) fn frequency(&self, concepts: usize) -> Vec<usize> {
         let mut counts = vec![0; concepts];
         let rows = self.sources.iter().flat_map(|(_, _, samples)| samples);
         rows.flat_map(|sample| &sample.facts.positive).for_each(|&concept| counts[concept] += 1);
         counts
     }
 
-    fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
+    pub(super) fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
         let rows = self
             .sources
             .iter()
@@ -332,23 +319,28 @@ impl<'a> Samples<'a> {
         Lexicon::count(vocab_size, concepts, rows)
     }
 
+    /// The rows of an epoch in random order, each as its source's place and its own there; never none.
+    pub(super) fn epoch(&self, seed: u64, epoch: u64) -> Result<Vec<(usize, usize)>> {
+        let mut order = Vec::new();
+        for (source, (name, rows, _)) in self.sources.iter().enumerate() {
+            order.extend(self.recipe.epoch(name, rows, seed, epoch)?.into_iter().map(|row| (source, row)));
+        }
+        if order.is_empty() {
+            return Err(Error::BadInput("the recipe's sources hold no row to train on".into()));
+        }
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ (epoch + 1)));
+        Ok(order)
+    }
+
     /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
     /// exactly where it stopped.
     fn batches(&self, examples: &Examples, options: &SftOptions, chunk: usize) -> Result<Vec<Vec<Example>>> {
         let mut left = chunk;
         let mut epoch = 0;
         let order = loop {
-            let mut order: Vec<&Sample> = Vec::new();
-            for (name, rows, samples) in &self.sources {
-                let drawn = self.recipe.epoch(name, rows, options.seed, epoch)?;
-                order.extend(drawn.into_iter().map(|place| &samples[place]));
-            }
+            let order = self.epoch(options.seed, epoch)?;
             let chunks = order.len().div_ceil(CHUNK);
-            if chunks == 0 {
-                return Err(Error::BadInput("the recipe's sources hold no row to train on".into()));
-            }
             if left < chunks {
-                order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed ^ (epoch + 1)));
                 break order;
             }
             left -= chunks;
@@ -358,7 +350,8 @@ impl<'a> Samples<'a> {
         let rows = &order[at..(at + CHUNK).min(order.len())];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let drawn = rows.iter().map(|sample| examples.draw(sample, false, &mut rng)).collect();
+        let drawn =
+            rows.iter().map(|&(source, row)| examples.draw(&self.sources[source].2[row], false, &mut rng)).collect();
         let mut batches = batched(drawn, options.batch_tokens);
         batches.shuffle(&mut rng);
         Ok(batches)
@@ -377,7 +370,7 @@ impl<'a> Samples<'a> {
         [false, true].map(|unseen| {
             let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
             let rows = self.held_out.iter().take(WATCHED);
-            let drawn = rows.map(|sample| examples.draw(sample, unseen, &mut rng)).collect();
+            let drawn = rows.map(|(_, _, sample)| examples.draw(sample, unseen, &mut rng)).collect();
             let scores: Vec<(f32, bool)> = batched(drawn, options.batch_tokens)
                 .iter()
                 .flat_map(|batch| Batch::new(batch, config.vocab_size, &device).slot_scores(&model))
@@ -412,7 +405,7 @@ fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sampl
 }
 
 /// Examples of like length together, `tokens` a batch at most, padding counted.
-fn batched(mut examples: Vec<Example>, tokens: usize) -> Vec<Vec<Example>> {
+pub(super) fn batched(mut examples: Vec<Example>, tokens: usize) -> Vec<Vec<Example>> {
     examples.sort_by_key(|example| example.layout.len());
     let mut batches: Vec<Vec<Example>> = Vec::new();
     for example in examples {

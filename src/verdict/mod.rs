@@ -2,6 +2,7 @@
 
 mod answer;
 mod calibration;
+mod claims;
 mod decide;
 mod parse;
 mod quotes;
@@ -10,8 +11,9 @@ mod thresholds;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling};
+pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};
-pub use parse::{parse_llama_guard, parse_qwen3guard, parse_rsafe};
+pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
 

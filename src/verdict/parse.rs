@@ -9,6 +9,13 @@ pub fn parse_rsafe(text: &str) -> Answer {
     Answer { verdict, reasoning: thought(text).unwrap_or_default().to_owned(), ..Answer::default() }
 }
 
+/// Whether a text has RSafe's form as its training rewards it: `<think>` first, then somewhere `</think>`, and behind that
+/// a `\boxed{` with a `}` behind it. What the box holds does not matter.
+pub fn is_rsafe_answer(text: &str) -> bool {
+    let behind = text.strip_prefix("<think>").and_then(|rest| rest.split_once("</think>"));
+    behind.and_then(|(_, rest)| rest.split_once("\\boxed{")).is_some_and(|(_, boxed)| boxed.contains('}'))
+}
+
 /// Llama Guard: `safe`, or `unsafe` with a second line of categories separated by commas.
 /// `categories` pairs each id with the way the answer writes it; a category that is not among them, or named twice,
 /// leaves the answer without a verdict.

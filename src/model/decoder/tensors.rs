@@ -1,11 +1,14 @@
 //! A decoder's tensors by the names of Hugging Face's checkpoints, for writing them: adapters merged, or by themselves.
 
+use std::collections::HashMap;
+
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Decoder;
 use super::tuning::TARGETS;
 use crate::kernels::{Encoding, Linear, LowRank, Matrix};
+use crate::{Error, Result};
 
 /// A tensor that is read when it is written, so that a whole model is never held a second time.
 pub enum Stored<'m> {
@@ -37,29 +40,40 @@ impl Stored<'_> {
         }
     }
 
-    /// The values, row-major and little-endian.
+    /// The values as they are [encoded](Self::encoding), row-major and little-endian.
     pub fn bytes(&self) -> Vec<u8> {
-        let floats = |matrix: &Matrix| match matrix {
-            Matrix::Float(weight) => weight.val().without_autodiff(),
-            Matrix::Quantised(_) => matrix.to_tensor(&burn::tensor::Device::flex()),
-        };
         match self {
-            Stored::Matrix(matrix) => match matrix.encoded().filter(|_| self.encoding() != Encoding::F32) {
-                Some(weights) => weights.pieces().flatten().copied().collect(),
-                None => little_endian(floats(matrix)),
-            },
+            Stored::Matrix(matrix) if self.encoding() != Encoding::F32 => {
+                matrix.encoded().into_iter().flat_map(|weights| weights.pieces()).flatten().copied().collect()
+            }
+            _ => self.floats().into_iter().flat_map(f32::to_le_bytes).collect(),
+        }
+    }
+
+    /// The values as floats, row-major.
+    pub fn floats(&self) -> Vec<f32> {
+        match self {
+            Stored::Matrix(matrix) => numbers(weights(matrix)),
             Stored::Merged(matrix, adapter) => {
                 let change = adapter.delta().without_autodiff();
-                little_endian(floats(matrix).to_device(&change.device()) + change)
+                numbers(weights(matrix).to_device(&change.device()) + change)
             }
-            Stored::Vector(vector) => little_endian(vector.val().without_autodiff()),
-            Stored::Factor(factor) => little_endian(factor.val().without_autodiff()),
+            Stored::Vector(vector) => numbers(vector.val()),
+            Stored::Factor(factor) => numbers(factor.val()),
         }
     }
 }
 
-fn little_endian<const D: usize>(tensor: Tensor<D>) -> Vec<u8> {
-    tensor.into_data().iter::<f32>().flat_map(f32::to_le_bytes).collect()
+fn weights(matrix: &Matrix) -> Tensor<2> {
+    match matrix {
+        Matrix::Float(weight) => weight.val().without_autodiff(),
+        // Only the CPU has encoded weights.
+        Matrix::Quantised(_) => matrix.to_tensor(&Device::flex()),
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }
 
 impl Decoder {
@@ -97,12 +111,63 @@ impl Decoder {
         all.filter_map(|(path, linear)| Some((path, linear.adapter.as_ref()?)))
     }
 
-    /// A layer's projections by their paths.
-    fn projections(&self, index: usize) -> impl Iterator<Item = (String, &Linear)> {
-        TARGETS.into_iter().zip(self.layers[index].projections()).enumerate().map(move |(place, (name, linear))| {
-            // The first four are the attention's.
-            let room = if place < 4 { "self_attn" } else { "mlp" };
-            (format!("model.layers.{index}.{room}.{name}"), linear)
+    /// The adapters' matrices by the names that PEFT gives them.
+    pub fn adapter_tensors(&self) -> impl Iterator<Item = (String, Stored<'_>)> {
+        self.adapters().flat_map(|(path, adapter)| {
+            let [a, b] = factor_names(&path);
+            [(a, Stored::Factor(&adapter.a)), (b, Stored::Factor(&adapter.b))]
         })
     }
+
+    /// The same decoder with these adapters, by the names of [`adapter_tensors`](Self::adapter_tensors).
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if one is missing, has another shape, or is left over.
+    pub fn with_adapter_tensors(mut self, mut tensors: HashMap<String, (Vec<usize>, Vec<f32>)>) -> Result<Self> {
+        let device = self.device();
+        let mut take = |name: &str, factor: &Param<Tensor<2>>| match tensors.remove(name) {
+            Some((shape, values)) if shape == factor.dims() => {
+                let value = Tensor::from_data(TensorData::new(values, shape), &device);
+                Ok(factor.clone().map(|_| value))
+            }
+            found => Err(Error::BadModel(format!(
+                "adapter `{name}`: expected the shape {:?}, found {:?}; were rank and targets others?",
+                factor.dims(),
+                found.map(|(shape, _)| shape)
+            ))),
+        };
+        for index in 0..self.layers.len() {
+            for (place, linear) in self.layers[index].projections_mut().into_iter().enumerate() {
+                if let Some(adapter) = &mut linear.adapter {
+                    let [a, b] = factor_names(&path(index, place));
+                    adapter.a = take(&a, &adapter.a)?;
+                    adapter.b = take(&b, &adapter.b)?;
+                }
+            }
+        }
+        match tensors.keys().next() {
+            Some(name) => Err(Error::BadModel(format!("adapter `{name}` has no place; were the targets others?"))),
+            None => Ok(self),
+        }
+    }
+
+    /// A layer's projections by their paths.
+    fn projections(&self, index: usize) -> impl Iterator<Item = (String, &Linear)> {
+        self.layers[index]
+            .projections()
+            .into_iter()
+            .enumerate()
+            .map(move |(place, linear)| (path(index, place), linear))
+    }
+}
+
+/// The path of a layer's projection, by its place among [`TARGETS`].
+fn path(layer: usize, place: usize) -> String {
+    // The first four are the attention's.
+    let room = if place < 4 { "self_attn" } else { "mlp" };
+    format!("model.layers.{layer}.{room}.{}", TARGETS[place])
+}
+
+fn factor_names(path: &str) -> [String; 2] {
+    ["A", "B"].map(|factor| format!("base_model.model.{path}.lora_{factor}.weight"))
 }

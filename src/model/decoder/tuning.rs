@@ -102,7 +102,7 @@ impl Layer {
         ]
     }
 
-    fn projections_mut(&mut self) -> [&mut Linear; 7] {
+    pub(super) fn projections_mut(&mut self) -> [&mut Linear; 7] {
         let (attention, mlp) = (&mut self.self_attn, &mut self.mlp);
         [
             &mut attention.q_proj,

@@ -59,6 +59,8 @@ struct SourceFile {
     #[serde(default)]
     label_weights: HashMap<String, f64>,
     unsafe_means: UnsafeMeansFile,
+    #[serde(default)]
+    look_alike: bool,
     negatives: Vec<String>,
     #[serde(default)]
     others: Vec<String>,
@@ -262,6 +264,7 @@ fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept])
         labels,
         label_weights: source.label_weights,
         unsafe_means,
+        look_alike: source.look_alike,
         negatives: expand(&source.negatives, ids, concepts).map_err(|error| format!("negatives: {error}"))?,
         others: expand(&source.others, ids, concepts).map_err(|error| format!("others: {error}"))?,
     })

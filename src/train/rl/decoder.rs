@@ -1,25 +1,34 @@
 //! Decoders that users bring, as networks to be tuned: their own prompt, cache, grammar and sampler write the answers,
 //! and their gradients come back one layer at a time.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use pollster::block_on;
+use rand::RngExt;
 
 use super::choices::{self, Pick};
-use super::network::{Choice, Network, Rollout, Task};
-use crate::bundle::Checkpoint;
+use super::export::export;
+use super::network::{Network, Rollout};
+use super::task::{Task, generator};
+use crate::bundle::{Checkpoint, Weights};
 use crate::engine::decoder_grammar;
-use crate::grammar::{Allowed, Grammar, Think};
+use crate::engine::group::write_group;
+use crate::engine::reader::Reader;
+use crate::grammar::{Grammar, Think};
 use crate::model::decoder::{LoraOptions, Packed};
+use crate::model::slots::NamedTensor;
 use crate::model::{Decoder, DecoderConfig};
 use crate::prompt::{self, Template};
-use crate::sampling::{Sampler, Sampling};
+use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
+use crate::train::sft::Numbered;
 use crate::{Error, Result, Target};
 
 /// How a decoder is tuned.
@@ -27,7 +36,7 @@ use crate::{Error, Result, Target};
 pub struct DecoderOptions {
     /// The prompt and the form of the answers; guessed from the checkpoint if `None`.
     pub template: Option<Template>,
-    /// The longest reasoning of RSafe's template, in tokens; 0 answers at once.
+    /// The longest reasoning of RSafe's template, in tokens.
     pub reasoning_tokens: usize,
     /// Adapters beside frozen weights; `None` tunes every weight.
     pub lora: Option<LoraOptions>,
@@ -52,24 +61,36 @@ pub struct DecoderNetwork {
 
 /// What does not change while a decoder is tuned.
 struct Setting {
+    /// The checkpoint that is tuned.
+    folder: PathBuf,
+    config: DecoderConfig,
+    device: Device,
     tokenizer: Tokenizer,
     template: Template,
-    reasoning_tokens: usize,
-    pack_tokens: usize,
-    lora: Option<LoraOptions>,
-    /// RSafe's grammar depends on the vocabulary alone; its masks are computed once.
-    rsafe: Option<Grammar>,
+    options: DecoderOptions,
+    /// RSafe's grammars, with and without reasoning: they depend on the vocabulary alone, so their masks are computed
+    /// once.
+    rsafe: Option<[Grammar; 2]>,
 }
 
 impl fmt::Debug for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Setting({:?}, {} tokens of reasoning)", self.template, self.reasoning_tokens)
+        f.debug_struct("Setting")
+            .field("template", &self.template)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
 impl DecoderNetwork {
-    /// Reads a Hugging Face folder. Weights stay as they are encoded where adapters are trained and the device is the
-    /// CPU; else they become floats.
+    /// Whether a folder is a decoder's checkpoint, as its `config.json` says.
+    pub fn reads(folder: &Path) -> bool {
+        let config = std::fs::read_to_string(folder.join("config.json"));
+        config.is_ok_and(|config| DecoderConfig::from_json(&config).is_ok())
+    }
+
+    /// Reads a Hugging Face folder. With adapters and on the CPU, matrices stay as they are encoded; else they become
+    /// floats.
     ///
     /// # Errors
     /// What the checkpoint or the options have wrong.
@@ -83,46 +104,36 @@ impl DecoderNetwork {
             Some(template) => template,
             None => checkpoint.guess_template(&folder.to_string_lossy())?,
         };
-        let mut weights = checkpoint.weights(device)?;
-        let decoder = Decoder::load(&config, &mut weights)?;
-        weights.finish()?;
-        Self::new(decoder, Tokenizer::from_bytes(&checkpoint.tokenizer)?, template, options)
-    }
-
-    /// A network of parts that are in memory.
-    ///
-    /// # Errors
-    /// [`Error::BadInput`] for options that make no sense, [`Error::BadModel`] if tokenizer, template and model do not
-    /// belong together.
-    pub fn new(decoder: Decoder, tokenizer: Tokenizer, template: Template, options: &DecoderOptions) -> Result<Self> {
-        let vocab_size = decoder.config().vocab_size;
-        if tokenizer.vocab_size() > vocab_size {
+        let tokenizer = Tokenizer::from_bytes(&checkpoint.tokenizer)?;
+        if tokenizer.vocab_size() > config.vocab_size {
             return Err(Error::BadModel(format!(
-                "the tokenizer has {} tokens but the model only {vocab_size}; is the tokenizer another model's?",
+                "the tokenizer has {} tokens but the model only {}; is the tokenizer another model's?",
                 tokenizer.vocab_size(),
+                config.vocab_size
             )));
         }
-        let decoder = match &options.lora {
+        let grammar = |think| decoder_grammar(template, &tokenizer, &[], Target::Prompt, think);
+        let rsafe = match template {
+            Template::Rsafe => {
+                Some([grammar(Think::First { max_tokens: options.reasoning_tokens })?, grammar(Think::Skip)?])
+            }
+            _ => None,
+        };
+        let weights = checkpoint.weights(device)?;
+        let options = options.clone();
+        let (folder, device) = (folder.to_owned(), device.clone());
+        let setting = Setting { folder, config, device, tokenizer, template, options, rsafe };
+        Self::with_weights(Arc::new(setting), weights)
+    }
+
+    fn with_weights(setting: Arc<Setting>, mut weights: Weights) -> Result<Self> {
+        let decoder = Decoder::load(&setting.config, &mut weights)?;
+        weights.finish()?;
+        let decoder = match &setting.options.lora {
             Some(lora) => decoder.with_adapters(lora)?,
             None => decoder.thawed(),
         };
-        let think = match options.reasoning_tokens {
-            0 => Think::Skip,
-            max_tokens => Think::First { max_tokens },
-        };
-        let rsafe = match template {
-            Template::Rsafe => Some(decoder_grammar(template, &tokenizer, &[], Target::Prompt, think)?),
-            _ => None,
-        };
-        let setting = Setting {
-            tokenizer,
-            template,
-            reasoning_tokens: options.reasoning_tokens,
-            pack_tokens: options.pack_tokens,
-            lora: options.lora.clone(),
-            rsafe,
-        };
-        Ok(Self { decoder, setting: Arc::new(setting) })
+        Ok(Self { decoder: decoder.map(&mut Numbered(0)), setting })
     }
 
     pub fn decoder(&self) -> &Decoder {
@@ -131,7 +142,7 @@ impl DecoderNetwork {
 
     /// The adapters' options, where there are adapters.
     pub fn lora(&self) -> Option<&LoraOptions> {
-        self.setting.lora.as_ref()
+        self.setting.options.lora.as_ref()
     }
 
     fn prompt(&self, task: &Task) -> Result<Vec<TokenId>> {
@@ -140,9 +151,38 @@ impl DecoderNetwork {
         Ok(prompt::encode(&segments, &self.setting.tokenizer)?.tokens())
     }
 
+    fn grammar(&self, task: &Task) -> Result<Grammar> {
+        let Setting { template, tokenizer, rsafe, .. } = &*self.setting;
+        match rsafe {
+            Some([thought, direct]) => Ok(if task.think { thought.clone() } else { direct.clone() }),
+            None => {
+                let target = task.conversation.target;
+                decoder_grammar(*template, tokenizer, &task.policy.categories, target, Think::Skip)
+            }
+        }
+    }
+
     /// The network without what an optimiser's step leaves of autodiff: writing and reading need none.
     fn plain(&self) -> Decoder {
         self.decoder.valid()
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Tensor<1> {
+        let shape = [values.len()];
+        Tensor::from_data(TensorData::new(values, shape), &self.setting.device)
+    }
+
+    /// Log-probability and entropy of each choice.
+    fn values(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Vec<f32>, Vec<f32>)> {
+        let decoder = self.plain();
+        let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
+        for pack in self.packs(task, rollouts)? {
+            let states = decoder.read(&pack.row);
+            let (some, more) = choices::read(&decoder, &states, &pack.picks(rollouts), temperature);
+            log_probs.extend(some);
+            entropies.extend(more);
+        }
+        Ok((log_probs, entropies))
     }
 
     /// The rollouts of a task as rows of a prompt and some of its answers, each up to its last choice.
@@ -154,7 +194,7 @@ impl DecoderNetwork {
         while first < rollouts.len() {
             let mut tokens = prompt.len() + read(&rollouts[first]);
             let mut end = first + 1;
-            while end < rollouts.len() && tokens + read(&rollouts[end]) <= self.setting.pack_tokens {
+            while end < rollouts.len() && tokens + read(&rollouts[end]) <= self.setting.options.pack_tokens {
                 tokens += read(&rollouts[end]);
                 end += 1;
             }
@@ -186,79 +226,37 @@ impl Pack {
     }
 }
 
-/// An answer being written.
-struct Row {
-    grammar: Grammar,
-    sampler: Sampler,
-    tokens: Vec<TokenId>,
-    choices: Vec<Choice>,
-}
-
-impl Row {
-    fn take(&mut self, token: TokenId) -> Result<()> {
-        self.grammar.consume(token)?;
-        self.sampler.observe(&[token]);
-        self.tokens.push(token);
-        Ok(())
-    }
-}
-
 impl Network for DecoderNetwork {
     fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>> {
         let decoder = self.plain();
-        let prompt = self.prompt(task)?;
-        let grammar = match &self.setting.rsafe {
-            Some(grammar) => grammar.clone(),
-            None => {
-                let (template, tokenizer) = (self.setting.template, &self.setting.tokenizer);
-                decoder_grammar(template, tokenizer, &task.policy.categories, task.conversation.target, Think::Skip)?
-            }
-        };
-        let (needed, limit) = (prompt.len() + grammar.max_len(), decoder.config().max_position_embeddings);
+        let (prompt, grammar) = (self.prompt(task)?, self.grammar(task)?);
+        let (needed, limit) = (prompt.len() + grammar.max_len(), self.setting.config.max_position_embeddings);
         if needed > limit {
             return Err(Error::ContextLength { needed, limit });
         }
-        // The prompt is read once, then continued by each row.
-        let mut cache = decoder.new_cache(prompt.len())?;
-        let states = decoder.extend(&prompt, &mut cache)?;
-        let mut states = states.slice([0..1, prompt.len() - 1..prompt.len()]).repeat_dim(0, group);
-        let mut cache = cache.repeat(group, needed)?;
-        let row = |index: usize| Row {
-            grammar: grammar.clone(),
-            sampler: Sampler::new(Sampling { seed: seed.wrapping_add(index as u64), ..sampling }),
-            tokens: Vec::new(),
-            choices: Vec::new(),
-        };
-        let mut rows: Vec<Row> = (0..group).map(row).collect();
-        loop {
-            choose(&decoder, &states, &mut rows, sampling.temperature)?;
-            if rows.iter().all(|row| row.grammar.is_done()) {
-                break;
-            }
-            // All rows grow by one token at a time; what a finished row reads is not looked at.
-            let ids: Vec<TokenId> = rows.iter().map(|row| row.tokens[row.tokens.len() - 1]).collect();
-            states = decoder.extend(&ids, &mut cache)?;
-        }
-        let rollout = |row: Row| Rollout {
-            answer: row.grammar.answer().clone(),
-            well_formed: !row.grammar.was_cut(),
-            tokens: row.tokens,
-            choices: row.choices,
-            scores: None,
-        };
-        Ok(rows.into_iter().map(rollout).collect())
+        let reader = Reader::decoder(&decoder, decoder.new_cache(prompt.len())?, &prompt)?;
+        let mut rng = generator(seed, "answers", 0);
+        let seeds: Vec<u64> = (0..group).map(|_| rng.random()).collect();
+        let written = block_on(write_group(&reader, &grammar, sampling, &seeds, prompt[0]))?;
+        Ok(written
+            .into_iter()
+            .map(|written| Rollout {
+                tokens: written.tokens,
+                choices: written.choices,
+                answer: written.answer,
+                well_formed: written.ended && !written.cut,
+                p_unsafe: written.p_unsafe,
+                scores: None,
+                flags: None,
+                window: 0,
+                prompt_tokens: prompt.len(),
+            })
+            .collect())
     }
 
-    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Vec<f32>, Vec<f32>)> {
-        let decoder = self.plain();
-        let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
-        for pack in self.packs(task, rollouts)? {
-            let states = decoder.read(&pack.row);
-            let (some, more) = choices::read(&decoder, &states, &pack.picks(rollouts), temperature);
-            log_probs.extend(some);
-            entropies.extend(more);
-        }
-        Ok((log_probs, entropies))
+    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Tensor<1>, Tensor<1>)> {
+        let (log_probs, entropies) = self.values(task, rollouts, temperature)?;
+        Ok((self.vector(log_probs), self.vector(entropies)))
     }
 
     fn gradients(
@@ -269,25 +267,21 @@ impl Network for DecoderNetwork {
     ) -> Result<GradientsParams> {
         let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
         for (task, rollouts) in batch {
-            let (some, more) = self.log_probs(task, rollouts, temperature)?;
+            let (some, more) = self.values(task, rollouts, temperature)?;
             log_probs.extend(some);
             entropies.extend(more);
         }
         // The loss depends on the network through these numbers alone: what it says of them goes back pack by pack.
         let decoder = self.plain();
-        let device = decoder.device();
-        let leaf = |values: Vec<f32>| {
-            let shape = [values.len()];
-            Tensor::<1>::from_data(TensorData::new(values, shape), &device).autodiff().require_grad()
-        };
+        let leaf = |values| self.vector(values).autodiff().require_grad();
         let (log_probs, entropies) = (leaf(log_probs), leaf(entropies));
-        let mut sums = GradientsParams::new();
         let gradients = loss(log_probs.clone(), entropies.clone()).backward();
         let of = |leaf: &Tensor<1>| -> Vec<f32> {
             let gradient = leaf.grad(&gradients).unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like());
             gradient.into_data().iter::<f32>().collect()
         };
         let (of_log_probs, of_entropies) = (of(&log_probs), of(&entropies));
+        let mut sums = GradientsParams::new();
         let mut done = 0;
         for (task, rollouts) in batch {
             for pack in self.packs(task, rollouts)? {
@@ -305,47 +299,34 @@ impl Network for DecoderNetwork {
         }
         Ok(sums)
     }
-}
 
-/// Gives each open row its next token: the one that the grammar forces, or one drawn by its sampler.
-/// `states` is `[rows, 1, hidden_size]`.
-fn choose(decoder: &Decoder, states: &Tensor<3>, rows: &mut [Row], temperature: f32) -> Result<()> {
-    let mut open: Vec<(usize, Allowed)> = Vec::new();
-    for (index, row) in rows.iter_mut().enumerate().filter(|(_, row)| !row.grammar.is_done()) {
-        match row.grammar.allowed() {
-            Allowed::Few(ids) if ids.len() == 1 => row.take(ids[0])?,
-            allowed => open.push((index, allowed)),
+    fn tensors(&self) -> Vec<NamedTensor> {
+        let decoder = self.plain();
+        match self.lora() {
+            Some(_) => {
+                decoder.adapter_tensors().map(|(name, stored)| (name, stored.shape(), stored.floats())).collect()
+            }
+            None => {
+                decoder.tensors().into_iter().map(|(name, stored)| (name, stored.shape(), stored.floats())).collect()
+            }
         }
     }
-    if open.is_empty() {
-        return Ok(());
-    }
-    let indices: Vec<i32> = open.iter().map(|(index, _)| *index as i32).collect();
-    let indices: Tensor<1, Int> = Tensor::from_data(TensorData::new(indices, [open.len()]), &states.device());
-    let logits = decoder.logits_of(states.clone().squeeze_dim::<2>(1).select(0, indices), None);
-    let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-    for ((index, allowed), logits) in open.into_iter().zip(logits.chunks_exact(decoder.config().vocab_size)) {
-        let row = &mut rows[index];
-        // The grammar never allows nothing before its end, so there is always a token to pick.
-        let Some(sampled) = row.sampler.sample(logits, &allowed) else {
-            return Err(Error::BadModel("the answer's grammar allows no token that the model has".into()));
-        };
-        let log_prob = log_prob(logits, &allowed, sampled.token, temperature);
-        row.choices.push(Choice { at: row.tokens.len(), allowed, log_prob });
-        row.take(sampled.token)?;
-    }
-    Ok(())
-}
 
-/// The log-probability of a token under softmax(logits / temperature) over what is allowed.
-fn log_prob(logits: &[f32], allowed: &Allowed, token: TokenId, temperature: f32) -> f32 {
-    // Greedy answers have the probabilities of temperature 1.
-    let temperature = if temperature > 0.0 { f64::from(temperature) } else { 1.0 };
-    let logit =
-        |id: TokenId| logits.get(id as usize).map_or(f64::NEG_INFINITY, |logit| f64::from(*logit) / temperature);
-    let mut most = f64::NEG_INFINITY;
-    allowed.for_each(|id| most = most.max(logit(id)));
-    let mut sum = 0.0;
-    allowed.for_each(|id| sum += (logit(id) - most).exp());
-    (logit(token) - most - sum.ln()) as f32
+    fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self> {
+        match self.lora() {
+            Some(_) => {
+                let tensors = tensors.into_iter().map(|(name, shape, values)| (name, (shape, values)));
+                let decoder = self.decoder.with_adapter_tensors(tensors.collect::<HashMap<_, _>>())?;
+                Ok(Self { decoder, setting: self.setting })
+            }
+            None => {
+                let weights = Weights::from_tensors(&self.setting.device, tensors)?;
+                Self::with_weights(self.setting, weights)
+            }
+        }
+    }
+
+    fn export(&self, out: &Path) -> Result<()> {
+        export(&self.plain(), self.lora(), &self.setting.folder, out)
+    }
 }

@@ -9,8 +9,8 @@ use safetensors::View;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 
-use super::decoder::DecoderNetwork;
 use crate::kernels::Encoding;
+use crate::model::Decoder;
 use crate::model::decoder::{LoraOptions, Stored};
 use crate::{Error, Result};
 
@@ -27,14 +27,14 @@ const COMPANIONS: [&str; 8] = [
 ];
 
 /// Where the adapters lie inside a checkpoint's folder.
-pub const ADAPTER: &str = "adapter";
+const ADAPTER: &str = "adapter";
 
-/// Writes the network as a checkpoint that transformers and `rsafe convert` read: the files of `init` with new weights.
+/// Writes a decoder as a checkpoint that transformers and `rsafe convert` read: the files of `init` with new weights.
 /// Matrices that an adapter changed are f32, others as they were. The adapters themselves go to [`ADAPTER`].
 ///
 /// # Errors
 /// [`Error::BadInput`] if `out` is `init`, [`Error::Io`], and what `init`'s config has wrong.
-pub fn export(network: &DecoderNetwork, init: &Path, out: &Path) -> Result<()> {
+pub fn export(decoder: &Decoder, lora: Option<&LoraOptions>, init: &Path, out: &Path) -> Result<()> {
     fs::create_dir_all(out).map_err(Error::io(out))?;
     if let (Ok(from), Ok(to)) = (init.canonicalize(), out.canonicalize())
         && from == to
@@ -48,8 +48,8 @@ pub fn export(network: &DecoderNetwork, init: &Path, out: &Path) -> Result<()> {
     for name in COMPANIONS.iter().filter(|name| init.join(name).is_file()) {
         fs::copy(init.join(name), out.join(name)).map_err(Error::io(out.join(name)))?;
     }
-    if let Some(lora) = network.lora() {
-        write_adapters(network, lora, &config, &out.join(ADAPTER))?;
+    if let Some(lora) = lora {
+        write_adapters(decoder, lora, &config, &out.join(ADAPTER))?;
     }
     // Both spellings, as transformers changed from one to the other.
     for name in ["dtype", "torch_dtype"] {
@@ -59,11 +59,11 @@ pub fn export(network: &DecoderNetwork, init: &Path, out: &Path) -> Result<()> {
     }
     write_json(&out.join("config.json"), &config)?;
     // The weights come last: where they are, the rest is.
-    write_tensors(&out.join("model.safetensors"), network.decoder().tensors())
+    write_tensors(&out.join("model.safetensors"), decoder.tensors())
 }
 
 /// Adapters in PEFT's form.
-fn write_adapters(network: &DecoderNetwork, lora: &LoraOptions, config: &Value, folder: &Path) -> Result<()> {
+fn write_adapters(decoder: &Decoder, lora: &LoraOptions, config: &Value, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let config = json!({
         "peft_type": "LORA",
@@ -79,11 +79,7 @@ fn write_adapters(network: &DecoderNetwork, lora: &LoraOptions, config: &Value, 
         "init_lora_weights": true,
     });
     write_json(&folder.join("adapter_config.json"), &config)?;
-    let adapters = network.decoder().adapters().flat_map(|(path, adapter)| {
-        let name = move |factor: &str| format!("base_model.model.{path}.lora_{factor}.weight");
-        [(name("A"), Stored::Factor(&adapter.a)), (name("B"), Stored::Factor(&adapter.b))]
-    });
-    write_tensors(&folder.join("adapter_model.safetensors"), adapters)
+    write_tensors(&folder.join("adapter_model.safetensors"), decoder.adapter_tensors())
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

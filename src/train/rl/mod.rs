@@ -1,6 +1,27 @@
-//! Reinforced alignment: answers are sampled, rewarded, and made likelier or less likely.
+//! Reinforced alignment: the network's own answers are sampled, rewarded, and made more or less likely.
+//!
+//! A step draws [`Task`]s, lets the [`Network`] write a group of answers to each, rewards them
+//! ([`reward`](super::reward)), turns the rewards of a group into [`advantage`]s and moves the network along the [`loss`]
+//! ([`grpo`]). What trains is behind the [`Network`] trait: the slot model in [`slots`], decoders that users bring in
+//! [`decoder`].
 
-pub mod choices;
+pub mod advantage;
+mod choices;
 pub mod decoder;
-pub mod export;
+mod export;
+pub mod grpo;
+pub mod labelled;
+pub mod loss;
 pub mod network;
+pub mod recipe_tasks;
+pub mod report;
+mod run;
+pub mod slots;
+pub mod supervision;
+pub mod task;
+mod update;
+mod watch;
+
+pub use network::{Network, Rollout};
+pub use run::{Setup, Source, run};
+pub use task::{Task, Tasks};

@@ -1,42 +1,91 @@
-//! What the loop asks of a network that writes answers.
+//! What can be aligned: a network that writes answers and says how likely they were.
 
+use std::path::Path;
+
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::grammar::Allowed;
+use super::task::Task;
+use crate::Result;
+pub use crate::engine::group::Choice;
+use crate::model::slots::NamedTensor;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;
-use crate::{Conversation, Policy, Result};
 
-#[derive(Debug, Clone)]
-pub struct Task {
-    pub id: String,
-    pub conversation: Conversation,
-    pub policy: Policy,
-}
-#[derive(Debug, Clone)]
-pub struct Choice {
-    pub at: usize,
-    pub allowed: Allowed,
-    pub log_prob: f32,
-}
+/// An answer that the network wrote.
 #[derive(Debug, Clone)]
 pub struct Rollout {
+    /// All tokens of the answer, forced ones too.
     pub tokens: Vec<TokenId>,
+    /// Where the grammar left more than one token, in order. Only these have a probability, and so a loss.
     pub choices: Vec<Choice>,
     pub answer: Answer,
+    /// Whether the answer ended by itself in its template's form.
     pub well_formed: bool,
+    /// P(unsafe) where the verdict was chosen.
+    pub p_unsafe: Option<f32>,
+    /// The score of each category, in the policy's order, where the network has scores; and whether it reaches its threshold.
     pub scores: Option<Vec<f32>>,
+    pub flags: Option<Vec<bool>>,
+    /// Where the stretch of the judged message begins that the answer is about, in tokens; 0 where all is read at once.
+    pub window: usize,
+    /// Tokens that were read before the answer.
+    pub prompt_tokens: usize,
 }
 
-pub trait Network: Clone + Send {
+/// A network whose answers are being tuned. Its trainable parameters are numbered in their order, so that the optimiser's
+/// state finds them again when a run is resumed.
+pub trait Network: Module + Sync {
+    /// `group` answers to one task, written as at inference: same prompt, cache, grammar and sampler. With a greedy
+    /// `sampling` the grammar is exactly that of inference, else it may make the answer speak about what is known to hold.
+    ///
+    /// # Errors
+    /// Whatever the task or the device has wrong.
     fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>>;
-    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Vec<f32>, Vec<f32>)>;
+
+    /// For every choice of the rollouts of one task, in order, its log-probability under softmax(logits / temperature) over
+    /// the tokens that were allowed, and the entropy of that distribution in nats: `[choices]` each, with gradients where
+    /// the network has them.
+    ///
+    /// # Errors
+    /// Whatever the task or the device has wrong.
+    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Tensor<1>, Tensor<1>)>;
+
+    /// The gradients of `loss(log_probs, entropies)` by parameter, where both are those of [`log_probs`](Self::log_probs)
+    /// for the tasks of the batch, one behind the other. The loss is called once.
+    ///
+    /// # Errors
+    /// As [`log_probs`](Self::log_probs).
     fn gradients(
         &self,
         batch: &[(&Task, &[Rollout])],
         temperature: f32,
         loss: &mut dyn FnMut(Tensor<1>, Tensor<1>) -> Tensor<1>,
-    ) -> Result<GradientsParams>;
+    ) -> Result<GradientsParams> {
+        let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
+        for (task, rollouts) in batch {
+            let (log_prob, entropy) = self.log_probs(task, rollouts, temperature)?;
+            log_probs.push(log_prob);
+            entropies.push(entropy);
+        }
+        let loss = loss(Tensor::cat(log_probs, 0), Tensor::cat(entropies, 0));
+        Ok(GradientsParams::from_grads(loss.backward(), self))
+    }
+
+    /// Every trained tensor by name, for a checkpoint.
+    fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// The network with the tensors of a checkpoint.
+    ///
+    /// # Errors
+    /// If they are another network's.
+    fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self>;
+
+    /// Writes the trained network as a folder that `rsafe convert` reads.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn export(&self, out: &Path) -> Result<()>;
 }

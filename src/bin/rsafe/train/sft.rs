@@ -1,23 +1,12 @@
-//! `rsafe train`: training runs, described by a recipe and bounded by what is given here.
+//! `rsafe train sft`: supervised training of the embedded model.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use pollster::block_on;
-use rsafe::train::calibrate::calibrate;
-use rsafe::train::recipe::Recipe;
 use rsafe::train::sft::{self, Report, SftOptions};
 
+use super::clock;
 use crate::{Failure, Outcome};
-
-#[derive(clap::Subcommand)]
-pub enum TrainCommand {
-    /// Supervised training of the embedded model; goes on from the last checkpoint in OUT
-    Sft(SftArgs),
-    /// Choose a bundle's threshold and uncertain band on rows held out of its training
-    Calibrate(CalibrateArgs),
-}
 
 #[derive(clap::Args)]
 pub struct SftArgs {
@@ -51,27 +40,7 @@ pub struct SftArgs {
     checkpoint_every: usize,
 }
 
-#[derive(clap::Args)]
-pub struct CalibrateArgs {
-    /// The bundle's folder; its manifest is rewritten
-    #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
-    /// The recipe that the model was trained with
-    #[arg(long, value_name = "FILE")]
-    recipe: PathBuf,
-    /// The folder of the data sets
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-}
-
-pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
-    match command {
-        TrainCommand::Sft(args) => train(args),
-        TrainCommand::Calibrate(args) => choose(args),
-    }
-}
-
-fn train(args: SftArgs) -> Result<Outcome, Failure> {
+pub fn run(args: SftArgs) -> Result<Outcome, Failure> {
     let options = SftOptions {
         recipe: args.recipe,
         data: args.data,
@@ -93,9 +62,8 @@ fn train(args: SftArgs) -> Result<Outcome, Failure> {
 }
 
 fn line(report: &Report) -> String {
-    let left = report.seconds_left as u64;
     let mut line = format!(
-        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} quiet {:.3} answer {:.3}  {:>5.0} tokens/s  {}:{:02}:{:02} left",
+        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} quiet {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
         report.step,
         report.examples,
         report.of,
@@ -103,32 +71,10 @@ fn line(report: &Report) -> String {
         report.quiet,
         report.answer,
         report.tokens_per_second,
-        left / 3600,
-        left / 60 % 60,
-        left % 60
+        clock(report.seconds_left),
     );
     if let Some([Some(seen), Some(unseen)]) = report.held_out {
         line += &format!("  held out: AUROC {seen:.3}, unseen names {unseen:.3}");
     }
     line
-}
-
-fn choose(args: CalibrateArgs) -> Result<Outcome, Failure> {
-    let recipe = Recipe::load(&args.recipe)?;
-    let progress = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-    let found = block_on(calibrate(&args.bundle, &recipe, &args.data, |rows| {
-        progress.set_message(format!("{rows} held-out rows"));
-        progress.tick();
-    }))?;
-    progress.finish_and_clear();
-    let [low, high] = found.thresholds.uncertain;
-    writeln!(
-        anstream::stdout(),
-        "{} held-out rows: threshold {:.3} (F1 {:.3}), uncertain from {low:.3} to {high:.3}, AUROC {:.3}",
-        found.rows,
-        found.thresholds.global,
-        found.f1,
-        found.auroc.unwrap_or(f64::NAN)
-    )?;
-    Ok(Outcome::Clean)
 }

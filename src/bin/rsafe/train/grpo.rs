@@ -1,0 +1,309 @@
+//! `rsafe train grpo`: reinforced alignment of a trained model under drawn policies or the user's own.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+use rsafe::Error;
+use rsafe::model::decoder::{LoraOptions, TARGETS};
+use rsafe::prompt::Template;
+use rsafe::train::reward::Rewards;
+use rsafe::train::rl::advantage::AdvantageKind;
+use rsafe::train::rl::decoder::DecoderOptions;
+use rsafe::train::rl::grpo::GrpoOptions;
+use rsafe::train::rl::loss::{Aggregation, ClipRange};
+use rsafe::train::rl::report::{Report, Verdicts, Watched};
+use rsafe::train::rl::{self, Setup, Source};
+
+use super::clock;
+use crate::convert::TemplateArg;
+use crate::{Failure, Outcome, library};
+
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]
+pub struct GrpoArgs {
+    /// Labelled rows: with --recipe the folder of its sets, with --policy files or folders of rows
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Judge rows under policies drawn from this training recipe
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Judge rows under this policy (a file, or a built-in one's name); a row's categories are the policy's ids or names
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+    /// The model to start from: a bundle's folder, the folder that an earlier training run wrote, or the folder of a
+    /// Qwen2, Qwen3 or Llama from Hugging Face
+    #[arg(long, value_name = "DIR")]
+    init: PathBuf,
+    /// Checkpoints, metrics (JSON lines) and the finished model, which `rsafe convert` reads
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What answers earn: a file of rules, or `rsafe` (0.9 accuracy, 0.1 format) or `rsafe-mini`
+    #[arg(long, value_name = "REWARDS", default_value = "rsafe-mini")]
+    rewards: String,
+    /// Optimiser steps
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().steps)]
+    steps: usize,
+    /// Tasks a step [default: 8 for each core]
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().prompts, hide_default_value = true)]
+    prompts: usize,
+    /// Answers to each task
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().group)]
+    group: usize,
+    /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    answer_first: f64,
+    /// Share of rows kept out of training and watched, with --policy; a recipe says its own
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
+    held_out: f64,
+    /// Weight of the supervised loss of the category scores beside the reward; 0 for none
+    #[arg(long, value_name = "WEIGHT", default_value_t = GrpoOptions::default().slots_weight)]
+    slots_weight: f32,
+    /// Examples of that supervised loss in each step, for each core
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    slots_examples: usize,
+    #[command(flatten)]
+    method: Method,
+    #[command(flatten)]
+    decoder: DecoderArgs,
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().seed)]
+    seed: u64,
+    /// Steps between two checkpoints
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().checkpoint_every)]
+    checkpoint_every: usize,
+    /// Held-out rows that the run is watched on; 0 for none
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().watched)]
+    watched: usize,
+    /// Steps between two looks at them
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().watch_every)]
+    watch_every: usize,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Method")]
+struct Method {
+    #[arg(long, value_name = "T", default_value_t = GrpoOptions::default().temperature)]
+    temperature: f32,
+    #[arg(long, value_name = "P", default_value_t = GrpoOptions::default().top_p)]
+    top_p: f32,
+    #[arg(long, value_name = "X", default_value_t = GrpoOptions::default().repetition_penalty)]
+    repetition_penalty: f32,
+    /// Constant learning rate
+    #[arg(long, value_name = "RATE", default_value_t = GrpoOptions::default().learning_rate)]
+    lr: f64,
+    #[arg(long, value_name = "RATE", default_value_t = GrpoOptions::default().weight_decay)]
+    weight_decay: f32,
+    /// Gradients are clipped to this norm
+    #[arg(long, value_name = "NORM", default_value_t = GrpoOptions::default().clip_norm)]
+    clip_norm: f32,
+    /// Updates with the answers of one step
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().epochs)]
+    epochs: usize,
+    /// How rewards become advantages: over the group's mean and deviation, or its mean alone (Dr. GRPO)
+    #[arg(long, value_name = "KIND", default_value = "group")]
+    advantage: Advantage,
+    /// Leave out groups whose answers all earned the same (DAPO)
+    #[arg(long)]
+    drop_uninformative: bool,
+    /// How far a probability ratio counts below 1
+    #[arg(long, value_name = "EPS", default_value_t = ClipRange::default().low)]
+    clip: f32,
+    /// How far it counts above 1 (DAPO); as far as below without this
+    #[arg(long, value_name = "EPS")]
+    clip_high: Option<f32>,
+    /// Bound of the loss where the advantage is negative; 0 for none
+    #[arg(long, value_name = "C", default_value_t = 3.0)]
+    dual_clip: f32,
+    /// Weight of the entropy bonus
+    #[arg(long, value_name = "WEIGHT", default_value_t = GrpoOptions::default().entropy)]
+    entropy: f32,
+    /// Weight of the KL penalty against the model that the run began with
+    #[arg(long, value_name = "WEIGHT", default_value_t = GrpoOptions::default().kl)]
+    kl: f32,
+    /// How tokens' losses become one: the mean over all tokens, over answers, or over answers of this length in tokens
+    /// (Dr. GRPO)
+    #[arg(long, value_name = "token-mean|sequence-mean|LENGTH", default_value = "token-mean", value_parser = aggregation)]
+    aggregation: Aggregation,
+    /// Tokens whose graph is in memory at a time, for each core
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().batch_tokens)]
+    batch_tokens: usize,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Decoders (Qwen2, Qwen3, Llama)")]
+struct DecoderArgs {
+    /// The prompt and the form of the answers; guessed from the checkpoint without this
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<TemplateArg>,
+    /// The longest reasoning, in tokens
+    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().reasoning_tokens)]
+    reasoning_tokens: usize,
+    /// Rank of the low-rank adapters that are trained beside frozen weights; 0 trains every weight
+    #[arg(long, value_name = "RANK", default_value_t = LoraOptions::default().rank)]
+    lora_rank: usize,
+    /// The adapters count ALPHA / RANK
+    #[arg(long, value_name = "ALPHA", default_value_t = LoraOptions::default().alpha)]
+    lora_alpha: f32,
+    /// The projections that get an adapter, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = TARGETS.map(String::from))]
+    lora_targets: Vec<String>,
+    /// Tokens of a prompt with some of its answers that are differentiated together; memory grows with it
+    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().pack_tokens)]
+    pack_tokens: usize,
+    /// Where to train: cpu, or webgpu in a build with that feature
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DeviceName {
+    Cpu,
+    #[cfg(feature = "webgpu")]
+    Webgpu,
+}
+
+impl DeviceName {
+    fn device(self) -> Device {
+        match self {
+            DeviceName::Cpu => Device::flex(),
+            #[cfg(feature = "webgpu")]
+            DeviceName::Webgpu => Device::webgpu(Default::default()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Advantage {
+    Group,
+    Centred,
+}
+
+fn aggregation(text: &str) -> Result<Aggregation, String> {
+    match text {
+        "token-mean" => Ok(Aggregation::TokenMean),
+        "sequence-mean" => Ok(Aggregation::SequenceMean),
+        _ => match text.parse() {
+            Ok(length) if length > 0 => Ok(Aggregation::FixedLength(length)),
+            _ => Err("expected token-mean, sequence-mean or a length in tokens".into()),
+        },
+    }
+}
+
+pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
+    let source = match (args.recipe, args.policy) {
+        (Some(recipe), _) => Source::Recipe(recipe),
+        (None, policy) => {
+            let policy = library::policy(policy.as_deref().unwrap_or_default())?;
+            Source::Policy(Box::new(policy), args.held_out)
+        }
+    };
+    let setup = Setup {
+        init: args.init,
+        data: args.data,
+        source,
+        answer_first: args.answer_first,
+        slots_examples: args.slots_examples,
+        decoder: DecoderOptions {
+            template: args.decoder.template.map(Template::from),
+            reasoning_tokens: args.decoder.reasoning_tokens,
+            lora: (args.decoder.lora_rank > 0).then_some(LoraOptions {
+                rank: args.decoder.lora_rank,
+                alpha: args.decoder.lora_alpha,
+                targets: args.decoder.lora_targets,
+                seed: args.seed,
+            }),
+            pack_tokens: args.decoder.pack_tokens,
+        },
+        device: args.decoder.device.device(),
+    };
+    let rewards = match Rewards::BUILTIN.contains(&args.rewards.as_str()) {
+        true => Rewards::builtin(&args.rewards)?,
+        false => Rewards::load(&args.rewards)?,
+    };
+    let method = args.method;
+    let options = GrpoOptions {
+        out: args.out,
+        steps: args.steps,
+        prompts: args.prompts,
+        group: args.group,
+        temperature: method.temperature,
+        top_p: method.top_p,
+        repetition_penalty: method.repetition_penalty,
+        epochs: method.epochs,
+        advantage: match method.advantage {
+            Advantage::Group => AdvantageKind::Group,
+            Advantage::Centred => AdvantageKind::Centred,
+        },
+        drop_uninformative: method.drop_uninformative,
+        clip: ClipRange {
+            low: method.clip,
+            high: method.clip_high.unwrap_or(method.clip),
+            dual: (method.dual_clip > 0.0).then_some(method.dual_clip),
+        },
+        entropy: method.entropy,
+        kl: method.kl,
+        aggregation: method.aggregation,
+        learning_rate: method.lr,
+        weight_decay: method.weight_decay,
+        clip_norm: method.clip_norm,
+        slots_weight: args.slots_weight,
+        batch_tokens: method.batch_tokens,
+        seed: args.seed,
+        checkpoint_every: args.checkpoint_every,
+        watched: args.watched,
+        watch_every: args.watch_every,
+    };
+    let style =
+        ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
+    let bar = ProgressBar::new(options.steps as u64).with_style(style);
+    rl::run(&setup, rewards, &options, |report| {
+        // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
+        bar.set_position(report.step as u64);
+        bar.set_message(line(report));
+        let lasting = match &report.watched {
+            Some(watched) => {
+                Some(format!("step {:>5}  {}\n            held out: {}", report.step, line(report), seen(watched)))
+            }
+            None if bar.is_hidden() => Some(format!("step {:>5}  {}", report.step, line(report))),
+            None => None,
+        };
+        if let Some(lasting) = lasting {
+            bar.suspend(|| drop(writeln!(anstream::stderr(), "{lasting}")));
+        }
+    })?;
+    bar.finish_and_clear();
+    writeln!(anstream::stdout(), "{}", options.out.join("model.safetensors").display())?;
+    Ok(Outcome::Clean)
+}
+
+fn line(report: &Report) -> String {
+    format!(
+        "reward {:.3}  {}  length {:.1}  entropy {:.3}  slots {:.3}  {:.1} groups/s  {} left",
+        report.reward,
+        verdicts(&report.verdicts),
+        report.length,
+        report.entropy,
+        report.slots_loss,
+        report.groups_per_second,
+        clock(report.seconds_left),
+    )
+}
+
+fn seen(watched: &Watched) -> String {
+    format!(
+        "think first {}  answer first {}  slots AUROC {}  steps agree {}",
+        verdicts(&watched.think_first),
+        verdicts(&watched.answer_first),
+        share(watched.slots_auroc),
+        share(watched.agreement),
+    )
+}
+
+fn verdicts(verdicts: &Verdicts) -> String {
+    format!("F1 {} FPR {} AUROC {}", share(verdicts.f1), share(verdicts.fpr), share(verdicts.auroc))
+}
+
+fn share(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.3}"))
+}

@@ -1,0 +1,31 @@
+//! `rsafe train`: training runs, one command a file.
+
+mod calibrate;
+mod grpo;
+mod sft;
+
+use crate::{Failure, Outcome};
+
+#[derive(clap::Subcommand)]
+pub enum TrainCommand {
+    /// Supervised training of the embedded model; goes on from the last checkpoint in OUT
+    Sft(sft::SftArgs),
+    /// Reinforced alignment: reward the model's own answers (GRPO); goes on from the last checkpoint in OUT
+    Grpo(Box<grpo::GrpoArgs>),
+    /// Choose a bundle's threshold and uncertain band on rows held out of its training
+    Calibrate(calibrate::CalibrateArgs),
+}
+
+pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
+    match command {
+        TrainCommand::Sft(args) => sft::run(args),
+        TrainCommand::Grpo(args) => grpo::run(*args),
+        TrainCommand::Calibrate(args) => calibrate::run(args),
+    }
+}
+
+/// Seconds as hours, minutes and seconds.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds as u64;
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

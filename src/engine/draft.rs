@@ -1,0 +1,82 @@
+//! One answer as far as it is written: what the grammar makes of it, what the sampler has seen, and what the model has
+//! not read of it.
+
+use crate::Result;
+use crate::grammar::{Allowed, Grammar, p_unsafe_by};
+use crate::sampling::{Sampler, Sampling};
+use crate::tokenizer::TokenId;
+use crate::verdict::Answer;
+
+/// An answer in progress.
+pub struct Draft {
+    grammar: Grammar,
+    sampler: Sampler,
+    /// Tokens that the grammar has consumed and the model has not read: read together with what follows.
+    pub pending: Vec<TokenId>,
+    p_unsafe: Option<f32>,
+    tokens: usize,
+}
+
+impl Draft {
+    pub fn new(grammar: Grammar, sampling: Sampling) -> Self {
+        Self { grammar, sampler: Sampler::new(sampling), pending: Vec::new(), p_unsafe: None, tokens: 0 }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.grammar.is_done()
+    }
+
+    /// Whether free text had to be ended because its budget was spent.
+    #[cfg(feature = "train")]
+    pub fn was_cut(&self) -> bool {
+        self.grammar.was_cut()
+    }
+
+    /// The next token where the grammar leaves no choice.
+    pub fn forced(&self) -> Option<TokenId> {
+        match self.grammar.allowed() {
+            Allowed::Few(ids) if ids.len() == 1 => Some(ids[0]),
+            _ => None,
+        }
+    }
+
+    /// The tokens that may come next.
+    pub fn allowed(&self) -> Allowed {
+        self.grammar.allowed()
+    }
+
+    /// Takes a forced token; gives the text that it shows.
+    pub fn take(&mut self, id: TokenId) -> Result<String> {
+        self.tokens += 1;
+        self.pending.push(id);
+        self.sampler.observe(&[id]);
+        self.grammar.consume(id)
+    }
+
+    /// Takes one of the allowed tokens, given their logits; gives it and the text that it shows. `None` only where none is
+    /// allowed.
+    pub fn choose(&mut self, logits: &[(TokenId, f32)]) -> Result<Option<(TokenId, String)>> {
+        if let Some(choice) = self.grammar.verdict_choice() {
+            let logit = |id| logits.iter().find(|(known, _)| *known == id).map_or(f32::NAN, |(_, logit)| *logit);
+            self.p_unsafe = Some(p_unsafe_by(logit, &choice));
+        }
+        match self.sampler.pick(logits.iter().copied()) {
+            Some(sampled) => Ok(Some((sampled.token, self.take(sampled.token)?))),
+            None => Ok(None),
+        }
+    }
+
+    pub fn answer(&self) -> &Answer {
+        self.grammar.answer()
+    }
+
+    /// P(unsafe) at the verdict; `None` before it.
+    pub fn p_unsafe(&self) -> Option<f32> {
+        self.p_unsafe
+    }
+
+    /// Tokens written, forced ones included.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+}

@@ -1,0 +1,173 @@
+//! What the slot model is shown, and what it may answer: words of the conversation and the policy as layouts, steps as a
+//! grammar. Inference and training both read here.
+
+use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
+use crate::prompt::slots::{
+    BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
+};
+use crate::tokenizer::{Span, TokenId, Tokenizer};
+use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
+
+/// The longest judged message, in tokens: what is longer is refused rather than judged in part.
+const MAX_JUDGED: usize = 32_768;
+
+/// The control tokens of a vocabulary.
+#[derive(Debug, Clone)]
+pub struct SlotPrompts {
+    pub frame: Frame,
+    markers: SlotMarkers,
+    vocab_size: usize,
+}
+
+/// A conversation and a policy as tokens.
+#[derive(Debug, Clone)]
+pub struct SlotPrompt {
+    target: Target,
+    /// The index of the judged message, its content, and its tokens.
+    judged: usize,
+    content: String,
+    spans: Vec<Span>,
+    context: Option<Vec<TokenId>>,
+    /// What each category's block says.
+    pub blocks: Vec<Vec<TokenId>>,
+}
+
+impl SlotPrompts {
+    /// # Errors
+    /// [`Error::BadModel`] if the tokenizer has no `[CLS]` or `[SEP]`.
+    pub fn new(tokenizer: &Tokenizer, vocab_size: usize) -> Result<Self> {
+        let id = |marker: Marker| marker.id(vocab_size);
+        Ok(Self {
+            frame: Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? },
+            markers: SlotMarkers {
+                think: id(Marker::Think),
+                end_think: id(Marker::EndThink),
+                safe: id(Marker::Safe),
+                unsafe_: id(Marker::Unsafe),
+                quote: id(Marker::Quote),
+                end_quote: id(Marker::EndQuote),
+                yes: id(Marker::Applies),
+                no: id(Marker::DoesNotApply),
+            },
+            vocab_size,
+        })
+    }
+
+    /// Reads a conversation and a policy.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] for a judged message that is too long; what the conversation has wrong.
+    pub fn read(&self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<SlotPrompt> {
+        let judged = conversation.target_index()?;
+        let content = conversation.messages[judged].content.clone();
+        let spans = tokenizer.encode(&content)?;
+        if spans.len() > MAX_JUDGED {
+            return Err(Error::ContextLength { needed: spans.len(), limit: MAX_JUDGED });
+        }
+        let context = match conversation.target {
+            // What the user asked last is what an answer is read in the light of.
+            Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
+            Target::Prompt => None,
+        };
+        let context = context.map(|message| tokenizer.encode(&message.content)).transpose()?.map(|spans| {
+            let ids: Vec<TokenId> = spans.iter().map(|span| span.id).collect();
+            ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
+        });
+        let blocks = Self::blocks(tokenizer, policy)?;
+        Ok(SlotPrompt { target: conversation.target, judged, content, spans, context, blocks })
+    }
+
+    /// What the block of each category says.
+    pub fn blocks(tokenizer: &Tokenizer, policy: &Policy) -> Result<Vec<Vec<TokenId>>> {
+        policy.categories.iter().map(|category| block(tokenizer, category)).collect()
+    }
+
+    /// The grammar of the answer about the window that begins at `start`: a step for each category named by its index, in
+    /// this order, with what it says where that is decided.
+    pub fn grammar(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        prompt: &SlotPrompt,
+        start: usize,
+        steps: &[(usize, Option<bool>)],
+        think: Think,
+    ) -> Result<Grammar> {
+        let step = |&(index, applies): &(usize, Option<bool>)| {
+            let category = &policy.categories[index];
+            let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
+            header.truncate(NAME_WORDS);
+            Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
+        };
+        let steps = steps.iter().map(step).collect::<Result<Vec<_>>>()?;
+        Grammar::slots(&SlotAnswer {
+            vocab_size: self.vocab_size + Marker::COUNT,
+            markers: self.markers,
+            steps: &steps,
+            speaker: match prompt.target {
+                Target::Prompt => "user",
+                Target::Response => "agent",
+            },
+            source: QuoteSource::new(prompt.judged, &prompt.content, prompt.window(start)),
+            quote: QuoteLength { min: 1, max: QUOTE_WORDS },
+            think,
+        })
+    }
+}
+
+impl SlotPrompt {
+    /// Where the windows over the judged message begin: one at 0 even for none of its words, and none that adds nothing.
+    pub fn windows(&self) -> impl Iterator<Item = usize> + use<> {
+        windows(self.spans.len())
+    }
+
+    /// The conversation with the window of the judged message that begins at `start`.
+    pub fn conversation(&self, frame: Frame, start: usize) -> Layout {
+        let ids: Vec<TokenId> = self.window(start).iter().map(|span| span.id).collect();
+        let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
+        Layout::conversation(frame, turn.as_slice(), Turn { kind: Kind::judged(self.target), ids: &ids })
+    }
+
+    fn window(&self, start: usize) -> &[Span] {
+        &self.spans[start..self.spans.len().min(start + WINDOW)]
+    }
+}
+
+/// The indices of the categories that an answer reasons about: those that score highest, the highest first.
+pub fn highest(scores: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.truncate(STEPS);
+    order
+}
+
+/// What a category's block says: its name and its definition, as far as blocks go.
+fn block(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
+    let mut words: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
+    words.truncate(NAME_WORDS);
+    words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
+    words.truncate(BLOCK_WORDS);
+    Ok(words)
+}
+
+/// Where the windows over `len` tokens begin.
+fn windows(len: usize) -> impl Iterator<Item = usize> {
+    let last = len.saturating_sub(WINDOW).div_ceil(WINDOW_STEP);
+    (0..=last).map(|window| window * WINDOW_STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_every_token_and_overlap() {
+        for len in [0, 1, WINDOW, WINDOW + 1, 3 * WINDOW, 10_000] {
+            let starts: Vec<usize> = windows(len).collect();
+            assert_eq!(starts[0], 0);
+            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= WINDOW_STEP));
+            let last = starts[starts.len() - 1];
+            assert!(last + WINDOW >= len && (last == 0 || last + WINDOW - WINDOW_STEP < len), "{len}: {starts:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What an answer earns: rules that anyone can verify, composed by a file.
+//!
+//! Each rule looks at one [`Outcome`] and gives its part of the reward, or nothing where it has nothing to say (the part is
+//! then missing, not 0). The reward is the sum of the parts. Which rules count, and how much, is in a YAML file whose
+//! fields `models/rsafe-mini/rewards.yaml` explains.
+
+mod amounts;
+mod budget;
+mod correct;
+mod costs;
+mod evidence;
+mod rules;
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+pub use amounts::{Amount, Share};
+pub use budget::{Budget, BudgetState, Multiplier};
+pub use correct::{Accuracy, Categories, Format, Measure};
+pub use costs::{Agreement, Asymmetric, Contradiction, Costs, Length, OverRefusal};
+pub use evidence::Evidence;
+pub use rules::Rules;
+
+use crate::eval::dataset::Label;
+use crate::verdict::{self, Answer};
+use crate::{Conversation, Error, Policy, Result};
+
+/// What is true of a conversation under a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truth {
+    pub label: Label,
+    /// Ids of the policy's categories that hold; `None`: nobody said which.
+    pub categories: Option<Vec<String>>,
+    /// Harmless, but looks alarming.
+    #[serde(default)]
+    pub look_alike: bool,
+}
+
+/// What a reward judges.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome<'a> {
+    pub conversation: &'a Conversation,
+    pub policy: &'a Policy,
+    pub truth: &'a Truth,
+    /// An answer in free text comes [with its claims](Answer::with_claims).
+    pub answer: &'a Answer,
+    /// The answer ended by itself, in the form of its template.
+    pub well_formed: bool,
+    /// Length of the answer in tokens.
+    pub tokens: usize,
+    /// Whether each category's score reaches its threshold, in the policy's order, where the model gives scores.
+    pub scores: Option<&'a [bool]>,
+}
+
+impl Outcome<'_> {
+    fn is_unsafe(&self) -> bool {
+        self.truth.label == Label::Unsafe
+    }
+
+    fn flags(&self) -> bool {
+        self.answer.verdict == Some(verdict::Label::Unsafe)
+    }
+
+    /// Whether the verdict is the label; an answer without one is wrong.
+    fn is_right(&self) -> bool {
+        match self.answer.verdict {
+            Some(verdict::Label::Safe) => !self.is_unsafe(),
+            Some(verdict::Label::Unsafe) => self.is_unsafe(),
+            Some(verdict::Label::Controversial) | None => false,
+        }
+    }
+
+    /// Ids of the categories that the answer says apply, each once.
+    fn named(&self) -> Vec<&str> {
+        let steps = self.answer.steps.iter().filter(|step| step.applies).map(|step| &step.category);
+        let mut named: Vec<&str> = Vec::new();
+        for id in self.answer.categories.iter().chain(steps) {
+            if !named.contains(&id.as_str()) {
+                named.push(id);
+            }
+        }
+        named
+    }
+
+    /// Whether a category is known not to hold.
+    fn lacks(&self, category: &str) -> bool {
+        !self.is_unsafe() || self.truth.categories.as_ref().is_some_and(|held| held.iter().all(|id| id != category))
+    }
+}
+
+/// What an answer earned.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Reward {
+    /// The sum of the parts.
+    pub total: f32,
+    /// What each rule gave, weighted; rules that had nothing to say are missing.
+    pub parts: IndexMap<&'static str, f32>,
+}
+
+/// The rules of a training run, and what the [budget](Budget) has learnt so far.
+///
+/// Serialised it is the file it was read from, without comments; what was learnt is [`state`](Self::state).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Rules", into = "Rules")]
+pub struct Rewards {
+    rules: Rules,
+    state: BudgetState,
+}
+
+impl Rewards {
+    /// The names that [`builtin`](Self::builtin) knows.
+    pub const BUILTIN: [&str; 2] = ["rsafe", "rsafe-mini"];
+
+    /// RSafe's own reward (arXiv 2506.07736): 0.9 for the right verdict in the right form, 0.1 for the form.
+    pub fn rsafe() -> Self {
+        let rules = Rules {
+            accuracy: Some(Accuracy { weight: Amount(0.9) }),
+            format: Some(Format { weight: Amount(0.1) }),
+            ..Rules::default()
+        };
+        Self { rules, state: BudgetState::default() }
+    }
+
+    /// A built-in set of rules: `rsafe`, or `rsafe-mini`, which the embedded model was trained with.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for any other name.
+    pub fn builtin(name: &str) -> Result<Self> {
+        match name {
+            "rsafe" => Ok(Self::rsafe()),
+            "rsafe-mini" => Self::parse(include_str!("../../../models/rsafe-mini/rewards.yaml"), name),
+            _ => Err(Error::BadInput(format!(
+                "expected a built-in set of rewards, one of `{}`, found {name:?}; a file's name has a dot or a slash",
+                Self::BUILTIN.join("`, `")
+            ))),
+        }
+    }
+
+    /// Reads a file of rules (YAML, or JSON, which YAML holds).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, otherwise as [`parse`](Self::parse).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Parses and checks rules; `origin` is what errors call the text.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] with line and column: an unknown field, a value out of its range, no rule at all.
+    pub fn parse(yaml: &str, origin: &str) -> Result<Self> {
+        serde_saphyr::from_str(yaml)
+            .map_err(|error| Error::BadInput(format!("{origin}: expected reward rules: {error}")))
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What an answer earns.
+    pub fn score(&self, outcome: &Outcome) -> Reward {
+        let rules = &self.rules;
+        let parts: IndexMap<&'static str, f32> = [
+            ("accuracy", rules.accuracy.as_ref().map(|rule| rule.part(outcome))),
+            ("format", rules.format.as_ref().map(|rule| rule.part(outcome))),
+            ("category", rules.category.as_ref().and_then(|rule| rule.part(outcome))),
+            ("evidence", rules.evidence.as_ref().map(|rule| rule.part(outcome))),
+            ("contradiction", rules.contradiction.as_ref().and_then(|rule| rule.part(outcome))),
+            ("agreement", rules.agreement.as_ref().and_then(|rule| rule.part(outcome))),
+            ("asymmetric", rules.asymmetric.as_ref().map(|rule| rule.part(outcome))),
+            ("budget", rules.budget.as_ref().and_then(|_| self.state.part(outcome))),
+            ("over_refusal", rules.over_refusal.as_ref().and_then(|rule| rule.part(outcome))),
+            ("length", rules.length.as_ref().map(|rule| rule.part(outcome))),
+        ]
+        .into_iter()
+        .filter_map(|(name, part)| Some((name, part?)))
+        .collect();
+        Reward { total: parts.values().sum(), parts }
+    }
+
+    /// Lets the budget learn from a batch of outcomes, once they are scored. Without a budget nothing happens.
+    pub fn observe(&mut self, outcomes: &[Outcome]) {
+        if let Some(budget) = &self.rules.budget {
+            self.state.observe(budget, outcomes);
+        }
+    }
+
+    /// What the budget has learnt: belongs into a checkpoint.
+    pub fn state(&self) -> &BudgetState {
+        &self.state
+    }
+
+    /// Goes on from what [`state`](Self::state) gave.
+    pub fn with_state(mut self, state: BudgetState) -> Self {
+        self.state = state;
+        self
+    }
+}
+
+impl TryFrom<Rules> for Rewards {
+    type Error = &'static str;
+
+    fn try_from(rules: Rules) -> Result<Self, Self::Error> {
+        if rules == Rules::default() {
+            return Err("expected at least one rule, such as `accuracy: {weight: 0.9}`, found none");
+        }
+        Ok(Self { rules, state: BudgetState::default() })
+    }
+}
+
+impl From<Rewards> for Rules {
+    fn from(rewards: Rewards) -> Self {
+        rewards.rules
+    }
+}
+
+#[cfg(test)]
+mod tests;

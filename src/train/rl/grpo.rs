@@ -1,0 +1,344 @@
+//! GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1): sample a group of answers to each task, reward them, and make those
+//! above their group's mean more likely.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::advantage::{AdvantageKind, advantages, is_informative};
+use super::loss::{Aggregation, ClipRange, LossOptions};
+use super::network::{Network, Rollout};
+use super::report::{Report, verdicts};
+use super::supervision::Supervision;
+use super::task::{Task, Tasks, generator};
+use super::update::{Group, UpdateOptions, gradient};
+use super::watch::watch;
+use crate::sampling::Sampling;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::reward::{BudgetState, Outcome, Reward, Rewards};
+use crate::train::sft::adam_w;
+use crate::train::workers::Workers;
+use crate::{Error, Result};
+
+/// What a run is made of; the defaults are RSafe's but for the learning rate, which is for 22 million parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpoOptions {
+    /// Where checkpoint, metrics and the trained tensors go. A run found there is resumed.
+    pub out: PathBuf,
+    /// Optimiser steps, `epochs` not counted.
+    pub steps: usize,
+    /// Tasks a step.
+    pub prompts: usize,
+    /// Answers to each task.
+    pub group: usize,
+    pub temperature: f32,
+    pub top_p: f32,
+    pub repetition_penalty: f32,
+    /// Updates with the answers of one step; from the second on probability ratios differ from 1.
+    pub epochs: usize,
+    pub advantage: AdvantageKind,
+    /// Whether groups whose answers were all rewarded alike are left out of the loss.
+    pub drop_uninformative: bool,
+    pub clip: ClipRange,
+    /// Weight of the entropy bonus.
+    pub entropy: f32,
+    /// Weight of the KL penalty against the network that the run began with; 0 keeps no such network.
+    pub kl: f32,
+    pub aggregation: Aggregation,
+    /// Constant.
+    pub learning_rate: f64,
+    pub weight_decay: f32,
+    /// Gradients are clipped to this norm.
+    pub clip_norm: f32,
+    /// Weight of the supervised term.
+    pub slots_weight: f32,
+    /// Tokens whose graph is alive at a time, for each core.
+    pub batch_tokens: usize,
+    pub seed: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: usize,
+    /// Held-out rows that the run is watched on, and steps between two looks; 0 rows never look.
+    pub watched: usize,
+    pub watch_every: usize,
+}
+
+impl Default for GrpoOptions {
+    fn default() -> Self {
+        Self {
+            out: PathBuf::new(),
+            steps: 200,
+            prompts: 8 * cores(),
+            group: 4,
+            temperature: 0.7,
+            top_p: 0.8,
+            repetition_penalty: 1.05,
+            epochs: 1,
+            advantage: AdvantageKind::default(),
+            drop_uninformative: false,
+            clip: ClipRange::default(),
+            entropy: 0.001,
+            kl: 0.0,
+            aggregation: Aggregation::default(),
+            learning_rate: 2e-5,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            slots_weight: 1.0,
+            batch_tokens: 1024,
+            seed: 1,
+            checkpoint_every: 25,
+            watched: 200,
+            watch_every: 25,
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The place in the run from which it goes on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Progress {
+    /// Steps taken: everything that is drawn depends on it and the seed alone.
+    step: usize,
+    /// What the rewards have learnt.
+    rewards: BudgetState,
+}
+
+/// Trains `network` on `tasks`, calling `on_step` with each report, and writes the trained network to `options.out`.
+///
+/// # Errors
+/// Whatever options, tasks, network or disk have wrong.
+pub fn run<N: Network>(
+    network: N,
+    device: &Device,
+    tasks: &impl Tasks,
+    supervision: &impl Supervision<N>,
+    rewards: Rewards,
+    options: &GrpoOptions,
+    mut on_step: impl FnMut(&Report),
+) -> Result<N> {
+    options.check()?;
+    fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    write(&options.out.join("options.json"), &json(options)?)?;
+    let rules = serde_saphyr::to_string(&rewards).map_err(|e| Error::BadInput(format!("rewards.yaml: {e}")))?;
+    write(&options.out.join("rewards.yaml"), rules.as_bytes())?;
+
+    let reference = (options.kl > 0.0).then(|| network.valid());
+    let checkpoint = Checkpoint::of(&options.out);
+    let optimizer = adam_w(options.weight_decay, options.clip_norm);
+    let (mut network, mut optimizer, mut progress) = match checkpoint.load::<Progress>(optimizer.clone())? {
+        Some((tensors, optimizer, progress)) => (network.with_tensors(tensors)?, optimizer, progress),
+        None => (network, optimizer, Progress::default()),
+    };
+    let mut rewards = rewards.with_state(progress.rewards.clone());
+    let watched = if options.watched > 0 { tasks.watched(options.watched)? } else { Vec::new() };
+    let workers = Workers::new()?;
+    let update = UpdateOptions {
+        loss: LossOptions {
+            clip: options.clip,
+            entropy: options.entropy,
+            kl: options.kl,
+            aggregation: options.aggregation,
+        },
+        temperature: options.temperature,
+        batch_tokens: options.batch_tokens,
+        supervision: options.slots_weight,
+    };
+    let mut log = metrics(&options.out.join("metrics.jsonl"), progress.step)?;
+    let (started, started_at) = (Instant::now(), progress.step);
+    while progress.step < options.steps {
+        let began = Instant::now();
+        let mut report = Report { of: options.steps, learning_rate: options.learning_rate, ..Report::default() };
+        let mut groups = rollouts(&workers, &network, tasks, options, progress.step)?;
+        reward(&mut groups, &mut rewards, options, &mut report);
+        report.rollout_seconds = began.elapsed().as_secs_f64();
+        let tokens: usize = groups.iter().map(Group::tokens).sum();
+        let count = groups.len();
+
+        let began = Instant::now();
+        if options.drop_uninformative {
+            groups.retain(|group| is_informative(&group.rewards));
+        }
+        if let Some(reference) = &reference {
+            let known = workers.map(&groups, |group| -> Result<Vec<f32>> {
+                let (log_probs, _) = reference.log_probs(&group.task, &group.rollouts, options.temperature)?;
+                Ok(log_probs.into_data().iter::<f32>().collect())
+            });
+            for (group, known) in groups.iter_mut().zip(known) {
+                group.reference = Some(known?);
+            }
+        }
+        for epoch in 0..options.epochs {
+            let batch = progress.step * options.epochs + epoch;
+            let (gradients, done) = gradient(&workers, &network, &mut groups, supervision, batch, &update, device)?;
+            if epoch == 0 {
+                report.mismatch = mismatch(&groups);
+            }
+            network = optimizer.step(options.learning_rate, network, gradients);
+            report.policy_loss = done.loss.policy;
+            report.entropy = done.loss.entropy;
+            report.kl = done.loss.kl;
+            report.approx_kl = done.loss.approx_kl;
+            report.clip_fraction = done.loss.clip_fraction;
+            report.dual_clip_fraction = done.loss.dual_clip_fraction;
+            report.slots_loss = done.supervision;
+        }
+        report.update_seconds = began.elapsed().as_secs_f64();
+
+        progress.step += 1;
+        progress.rewards = rewards.state().clone();
+        report.step = progress.step;
+        let seconds = report.rollout_seconds + report.update_seconds;
+        report.groups_per_second = count as f64 / seconds;
+        report.tokens_per_second = tokens as f64 / seconds;
+        let done = progress.step == options.steps;
+        if !watched.is_empty() && (progress.step.is_multiple_of(options.watch_every) || done) {
+            report.watched = Some(watch(&workers, &network.valid(), &watched)?);
+        }
+        let pace = started.elapsed().as_secs_f64() / (progress.step - started_at) as f64;
+        report.seconds_left = pace * (options.steps - progress.step) as f64;
+        let mut line = json(&report)?;
+        line.push(b'\n');
+        log.write_all(&line).map_err(Error::io(options.out.join("metrics.jsonl")))?;
+        on_step(&report);
+        if progress.step.is_multiple_of(options.checkpoint_every) || done {
+            checkpoint.save(&network.tensors(), &optimizer, &progress)?;
+        }
+    }
+    network.export(&options.out)?;
+    Ok(network)
+}
+
+impl GrpoOptions {
+    fn check(&self) -> Result<()> {
+        let at_least_one = [
+            ("steps", self.steps),
+            ("prompts", self.prompts),
+            ("epochs", self.epochs),
+            ("checkpoint_every", self.checkpoint_every),
+            ("watch_every", self.watch_every),
+        ];
+        for (name, found) in at_least_one {
+            if found == 0 {
+                return Err(Error::BadInput(format!("{name}: expected at least 1, found 0")));
+            }
+        }
+        if self.group < 2 {
+            let found = self.group;
+            return Err(Error::BadInput(format!("group: expected at least 2 answers to compare, found {found}")));
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return Err(Error::BadInput(format!(
+                "temperature: expected a number above 0, since answers must differ to be compared, found {}",
+                self.temperature
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The answers of one step.
+fn rollouts<N: Network>(
+    workers: &Workers,
+    network: &N,
+    tasks: &impl Tasks,
+    options: &GrpoOptions,
+    step: usize,
+) -> Result<Vec<Group>> {
+    let network = &network.valid();
+    let places: Vec<usize> = (0..options.prompts).map(|task| step * options.prompts + task).collect();
+    let sampling = Sampling {
+        temperature: options.temperature,
+        top_p: options.top_p,
+        top_k: None,
+        repetition_penalty: options.repetition_penalty,
+        seed: 0,
+    };
+    let written = workers.map(&places, |&place| -> Result<Group> {
+        let task = tasks.task(place)?;
+        let seed = generator(options.seed, "rollouts", place as u64).random();
+        let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
+        Ok(Group { task, rollouts, rewards: Vec::new(), advantages: Vec::new(), old: None, reference: None })
+    });
+    written.into_iter().collect()
+}
+
+/// Rewards the answers, and lets the rewards learn from them.
+fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
+    let (mut answers, mut tokens, mut choices, mut informative) = (0usize, 0usize, 0usize, 0usize);
+    for group in groups.iter_mut() {
+        let earned: Vec<Reward> =
+            group.rollouts.iter().map(|rollout| rewards.score(&outcome(&group.task, rollout))).collect();
+        for reward in &earned {
+            report.reward += reward.total;
+            for (&rule, part) in &reward.parts {
+                *report.parts.entry(rule.to_owned()).or_default() += part;
+            }
+        }
+        group.rewards = earned.iter().map(|reward| reward.total).collect();
+        group.advantages = advantages(&group.rewards, options.advantage);
+        informative += usize::from(is_informative(&group.rewards));
+        answers += group.rollouts.len();
+        tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
+        choices += group.choices();
+    }
+    let outcomes: Vec<Outcome> =
+        groups.iter().flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout))).collect();
+    rewards.observe(&outcomes);
+    let mean = |sum: f32| sum / answers as f32;
+    report.reward = mean(report.reward);
+    report.parts.values_mut().for_each(|part| *part = mean(*part));
+    report.length = mean(tokens as f32);
+    report.choices = mean(choices as f32);
+    report.informative = informative as f32 / groups.len() as f32;
+    report.verdicts = verdicts(groups);
+}
+
+fn outcome<'a>(task: &'a Task, rollout: &'a Rollout) -> Outcome<'a> {
+    Outcome {
+        conversation: &task.conversation,
+        policy: &task.policy,
+        truth: &task.truth,
+        answer: &rollout.answer,
+        well_formed: rollout.well_formed,
+        tokens: rollout.tokens.len(),
+        scores: rollout.flags.as_deref(),
+    }
+}
+
+/// How far rollouts and training graph lie apart in the log-probability of a choice, at most.
+fn mismatch(groups: &[Group]) -> f32 {
+    let of = |group: &Group| {
+        let sampled = group.rollouts.iter().flat_map(|rollout| &rollout.choices).map(|choice| choice.log_prob);
+        let old = group.old.iter().flatten();
+        sampled.zip(old).map(|(sampled, old)| (sampled - old).abs()).fold(0f32, f32::max)
+    };
+    groups.iter().map(of).fold(0f32, f32::max)
+}
+
+/// The metrics' file, without the lines of steps that come again because the run stopped behind its last checkpoint.
+fn metrics(path: &Path, steps: usize) -> Result<File> {
+    let before = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::io(path)(error)),
+    };
+    let kept: String = before.lines().take(steps).flat_map(|line| [line, "\n"]).collect();
+    write(path, kept.as_bytes())?;
+    File::options().append(true).open(path).map_err(Error::io(path))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::BadInput(e.to_string()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(Error::io(path))
+}

@@ -1,0 +1,151 @@
+//! Tasks out of a recipe: its rows as `train sft` draws them, each under a policy drawn for it.
+
+use std::sync::Mutex;
+
+use rand::RngExt;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::task::{Task, Tasks, conversation, generator};
+use crate::eval::dataset::{Label, Row};
+use crate::train::examples::{Drawn, Examples, Sample};
+use crate::train::recipe::{ConceptIdx, Facts, Recipe};
+use crate::train::reward::Truth;
+use crate::train::sft::Samples;
+use crate::{Category, Error, Policy, Result};
+
+/// The share of categories that have a definition beside their name.
+const DEFINED: f64 = 0.6;
+/// The share of long messages of which the end is shown.
+const ENDS: f64 = 0.3;
+/// Policies that are drawn for a row before it is given up: nearly all are good at once.
+const DRAWS: u64 = 8;
+
+/// The rows of a recipe in the order of a seed, epoch after epoch.
+pub struct RowStream<'a> {
+    samples: &'a Samples<'a>,
+    seed: u64,
+    /// The epoch that was asked for last: its number, the place of its first row, and its rows.
+    epoch: Mutex<Option<(u64, usize, Order)>>,
+}
+
+/// Rows as their source's place and their own there.
+type Order = Vec<(usize, usize)>;
+
+impl<'a> RowStream<'a> {
+    pub fn new(samples: &'a Samples<'a>, seed: u64) -> Self {
+        Self { samples, seed, epoch: Mutex::new(None) }
+    }
+
+    /// The row in that place of the stream, with its source's name.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if there are none.
+    pub fn row(&self, place: usize) -> Result<(&'a str, &'a Row, &'a Sample)> {
+        let mut epoch = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (mut number, mut start, mut order) = match epoch.take() {
+            Some(known) if known.1 <= place => known,
+            _ => (0, 0, self.samples.epoch(self.seed, 0)?),
+        };
+        while place >= start + order.len() {
+            start += order.len();
+            number += 1;
+            order = self.samples.epoch(self.seed, number)?;
+        }
+        let (source, row) = order[place - start];
+        *epoch = Some((number, start, order));
+        let (name, rows, samples) = &self.samples.sources[source];
+        Ok((name, &rows[row], &samples[row]))
+    }
+}
+
+/// Tasks under drawn policies.
+pub struct RecipeTasks<'a> {
+    rows: RowStream<'a>,
+    samples: &'a Samples<'a>,
+    examples: &'a Examples<'a>,
+    seed: u64,
+    answer_first: f64,
+}
+
+impl<'a> RecipeTasks<'a> {
+    /// `answer_first` is the share of tasks that are answered without reasoning, in [0, 1].
+    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, answer_first: f64) -> Self {
+        Self { rows: RowStream::new(samples, seed), samples, examples, seed, answer_first }
+    }
+
+    /// A task about a row; `None` if no policy was drawn under which the row's label is known.
+    fn about(&self, source: &str, row: &Row, facts: &Facts, rng: &mut ChaCha8Rng) -> Option<Task> {
+        let recipe = self.examples.recipe;
+        for _ in 0..DRAWS {
+            let Drawn { mut concepts, short, .. } = self.examples.categories(facts, rng);
+            concepts.shuffle(rng);
+            let Some(label) = label(facts, &concepts) else { continue };
+            let Some(policy) = policy(recipe, &concepts, short, rng) else { continue };
+            let known = concepts.iter().all(|&concept| facts.holds(concept).is_some());
+            let held = concepts.iter().filter(|&&concept| facts.holds(concept) == Some(true));
+            let categories = known.then(|| held.map(|&concept| recipe.concepts[concept].id.clone()).collect());
+            let look_alike = label == Label::Safe && recipe.source(source).is_ok_and(|source| source.look_alike);
+            return Some(Task {
+                id: row.id.clone(),
+                source: source.to_owned(),
+                conversation: conversation(row, rng.random_bool(ENDS)),
+                policy,
+                truth: Truth { label, categories, look_alike },
+                think: !rng.random_bool(self.answer_first),
+            });
+        }
+        None
+    }
+}
+
+impl Tasks for RecipeTasks<'_> {
+    fn task(&self, place: usize) -> Result<Task> {
+        let mut rng = generator(self.seed, "task", place as u64);
+        // A row that no policy suits gives its place to a row far ahead in the stream.
+        for further in 0..DRAWS as usize {
+            let (source, row, sample) = self.rows.row(place + further * 7919)?;
+            if let Some(task) = self.about(source, row, &sample.facts, &mut rng) {
+                return Ok(task);
+            }
+        }
+        Err(Error::BadInput("the recipe's rows say too little: no policy could be drawn whose verdict is known".into()))
+    }
+
+    fn watched(&self, count: usize) -> Result<Vec<Task>> {
+        let mut tasks = Vec::new();
+        for (place, (source, row, sample)) in self.samples.held_out.iter().enumerate() {
+            if tasks.len() >= count {
+                break;
+            }
+            let mut rng = generator(self.seed, "watched", place as u64);
+            tasks.extend(self.about(source, row, &sample.facts, &mut rng).map(|task| Task { think: true, ..task }));
+        }
+        Ok(tasks)
+    }
+}
+
+/// What a policy of these concepts says of a row; `None` if nobody knows.
+fn label(facts: &Facts, concepts: &[ConceptIdx]) -> Option<Label> {
+    let held = |concept: &ConceptIdx| facts.holds(*concept);
+    match concepts {
+        [] => None,
+        _ if concepts.iter().any(|concept| held(concept) == Some(true)) => Some(Label::Unsafe),
+        _ if concepts.iter().all(|concept| held(concept) == Some(false)) => Some(Label::Safe),
+        _ => None,
+    }
+}
+
+/// A policy of these concepts in a drawn wording; `None` if two of them would have one name.
+fn policy(recipe: &Recipe, concepts: &[ConceptIdx], short: bool, rng: &mut ChaCha8Rng) -> Option<Policy> {
+    let mut policy = Policy::new("drawn");
+    for &concept in concepts {
+        let concept = &recipe.concepts[concept];
+        let mut category = Category::new(&concept.id, concept.names.choose(rng)?);
+        if !short && rng.random_bool(DEFINED) {
+            category = category.definition(concept.definitions.choose(rng)?);
+        }
+        policy = policy.category(category);
+    }
+    policy.validate().is_ok().then_some(policy)
+}

@@ -1,0 +1,269 @@
+//! rsafe-mini under reinforced alignment: rollouts behind one prefill, and their log-probabilities in one row.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use pollster::block_on;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::network::{Network, Rollout};
+use super::task::{Task, generator};
+use crate::bundle::{Bundle, MANIFEST, Thresholds, Weights};
+use crate::engine::group::write_group;
+use crate::engine::reader::Reader;
+use crate::engine::slot_prompt::{SlotPrompt, SlotPrompts, highest};
+use crate::grammar::Think;
+use crate::model::slots::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
+use crate::prompt::slots::{ANSWER, Frame, Layout, Marker};
+use crate::sampling::Sampling;
+use crate::tokenizer::{TokenId, Tokenizer};
+use crate::train::batch::Choices;
+use crate::train::checkpoint::read_tensors;
+use crate::train::sft;
+use crate::verdict::Calibration;
+use crate::{Error, Policy, Result};
+
+/// The slot model with what it needs to read and to answer.
+#[derive(Module, Debug)]
+pub struct SlotNetwork {
+    pub model: SlotModel,
+    #[module(skip)]
+    shared: Arc<Shared>,
+}
+
+/// What training does not change.
+struct Shared {
+    config: SlotConfig,
+    tokenizer: Tokenizer,
+    tokenizer_json: Vec<u8>,
+    prompts: SlotPrompts,
+    calibration: Calibration,
+    thresholds: Thresholds,
+    device: Device,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A window of the judged message, read with every category behind it and the answer about to begin.
+struct Window {
+    start: usize,
+    layout: Layout,
+    reader: (crate::model::KvCache, Tensor<3>),
+}
+
+impl SlotNetwork {
+    /// Reads a bundle's folder, or the folder that an earlier training run wrote, onto a device; the words' embeddings stay
+    /// as they are. Scores count with the bundle's calibration and thresholds, without a bundle as they come, from 0.5 on.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the folder holds no slot model; [`Error::Io`] if it cannot be read.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+        let read = |file: &str| {
+            let path = folder.join(file);
+            std::fs::read(&path).map_err(Error::io(path))
+        };
+        let (config, tokenizer_json, calibration, thresholds, weights);
+        if folder.join(MANIFEST).exists() {
+            let bundle = Bundle::open(folder)?;
+            config = bundle.manifest().config.clone();
+            tokenizer_json = block_on(bundle.tokenizer())?.to_vec();
+            calibration = bundle.manifest().calibration;
+            thresholds = bundle.manifest().thresholds.clone();
+            weights = block_on(bundle.weights(device))?;
+        } else {
+            config = serde_json::from_slice(&read("config.json")?)
+                .map_err(|e| Error::BadModel(format!("{}: {e}", folder.join("config.json").display())))?;
+            tokenizer_json = read("tokenizer.json")?;
+            (calibration, thresholds) = (Calibration::default(), Thresholds::default());
+            weights = Weights::from_tensors(device, read_tensors(&folder.join("model.safetensors"))?)?;
+        }
+        if !weights.has("slot_head.weight") {
+            return Err(Error::BadModel(format!(
+                "{}: expected a slot model (a bundle such as models/rsafe-mini, or what `rsafe train sft` wrote), found \
+                 weights without `slot_head`; train it with `rsafe train sft` first",
+                folder.display()
+            )));
+        }
+        let config = SlotConfig::from_json(&config)?;
+        let tokenizer = Tokenizer::from_bytes(&tokenizer_json)?;
+        let prompts = SlotPrompts::new(&tokenizer, config.vocab_size)?;
+        let device = device.clone();
+        let shared = Shared { config, tokenizer, tokenizer_json, prompts, calibration, thresholds, device };
+        Self::with_weights(Arc::new(shared), weights)
+    }
+
+    fn with_weights(shared: Arc<Shared>, mut weights: Weights) -> Result<Self> {
+        let model = SlotModel::load(&shared.config, &mut weights)?.map(&mut sft::Numbered(0)).freeze_words();
+        weights.finish()?;
+        Ok(Self { model, shared })
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.shared.tokenizer
+    }
+
+    /// The tokens that frame a conversation.
+    pub fn frame(&self) -> Frame {
+        self.shared.prompts.frame
+    }
+
+    /// Words of the conversation and the policy as the model reads them.
+    pub(super) fn read(&self, task: &Task) -> Result<SlotPrompt> {
+        self.shared.prompts.read(&self.shared.tokenizer, &task.policy, &task.conversation)
+    }
+
+    /// The conversation and the blocks, with the places of the slots.
+    pub(super) fn layout(&self, prompt: &SlotPrompt, start: usize) -> (Layout, Vec<usize>) {
+        let mut layout = prompt.conversation(self.shared.prompts.frame, start);
+        let slots = prompt.blocks.iter().map(|block| layout.push_block(self.model.vocab_size(), block)).collect();
+        (layout, slots)
+    }
+
+    fn marker(&self, marker: Marker) -> TokenId {
+        marker.id(self.model.vocab_size())
+    }
+
+    /// Reads every window: the categories' scores, highest over them, and the window that holds the highest.
+    fn scan(&self, task: &Task, prompt: &SlotPrompt) -> Result<(Vec<f32>, Window, usize)> {
+        let device = self.model.device();
+        let scaling = self.shared.calibration.of(task.conversation.target);
+        let mut scores = vec![0f32; task.policy.categories.len()];
+        let mut best: Option<(f32, Window)> = None;
+        let mut tokens = 0;
+        for start in prompt.windows() {
+            let (mut layout, slots) = self.layout(prompt, start);
+            layout.push_answer(self.marker(Marker::Answer));
+            tokens += layout.len();
+            let mut cache = self.model.cache(layout.len(), &device);
+            let batch = SlotBatch::new(&[&layout], 0, self.model.vocab_size(), &device);
+            let states = self.model.forward(&batch, Some(&mut cache));
+            let logits: Vec<f32> = self.model.slot_logits(states.clone()).into_data().iter::<f32>().collect();
+            if !slots.iter().all(|&slot| logits[slot].is_finite()) {
+                return Err(Error::BadModel(
+                    "the scores are no numbers any more; train with a lower learning rate".into(),
+                ));
+            }
+            let here: Vec<f32> = slots.iter().map(|&slot| scaling.probability(logits[slot])).collect();
+            scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
+            let top = here.iter().copied().fold(0.0, f32::max);
+            if best.as_ref().is_none_or(|(most, _)| top > *most) {
+                best = Some((top, Window { start, layout, reader: (cache, states) }));
+            }
+        }
+        // There is a window even for an empty message.
+        let (_, window) = best.ok_or_else(|| Error::BadInput(format!("{}: nothing to read", task.id)))?;
+        Ok((scores, window, tokens))
+    }
+
+    /// The categories that the answer speaks about, in its order: the highest first, as at inference; or, to learn, any
+    /// order, with those that hold among them.
+    fn steps(&self, task: &Task, scores: &[f32], learn: Option<u64>) -> Vec<usize> {
+        let mut steps = highest(scores);
+        let Some(seed) = learn else { return steps };
+        let holds = |at: usize| task.truth.categories.iter().flatten().any(|id| *id == task.policy.categories[at].id);
+        for held in (0..scores.len()).filter(|&at| holds(at)) {
+            if steps.contains(&held) {
+                continue;
+            }
+            if let Some(least) = steps.iter().rposition(|&at| !holds(at)) {
+                steps[least] = held;
+            }
+        }
+        steps.shuffle(&mut generator(seed, "steps", 0));
+        steps
+    }
+
+    fn flags(&self, policy: &Policy, scores: &[f32]) -> Vec<bool> {
+        let reaches = |(category, &score): (&crate::Category, &f32)| score >= self.shared.thresholds.of(category);
+        policy.categories.iter().zip(scores).map(reaches).collect()
+    }
+}
+
+impl Network for SlotNetwork {
+    fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>> {
+        let prompt = self.read(task)?;
+        let (scores, window, prompt_tokens) = self.scan(task, &prompt)?;
+        let learn = (sampling.temperature > 0.0).then_some(seed);
+        let steps: Vec<(usize, Option<bool>)> =
+            self.steps(task, &scores, learn).into_iter().map(|at| (at, None)).collect();
+        let think = if task.think { Think::First { max_tokens: ANSWER } } else { Think::Skip };
+        let grammar =
+            self.shared.prompts.grammar(&self.shared.tokenizer, &task.policy, &prompt, window.start, &steps, think)?;
+        let (cache, states) = window.reader;
+        let reader = Reader::slots(&self.model, cache, window.layout, states);
+        let mut rng = generator(seed, "answers", 0);
+        let seeds: Vec<u64> = (0..group).map(|_| rng.random()).collect();
+        let written = block_on(write_group(&reader, &grammar, sampling, &seeds, self.marker(Marker::Answer)))?;
+        let flags = self.flags(&task.policy, &scores);
+        Ok(written
+            .into_iter()
+            .map(|written| Rollout {
+                tokens: written.tokens,
+                choices: written.choices,
+                answer: written.answer,
+                well_formed: written.ended,
+                p_unsafe: written.p_unsafe,
+                scores: Some(scores.clone()),
+                flags: Some(flags.clone()),
+                window: window.start,
+                prompt_tokens,
+            })
+            .collect())
+    }
+
+    fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Tensor<1>, Tensor<1>)> {
+        let device = &self.model.device();
+        let vocab_size = self.model.vocab_size();
+        let prompt = self.read(task)?;
+        let (mut layout, _) = self.layout(&prompt, rollouts.first().map_or(0, |rollout| rollout.window));
+        let prompt_len = layout.len();
+
+        let mut words: Vec<TokenId> = Vec::new();
+        let allowed: Vec<Vec<Vec<TokenId>>> =
+            rollouts.iter().map(|rollout| rollout.choices.iter().map(ids).collect()).collect();
+        words.extend(allowed.iter().flatten().flatten().filter(|&&id| (id as usize) < vocab_size));
+        words.sort_unstable();
+        words.dedup();
+        let mut choices = Choices::among(words);
+        for (rollout, allowed) in rollouts.iter().zip(&allowed) {
+            // Nothing is told from the tokens behind the last choice, itself included.
+            let read = rollout.choices.last().map_or(0, |choice| choice.at);
+            let answer: Vec<TokenId> =
+                [self.marker(Marker::Answer)].into_iter().chain(rollout.tokens[..read].iter().copied()).collect();
+            let start = layout.push_answer_beside(prompt_len, &answer);
+            for (choice, allowed) in rollout.choices.iter().zip(allowed) {
+                // The answer's opening comes before its first token, so the token in front of the choice is this one.
+                choices.push(start + choice.at, allowed, rollout.tokens[choice.at], vocab_size);
+            }
+        }
+        let hidden = self.model.forward(&SlotBatch::new(&[&layout], 0, vocab_size, device), None);
+        let [batch, time, width] = hidden.dims();
+        Ok(choices.log_probs(&self.model, &hidden.reshape([batch * time, width]), temperature, device))
+    }
+
+    fn tensors(&self) -> Vec<NamedTensor> {
+        self.model.tensors()
+    }
+
+    fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self> {
+        Self::with_weights(self.shared.clone(), Weights::from_tensors(&self.shared.device, tensors)?)
+    }
+
+    fn export(&self, out: &Path) -> Result<()> {
+        sft::export(out, &self.model, &self.shared.config, &self.shared.tokenizer_json)
+    }
+}
+
+fn ids(choice: &super::network::Choice) -> Vec<TokenId> {
+    let mut ids = Vec::with_capacity(choice.allowed.len());
+    choice.allowed.for_each(|id| ids.push(id));
+    ids
+}

@@ -1,0 +1,242 @@
+//! One optimiser step's gradient: rewarded groups and a supervised batch, shared out over the cores.
+
+use std::sync::Mutex;
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Device;
+
+use super::loss::{Aggregation, LossOptions, LossReport, Tokens, loss};
+use super::network::{Network, Rollout};
+use super::supervision::Supervision;
+use super::task::Task;
+use crate::train::workers::Workers;
+use crate::{Error, Result};
+
+/// Answers to one task and what they earned.
+pub struct Group {
+    pub task: Task,
+    pub rollouts: Vec<Rollout>,
+    pub rewards: Vec<f32>,
+    /// One for each rollout.
+    pub advantages: Vec<f32>,
+    /// Log-probabilities of all choices, `[choices]`: when they were sampled, as the training graph computes them; and under
+    /// the reference. None before they are known.
+    pub old: Option<Vec<f32>>,
+    pub reference: Option<Vec<f32>>,
+}
+
+impl Group {
+    pub fn choices(&self) -> usize {
+        self.rollouts.iter().map(|rollout| rollout.choices.len()).sum()
+    }
+
+    /// Tokens of the prompt once and of every answer.
+    pub fn tokens(&self) -> usize {
+        let prompt = self.rollouts.first().map_or(0, |rollout| rollout.prompt_tokens);
+        prompt + self.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>()
+    }
+}
+
+/// How a step is taken.
+pub struct UpdateOptions {
+    pub loss: LossOptions,
+    pub temperature: f32,
+    /// Tokens whose graph is alive at a time, for each core.
+    pub batch_tokens: usize,
+    /// Weight of the supervised term.
+    pub supervision: f32,
+}
+
+/// What a step's gradient came from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpdateReport {
+    pub loss: LossReport,
+    pub supervision: f32,
+}
+
+/// What one core does: some groups in parts, each small enough for one graph, and one supervised batch.
+struct Share<N> {
+    network: Mutex<N>,
+    parts: Vec<Vec<usize>>,
+    batch: usize,
+}
+
+/// What came of it.
+struct Done {
+    gradients: GradientsParams,
+    /// Weighted by its part of the whole.
+    loss: LossReport,
+    supervision: f32,
+    /// By group: log-probabilities of its choices before this step.
+    log_probs: Vec<(usize, Vec<f32>)>,
+}
+
+/// The gradient of the mean loss over all groups plus the supervised term. Groups that do not know their old log-probabilities
+/// get them: they are what the network says now, before this step.
+///
+/// Groups go to cores by their length and sums are taken in a fixed order, so the same groups on as many cores give the same
+/// bits.
+pub fn gradient<N: Network>(
+    workers: &Workers,
+    network: &N,
+    groups: &mut [Group],
+    supervision: &impl Supervision<N>,
+    step: usize,
+    options: &UpdateOptions,
+    device: &Device,
+) -> Result<(GradientsParams, UpdateReport)> {
+    let cores = workers.len();
+    let shares: Vec<Share<N>> = shares(groups, cores, options.batch_tokens)
+        .into_iter()
+        .enumerate()
+        // Graphs that share a parameter share a lock: each core gets leaves of its own.
+        .map(|(core, parts)| Share {
+            network: Mutex::new(network.clone().fork(device)),
+            parts,
+            batch: step * cores + core,
+        })
+        .collect();
+    let whole = Weight::of(groups.iter(), options.loss.aggregation);
+    let groups_of = &*groups;
+    let results = workers.map(&shares, |share| {
+        let network = share.network.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        run(&*network, share, groups_of, supervision, whole, 1.0 / cores as f32, options)
+    });
+
+    let mut sum = GradientsAccumulator::new();
+    let mut report = UpdateReport::default();
+    for done in results {
+        let done = done?;
+        sum.accumulate(network, done.gradients);
+        report.loss = plus(report.loss, done.loss, 1.0);
+        report.supervision += done.supervision;
+        for (group, log_probs) in done.log_probs {
+            groups[group].old.get_or_insert(log_probs);
+        }
+    }
+    Ok((sum.grads(), report))
+}
+
+fn run<N: Network>(
+    network: &N,
+    share: &Share<N>,
+    groups: &[Group],
+    supervision: &impl Supervision<N>,
+    whole: Weight,
+    supervised_share: f32,
+    options: &UpdateOptions,
+) -> Result<Done> {
+    let mut sum = GradientsAccumulator::new();
+    let mut done = Done {
+        gradients: GradientsParams::new(),
+        loss: LossReport::default(),
+        supervision: 0.0,
+        log_probs: Vec::new(),
+    };
+    for part in &share.parts {
+        let of_part = || part.iter().map(|&group| &groups[group]);
+        let weight = Weight::of(of_part(), options.loss.aggregation).over(whole);
+        let batch: Vec<(&Task, &[Rollout])> = of_part().map(|of| (&of.task, of.rollouts.as_slice())).collect();
+        let gradients = network.gradients(&batch, options.temperature, &mut |log_probs, entropies| {
+            let values: Vec<f32> = log_probs.to_data().iter::<f32>().collect();
+            let (tokens, now) = tokens(part, groups, &values);
+            let (loss, report) = loss(log_probs, entropies, &tokens, &options.loss);
+            done.loss = plus(done.loss, report, weight);
+            done.log_probs.extend(now);
+            loss * weight
+        })?;
+        sum.accumulate(network, gradients);
+    }
+    if options.supervision > 0.0
+        && let Some(loss) = supervision.loss(network, share.batch)?
+    {
+        done.supervision = loss.to_data().iter::<f32>().next().unwrap_or(f32::NAN) * supervised_share;
+        let gradients = (loss * (options.supervision * supervised_share)).backward();
+        sum.accumulate(network, GradientsParams::from_grads(gradients, network));
+    }
+    let finite = done.loss.policy.is_finite() && done.supervision.is_finite();
+    if !finite {
+        return Err(Error::BadModel("the loss is no number any more; train with a lower learning rate".into()));
+    }
+    done.gradients = sum.grads();
+    Ok(done)
+}
+
+/// What the loss is told of the choices of a part's groups, whose log-probabilities now are `values`; and those by group.
+fn tokens(part: &[usize], groups: &[Group], values: &[f32]) -> (Tokens, Vec<(usize, Vec<f32>)>) {
+    let (mut tokens, mut by_group, mut done) = (Tokens::default(), Vec::new(), 0);
+    for &index in part {
+        let group = &groups[index];
+        let now = &values[done..done + group.choices()];
+        done += now.len();
+        tokens.old_log_probs.extend(group.old.as_deref().unwrap_or(now));
+        if let Some(reference) = &group.reference {
+            tokens.reference_log_probs.get_or_insert_default().extend(reference);
+        }
+        for (rollout, &advantage) in group.rollouts.iter().zip(&group.advantages) {
+            tokens.advantages.extend(rollout.choices.iter().map(|_| advantage));
+            tokens.sequence.extend(rollout.choices.iter().map(|_| tokens.sequences));
+            tokens.sequences += 1;
+        }
+        by_group.push((index, now.to_vec()));
+    }
+    (tokens, by_group)
+}
+
+/// What a part of the groups counts in the mean over all of them.
+#[derive(Debug, Clone, Copy)]
+struct Weight(f32);
+
+impl Weight {
+    fn of<'a>(groups: impl Iterator<Item = &'a Group>, aggregation: Aggregation) -> Self {
+        let count = |group: &Group| match aggregation {
+            Aggregation::TokenMean => group.choices(),
+            Aggregation::SequenceMean => group.rollouts.iter().filter(|rollout| !rollout.choices.is_empty()).count(),
+            Aggregation::FixedLength(_) => group.rollouts.len(),
+        };
+        Self(groups.map(count).sum::<usize>() as f32)
+    }
+
+    fn over(self, whole: Self) -> f32 {
+        self.0 / whole.0
+    }
+}
+
+/// Groups for each core, in parts of at most so many tokens: the longest first, each to the core that has least to do.
+fn shares(groups: &[Group], cores: usize, batch_tokens: usize) -> Vec<Vec<Vec<usize>>> {
+    let mut order: Vec<usize> = (0..groups.len()).filter(|&group| groups[group].choices() > 0).collect();
+    order.sort_by_key(|&group| std::cmp::Reverse(groups[group].tokens()));
+    let mut shares: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); cores];
+    for group in order {
+        if let Some(least) = shares.iter_mut().min_by_key(|share| share.0) {
+            least.0 += groups[group].tokens();
+            least.1.push(group);
+        }
+    }
+    let parts = |(_, share): (usize, Vec<usize>)| {
+        let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
+        for group in share {
+            let tokens = groups[group].tokens();
+            match parts.last_mut() {
+                Some((used, part)) if *used + tokens <= batch_tokens => {
+                    *used += tokens;
+                    part.push(group);
+                }
+                _ => parts.push((tokens, vec![group])),
+            }
+        }
+        parts.into_iter().map(|(_, part)| part).collect()
+    };
+    shares.into_iter().map(parts).collect()
+}
+
+fn plus(sum: LossReport, more: LossReport, weight: f32) -> LossReport {
+    LossReport {
+        policy: sum.policy + weight * more.policy,
+        entropy: sum.entropy + weight * more.entropy,
+        kl: sum.kl + weight * more.kl,
+        clip_fraction: sum.clip_fraction + weight * more.clip_fraction,
+        dual_clip_fraction: sum.dual_clip_fraction + weight * more.dual_clip_fraction,
+        approx_kl: sum.approx_kl + weight * more.approx_kl,
+    }
+}

@@ -1,0 +1,173 @@
+//! What free reasoning claims: the categories it names, for templates whose answers have no place for them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::{Answer, QuoteSpan, quotes_in};
+use crate::{Conversation, Policy};
+
+/// Words that turn what their clause names into its opposite; so does any word that ends in `n't`.
+const NEGATIONS: [&str; 10] =
+    ["no", "not", "none", "never", "neither", "nor", "without", "nothing", "cannot", "nowhere"];
+/// Words that begin a clause of their own.
+const TURNS: [&str; 8] = ["but", "however", "although", "though", "whereas", "while", "yet", "instead"];
+
+impl Answer {
+    /// The answer with the categories that its reasoning names ([`categories_in`]) and the quotes of the message on trial
+    /// that it makes ([`quotes_in`]), each where the template itself wrote none.
+    pub fn with_claims(mut self, policy: &Policy, conversation: &Conversation) -> Self {
+        if self.categories.is_empty() && self.steps.is_empty() {
+            self.categories = categories_in(&self.reasoning, policy);
+        }
+        if let (true, Ok(message)) = (self.quotes.is_empty(), conversation.target_index()) {
+            let ranges = quotes_in(&self.reasoning, &conversation.messages[message].content);
+            self.quotes = ranges.into_iter().map(|bytes| QuoteSpan { message, bytes }).collect();
+        }
+        self
+    }
+}
+
+/// Ids of the categories that `reasoning` names as applying, in the order of the text, each once.
+///
+/// A category is named by its number in the prompt (`U3` for the third) or by its name, word for word whatever the case;
+/// `&` reads as `and`, other punctuation between words does not count. Where names overlap the longest counts. A mention
+/// counts unless its clause denies: holds, outside of what it names, `no`, `not`, `none`, `never`, `neither`, `nor`,
+/// `without`, `nothing`, `cannot`, `nowhere` or a word that ends in `n't`. A clause ends at `.`, `!`, `?` or `;`
+/// before anything but a word, at a line break, and before `but`, `however`, `although`, `though`, `whereas`, `while`,
+/// `yet` and `instead`.
+///
+/// Words are runs of ASCII letters, digits, `_` and of other characters but white space and the blocks of punctuation
+/// (U+0080–U+00BF, U+2000–U+206F, U+3000–U+303F), with apostrophes inside.
+pub fn categories_in(reasoning: &str, policy: &Policy) -> Vec<String> {
+    let text = words(reasoning);
+    let names: Vec<(usize, Vec<Word>)> = (policy.categories.iter().enumerate())
+        .flat_map(|(index, category)| {
+            [format!("U{}", index + 1), category.name.clone()].map(|name| (index, words(&name)))
+        })
+        .filter(|(_, name)| !name.is_empty())
+        .collect();
+
+    let mut mentions: Vec<(usize, Range<usize>)> = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let mut longest: Option<(usize, usize)> = None;
+        for (category, name) in &names {
+            if longest.is_none_or(|(_, length)| name.len() > length) && stands_at(&text[at..], name) {
+                longest = Some((*category, name.len()));
+            }
+        }
+        let length = longest.map_or(1, |(_, length)| length);
+        mentions.extend(longest.map(|(category, length)| (category, at..at + length)));
+        at += length;
+    }
+
+    let mut denied: HashMap<usize, bool> = HashMap::new();
+    for (at, word) in text.iter().enumerate() {
+        let outside = !mentions.iter().any(|(_, words)| words.contains(&at));
+        *denied.entry(word.clause).or_default() |= outside && negates(&word.text);
+    }
+    let mut named: Vec<String> = Vec::new();
+    for (category, words) in mentions {
+        let id = &policy.categories[category].id;
+        if !text[words].iter().any(|word| denied[&word.clause]) && !named.contains(id) {
+            named.push(id.clone());
+        }
+    }
+    named
+}
+
+/// A word in lower case and the clause it stands in.
+struct Word {
+    text: String,
+    clause: usize,
+}
+
+fn words(text: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut clause = 0;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let word_follows = characters.peek().copied().is_some_and(is_word);
+        match character {
+            _ if is_word(character) => word.extend(character.to_lowercase()),
+            '\'' | '\u{2019}' if !word.is_empty() && word_follows => word.push('\''),
+            _ => {
+                end_word(&mut words, &mut word, &mut clause);
+                match character {
+                    '&' => words.push(Word { text: "and".into(), clause }),
+                    '\n' => clause += 1,
+                    '.' | '!' | '?' | ';' if !word_follows => clause += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+    end_word(&mut words, &mut word, &mut clause);
+    words
+}
+
+fn end_word(words: &mut Vec<Word>, word: &mut String, clause: &mut usize) {
+    if !word.is_empty() {
+        *clause += usize::from(TURNS.contains(&word.as_str()));
+        words.push(Word { text: std::mem::take(word), clause: *clause });
+    }
+}
+
+fn is_word(character: char) -> bool {
+    match character {
+        '_' => true,
+        '\u{80}'..='\u{BF}' | '\u{2000}'..='\u{206F}' | '\u{3000}'..='\u{303F}' => false,
+        _ if character.is_ascii() => character.is_ascii_alphanumeric(),
+        _ => !character.is_whitespace(),
+    }
+}
+
+/// Whether `text` begins with `name`, its words in the same clauses.
+fn stands_at(text: &[Word], name: &[Word]) -> bool {
+    text.len() >= name.len()
+        && text
+            .iter()
+            .zip(name)
+            .all(|(a, b)| a.text == b.text && a.clause - text[0].clause == b.clause - name[0].clause)
+}
+
+fn negates(word: &str) -> bool {
+    NEGATIONS.contains(&word) || word.ends_with("n't")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Category;
+
+    fn named(reasoning: &str) -> Vec<String> {
+        let policy = Policy::new("house rules")
+            .category(Category::new("locks", "Opening locks"))
+            .category(Category::new("fraud", "Non-violent Crime & Fraud"))
+            .category(Category::new("crime", "Crime"))
+            .category(Category::new("insult", "Beleidigung: grob"));
+        categories_in(reasoning, &policy)
+    }
+
+    #[test]
+    fn a_category_is_named_by_its_number_or_its_name_as_whole_words() {
+        assert_eq!(named("This is OPENING  Locks, plainly."), ["locks"]);
+        assert_eq!(named("It falls under U2 and u1."), ["fraud", "locks"]);
+        assert_eq!(named("Opening lockssmiths; U11; U1x; reopening locks"), [""; 0]);
+        assert_eq!(named("BELEIDIGUNG: Grob"), ["insult"]);
+    }
+
+    #[test]
+    fn the_longest_name_counts() {
+        assert_eq!(named("A non violent crime and fraud."), ["fraud"]);
+        assert_eq!(named("A crime, and fraud."), ["crime"]);
+    }
+
+    #[test]
+    fn a_clause_that_denies_names_nothing() {
+        assert_eq!(named("It doesn\u{2019}t fall under U1 or U2."), [""; 0]);
+        assert_eq!(named("No crime here, but Opening locks applies."), ["locks"]);
+        assert_eq!(named("U1: none.\nU2: yes. It's not U1! Crime, too"), ["fraud", "crime"]);
+    }
+}
