@@ -1,6 +1,5 @@
 //! Encoded matrices give what their decoded floats give, and keep their weights small.
 
-use burn::module::Param;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use proptest::prelude::*;
 use rsafe::kernels::{Encoded, Encoding, Linear, Matrix};

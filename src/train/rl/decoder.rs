@@ -12,6 +12,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use pollster::block_on;
 use rand::RngExt;
+use serde::Serialize;
 
 use super::choices::{self, Pick};
 use super::export::export;
@@ -32,7 +33,7 @@ use crate::train::sft::Numbered;
 use crate::{Error, Result, Target};
 
 /// How a decoder is tuned.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct DecoderOptions {
     /// The prompt and the form of the answers; guessed from the checkpoint if `None`.
     pub template: Option<Template>,
@@ -51,7 +52,7 @@ impl Default for DecoderOptions {
     }
 }
 
-/// A decoder being tuned. On a plain device: graphs are made for one layer at a time.
+/// A decoder being tuned.
 #[derive(Module, Debug)]
 pub struct DecoderNetwork {
     decoder: Decoder,
@@ -133,7 +134,8 @@ impl DecoderNetwork {
             Some(lora) => decoder.with_adapters(lora)?,
             None => decoder.thawed(),
         };
-        Ok(Self { decoder: decoder.map(&mut Numbered(0)), setting })
+        // The optimiser moves parameters of an autodiff device alone, so at rest they are such.
+        Ok(Self { decoder: decoder.map(&mut Numbered(0)).train(), setting })
     }
 
     pub fn decoder(&self) -> &Decoder {
@@ -162,7 +164,7 @@ impl DecoderNetwork {
         }
     }
 
-    /// The network without what an optimiser's step leaves of autodiff: writing and reading need none.
+    /// The decoder on the plain device: writing and reading need no graph, and graphs are made for one layer at a time.
     fn plain(&self) -> Decoder {
         self.decoder.valid()
     }
@@ -317,7 +319,7 @@ impl Network for DecoderNetwork {
             Some(_) => {
                 let tensors = tensors.into_iter().map(|(name, shape, values)| (name, (shape, values)));
                 let decoder = self.decoder.with_adapter_tensors(tensors.collect::<HashMap<_, _>>())?;
-                Ok(Self { decoder, setting: self.setting })
+                Ok(Self { decoder: decoder.train(), setting: self.setting })
             }
             None => {
                 let weights = Weights::from_tensors(&self.setting.device, tensors)?;
