@@ -58,6 +58,13 @@ tools: # What a fresh machine lacks: found or installed, else named with the com
 		else \
 			echo "make: no C compiler; run: sudo apt-get install build-essential" >&2; exit 1; \
 		fi; }
+	@# The tests run the reward module that goes to veRL.
+	@command -v python3 >/dev/null || { \
+		if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -qy --no-install-recommends python3; \
+		else \
+			echo "make: no python3; run: sudo apt-get install python3" >&2; exit 1; \
+		fi; }
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
 	@test -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" || rustup target add wasm32-unknown-unknown

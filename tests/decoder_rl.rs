@@ -88,7 +88,8 @@ fn network(folder: &Path, template: Template, lora: Option<LoraOptions>) -> Deco
 }
 
 fn task() -> Task {
-    let policy = "name: Test\ncategories:\n- {id: locks, name: Locks}\n- {id: pets, name: Pets}\n- {id: soup, name: Soup}\n";
+    let policy =
+        "name: Test\ncategories:\n- {id: locks, name: Locks}\n- {id: pets, name: Pets}\n- {id: soup, name: Soup}\n";
     Task {
         id: "t".into(),
         source: "test".into(),

@@ -8,6 +8,12 @@ mod dataset;
 mod decoder;
 #[cfg(feature = "train")]
 mod decoder_rl;
+#[cfg(feature = "cli")]
+mod eval_cli;
+#[cfg(feature = "eval")]
+mod eval_stats;
+#[cfg(feature = "train")]
+mod export;
 mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
@@ -18,6 +24,12 @@ mod metrics;
 mod monitor;
 mod policy;
 mod prompt;
+#[cfg(feature = "train")]
+mod rewards;
+#[cfg(feature = "train")]
+mod rl;
+#[cfg(feature = "train")]
+mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;

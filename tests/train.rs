@@ -7,7 +7,7 @@ use rsafe::train::sft::{Report, SftOptions, run};
 use serde_json::json;
 
 /// A BERT so small that it trains in seconds, a recipe of two concepts, and rows that speak plainly of one of them.
-fn workshop(folder: &Path) -> SftOptions {
+pub fn workshop(folder: &Path) -> SftOptions {
     const WORDS: [&str; 24] = [
         "lock", "key", "door", "pick", "open", "safe", "cat", "dog", "feed", "walk", "pet", "fur", "how", "do", "i",
         "the", "a", "my", "please", "tell", "me", "about", "opening", "animals",

@@ -4,28 +4,18 @@
 use std::collections::HashMap;
 
 use rand::RngExt;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
+pub use super::policies::Drawn;
+use super::policies::{Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use crate::Result;
 use crate::prompt::slots::{BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// Categories in a sampled policy.
-const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;
-/// Categories of a policy that covers general harm, at most.
-const COVER: usize = 14;
-const COVER_DRAWS: usize = 12;
-/// The share of harmless rows that are judged under a policy that covers every general harm.
-const HARMLESS_COVERS: f64 = 0.45;
-/// The share of such policies whose categories are names alone: they are long enough without definitions.
-const SHORT_COVERS: f64 = 0.75;
-
-/// The share of policies that also hold "harm of any kind", where the row says whether it applies.
-const ANY_HARM: f64 = 0.6;
-/// What that category's slot counts, next to a slot of another: it is what most rows know best.
+/// What the slot of "harm of any kind" counts, next to a slot of another: it is what most rows know best.
 const ANY_HARM_WEIGHT: f32 = 3.0;
 
 /// A tokenised row with what is known of it.
@@ -86,20 +76,8 @@ pub struct Examples<'a> {
     pub lexicon: &'a Lexicon,
     pub frame: Frame,
     pub vocab_size: usize,
-    /// How often each concept holds among the rows: those that often do are asked more often where they do not, or
-    /// rare ones would learn never to hold.
-    pub frequency: Vec<usize>,
+    pub policies: Policies<'a>,
     texts: HashMap<String, Vec<TokenId>>,
-}
-
-/// The categories of a sampled policy.
-pub struct Drawn {
-    /// In no order that means anything; the caller shuffles.
-    pub concepts: Vec<ConceptIdx>,
-    /// Whether they cover next to every general harm, of which the row has none.
-    pub cover: bool,
-    /// Whether they have names alone.
-    pub short: bool,
 }
 
 /// One category of a sampled policy.
@@ -128,7 +106,7 @@ impl<'a> Examples<'a> {
                 texts.insert(text.clone(), ids);
             }
         }
-        Ok(Self { recipe, lexicon, frame, vocab_size, frequency, texts })
+        Ok(Self { recipe, lexicon, frame, vocab_size, policies: Policies { recipe, frequency }, texts })
     }
 
     /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
@@ -183,77 +161,7 @@ impl<'a> Examples<'a> {
 
     /// The categories of a policy for a row.
     pub fn categories(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Drawn {
-        let unexplained = facts.general_unsafe;
-        let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
-        let cover = harmless && rng.random_bool(HARMLESS_COVERS);
-        let mut concepts = match (unexplained, cover) {
-            (true, _) => self.bystanders(rng),
-            (false, true) => self.cover(rng),
-            (false, false) => self.policy(facts, rng),
-        };
-        let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
-        // Nothing else is known about a row whose harm nobody named.
-        concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
-        let short = cover && rng.random_bool(SHORT_COVERS);
-        Drawn { concepts, cover, short }
-    }
-
-    /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
-    fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
-        let not_any_harm = |&concept: &ConceptIdx| Some(concept) != self.recipe.any_harm;
-        let mut chosen: Vec<ConceptIdx> = Vec::new();
-        if rng.random_bool(0.8) {
-            let own: Vec<ConceptIdx> = facts.positive.iter().copied().filter(not_any_harm).collect();
-            chosen.extend(own.choose(rng));
-        }
-        let size = rng.random_range(CATEGORIES).max(chosen.len() + 1);
-        // A weighted sample without replacement (Efraimidis and Spirakis, 2006).
-        let mut others: Vec<(f64, ConceptIdx)> = facts
-            .negative
-            .iter()
-            .copied()
-            .filter(not_any_harm)
-            .map(|concept| (-(1.0 - rng.random::<f64>()).ln() / (self.frequency[concept] as f64 + 1.0), concept))
-            .collect();
-        others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, concept) in others {
-            if chosen.len() >= size {
-                break;
-            }
-            let covers = |of: ConceptIdx| &self.recipe.concepts[of].covers;
-            if !chosen.iter().any(|&other| covers(other).iter().any(|part| covers(concept).contains(part))) {
-                chosen.push(concept);
-            }
-        }
-        chosen
-    }
-
-    /// A few categories of which nobody knows whether they apply, so that a policy's length says nothing about the row.
-    fn bystanders(&self, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
-        let mut concepts = self.cover(rng);
-        concepts.shuffle(rng);
-        concepts.truncate(rng.random_range(CATEGORIES) - 1);
-        concepts
-    }
-
-    /// A short policy of broad categories that leaves out next to no general harm. Narrow concepts that no broad
-    /// category holds stay out: one that is in every such policy becomes the slot that says "harm of any kind".
-    fn cover(&self, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
-        let draw = |rng: &mut ChaCha8Rng| -> Vec<ConceptIdx> {
-            self.recipe.general_cover(rng).into_iter().filter(|&concept| concept >= self.recipe.fine).collect()
-        };
-        let covered = |policy: &[ConceptIdx]| -> usize {
-            policy.iter().map(|&concept| self.recipe.concepts[concept].covers.len()).sum()
-        };
-        let mut best = draw(rng);
-        for _ in 1..COVER_DRAWS {
-            let next = draw(rng);
-            if next.len() <= COVER && covered(&next) > covered(&best) {
-                best = next;
-            }
-        }
-        best.truncate(COVER);
-        best
+        self.policies.draw(facts, rng)
     }
 
     /// A category's name and what its block says: the name, its definition, or both.
@@ -264,23 +172,16 @@ impl<'a> Examples<'a> {
         short: bool,
         rng: &mut ChaCha8Rng,
     ) -> (Vec<TokenId>, Vec<TokenId>) {
-        let concept = &self.recipe.concepts[concept];
-        let names =
-            if held_out && !concept.held_out_names.is_empty() { &concept.held_out_names } else { &concept.names };
-        let text = |texts: &[String], rng: &mut ChaCha8Rng| {
-            texts.choose(rng).and_then(|text| self.texts.get(text)).cloned().unwrap_or_default()
-        };
-        let mut name = text(names, rng);
-        let definition = text(&concept.definitions, rng);
+        let words = self.policies.words(concept, held_out, short, rng);
+        let text = |text: &str| self.texts.get(text).cloned().unwrap_or_default();
+        let mut name = text(words.name);
         name.truncate(NAME_WORDS);
-        let mut block = name.clone();
-        // A held-out name stands alone: a definition that was trained on would give it away.
-        if !held_out && !short {
-            match rng.random_range(0..10) {
-                0..4 => {}
-                4..9 => block.extend(&definition),
-                _ => block = definition,
-            }
+        let mut block = match words.shows {
+            Shows::Name | Shows::Both => name.clone(),
+            Shows::Definition => Vec::new(),
+        };
+        if words.shows != Shows::Name {
+            block.extend(text(words.definition));
         }
         block.truncate(BLOCK_WORDS);
         (name, block)

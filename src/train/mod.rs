@@ -5,6 +5,8 @@ pub mod calibrate;
 mod checkpoint;
 mod evidence;
 mod examples;
+pub mod export;
+mod policies;
 pub mod recipe;
 pub mod reward;
 pub mod rl;

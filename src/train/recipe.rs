@@ -81,7 +81,7 @@ pub struct Source {
     /// The data set's category → factor on the chance to be drawn; > 0.
     pub label_weights: HashMap<String, f64>,
     pub unsafe_means: UnsafeMeans,
-    /// Whether its safe rows look alarming.
+    /// Its safe rows look alarming: flagging one is over-refusal.
     pub look_alike: bool,
     /// Fine concepts that a safe row is free of.
     pub negatives: Vec<ConceptIdx>,

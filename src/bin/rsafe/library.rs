@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions, Reasoning};
+use rsafe::train::reward::Rewards;
 use rsafe::{Policy, Result};
 
 /// The model and the policy, as every command that judges takes them.
@@ -90,4 +91,13 @@ pub fn policy(name: &str) -> Result<Policy> {
         return Ok(Policy::builtin(name)?);
     }
     Policy::load(name)
+}
+
+/// A built-in set of rewards by its name, else a file; as for [`policy`], `./name` is always the file.
+pub fn rewards(name: &str) -> Result<Rewards> {
+    let is_path = name.contains(['/', '\\', '.']);
+    if Rewards::BUILTIN.contains(&name) || !(is_path || Path::new(name).exists()) {
+        return Rewards::builtin(name);
+    }
+    Rewards::load(name)
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::advantage::{AdvantageKind, advantages, is_informative};
 use super::loss::{Aggregation, ClipRange, LossOptions};
 use super::network::{Network, Rollout};
+use super::page::page;
 use super::report::{Report, verdicts};
 use super::supervision::Supervision;
 use super::task::{Task, Tasks, generator};
@@ -38,6 +39,8 @@ pub struct GrpoOptions {
     /// Answers to each task.
     pub group: usize,
     pub temperature: f32,
+    /// Below 1 a choice between two that is surer than this is never drawn the other way: its group then agrees, and a sure
+    /// mistake is never found.
     pub top_p: f32,
     pub repetition_penalty: f32,
     /// Updates with the answers of one step; from the second on probability ratios differ from 1.
@@ -126,7 +129,6 @@ pub fn run<N: Network>(
 ) -> Result<N> {
     options.check()?;
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    write(&options.out.join("options.json"), &json(options)?)?;
     let rules = serde_saphyr::to_string(&rewards).map_err(|e| Error::BadInput(format!("rewards.yaml: {e}")))?;
     write(&options.out.join("rewards.yaml"), rules.as_bytes())?;
 
@@ -151,7 +153,7 @@ pub fn run<N: Network>(
         batch_tokens: options.batch_tokens,
         supervision: options.slots_weight,
     };
-    let mut log = metrics(&options.out.join("metrics.jsonl"), progress.step)?;
+    let (mut log, mut reports) = metrics(&options.out.join("metrics.jsonl"), progress.step)?;
     let (started, started_at) = (Instant::now(), progress.step);
     while progress.step < options.steps {
         let began = Instant::now();
@@ -208,8 +210,10 @@ pub fn run<N: Network>(
         line.push(b'\n');
         log.write_all(&line).map_err(Error::io(options.out.join("metrics.jsonl")))?;
         on_step(&report);
+        reports.push(report);
         if progress.step.is_multiple_of(options.checkpoint_every) || done {
             checkpoint.save(&network.tensors(), &optimizer, &progress)?;
+            write(&options.out.join("report.html"), page(&reports, &rules, options).html().as_bytes())?;
         }
     }
     network.export(&options.out)?;
@@ -323,16 +327,23 @@ fn mismatch(groups: &[Group]) -> f32 {
     groups.iter().map(of).fold(0f32, f32::max)
 }
 
-/// The metrics' file, without the lines of steps that come again because the run stopped behind its last checkpoint.
-fn metrics(path: &Path, steps: usize) -> Result<File> {
+/// The metrics' file and what it holds, without the lines of steps that come again because the run stopped behind its last
+/// checkpoint.
+fn metrics(path: &Path, steps: usize) -> Result<(File, Vec<Report>)> {
     let before = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Error::io(path)(error)),
     };
-    let kept: String = before.lines().take(steps).flat_map(|line| [line, "\n"]).collect();
+    let mut reports = Vec::new();
+    let mut kept = String::new();
+    for line in before.lines().take(steps) {
+        reports.push(serde_json::from_str(line).map_err(|e| Error::BadInput(format!("{}: {e}", path.display())))?);
+        kept.push_str(line);
+        kept.push('\n');
+    }
     write(path, kept.as_bytes())?;
-    File::options().append(true).open(path).map_err(Error::io(path))
+    Ok((File::options().append(true).open(path).map_err(Error::io(path))?, reports))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

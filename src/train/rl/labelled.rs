@@ -6,8 +6,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::{Label, Row, Rows};
-use crate::train::reward::Truth;
+use crate::eval::dataset::{Row, Rows};
+use crate::train::export::data_files;
+use crate::train::policies::truth_under;
 use crate::{Error, Policy, Result};
 
 /// Labelled rows and the policy that they were labelled by.
@@ -23,17 +24,18 @@ impl LabelledTasks {
     /// Reads files of rows, and of folders every `.jsonl` and `.jsonl.gz`, and keeps the share `held_out` of them out of
     /// training, chosen by a hash of their ids.
     ///
-    /// A row's categories that are ids or names of the policy's are what holds; an unsafe row with none of them is unsafe
-    /// for a reason that nobody said. `answer_first` is the share of tasks that are answered without reasoning.
+    /// What holds is the [truth](truth_under) of a row under the policy. `answer_first` is the share of tasks that are answered without reasoning.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::BadInput`] for files and rows; [`Error::BadInput`] if nothing is left to train on.
     pub fn load(data: &[PathBuf], policy: Policy, held_out: f64, seed: u64, answer_first: f64) -> Result<Self> {
         let mut tasks = Self { policy, rows: Vec::new(), held_out: Vec::new(), seed, answer_first };
-        for path in files(data)? {
-            for row in Rows::open(path)? {
-                let row = row?;
-                if row.is_held_out(held_out) { tasks.held_out.push(row) } else { tasks.rows.push(row) }
+        for path in data {
+            for file in data_files(path)? {
+                for row in Rows::open(file)? {
+                    let row = row?;
+                    if row.is_held_out(held_out) { tasks.held_out.push(row) } else { tasks.rows.push(row) }
+                }
             }
         }
         if tasks.rows.is_empty() {
@@ -44,23 +46,12 @@ impl LabelledTasks {
     }
 
     fn about(&self, row: &Row, think: bool, end: bool) -> Task {
-        let id = |name: &String| {
-            let named = |category: &&crate::Category| {
-                category.id.eq_ignore_ascii_case(name) || category.name.eq_ignore_ascii_case(name)
-            };
-            self.policy.categories.iter().find(named).map(|category| category.id.clone())
-        };
-        let held: Vec<String> = row.categories.iter().filter_map(id).collect();
-        let categories = match row.label {
-            Label::Safe => Some(Vec::new()),
-            Label::Unsafe => (!held.is_empty()).then_some(held),
-        };
         Task {
             id: row.id.clone(),
             source: row.source.clone(),
             conversation: conversation(row, end),
             policy: self.policy.clone(),
-            truth: Truth { label: row.label, categories, look_alike: false },
+            truth: truth_under(&self.policy, row),
             think,
         }
     }
@@ -79,27 +70,4 @@ impl Tasks for LabelledTasks {
     fn watched(&self, count: usize) -> Result<Vec<Task>> {
         Ok(self.held_out.iter().take(count).map(|row| self.about(row, true, false)).collect())
     }
-}
-
-/// The files, and of folders those that hold rows, in alphabetical order.
-fn files(data: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in data {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut inside = Vec::new();
-        for entry in path.read_dir().map_err(Error::io(path))? {
-            inside.push(entry.map_err(Error::io(path))?.path());
-        }
-        let rows = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
-        };
-        inside.retain(rows);
-        inside.sort();
-        files.extend(inside);
-    }
-    Ok(files)
 }

@@ -13,6 +13,7 @@ pub mod grpo;
 pub mod labelled;
 pub mod loss;
 pub mod network;
+mod page;
 pub mod recipe_tasks;
 pub mod report;
 mod run;

@@ -3,19 +3,15 @@
 use std::sync::Mutex;
 
 use rand::RngExt;
-use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::{Label, Row};
-use crate::train::examples::{Drawn, Examples, Sample};
-use crate::train::recipe::{ConceptIdx, Facts, Recipe};
-use crate::train::reward::Truth;
+use crate::eval::dataset::Row;
+use crate::train::examples::{Examples, Sample};
+use crate::train::recipe::Facts;
 use crate::train::sft::Samples;
-use crate::{Category, Error, Policy, Result};
+use crate::{Error, Result};
 
-/// The share of categories that have a definition beside their name.
-const DEFINED: f64 = 0.6;
 /// The share of long messages of which the end is shown.
 const ENDS: f64 = 0.3;
 /// Policies that are drawn for a row before it is given up: nearly all are good at once.
@@ -74,28 +70,29 @@ impl<'a> RecipeTasks<'a> {
         Self { rows: RowStream::new(samples, seed), samples, examples, seed, answer_first }
     }
 
-    /// A task about a row; `None` if no policy was drawn under which the row's label is known.
-    fn about(&self, source: &str, row: &Row, facts: &Facts, rng: &mut ChaCha8Rng) -> Option<Task> {
-        let recipe = self.examples.recipe;
+    /// A task about a row, under names that training never shows if they are to be `unseen`; `None` if no policy was drawn
+    /// under which the row's label is known.
+    fn about(
+        &self,
+        (source, row, facts): (&str, &Row, &Facts),
+        unseen: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Task>> {
+        let source_of_row = self.examples.recipe.source(source)?;
         for _ in 0..DRAWS {
-            let Drawn { mut concepts, short, .. } = self.examples.categories(facts, rng);
-            concepts.shuffle(rng);
-            let Some(label) = label(facts, &concepts) else { continue };
-            let Some(policy) = policy(recipe, &concepts, short, rng) else { continue };
-            let known = concepts.iter().all(|&concept| facts.holds(concept).is_some());
-            let held = concepts.iter().filter(|&&concept| facts.holds(concept) == Some(true));
-            let categories = known.then(|| held.map(|&concept| recipe.concepts[concept].id.clone()).collect());
-            let look_alike = label == Label::Safe && recipe.source(source).is_ok_and(|source| source.look_alike);
-            return Some(Task {
+            let judged = self.examples.policies.judge(source_of_row, row, facts, unseen, rng);
+            // Two concepts may have drawn one name.
+            let Some((policy, truth)) = judged.filter(|(policy, _)| policy.validate().is_ok()) else { continue };
+            return Ok(Some(Task {
                 id: row.id.clone(),
                 source: source.to_owned(),
                 conversation: conversation(row, rng.random_bool(ENDS)),
                 policy,
-                truth: Truth { label, categories, look_alike },
+                truth,
                 think: !rng.random_bool(self.answer_first),
-            });
+            }));
         }
-        None
+        Ok(None)
     }
 }
 
@@ -105,7 +102,7 @@ impl Tasks for RecipeTasks<'_> {
         // A row that no policy suits gives its place to a row far ahead in the stream.
         for further in 0..DRAWS as usize {
             let (source, row, sample) = self.rows.row(place + further * 7919)?;
-            if let Some(task) = self.about(source, row, &sample.facts, &mut rng) {
+            if let Some(task) = self.about((source, row, &sample.facts), false, &mut rng)? {
                 return Ok(task);
             }
         }
@@ -119,33 +116,10 @@ impl Tasks for RecipeTasks<'_> {
                 break;
             }
             let mut rng = generator(self.seed, "watched", place as u64);
-            tasks.extend(self.about(source, row, &sample.facts, &mut rng).map(|task| Task { think: true, ..task }));
+            // Every other row under names that training never shows.
+            let task = self.about((source, row, &sample.facts), place % 2 == 1, &mut rng)?;
+            tasks.extend(task.map(|task| Task { think: true, ..task }));
         }
         Ok(tasks)
     }
-}
-
-/// What a policy of these concepts says of a row; `None` if nobody knows.
-fn label(facts: &Facts, concepts: &[ConceptIdx]) -> Option<Label> {
-    let held = |concept: &ConceptIdx| facts.holds(*concept);
-    match concepts {
-        [] => None,
-        _ if concepts.iter().any(|concept| held(concept) == Some(true)) => Some(Label::Unsafe),
-        _ if concepts.iter().all(|concept| held(concept) == Some(false)) => Some(Label::Safe),
-        _ => None,
-    }
-}
-
-/// A policy of these concepts in a drawn wording; `None` if two of them would have one name.
-fn policy(recipe: &Recipe, concepts: &[ConceptIdx], short: bool, rng: &mut ChaCha8Rng) -> Option<Policy> {
-    let mut policy = Policy::new("drawn");
-    for &concept in concepts {
-        let concept = &recipe.concepts[concept];
-        let mut category = Category::new(&concept.id, concept.names.choose(rng)?);
-        if !short && rng.random_bool(DEFINED) {
-            category = category.definition(concept.definitions.choose(rng)?);
-        }
-        policy = policy.category(category);
-    }
-    policy.validate().is_ok().then_some(policy)
 }

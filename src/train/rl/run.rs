@@ -25,14 +25,13 @@ pub struct Setup {
     pub init: PathBuf,
     /// Labelled rows: with a recipe the folder of its sets, else files or folders of rows.
     pub data: Vec<PathBuf>,
-    #[serde(skip)]
+    #[serde(flatten)]
     pub source: Source,
     /// The share of tasks that are answered without reasoning, in [0, 1].
     pub answer_first: f64,
     /// Examples of the supervised term in each step, for each core.
     pub slots_examples: usize,
     /// How a decoder is tuned, where `init` is one.
-    #[serde(skip)]
     pub decoder: DecoderOptions,
     /// Where the network is trained.
     #[serde(skip)]
@@ -40,12 +39,31 @@ pub struct Setup {
 }
 
 /// Under which policies rows are judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
 pub enum Source {
     /// Policies drawn from a recipe's concepts.
-    Recipe(PathBuf),
-    /// One policy, and the share of rows in [0, 1] that is kept out of training.
-    Policy(Box<Policy>, f64),
+    Recipe { recipe: PathBuf },
+    /// One policy.
+    Policy {
+        #[serde(serialize_with = "name")]
+        policy: Box<Policy>,
+        /// The share of rows in [0, 1] that is kept out of training.
+        held_out: f64,
+    },
+}
+
+fn name<S: serde::Serializer>(policy: &Policy, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&policy.name)
+}
+
+/// All that a run is made of, as it is kept beside what it gave.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    setup: &'a Setup,
+    #[serde(flatten)]
+    options: &'a GrpoOptions,
 }
 
 /// Trains, calling `on_step` with each report. A run found in `options.out` is resumed.
@@ -57,11 +75,16 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
         let found = setup.answer_first;
         return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
     }
+    std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    let path = options.out.join("options.json");
+    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
+    std::fs::write(&path, whole).map_err(Error::io(path))?;
+
     if DecoderNetwork::reads(&setup.init) {
-        let network = DecoderNetwork::open(&setup.init, &setup.decoder, &setup.device)?;
-        let Source::Policy(policy, held_out) = &setup.source else {
-            return Err(Error::Unsupported("a recipe trains the slot model; a decoder is tuned under a policy".into()));
+        let Source::Policy { policy, held_out } = &setup.source else {
+            return Err(Error::Unsupported("a recipe trains the slot model; give --policy to tune a decoder".into()));
         };
+        let network = DecoderNetwork::open(&setup.init, &setup.decoder, &setup.device)?;
         let policy = (**policy).clone();
         let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
         grpo::run(network, &setup.device, &tasks, &(), rewards, options, on_step)?;
@@ -70,13 +93,13 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
     let device = setup.device.clone().autodiff();
     let network = SlotNetwork::load(&setup.init, &device)?;
     match &setup.source {
-        Source::Policy(policy, held_out) => {
+        Source::Policy { policy, held_out } => {
             let policy = (**policy).clone();
             let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
             let slots = TaskSlots::new(&tasks, setup.slots_examples);
             grpo::run(network, &device, &tasks, &slots, rewards, options, on_step)?;
         }
-        Source::Recipe(path) => {
+        Source::Recipe { recipe: path } => {
             let recipe = Recipe::load(path)?;
             let [folder] = setup.data.as_slice() else {
                 return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));

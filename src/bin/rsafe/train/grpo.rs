@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
 use rsafe::model::decoder::{LoraOptions, TARGETS};
 use rsafe::prompt::Template;
-use rsafe::train::reward::Rewards;
 use rsafe::train::rl::advantage::AdvantageKind;
 use rsafe::train::rl::decoder::DecoderOptions;
 use rsafe::train::rl::grpo::GrpoOptions;
@@ -85,6 +84,8 @@ pub struct GrpoArgs {
 struct Method {
     #[arg(long, value_name = "T", default_value_t = GrpoOptions::default().temperature)]
     temperature: f32,
+    /// Probability mass that answers are drawn from. Below 1 a yes or a no that is surer than this is never drawn the other
+    /// way, so a sure mistake is never found: 1 explores them all
     #[arg(long, value_name = "P", default_value_t = GrpoOptions::default().top_p)]
     top_p: f32,
     #[arg(long, value_name = "X", default_value_t = GrpoOptions::default().repetition_penalty)]
@@ -192,10 +193,10 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     let source = match (args.recipe, args.policy) {
-        (Some(recipe), _) => Source::Recipe(recipe),
+        (Some(recipe), _) => Source::Recipe { recipe },
         (None, policy) => {
-            let policy = library::policy(policy.as_deref().unwrap_or_default())?;
-            Source::Policy(Box::new(policy), args.held_out)
+            let policy = Box::new(library::policy(policy.as_deref().unwrap_or_default())?);
+            Source::Policy { policy, held_out: args.held_out }
         }
     };
     let setup = Setup {
@@ -217,10 +218,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
         },
         device: args.decoder.device.device(),
     };
-    let rewards = match Rewards::BUILTIN.contains(&args.rewards.as_str()) {
-        true => Rewards::builtin(&args.rewards)?,
-        false => Rewards::load(&args.rewards)?,
-    };
+    let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {
         out: args.out,

@@ -1,6 +1,7 @@
 //! `rsafe train`: training runs, one command a file.
 
 mod calibrate;
+mod export;
 mod grpo;
 mod sft;
 
@@ -14,6 +15,8 @@ pub enum TrainCommand {
     Grpo(Box<grpo::GrpoArgs>),
     /// Choose a bundle's threshold and uncertain band on rows held out of its training
     Calibrate(calibrate::CalibrateArgs),
+    /// Write prompts, truths and rewards for a framework that trains beyond one machine
+    Export(export::ExportArgs),
 }
 
 pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
@@ -21,6 +24,7 @@ pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
         TrainCommand::Sft(args) => sft::run(args),
         TrainCommand::Grpo(args) => grpo::run(*args),
         TrainCommand::Calibrate(args) => calibrate::run(args),
+        TrainCommand::Export(args) => export::run(args),
     }
 }
 

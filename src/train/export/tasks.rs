@@ -1,0 +1,125 @@
+//! The rows of an export: conversations, each with a policy and what is true of it under that policy.
+
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::eval::dataset::{Row, Rows};
+use crate::train::policies::{Policies, truth_under};
+use crate::train::recipe::{Facts, Recipe};
+use crate::train::reward::Truth;
+use crate::{Conversation, Error, Policy, Result};
+
+/// A conversation to judge.
+pub struct Judged {
+    /// The row's.
+    pub id: String,
+    /// The data set's name.
+    pub source: String,
+    pub conversation: Conversation,
+    pub policy: Policy,
+    pub truth: Truth,
+}
+
+/// What is learnt from, and what nobody learns from.
+#[derive(Default)]
+pub struct Split {
+    pub train: Vec<Judged>,
+    pub held_out: Vec<Judged>,
+}
+
+impl Split {
+    /// The rows of one epoch of a recipe, each under a policy that is drawn for it as in supervised training, the
+    /// held-out rows under category names that training never shows. The same arguments give the same rows on every
+    /// machine.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::BadInput`] for files that are missing or hold bad rows.
+    pub fn of_recipe(recipe: &Recipe, folder: &Path, seed: u64) -> Result<Self> {
+        let mut sources = Vec::new();
+        let mut frequency = vec![0; recipe.concepts.len()];
+        for name in recipe.sources.keys() {
+            let rows: Vec<Row> = recipe.rows(name, folder)?.collect::<Result<_>>()?;
+            let facts: Vec<Facts> = rows.iter().map(|row| recipe.facts(name, row)).collect::<Result<_>>()?;
+            facts.iter().flat_map(|facts| &facts.positive).for_each(|&concept| frequency[concept] += 1);
+            sources.push((name, rows, facts));
+        }
+        let policies = Policies { recipe, frequency };
+        let mut split = Self::default();
+        for (name, rows, facts) in &sources {
+            let source = recipe.source(name)?;
+            let draw = |turn: usize, place: usize, held_out: bool| {
+                let row = &rows[place];
+                let rng = &mut seeded(seed, &format!("{name} {turn} {}", row.id));
+                let (policy, truth) = policies.judge(source, row, &facts[place], held_out, rng)?;
+                Some(judged(name, row, policy, truth))
+            };
+            let trained = recipe.epoch(name, rows, seed, 0)?.into_iter().enumerate();
+            split.train.extend(trained.filter_map(|(turn, place)| draw(turn, place, false)));
+            let held_out = (0..rows.len()).filter(|&place| rows[place].is_held_out(recipe.heldout_fraction));
+            split.held_out.extend(held_out.filter_map(|place| draw(0, place, true)));
+        }
+        Ok(split)
+    }
+
+    /// Labelled rows under one policy: those of a file, or of all `.jsonl` and `.jsonl.gz` files of a
+    /// folder. A share of them, chosen by their ids, is held out. What holds is [`truth_under`] the policy.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::BadInput`] for files that are missing or hold bad rows.
+    pub fn of_policy(policy: &Policy, data: &Path, held_out: f64) -> Result<Self> {
+        let mut split = Self::default();
+        for file in data_files(data)? {
+            for row in Rows::open(file)? {
+                let row = row?;
+                let list = if row.is_held_out(held_out) { &mut split.held_out } else { &mut split.train };
+                list.push(judged(&row.source, &row, policy.clone(), truth_under(policy, &row)));
+            }
+        }
+        Ok(split)
+    }
+
+    /// Both parts in random order, cut to so many rows.
+    pub fn sampled(mut self, train: usize, held_out: usize, seed: u64) -> Self {
+        for (part, rows) in [(&mut self.train, train), (&mut self.held_out, held_out)] {
+            part.shuffle(&mut seeded(seed, "order"));
+            part.truncate(rows);
+        }
+        self
+    }
+}
+
+fn judged(source: &str, row: &Row, policy: Policy, truth: Truth) -> Judged {
+    Judged { id: row.id.clone(), source: source.to_owned(), conversation: row.conversation(), policy, truth }
+}
+
+/// A file itself, or the data files of a folder by name.
+pub fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
+    if !data.is_dir() {
+        return Ok(vec![data.to_owned()]);
+    }
+    let entries = std::fs::read_dir(data).map_err(Error::io(data))?;
+    let paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(Error::io(data))?;
+    let is_data = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
+    };
+    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::BadInput(format!(
+            "{}: expected .jsonl or .jsonl.gz files with a labelled row a line, found none",
+            data.display()
+        )));
+    }
+    Ok(files)
+}
+
+/// A generator that differs between seeds and purposes.
+fn seeded(seed: u64, purpose: &str) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose).finalize().into())
+}
