@@ -42,13 +42,8 @@ fn setup(folder: &Path) -> Setup {
         .collect();
     let data = folder.join("labelled.jsonl");
     fs::write(&data, rows.join("\n")).unwrap();
-    Setup {
-        init: options.out,
-        data: vec![data],
-        source: Source::Policy(Box::new(policy()), 0.2),
-        answer_first: 0.5,
-        slots_examples: 4,
-    }
+    let source = Source::Policy { policy: Box::new(policy()), held_out: 0.2 };
+    Setup { data: vec![data], answer_first: 0.5, slots_examples: 4, ..Setup::new(options.out, source) }
 }
 
 fn policy() -> Policy {

@@ -1,6 +1,5 @@
 //! Encoded matrices give what their decoded floats give, and keep their weights small.
 
-use burn::module::Param;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use proptest::prelude::*;
 use rsafe::kernels::{Encoded, Encoding, Linear, Matrix};
@@ -93,8 +92,8 @@ fn under_autodiff_weights_are_decoded_and_get_gradients() {
 fn a_bias_is_added_to_every_position() {
     let device = Device::flex();
     let weight = Matrix::from_encoded(Encoded::encode(Encoding::Q8, [3, 4], &[0.0; 12]).unwrap(), &device);
-    let bias = Some(Param::from_tensor(Tensor::<1>::from_floats([1.0, 2.0, 3.0], &device)));
-    let y = Linear { weight, bias }.forward(Tensor::ones([1, 2, 4], &device));
+    let bias = Tensor::<1>::from_floats([1.0, 2.0, 3.0], &device);
+    let y = Linear::new(weight, Some(bias)).forward(Tensor::ones([1, 2, 4], &device));
     assert_eq!(floats(y), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
 }
 

@@ -6,6 +6,8 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "train")]
+mod decoder_rl;
 #[cfg(feature = "cli")]
 mod eval_cli;
 #[cfg(feature = "eval")]

@@ -26,12 +26,12 @@ const TOLERANCE: f32 = 1e-4;
 fn setup(folder: &Path) -> (Setup, GrpoOptions) {
     let options = SftOptions { examples: 100, ..workshop(folder) };
     sft::run(&options, |_| {}).unwrap();
+    let source = Source::Recipe { recipe: options.recipe };
     let setup = Setup {
-        init: options.out,
         data: vec![options.data],
-        source: Source::Recipe { recipe: options.recipe },
         answer_first: 0.5,
         slots_examples: 2,
+        ..Setup::new(options.out, source)
     };
     let options = GrpoOptions {
         out: folder.join("aligned"),

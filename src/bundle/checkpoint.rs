@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::manifest::plain_name;
 use super::shard::{Input, Shard, is_buffer};
 use super::weights::Weights;
+use crate::prompt::Template;
 use crate::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -78,6 +79,28 @@ impl Checkpoint {
         self.config["architectures"][0]
             .as_str()
             .ok_or_else(|| Error::BadModel("config.json: expected `architectures` with a name in it".into()))
+    }
+
+    /// The template by what the checkpoint, also called `name`, says of itself: the guards' own chat templates are
+    /// unmistakable, and a plain Qwen is taken for one that was trained with RSafe's prompt.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a family of which no guard is known.
+    pub fn guess_template(&self, name: &str) -> Result<Template> {
+        let kind = self.config["model_type"].as_str().unwrap_or_default();
+        let chat = self.chat_template.as_deref().unwrap_or_default();
+        let names = format!("{name} {}", self.config["_name_or_path"].as_str().unwrap_or_default()).to_lowercase();
+        let guarded = chat.contains("UNSAFE CONTENT CATEGORIES");
+        match kind {
+            "qwen3" if names.contains("qwen3guard") || (guarded && chat.contains("Controversial")) => {
+                Ok(Template::Qwen3guard)
+            }
+            "qwen2" | "qwen3" => Ok(Template::Rsafe),
+            "llama" => Ok(Template::LlamaGuard3),
+            other => Err(Error::Unsupported(format!(
+                "no template is known for the model type `{other}`; name one: rsafe, llama-guard3 or qwen3guard"
+            ))),
+        }
     }
 
     /// Reads all weights, shard by shard. A head that the config ties to the embedding is left out.

@@ -111,7 +111,7 @@ fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifes
     let name = options.name.clone().unwrap_or_else(|| folder.clone());
     let template = match options.template {
         Some(template) => template,
-        None => guess(checkpoint, &name)?,
+        None => checkpoint.guess_template(&name)?,
     };
     let mut manifest = Manifest::new(name, checkpoint.architecture()?, checkpoint.config.clone(), template);
     if let Some(policy) = &options.policy {
@@ -123,23 +123,4 @@ fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifes
     }
     manifest.provenance.data = options.data.clone();
     Ok(manifest)
-}
-
-/// The template by what the checkpoint says of itself: the guards' own chat templates are unmistakable, and a plain
-/// Qwen is taken for one that was trained with RSafe's prompt.
-fn guess(checkpoint: &Checkpoint, name: &str) -> Result<Template> {
-    let kind = checkpoint.config["model_type"].as_str().unwrap_or_default();
-    let chat = checkpoint.chat_template.as_deref().unwrap_or_default();
-    let names = format!("{name} {}", checkpoint.config["_name_or_path"].as_str().unwrap_or_default()).to_lowercase();
-    let guarded = chat.contains("UNSAFE CONTENT CATEGORIES");
-    match kind {
-        "qwen3" if names.contains("qwen3guard") || (guarded && chat.contains("Controversial")) => {
-            Ok(Template::Qwen3guard)
-        }
-        "qwen2" | "qwen3" => Ok(Template::Rsafe),
-        "llama" => Ok(Template::LlamaGuard3),
-        other => Err(Error::Unsupported(format!(
-            "no template is known for the model type `{other}`; name one: rsafe, llama-guard3 or qwen3guard"
-        ))),
-    }
 }

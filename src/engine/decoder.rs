@@ -13,7 +13,7 @@ use crate::model::{Decoder, DecoderConfig, KvCache};
 use crate::prompt::{self, SegmentKind, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Conversation, Error, Policy, Result};
+use crate::{Category, Conversation, Error, Policy, Result, Target};
 
 /// Policies whose prefix is kept, the latest used last.
 const KEPT_PREFIXES: usize = 4;
@@ -62,11 +62,12 @@ impl DecoderEngine {
         let prefix: Vec<TokenId> = policy_part.iter().flat_map(|s| &s.tokens).copied().collect();
         let rest: Vec<TokenId> = rest.iter().flat_map(|s| &s.tokens).copied().collect();
 
-        let quick = self.grammar(tokenizer, policy, conversation, Think::Skip)?;
+        let grammar = |think| grammar(self.template, tokenizer, &policy.categories, conversation.target, think);
+        let quick = grammar(Think::Skip)?;
         let thought = match self.template {
             Template::Rsafe if reasoning_tokens > 0 => {
                 let think = Think::First { max_tokens: reasoning_tokens };
-                Some(self.grammar(tokenizer, policy, conversation, think)?)
+                Some(grammar(think)?)
             }
             _ => None,
         };
@@ -124,29 +125,30 @@ impl DecoderEngine {
         Ok((fork, 0))
     }
 
-    fn grammar(
-        &self,
-        tokenizer: &Tokenizer,
-        policy: &Policy,
-        conversation: &Conversation,
-        think: Think,
-    ) -> Result<Grammar> {
-        let named: Vec<(&str, &str)> = policy.categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect();
-        match self.template {
-            Template::Rsafe => Grammar::rsafe(tokenizer, think, "<|im_end|>"),
-            Template::Qwen3guard => Grammar::qwen3guard(tokenizer, &named, conversation.target, "<|im_end|>"),
-            Template::LlamaGuard3 => {
-                let ids: Vec<(&str, &str)> = named.iter().map(|(id, _)| (*id, *id)).collect();
-                Grammar::llama_guard(tokenizer, &ids, "<|eot_id|>")
-            }
-            Template::Slots => Err(Error::BadModel("the template `slots` is not a decoder's".into())),
-        }
-    }
-
     /// The logits behind `ids`.
     pub async fn known_values(&self, ids: &[TokenId]) -> Result<Vec<f32>> {
         let mut cache = self.decoder.new_cache(ids.len())?;
         let states = self.decoder.extend(ids, &mut cache)?;
         read_numbers(self.decoder.last_logits(states)).await
+    }
+}
+
+/// The grammar of a template's answers about these categories.
+pub(crate) fn grammar(
+    template: Template,
+    tokenizer: &Tokenizer,
+    categories: &[Category],
+    target: Target,
+    think: Think,
+) -> Result<Grammar> {
+    let named: Vec<(&str, &str)> = categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect();
+    match template {
+        Template::Rsafe => Grammar::rsafe(tokenizer, think, "<|im_end|>"),
+        Template::Qwen3guard => Grammar::qwen3guard(tokenizer, &named, target, "<|im_end|>"),
+        Template::LlamaGuard3 => {
+            let ids: Vec<(&str, &str)> = named.iter().map(|(id, _)| (*id, *id)).collect();
+            Grammar::llama_guard(tokenizer, &ids, "<|eot_id|>")
+        }
+        Template::Slots => Err(Error::BadModel("the template `slots` is not a decoder's".into())),
     }
 }

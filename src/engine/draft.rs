@@ -26,6 +26,12 @@ impl Draft {
         self.grammar.is_done()
     }
 
+    /// Whether free text had to be ended because its budget was spent.
+    #[cfg(feature = "train")]
+    pub fn was_cut(&self) -> bool {
+        self.grammar.was_cut()
+    }
+
     /// The next token where the grammar leaves no choice.
     pub fn forced(&self) -> Option<TokenId> {
         match self.grammar.allowed() {

@@ -30,6 +30,8 @@ pub struct Written {
     pub answer: Answer,
     /// Whether the answer came to its end.
     pub ended: bool,
+    /// Whether its reasoning had to be ended because its budget was spent.
+    pub cut: bool,
     /// P(unsafe) at the verdict.
     pub p_unsafe: Option<f32>,
 }
@@ -93,6 +95,7 @@ pub async fn write_group(
         choices,
         answer: draft.answer().clone(),
         ended: draft.is_done(),
+        cut: draft.was_cut(),
         p_unsafe: draft.p_unsafe(),
     };
     Ok(rows.into_iter().map(written).collect())

@@ -24,6 +24,8 @@ use crate::verdict::{Answer, Thresholds};
 use crate::{Conversation, Error, Policy, Result};
 
 use decoder::DecoderEngine;
+#[cfg(feature = "train")]
+pub(crate) use decoder::grammar as decoder_grammar;
 use reader::Reader;
 use slots::SlotEngine;
 pub use writer::Writer;

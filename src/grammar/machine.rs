@@ -29,6 +29,7 @@ pub struct Grammar {
     answer: Answer,
     shown: Shown,
     mask: Option<Arc<Mask>>,
+    cut: bool,
 }
 
 /// How far the node at hand has been read.
@@ -57,8 +58,15 @@ pub(super) enum Cursor {
 
 impl Grammar {
     pub(super) fn start(program: Arc<Program>, at: NodeId) -> Self {
-        let mut grammar =
-            Self { program, at, cursor: Cursor::End, answer: Answer::default(), shown: Shown::default(), mask: None };
+        let mut grammar = Self {
+            program,
+            at,
+            cursor: Cursor::End,
+            answer: Answer::default(),
+            shown: Shown::default(),
+            mask: None,
+            cut: false,
+        };
         grammar.enter(at, &mut String::new());
         grammar
     }
@@ -71,6 +79,11 @@ impl Grammar {
     /// What the answer says so far.
     pub fn answer(&self) -> &Answer {
         &self.answer
+    }
+
+    /// Whether free text had to be ended because its budget was spent.
+    pub fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// A bound on the number of tokens of a whole answer, forced ones included.
@@ -228,6 +241,7 @@ impl Grammar {
             let rest = std::mem::take(pending);
             self.show(&String::from_utf8_lossy(&rest), out);
             self.cursor = Cursor::Closing { pos: 0 };
+            self.cut = true;
             return self.consume(token).map(|more| out.push_str(&more));
         }
         match text.step(*state, token, max_tokens - *used - 1) {

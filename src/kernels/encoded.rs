@@ -100,6 +100,12 @@ impl Encoded {
         self.rows * self.row_bytes
     }
 
+    /// The rows as they are encoded, in stretches.
+    #[cfg(feature = "train")]
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &*piece.bytes)
+    }
+
     /// All weights as floats, row-major.
     pub fn decode(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.rows * self.cols];

@@ -1,6 +1,15 @@
 //! The decoder that users bring: one network for Qwen2, Qwen3 and Llama 3.x, which differ in biases, head
 //! normalisation, rope and a tied head.
 
+#[cfg(feature = "train")]
+mod backward;
+#[cfg(feature = "train")]
+mod packed;
+#[cfg(feature = "train")]
+mod tensors;
+#[cfg(feature = "train")]
+mod tuning;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::silu};
 
@@ -14,6 +23,14 @@ use crate::{
     Error, Result,
     bundle::Weights,
     kernels::{Linear, Matrix},
+};
+
+#[cfg(feature = "train")]
+pub use self::{
+    backward::Trace,
+    packed::Packed,
+    tensors::Stored,
+    tuning::{LoraOptions, TARGETS},
 };
 
 /// How many positions one pass over the layers takes at most. Bounds the scores, `heads · CHUNK · context`, that
@@ -61,6 +78,11 @@ impl Decoder {
         })
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.norm.device()
+    }
+
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
@@ -94,38 +116,49 @@ impl Decoder {
         let rotation = self.rope.at(0..time, &device);
         let mut x = self.embed_tokens.rows(ids);
         for layer in &self.layers {
-            x = layer.forward(x, &rotation, bias.as_ref(), |k, v| (k, v));
+            x = layer.forward(x, &rotation, |q, k, v| attend(q, k, v, bias.as_ref()));
         }
         self.norm.forward(x)
     }
 
-    /// Reads `ids` behind what `cache` holds, and adds them to it: prefill and decode are both this.
+    /// Reads `ids` behind what `cache` holds, and adds them to it: prefill and decode are both this. With a cache of
+    /// several rows, `ids` is `[batch, time]`, row by row.
     ///
-    /// Gives the states of `ids` after the last norm, `[1, ids.len(), hidden_size]`. On an error the cache is as it
+    /// Gives the states of `ids` after the last norm, `[batch, time, hidden_size]`. On an error the cache is as it
     /// was.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] if the cache is too short; [`Error::BadInput`] if `ids` is empty, an id is not in the
-    /// vocabulary, or the cache is another model's.
+    /// [`Error::ContextLength`] if the cache is too short; [`Error::BadInput`] if `ids` is empty or not as long for each
+    /// row, an id is not in the vocabulary, or the cache is another model's.
     pub fn extend(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor<3>> {
         self.check(ids, cache)?;
-        cache.reserve(ids.len())?;
+        let time = ids.len() / cache.batch();
+        cache.reserve(time)?;
         let device = self.norm.device();
-        let mut states: Vec<_> = ids.chunks(CHUNK).map(|ids| self.extend_chunk(ids, cache, &device)).collect();
+        let chunks = (0..time).step_by(CHUNK).map(|start| start..time.min(start + CHUNK));
+        let mut states: Vec<_> = chunks
+            .map(|chunk| {
+                // Ids are below 2²⁰: the config says so.
+                let chunk: Vec<i32> =
+                    ids.chunks_exact(time).flat_map(|row| row[chunk.clone()].iter().map(|id| *id as i32)).collect();
+                self.extend_chunk(chunk, cache, &device)
+            })
+            .collect();
         Ok(if states.len() == 1 { states.remove(0) } else { Tensor::cat(states, 1) })
     }
 
-    fn extend_chunk(&self, ids: &[u32], cache: &mut KvCache, device: &Device) -> Tensor<3> {
-        let positions = cache.len()..cache.len() + ids.len();
+    fn extend_chunk(&self, ids: Vec<i32>, cache: &mut KvCache, device: &Device) -> Tensor<3> {
+        let batch = cache.batch();
+        let time = ids.len() / batch;
+        let positions = cache.len()..cache.len() + time;
         let bias = causal_bias(positions.clone(), device);
         let rotation = self.rope.at(positions, device);
-        // Ids are below 2²⁰: the config says so.
-        let values: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(values, [1, ids.len()]), device);
-        let time = ids.dims()[1];
-        let mut x = self.embed_tokens.rows(ids);
+        let mut x = self.embed_tokens.rows(Tensor::from_data(TensorData::new(ids, [batch, time]), device));
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, &rotation, bias.as_ref(), |k, v| cache.write(index, k, v));
+            x = layer.forward(x, &rotation, |q, k, v| {
+                let (k, v) = cache.write(index, k, v);
+                attend(q, k, v, bias.as_ref())
+            });
         }
         cache.advance(time);
         self.norm.forward(x)
@@ -135,6 +168,13 @@ impl Decoder {
         let vocab_size = self.config.vocab_size;
         if ids.is_empty() {
             return Err(Error::BadInput("no tokens to read, expected at least one".into()));
+        }
+        if !ids.len().is_multiple_of(cache.batch()) {
+            return Err(Error::BadInput(format!(
+                "{} tokens for {} rows, expected as many for each",
+                ids.len(),
+                cache.batch()
+            )));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab_size) {
             return Err(Error::BadInput(format!(
@@ -153,7 +193,11 @@ impl Decoder {
 
     /// The logits of the next token at each position: `[batch, time, hidden_size]` to `[batch, time, vocab_size]`.
     pub fn logits(&self, states: Tensor<3>) -> Tensor<3> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).project(states)
+        self.head().project(states)
+    }
+
+    fn head(&self) -> &Matrix {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
     /// The logits of the next token behind the last position alone: `[batch, time, hidden_size]` to
@@ -187,15 +231,14 @@ impl Layer {
         })
     }
 
-    /// `remember` is given this pass's keys and values and gives back all that are to be looked at.
+    /// `mix` is the attention: it gets this pass's queries, keys and values and gives what each query sees.
     fn forward(
         &self,
         x: Tensor<3>,
         rotation: &Rotation,
-        bias: Option<&Tensor<4>>,
-        remember: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        mix: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rotation, bias, remember);
+        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rotation, mix);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
 }
@@ -246,16 +289,14 @@ impl Attention {
         &self,
         x: Tensor<3>,
         rotation: &Rotation,
-        bias: Option<&Tensor<4>>,
-        remember: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
+        mix: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
         let [batch, time, _] = x.dims();
         let q = rotation.apply(self.heads(self.q_proj.forward(x.clone()), self.q_norm.as_ref()));
         let k = rotation.apply(self.heads(self.k_proj.forward(x.clone()), self.k_norm.as_ref()));
         let v = self.heads(self.v_proj.forward(x), None);
-        let (k, v) = remember(k, v);
         // [batch, heads, time, head_dim] to [batch, time, heads * head_dim]
-        let mixed = attend(q, k, v, bias).swap_dims(1, 2).reshape([batch as i64, time as i64, -1]);
+        let mixed = mix(q, k, v).swap_dims(1, 2).reshape([batch as i64, time as i64, -1]);
         self.o_proj.forward(mixed)
     }
 
@@ -322,5 +363,5 @@ impl RmsNorm {
 fn load_linear(weights: &mut Weights, path: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
     let weight = weights.matrix(&format!("{path}.weight"), shape)?;
     let bias = bias.then(|| weights.vector(&format!("{path}.bias"), shape[0])).transpose()?;
-    Ok(Linear { weight, bias: bias.map(Param::from_tensor) })
+    Ok(Linear::new(weight, bias))
 }

@@ -110,10 +110,9 @@ impl LayerNorm {
 }
 
 fn linear(weights: &mut Weights, name: &str, shape: [usize; 2]) -> Result<Linear> {
-    Ok(Linear {
-        weight: weights.matrix(&format!("{name}.weight"), shape)?,
-        bias: Some(Param::from_tensor(weights.vector(&format!("{name}.bias"), shape[0])?)),
-    })
+    let weight = weights.matrix(&format!("{name}.weight"), shape)?;
+    let bias = weights.vector(&format!("{name}.bias"), shape[0])?;
+    Ok(Linear::new(weight, Some(bias)))
 }
 
 #[cfg(feature = "train")]

@@ -58,7 +58,7 @@ enum Dtype {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum TemplateArg {
+pub enum TemplateArg {
     Rsafe,
     #[value(name = "llama-guard3")]
     LlamaGuard3,

@@ -2,10 +2,14 @@
 //!
 //! A step draws [`Task`]s, lets the [`Network`] write a group of answers to each, rewards them
 //! ([`reward`](super::reward)), turns the rewards of a group into [`advantage`]s and moves the network along the [`loss`]
-//! ([`grpo`]). Or pairs of answers are mined once ([`mine`]) and learnt from without sampling ([`dpo`]). What trains is behind the [`Network`] trait: the slot model in [`slots`].
+//! ([`grpo`]). Or pairs of answers are mined once ([`mine`]) and learnt from without sampling ([`dpo`]). What trains is
+//! behind the [`Network`] trait: the slot model in [`slots`], decoders that users bring in [`decoder`].
 
 pub mod advantage;
+mod choices;
+pub mod decoder;
 pub mod dpo;
+mod export;
 mod files;
 pub mod grpo;
 pub mod labelled;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use super::task::Task;
@@ -51,6 +52,27 @@ pub trait Network: Module + Sync {
     /// # Errors
     /// Whatever the task or the device has wrong.
     fn log_probs(&self, task: &Task, rollouts: &[Rollout], temperature: f32) -> Result<(Tensor<1>, Tensor<1>)>;
+
+    /// The gradients of `loss(log_probs, entropies)` by parameter, where both are those of [`log_probs`](Self::log_probs)
+    /// for the tasks of the batch, one behind the other. The loss is called once.
+    ///
+    /// # Errors
+    /// As [`log_probs`](Self::log_probs).
+    fn gradients(
+        &self,
+        batch: &[(&Task, &[Rollout])],
+        temperature: f32,
+        loss: &mut dyn FnMut(Tensor<1>, Tensor<1>) -> Tensor<1>,
+    ) -> Result<GradientsParams> {
+        let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
+        for (task, rollouts) in batch {
+            let (log_prob, entropy) = self.log_probs(task, rollouts, temperature)?;
+            log_probs.push(log_prob);
+            entropies.push(entropy);
+        }
+        let loss = loss(Tensor::cat(log_probs, 0), Tensor::cat(entropies, 0));
+        Ok(GradientsParams::from_grads(loss.backward(), self))
+    }
 
     /// Every trained tensor by name, for a checkpoint.
     fn tensors(&self) -> Vec<NamedTensor>;

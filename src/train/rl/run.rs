@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use super::decoder::{DecoderNetwork, DecoderOptions};
 use super::dpo::{self, DpoOptions, DpoReport};
 use super::files::{json, write};
 use super::grpo::{self, GrpoOptions};
@@ -35,6 +36,11 @@ pub struct Setup {
     pub answer_first: f64,
     /// Examples of the supervised term in each step, for each core.
     pub slots_examples: usize,
+    /// How a decoder is tuned, where `init` is one.
+    pub decoder: DecoderOptions,
+    /// Where the network is trained.
+    #[serde(skip)]
+    pub device: Device,
 }
 
 /// Under which policies rows are judged.
@@ -69,6 +75,20 @@ struct Whole<'a> {
 }
 
 impl Setup {
+    /// What trains and under which policies; the rest as it is by default: no rows, no answers without reasoning, no
+    /// supervised term, the CPU.
+    pub fn new(init: PathBuf, source: Source) -> Self {
+        Self {
+            init,
+            data: Vec::new(),
+            source,
+            answer_first: 0.0,
+            slots_examples: 0,
+            decoder: DecoderOptions::default(),
+            device: Device::flex(),
+        }
+    }
+
     /// Calls `work` with the network on its device, its tasks, and the supervised term.
     fn open<R>(
         &self,
@@ -79,7 +99,7 @@ impl Setup {
             let found = self.answer_first;
             return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
         }
-        let device = Device::flex().autodiff();
+        let device = self.device.clone().autodiff();
         let network = SlotNetwork::load(&self.init, &device)?;
         match &self.source {
             Source::Pairs(pairs) => {
@@ -119,6 +139,16 @@ impl Setup {
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
     std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
     write(&options.out.join("options.json"), &json(&Whole { setup, options })?)?;
+    if DecoderNetwork::reads(&setup.init) {
+        let Source::Policy { policy, held_out } = &setup.source else {
+            return Err(Error::Unsupported("a recipe trains the slot model; give --policy to tune a decoder".into()));
+        };
+        let network = DecoderNetwork::open(&setup.init, &setup.decoder, &setup.device)?;
+        let policy = (**policy).clone();
+        let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
+        grpo::run(network, &setup.device, &tasks, &(), rewards, options, on_step)?;
+        return Ok(());
+    }
     setup.open(options.seed, |network, device, tasks, slots| {
         grpo::run(network, device, tasks, slots, rewards, options, on_step).map(|_| ())
     })

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::loss::{Aggregation, LossOptions, LossReport, Tokens, loss};
 use super::network::{Network, Rollout};
@@ -165,29 +165,17 @@ fn run<N: Network>(
     let mut done = Done::default();
     for part in &share.parts {
         let of_part = || part.iter().map(|&group| &groups[group]);
-        let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
-        let mut tokens = Tokens::default();
-        for (group, of) in part.iter().zip(of_part()) {
-            let (now, entropy) = network.log_probs(&of.task, &of.rollouts, options.temperature)?;
-            let values: Vec<f32> = now.to_data().iter::<f32>().collect();
-            tokens.old_log_probs.extend(of.old.as_ref().unwrap_or(&values));
-            if let Some(reference) = &of.reference {
-                tokens.reference_log_probs.get_or_insert_default().extend(reference);
-            }
-            for (rollout, &advantage) in of.rollouts.iter().zip(&of.advantages) {
-                tokens.advantages.extend(rollout.choices.iter().map(|_| advantage));
-                tokens.sequence.extend(rollout.choices.iter().map(|_| tokens.sequences));
-                tokens.sequences += 1;
-            }
-            done.log_probs.push((*group, values));
-            log_probs.push(now);
-            entropies.push(entropy);
-        }
         let weight = Weight::of(of_part(), options.loss.aggregation).over(whole);
-        let (loss, report) = loss(Tensor::cat(log_probs, 0), Tensor::cat(entropies, 0), &tokens, &options.loss);
-        done.loss = plus(done.loss, report, weight);
-        let gradients = (loss * weight).backward();
-        sum.accumulate(network, GradientsParams::from_grads(gradients, network));
+        let batch: Vec<(&Task, &[Rollout])> = of_part().map(|of| (&of.task, of.rollouts.as_slice())).collect();
+        let gradients = network.gradients(&batch, options.temperature, &mut |log_probs, entropies| {
+            let values: Vec<f32> = log_probs.to_data().iter::<f32>().collect();
+            let (tokens, now) = tokens(part, groups, &values);
+            let (loss, report) = loss(log_probs, entropies, &tokens, &options.loss);
+            done.loss = plus(done.loss, report, weight);
+            done.log_probs.extend(now);
+            loss * weight
+        })?;
+        sum.accumulate(network, gradients);
     }
     done.supervision = supervise(network, supervision, share.batch, supervised_share, options.supervision, &mut sum)?;
     let finite = done.loss.policy.is_finite() && done.supervision.is_finite();
@@ -195,6 +183,27 @@ fn run<N: Network>(
         return Err(Error::BadModel("the loss is no number any more; train with a lower learning rate".into()));
     }
     Ok((sum.grads(), done))
+}
+
+/// What the loss is told of the choices of a part's groups, whose log-probabilities now are `values`; and those by group.
+fn tokens(part: &[usize], groups: &[Group], values: &[f32]) -> (Tokens, Vec<(usize, Vec<f32>)>) {
+    let (mut tokens, mut by_group, mut done) = (Tokens::default(), Vec::new(), 0);
+    for &index in part {
+        let group = &groups[index];
+        let now = &values[done..done + group.choices()];
+        done += now.len();
+        tokens.old_log_probs.extend(group.old.as_deref().unwrap_or(now));
+        if let Some(reference) = &group.reference {
+            tokens.reference_log_probs.get_or_insert_default().extend(reference);
+        }
+        for (rollout, &advantage) in group.rollouts.iter().zip(&group.advantages) {
+            tokens.advantages.extend(rollout.choices.iter().map(|_| advantage));
+            tokens.sequence.extend(rollout.choices.iter().map(|_| tokens.sequences));
+            tokens.sequences += 1;
+        }
+        by_group.push((index, now.to_vec()));
+    }
+    (tokens, by_group)
 }
 
 /// What a part of the groups counts in the mean over all of them.

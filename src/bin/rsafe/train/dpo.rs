@@ -86,14 +86,9 @@ struct Rows {
 pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     let pairs = pairs::read(&args.pairs)?;
     let source = source(args.rows.recipe, args.rows.policy, args.rows.held_out)?;
-    let setup = Setup {
-        init: args.init,
-        data: args.rows.data,
-        source: source.unwrap_or_else(|| Source::Pairs(pairs.clone())),
-        // Of watched rows and of the supervised loss it says nothing.
-        answer_first: 0.0,
-        slots_examples: args.slots_examples,
-    };
+    let source = source.unwrap_or_else(|| Source::Pairs(pairs.clone()));
+    let setup =
+        Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
     let options = DpoOptions {
         out: args.out,
         epochs: args.epochs,

@@ -3,21 +3,27 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use burn::tensor::Device;
+use rsafe::model::decoder::{LoraOptions, TARGETS};
+use rsafe::prompt::Template;
 use rsafe::train::rl;
 use rsafe::train::rl::advantage::AdvantageKind;
+use rsafe::train::rl::decoder::DecoderOptions;
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::loss::{Aggregation, ClipRange};
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
 
 use super::clock;
 use super::rows::{RowsArgs, bar};
+use crate::convert::TemplateArg;
 use crate::{Failure, Outcome, library};
 
 #[derive(clap::Args)]
 pub struct GrpoArgs {
     #[command(flatten)]
     rows: RowsArgs,
-    /// The model to start from: a bundle's folder, or the folder that an earlier training run wrote
+    /// The model to start from: a bundle's folder, the folder that an earlier training run wrote, or the folder of a
+    /// Qwen2, Qwen3 or Llama from Hugging Face
     #[arg(long, value_name = "DIR")]
     init: PathBuf,
     /// Checkpoints, metrics (JSON lines) and the finished model, which `rsafe convert` reads
@@ -43,6 +49,8 @@ pub struct GrpoArgs {
     slots_examples: usize,
     #[command(flatten)]
     method: Method,
+    #[command(flatten)]
+    decoder: DecoderArgs,
     #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().seed)]
     seed: u64,
     /// Steps between two checkpoints
@@ -108,6 +116,49 @@ struct Method {
     batch_tokens: usize,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Decoders (Qwen2, Qwen3, Llama)")]
+struct DecoderArgs {
+    /// The prompt and the form of the answers; guessed from the checkpoint without this
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<TemplateArg>,
+    /// The longest reasoning, in tokens
+    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().reasoning_tokens)]
+    reasoning_tokens: usize,
+    /// Rank of the low-rank adapters that are trained beside frozen weights; 0 trains every weight
+    #[arg(long, value_name = "RANK", default_value_t = LoraOptions::default().rank)]
+    lora_rank: usize,
+    /// The adapters count ALPHA / RANK
+    #[arg(long, value_name = "ALPHA", default_value_t = LoraOptions::default().alpha)]
+    lora_alpha: f32,
+    /// The projections that get an adapter, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = TARGETS.map(String::from))]
+    lora_targets: Vec<String>,
+    /// Tokens of a prompt with some of its answers that are differentiated together; memory grows with it
+    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().pack_tokens)]
+    pack_tokens: usize,
+    /// Where to train: cpu, or webgpu in a build with that feature
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DeviceName {
+    Cpu,
+    #[cfg(feature = "webgpu")]
+    Webgpu,
+}
+
+impl DeviceName {
+    fn device(self) -> Device {
+        match self {
+            DeviceName::Cpu => Device::flex(),
+            #[cfg(feature = "webgpu")]
+            DeviceName::Webgpu => Device::webgpu(Default::default()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Advantage {
     Group,
@@ -126,7 +177,19 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 }
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
-    let setup = args.rows.setup(args.init, args.slots_examples)?;
+    let mut setup = args.rows.setup(args.init, args.slots_examples)?;
+    setup.decoder = DecoderOptions {
+        template: args.decoder.template.map(Template::from),
+        reasoning_tokens: args.decoder.reasoning_tokens,
+        lora: (args.decoder.lora_rank > 0).then_some(LoraOptions {
+            rank: args.decoder.lora_rank,
+            alpha: args.decoder.lora_alpha,
+            targets: args.decoder.lora_targets,
+            seed: args.seed,
+        }),
+        pack_tokens: args.decoder.pack_tokens,
+    };
+    setup.device = args.decoder.device.device();
     let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {

@@ -35,7 +35,7 @@ impl RowsArgs {
             Some(source) => source,
             None => unreachable!("the arguments' group is required"),
         };
-        Ok(Setup { init, data: self.data, source, answer_first: self.answer_first, slots_examples })
+        Ok(Setup { data: self.data, answer_first: self.answer_first, slots_examples, ..Setup::new(init, source) })
     }
 }
 

@@ -1,0 +1,46 @@
+//! A low-rank change beside a matrix that stays as it is (LoRA): what is trained where the matrix is too large to be.
+//!
+//! burn's own LoRA adds the change to the weights at each use; here it is applied to the vectors, so that the matrix
+//! can stay encoded and one token costs `rank · (in + out)` multiplications more.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::project_float;
+
+/// `ΔW = scale · B · A` (Hu et al. 2021, arXiv 2106.09685, section 4.1).
+#[derive(Module, Debug)]
+pub struct LowRank {
+    /// `[rank, in]`
+    pub a: Param<Tensor<2>>,
+    /// `[out, rank]`
+    pub b: Param<Tensor<2>>,
+    #[module(skip)]
+    scale: f32,
+}
+
+impl LowRank {
+    /// A change that is none yet: `A` uniform within `±1/√in` (Kaiming with a slope of √5, as PEFT draws it), `B` zero.
+    /// `scale` is alpha / rank.
+    pub fn new([out, input]: [usize; 2], rank: usize, scale: f32, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let bound = (input as f32).powf(-0.5);
+        let a: Vec<f32> = (0..rank * input).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
+        Self {
+            a: Param::from_tensor(Tensor::from_data(TensorData::new(a, [rank, input]), device)),
+            b: Param::from_tensor(Tensor::zeros([out, rank], device)),
+            scale,
+        }
+    }
+
+    /// What is to be added to the product with the matrix: `[batch, time, in]` to `[batch, time, out]`.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        project_float(project_float(x, self.a.val()), self.b.val()).mul_scalar(self.scale)
+    }
+
+    /// `ΔW`, `[out, in]`.
+    pub fn delta(&self) -> Tensor<2> {
+        self.b.val().matmul(self.a.val()).mul_scalar(self.scale)
+    }
+}
