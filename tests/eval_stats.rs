@@ -59,6 +59,8 @@ fn judgements(labels: &[u8], scores: &[f32]) -> Vec<Judgement> {
             flagged: score >= 0.5,
             categories: Vec::new(),
             flagged_categories: Vec::new(),
+            reasoned_score: None,
+            answer_score: None,
             verdict_ms: 1.0,
         },
     };
