@@ -32,6 +32,8 @@ fn setup(folder: &Path) -> (Setup, GrpoOptions) {
         source: Source::Recipe { recipe: options.recipe },
         answer_first: 0.5,
         slots_examples: 2,
+        decoder: Default::default(),
+        device: Device::flex(),
     };
     let options = GrpoOptions {
         out: folder.join("aligned"),
