@@ -1,14 +1,19 @@
 //! Texts whose letters are shifted in the alphabet: ROT13 and its 24 siblings.
 
+use std::collections::HashSet;
+
 use super::Traced;
 
 /// How often each letter from `a` to `z` stands in English text, in thousandths.
 const OFTEN: [u16; 26] =
     [82, 15, 28, 43, 127, 22, 20, 61, 70, 2, 8, 40, 24, 67, 75, 19, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
-/// Evidence, in nats, from which on a stretch counts as shifted: one stretch of English in a million looks so by chance.
-const EVIDENCE: f32 = 14.0;
+/// Evidence, in nats, from which on a stretch counts as shifted: one stretch of English in many millions looks so by
+/// chance.
+const EVIDENCE: f32 = 18.0;
 /// A shifted stretch has so many letters at least.
 const LETTERS: usize = 15;
+/// And so many different words: one rare word said again and again is evidence of nothing.
+const WORDS: usize = 4;
 /// Words beside a shifted stretch belong to it as long as they speak against it by so many nats at most, all together.
 const EDGE: f32 = 2.5;
 /// Mean log-probability of a letter from which on a text may be English, where it is −2.9 on average; random letters
@@ -36,6 +41,12 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
     let first = first - beside(words[..first].iter().rev().map(gains));
     let last = last + beside(words[last + 1..].iter().map(gains));
     let (start, end) = (words[first].0, words[last].1);
+    let spelt = |&(start, end): &(usize, usize)| -> Vec<char> {
+        text[start..end].iter().map(|one| one.character.to_ascii_lowercase()).collect()
+    };
+    if words[first..=last].iter().map(spelt).collect::<HashSet<_>>().len() < WORDS {
+        return None;
+    }
     let letters = || text[start..end].iter().filter_map(|one| place(one.character));
     let count = letters().count();
     let mean = letters().map(|place| logs[(place + shift) % 26]).sum::<f32>() / count.max(1) as f32;

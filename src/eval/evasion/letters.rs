@@ -59,6 +59,15 @@ static LOOKALIKES: LazyLock<Vec<Vec<char>>> = LazyLock::new(|| {
             alike[place].push(c);
         }
     }
+    // Every letter has a full-width form, whatever its prototype.
+    for letter in ('A'..='Z').chain('a'..='z') {
+        let wide = char::from_u32(letter as u32 + 0xFEE0);
+        if let (Some(place), Some(wide)) = (place(letter), wide)
+            && !alike[place].contains(&wide)
+        {
+            alike[place].push(wide);
+        }
+    }
     alike
 });
 
