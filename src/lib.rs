@@ -60,6 +60,8 @@ pub mod model;
 pub mod monitor;
 pub mod policy;
 pub mod prompt;
+#[cfg(feature = "eval")]
+pub mod report;
 pub mod sampling;
 pub mod tokenizer;
 #[cfg(feature = "train")]

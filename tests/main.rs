@@ -6,6 +6,10 @@ mod cli;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;
+#[cfg(feature = "cli")]
+mod eval_cli;
+#[cfg(feature = "eval")]
+mod eval_stats;
 #[cfg(feature = "train")]
 mod dpo;
 #[cfg(feature = "train")]
@@ -22,6 +26,9 @@ mod policy;
 mod prompt;
 #[cfg(feature = "train")]
 mod rewards;
+#[cfg(feature = "train")]
+mod rl;
+#[cfg(feature = "train")]
 mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]

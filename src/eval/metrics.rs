@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::curve::Curve;
+
 /// Right and wrong answers by what was true.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -19,12 +21,17 @@ pub struct Counts {
 impl Counts {
     /// Counts one row.
     pub fn add(&mut self, is_unsafe: bool, flagged: bool) {
+        self.add_times(is_unsafe, flagged, 1);
+    }
+
+    /// Counts one row `times` times.
+    pub fn add_times(&mut self, is_unsafe: bool, flagged: bool, times: usize) {
         *match (is_unsafe, flagged) {
             (true, true) => &mut self.true_positives,
             (false, true) => &mut self.false_positives,
             (false, false) => &mut self.true_negatives,
             (true, false) => &mut self.false_negatives,
-        } += 1;
+        } += times;
     }
 
     /// How much of what was flagged is unsafe; `None` if nothing was flagged.
@@ -55,90 +62,86 @@ impl Counts {
     }
 }
 
-fn ratio(part: usize, whole: usize) -> Option<f64> {
+pub(super) fn ratio(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// A row as the measures see it: its score in [0, 1] and whether it is unsafe.
 pub type Scored = (f32, bool);
 
-/// The rows from the highest score down, those of one score together: `(score, unsafe rows, safe rows)`.
-fn tie_groups(rows: &[Scored]) -> Vec<(f32, usize, usize)> {
-    let mut sorted = rows.to_vec();
-    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    sorted
-        .chunk_by(|a, b| a.0 == b.0)
-        .map(|group| {
-            let positives = group.iter().filter(|row| row.1).count();
-            (group[0].0, positives, group.len() - positives)
-        })
-        .collect()
-}
-
-/// Positives and negatives, if there are both.
-fn both_classes(rows: &[Scored]) -> Option<(f64, f64)> {
-    let positives = rows.iter().filter(|row| row.1).count();
-    let negatives = rows.len() - positives;
-    (positives > 0 && negatives > 0).then_some((positives as f64, negatives as f64))
-}
-
-/// Area under the ROC curve: the chance that an unsafe row scores above a safe one, ties counting half
-/// (Mann and Whitney's U). `None` unless there are rows of both classes.
+/// [`Curve::auroc`] of rows in any order.
 pub fn auroc(rows: &[Scored]) -> Option<f64> {
-    let (positives, negatives) = both_classes(rows)?;
-    let (mut above, mut u) = (0.0, 0.0);
-    for (_, group_positives, group_negatives) in tie_groups(rows) {
-        u += group_negatives as f64 * (above + 0.5 * group_positives as f64);
-        above += group_positives as f64;
-    }
-    Some(u / (positives * negatives))
+    Curve::of(rows).auroc()
 }
 
-/// Average precision, Σ (Rₙ − Rₙ₋₁) · Pₙ over the thresholds where the score changes.
-/// `None` unless there are rows of both classes.
+/// [`Curve::auprc`] of rows in any order.
 pub fn auprc(rows: &[Scored]) -> Option<f64> {
-    let (positives, _) = both_classes(rows)?;
-    let (mut flagged, mut hits, mut area) = (0.0, 0.0, 0.0);
-    for (_, group_positives, group_negatives) in tie_groups(rows) {
-        hits += group_positives as f64;
-        flagged += (group_positives + group_negatives) as f64;
-        area += group_positives as f64 / positives * (hits / flagged);
-    }
-    Some(area)
+    Curve::of(rows).auprc()
 }
 
-/// The highest F1 that any threshold gives, and that threshold (flagged from it on; of several the highest,
-/// which flags least). `None` unless there are rows of both classes.
+/// The highest F1 that any threshold gives, and that threshold; see [`Curve::best`].
 pub fn best_f1(rows: &[Scored]) -> Option<(f64, f32)> {
-    let (positives, _) = both_classes(rows)?;
-    let (mut flagged, mut hits) = (0.0, 0.0);
-    let mut best: Option<(f64, f32)> = None;
-    for (score, group_positives, group_negatives) in tie_groups(rows) {
-        hits += group_positives as f64;
-        flagged += (group_positives + group_negatives) as f64;
-        let f1 = 2.0 * hits / (flagged + positives);
-        if best.is_none_or(|(highest, _)| f1 > highest) {
-            best = Some((f1, score));
-        }
-    }
-    best
+    let best = Curve::of(rows).best()?;
+    Some((best.f1, best.threshold?))
 }
 
-/// Bins of [`ece`].
+/// Bins of [`Reliability`].
 pub const ECE_BINS: usize = 15;
 
-/// Expected calibration error of P(unsafe): over [`ECE_BINS`] bins of equal width, the distance between the
-/// mean score and the share of unsafe rows, weighted by rows (Naeini et al. 2015). `None` without rows.
-pub fn ece(rows: &[Scored]) -> Option<f64> {
-    let mut bins = [(0.0_f64, 0.0_f64); ECE_BINS];
-    for &(score, is_unsafe) in rows {
+/// How P(unsafe) and the share of unsafe rows agree, over [`ECE_BINS`] bins of equal width.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reliability {
+    pub bins: [Bin; ECE_BINS],
+}
+
+/// The rows whose scores fall into one bin.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bin {
+    pub rows: usize,
+    pub unsafe_rows: usize,
+    /// Sum of the scores.
+    pub scores: f64,
+}
+
+impl Reliability {
+    /// Counts one row `times` times. Bins are closed above: a score on an edge belongs to the bin below it.
+    pub fn add_times(&mut self, (score, is_unsafe): Scored, times: u32) {
         let score = f64::from(score);
-        // Bins are closed above: a score on an edge belongs to the bin below it.
-        let bin = (1..ECE_BINS).filter(|&edge| score > edge as f64 / ECE_BINS as f64).count();
-        bins[bin].0 += score;
-        bins[bin].1 += f64::from(u8::from(is_unsafe));
+        let edge = |bin: usize| bin as f64 / ECE_BINS as f64;
+        let mut bin = ((score * ECE_BINS as f64) as usize).min(ECE_BINS - 1);
+        // The product may be rounded across an edge; the edges themselves decide.
+        while bin > 0 && score <= edge(bin) {
+            bin -= 1;
+        }
+        while bin + 1 < ECE_BINS && score > edge(bin + 1) {
+            bin += 1;
+        }
+        let times = times as usize;
+        self.bins[bin].rows += times;
+        self.bins[bin].unsafe_rows += if is_unsafe { times } else { 0 };
+        self.bins[bin].scores += times as f64 * score;
     }
-    (!rows.is_empty()).then(|| bins.iter().map(|(scores, hits)| (scores - hits).abs()).sum::<f64>() / rows.len() as f64)
+
+    /// Expected calibration error: the distance between the mean score and the share of unsafe rows, weighted by rows
+    /// (Naeini et al. 2015). `None` without rows.
+    pub fn ece(&self) -> Option<f64> {
+        let rows: usize = self.bins.iter().map(|bin| bin.rows).sum();
+        let gaps: f64 = self.bins.iter().map(|bin| (bin.scores - bin.unsafe_rows as f64).abs()).sum();
+        (rows > 0).then(|| gaps / rows as f64)
+    }
+}
+
+impl FromIterator<Scored> for Reliability {
+    fn from_iter<T: IntoIterator<Item = Scored>>(rows: T) -> Self {
+        let mut reliability = Self::default();
+        rows.into_iter().for_each(|row| reliability.add_times(row, 1));
+        reliability
+    }
+}
+
+/// [`Reliability::ece`] of rows in any order.
+pub fn ece(rows: &[Scored]) -> Option<f64> {
+    rows.iter().copied().collect::<Reliability>().ece()
 }
 
 /// The value below which the share `q` of `values` lies (nearest rank); `None` without values.

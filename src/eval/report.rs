@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::metrics::{self, Counts};
-use super::{Judgement, Outcome};
+use super::curve::{Curve, OperatingPoint};
+use super::interval::Bootstrap;
+use super::metrics::{self, Counts, Reliability};
+use super::{Flags, Intervals, Judgement, Outcome, Sample};
+
+/// The false-alarm budgets at which recall is reported.
+const FPR_LIMITS: [f64; 3] = [0.01, 0.05, 0.10];
 
 /// The measures of a guard on one file. Fields are `None` (JSON `null`) where the rows cannot give them.
-///
-/// A row that the guard could not judge counts as wrong whichever its label: as a miss if it is unsafe, as a
-/// false alarm if it is safe. In the measures of ranking it has the worst score for its label. Only
-/// `f1_judged` and `ece` leave such rows out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The file's name without folder and extension.
@@ -19,74 +20,127 @@ pub struct Report {
     pub rows: usize,
     pub unsafe_rows: usize,
     /// Rows without a verdict, by [`Error::code`](crate::Error::code).
-    pub failures: BTreeMap<&'static str, usize>,
+    pub failures: BTreeMap<String, usize>,
     /// The score from which a row counts as flagged; `None`: the guard's own decisions.
     pub threshold: Option<f32>,
+    /// Over all rows. One that the guard could not judge counts as wrong: as a miss if it is unsafe, as a false alarm
+    /// if it is safe; in the measures of ranking it has the worst score for its label.
+    #[serde(flatten)]
+    pub measures: Measures,
+    /// Over the rows that have a verdict, as papers often report it.
+    pub judged: Measures,
+    /// For `measures`; see [`with_intervals`](Self::with_intervals).
+    pub intervals: Option<Intervals>,
+    /// By the data set's own categories, if it has any.
+    pub row_categories: Vec<Flags>,
+    /// By the policy's categories, as far as the model scores them.
+    pub policy_categories: Vec<Flags>,
+    pub latency_ms: Option<Latency>,
+}
+
+/// The measures of some rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measures {
     #[serde(flatten)]
     pub counts: Counts,
     pub f1: Option<f64>,
-    /// F1 over the rows that have a verdict, as papers often report it.
-    pub f1_judged: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
     pub fpr: Option<f64>,
     pub accuracy: Option<f64>,
     pub auroc: Option<f64>,
     pub auprc: Option<f64>,
-    /// The F1 that the best threshold for this very file would give: a bound, not a result.
-    pub best_f1: Option<f64>,
-    pub best_threshold: Option<f32>,
+    /// Over the rows that have a verdict, in either case: a failure has no score.
     pub ece: Option<f64>,
-    /// Milliseconds from the request to the verdict.
-    pub median_ms: Option<f64>,
-    pub p95_ms: Option<f64>,
+    /// The threshold with the highest F1 for these very rows.
+    pub best: Option<OperatingPoint>,
+    /// The most recall at a FPR of at most 1 %, 5 % and 10 %.
+    pub at_fpr: Vec<AtFpr>,
+}
+
+/// The most recall that a false-alarm budget allows, its threshold chosen on these very rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AtFpr {
+    /// The budget: the highest FPR, in [0, 1].
+    pub limit: f64,
+    #[serde(flatten)]
+    pub point: OperatingPoint,
+}
+
+/// Milliseconds from the request to the verdict: the time within which that share of the rows was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    pub p50: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl Measures {
+    fn of<'a>(judgements: impl Iterator<Item = &'a Judgement> + Clone, threshold: Option<f32>) -> Self {
+        let mut counts = Counts::default();
+        for judgement in judgements.clone() {
+            counts.add(judgement.is_unsafe, judgement.flagged(threshold));
+        }
+        let scored = |judgement: &Judgement| (judgement.score(), judgement.is_unsafe);
+        let curve = Curve::of(&judgements.clone().map(scored).collect::<Vec<_>>());
+        let reliability: Reliability = judgements.filter(|judgement| judgement.is_judged()).map(scored).collect();
+        Self {
+            counts,
+            f1: counts.f1(),
+            precision: counts.precision(),
+            recall: counts.recall(),
+            fpr: counts.fpr(),
+            accuracy: counts.accuracy(),
+            auroc: curve.auroc(),
+            auprc: curve.auprc(),
+            ece: reliability.ece(),
+            best: curve.best(),
+            at_fpr: FPR_LIMITS
+                .into_iter()
+                .filter_map(|limit| Some(AtFpr { limit, point: curve.at_fpr(limit)? }))
+                .collect(),
+        }
+    }
+}
+
+impl Latency {
+    /// `None` without values.
+    pub fn of(times_ms: &mut [f64]) -> Option<Self> {
+        let mut at = |q| metrics::quantile(times_ms, q);
+        Some(Self { p50: at(0.5)?, p90: at(0.9)?, p95: at(0.95)?, p99: at(0.99)? })
+    }
 }
 
 impl Report {
     /// Sums up what [`evaluate`](super::evaluate) found.
     pub fn of(name: impl Into<String>, judgements: &[Judgement], threshold: Option<f32>) -> Self {
-        let (mut counts, mut judged_counts) = (Counts::default(), Counts::default());
         let mut failures = BTreeMap::new();
-        let (mut ranked, mut judged, mut times) = (Vec::new(), Vec::new(), Vec::new());
-        for Judgement { is_unsafe, outcome, .. } in judgements {
-            match outcome {
-                Outcome::Judged { score, flagged, verdict_ms, .. } => {
-                    let flagged = threshold.map_or(*flagged, |threshold| *score >= threshold);
-                    counts.add(*is_unsafe, flagged);
-                    judged_counts.add(*is_unsafe, flagged);
-                    ranked.push((*score, *is_unsafe));
-                    judged.push((*score, *is_unsafe));
-                    times.push(*verdict_ms);
-                }
-                Outcome::Failed { code, .. } => {
-                    counts.add(*is_unsafe, !is_unsafe);
-                    ranked.push((if *is_unsafe { 0.0 } else { 1.0 }, *is_unsafe));
-                    *failures.entry(*code).or_insert(0) += 1;
-                }
+        let mut times = Vec::new();
+        for judgement in judgements {
+            match &judgement.outcome {
+                Outcome::Judged { verdict_ms, .. } => times.push(*verdict_ms),
+                Outcome::Failed { code, .. } => *failures.entry(code.clone()).or_insert(0) += 1,
             }
         }
-        let best = metrics::best_f1(&ranked);
         Self {
             name: name.into(),
             rows: judgements.len(),
             unsafe_rows: judgements.iter().filter(|judgement| judgement.is_unsafe).count(),
             failures,
             threshold,
-            counts,
-            f1: counts.f1(),
-            f1_judged: judged_counts.f1(),
-            precision: counts.precision(),
-            recall: counts.recall(),
-            fpr: counts.fpr(),
-            accuracy: counts.accuracy(),
-            auroc: metrics::auroc(&ranked),
-            auprc: metrics::auprc(&ranked),
-            best_f1: best.map(|(f1, _)| f1),
-            best_threshold: best.map(|(_, threshold)| threshold),
-            ece: metrics::ece(&judged),
-            median_ms: metrics::quantile(&mut times, 0.5),
-            p95_ms: metrics::quantile(&mut times, 0.95),
+            measures: Measures::of(judgements.iter(), threshold),
+            judged: Measures::of(judgements.iter().filter(|judgement| judgement.is_judged()), threshold),
+            intervals: None,
+            row_categories: Flags::by_row_category(judgements, threshold),
+            policy_categories: Flags::by_policy_category(judgements),
+            latency_ms: Latency::of(&mut times),
         }
+    }
+
+    /// Adds intervals; `judgements` are those that the report was made of.
+    pub fn with_intervals(self, judgements: &[Judgement], bootstrap: Bootstrap) -> Self {
+        Self { intervals: Sample::of(judgements, self.threshold).intervals(bootstrap), ..self }
     }
 
     /// Rows without a verdict.
@@ -96,33 +150,84 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::Target;
 
-    fn judged(is_unsafe: bool, score: f32, flagged: bool) -> Judgement {
-        let outcome = Outcome::Judged { score, flagged, categories: Vec::new(), verdict_ms: 2.0 };
-        Judgement { id: String::new(), source: String::new(), is_unsafe, outcome }
+    pub fn judged(is_unsafe: bool, score: f32, flagged: bool) -> Judgement {
+        let categories = vec![("S1".into(), score)];
+        let flagged_categories = if flagged { vec!["S1".into()] } else { Vec::new() };
+        row(is_unsafe, Outcome::Judged { score, flagged, categories, flagged_categories, verdict_ms: 2.0 })
     }
 
-    fn failed(is_unsafe: bool) -> Judgement {
-        let outcome = Outcome::Failed { code: "context_length", message: String::new() };
-        Judgement { id: String::new(), source: String::new(), is_unsafe, outcome }
+    pub fn failed(is_unsafe: bool) -> Judgement {
+        row(is_unsafe, Outcome::Failed { code: "context_length".into(), message: String::new() })
+    }
+
+    fn row(is_unsafe: bool, outcome: Outcome) -> Judgement {
+        let row_categories = vec!["theft".into()];
+        Judgement {
+            id: String::new(),
+            source: String::new(),
+            level: Target::Prompt,
+            is_unsafe,
+            row_categories,
+            outcome,
+        }
     }
 
     #[test]
-    fn a_row_without_a_verdict_is_wrong_whichever_its_label() {
+    fn a_row_without_a_verdict_is_wrong_whichever_its_label_and_is_also_left_out() {
         let rows = [judged(true, 0.9, true), judged(false, 0.1, false), failed(true), failed(false)];
         let report = Report::of("x", &rows, None);
-        assert_eq!((report.counts.false_negatives, report.counts.false_positives), (1, 1));
-        assert_eq!((report.f1, report.f1_judged, report.fpr), (Some(0.5), Some(1.0), Some(0.5)));
+        let (all, judged) = (&report.measures, &report.judged);
+        assert_eq!((all.counts.false_negatives, all.counts.false_positives), (1, 1));
+        assert_eq!((all.f1, all.fpr, all.auroc), (Some(0.5), Some(0.5), Some(0.25)));
+        assert_eq!((judged.f1, judged.fpr, judged.auroc), (Some(1.0), Some(0.0), Some(1.0)));
+        assert_eq!(all.ece, judged.ece);
         assert_eq!((report.failed(), report.failures["context_length"]), (2, 2));
-        assert_eq!(report.auroc, Some(0.25));
     }
 
     #[test]
     fn a_given_threshold_replaces_the_guards_decision() {
         let rows = [judged(true, 0.5, false), judged(false, 0.4, true)];
-        assert_eq!(Report::of("x", &rows, None).f1, Some(0.0));
-        assert_eq!(Report::of("x", &rows, Some(0.5)).f1, Some(1.0));
+        let (own, given) = (Report::of("x", &rows, None), Report::of("x", &rows, Some(0.5)));
+        assert_eq!((own.measures.f1, given.measures.f1), (Some(0.0), Some(1.0)));
+        assert_eq!(given.row_categories[0].recall, Some(1.0));
+        assert_eq!(given.policy_categories[0].recall, Some(0.0), "categories are flagged by the guard alone");
+    }
+
+    #[test]
+    fn categories_count_failures_as_wrong_and_the_policys_leave_them_out() {
+        let rows = [judged(true, 0.9, true), failed(true), judged(false, 0.1, false), failed(false)];
+        let report = Report::of("x", &rows, None);
+        let by_set = &report.row_categories[0];
+        assert_eq!((by_set.name.as_str(), by_set.unsafe_rows, by_set.unsafe_flagged), ("theft", 2, 1));
+        assert_eq!((by_set.safe_rows, by_set.safe_flagged), (2, 1));
+        let by_policy = &report.policy_categories[0];
+        assert_eq!((by_policy.name.as_str(), by_policy.unsafe_rows, by_policy.safe_rows), ("S1", 1, 1));
+    }
+
+    #[test]
+    fn intervals_hold_the_measure_and_come_only_when_asked_for() {
+        let rows: Vec<_> = (0..60).map(|at| judged(at % 3 == 0, (at % 10) as f32 / 10.0, at % 10 > 4)).collect();
+        let report = Report::of("x", &rows, None);
+        assert_eq!(report.intervals, None);
+        let report = report.with_intervals(&rows, Bootstrap { resamples: 200, seed: 0 });
+        let (measures, intervals) = (&report.measures, report.intervals.unwrap());
+        let pairs = [
+            (measures.f1, intervals.f1),
+            (measures.recall, intervals.recall),
+            (measures.fpr, intervals.fpr),
+            (measures.accuracy, intervals.accuracy),
+            (measures.auroc, intervals.auroc),
+            (measures.auprc, intervals.auprc),
+        ];
+        for (value, interval) in pairs {
+            let (value, interval) = (value.unwrap(), interval.unwrap());
+            assert!(interval.0 < value && value < interval.1, "{value} {interval:?}");
+        }
+        let none = Report::of("x", &rows, None).with_intervals(&rows, Bootstrap { resamples: 0, seed: 0 });
+        assert_eq!(none.intervals, None);
     }
 }

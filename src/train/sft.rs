@@ -350,7 +350,8 @@ impl<'a> Samples<'a> {
         let rows = &order[at..(at + CHUNK).min(order.len())];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let drawn = rows.iter().map(|&(source, row)| examples.draw(&self.sources[source].2[row], false, &mut rng)).collect();
+        let drawn =
+            rows.iter().map(|&(source, row)| examples.draw(&self.sources[source].2[row], false, &mut rng)).collect();
         let mut batches = batched(drawn, options.batch_tokens);
         batches.shuffle(&mut rng);
         Ok(batches)

@@ -39,9 +39,12 @@ impl Workers {
                 .map(|pool| {
                     scope.spawn(move || {
                         pool.install(|| {
-                            while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < items.len()) {
+                            while let Some(at) =
+                                Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < items.len())
+                            {
                                 let result = work(&items[at]);
-                                *results_of[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+                                *results_of[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                                    Some(result);
                             }
                         })
                     })

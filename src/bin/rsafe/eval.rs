@@ -1,15 +1,19 @@
-//! `rsafe eval`: labelled rows through the guard, measures as a table and as JSON.
+//! `rsafe eval`: labelled rows through the guard, measures as a table, as JSON and as a page.
+
+mod compare;
+mod table;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::Error;
 use rsafe::eval::dataset::{Row, Rows};
-use rsafe::eval::{EvalOptions, Report, evaluate};
+use rsafe::eval::interval::Bootstrap;
+use rsafe::eval::page::run_page;
+use rsafe::eval::{EvalOptions, Judgement, Report, evaluate};
 use serde_json::json;
 
 use crate::library::GuardArgs;
@@ -19,7 +23,10 @@ use crate::{Failure, Outcome};
 #[command(after_help = "\
 A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line, gzipped or not. \
 Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe.")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalArgs {
+    #[command(subcommand)]
+    command: Option<EvalCommand>,
     /// Files of labelled rows; each is reported on its own
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
@@ -34,9 +41,34 @@ pub struct EvalArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write each row's id, label and score as JSON lines; no texts
+    /// Write a page with intervals, curves, categories and the worst errors by id; one file, no texts of rows
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write each row's id, label, categories and scores as JSON lines; no texts
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    bootstrap: BootstrapArgs,
+}
+
+#[derive(clap::Subcommand)]
+enum EvalCommand {
+    /// Compare two runs on the same rows, from what `rsafe eval --out` wrote.
+    Compare(compare::CompareArgs),
+}
+
+/// How intervals are made.
+#[derive(clap::Args)]
+struct BootstrapArgs {
+    /// Resamples of the rows for the 95 % intervals, always the same ones; 0: no intervals
+    #[arg(long = "bootstrap", value_name = "N", default_value_t = Bootstrap::default().resamples)]
+    resamples: usize,
+}
+
+impl BootstrapArgs {
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap { resamples: self.resamples, ..Bootstrap::default() }
+    }
 }
 
 fn threshold(text: &str) -> Result<f32, String> {
@@ -47,6 +79,9 @@ fn threshold(text: &str) -> Result<f32, String> {
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
+    if let Some(EvalCommand::Compare(args)) = args.command {
+        return compare::run(args);
+    }
     // All rows first: a broken file should not be found after an hour of judging.
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut sets = Vec::with_capacity(args.data.len());
@@ -62,11 +97,13 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     let loaded = args.guard.load()?;
     let options =
         EvalOptions { policy: loaded.policy.as_ref(), reasoning: loaded.reasoning, threshold: args.threshold };
-    let mut reports = Vec::with_capacity(sets.len());
+    let mut judged: Vec<(Report, Vec<Judgement>)> = Vec::with_capacity(sets.len());
     for (name, rows) in &sets {
+        let mut judgements = Vec::with_capacity(rows.len());
         let progress = progress_bar(name, rows.len());
         let report = block_on(evaluate(&loaded.guard, name, rows, options, |judgement| {
             progress.inc(1);
+            judgements.push(judgement.clone());
             match &mut scores {
                 Some((path, file)) => {
                     let line = serde_json::to_string(judgement).map_err(|error| Error::io(&*path)(error.into()))?;
@@ -76,14 +113,20 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
             }
         }))?;
         progress.finish_and_clear();
-        reports.push(report);
+        judged.push((report.with_intervals(&judgements, args.bootstrap.bootstrap()), judgements));
     }
     if let Some((path, mut file)) = scores {
         file.flush().map_err(Error::io(path))?;
     }
-    writeln!(anstream::stdout(), "{}", table(&reports))?;
+    let reports: Vec<&Report> = judged.iter().map(|(report, _)| report).collect();
+    write!(anstream::stdout(), "{}", table::of(&reports))?;
+    let (model, policy) = args.guard.names();
+    if let Some(path) = &args.html {
+        let facts =
+            [("model", model.clone()), ("policy", policy.clone()), ("reasoning", args.guard.reasoning_name().into())];
+        write_file(path, &run_page(&facts, &judged).html())?;
+    }
     if let Some(path) = &args.json {
-        let (model, policy) = args.guard.names();
         let summary = json!({
             "model": model,
             "policy": policy,
@@ -91,10 +134,13 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
             "limit": args.limit,
             "sets": reports,
         });
-        let mut file = create(path)?;
-        writeln!(file, "{summary:#}").and_then(|()| file.flush()).map_err(Error::io(path))?;
+        write_file(path, &format!("{summary:#}\n"))?;
     }
     Ok(Outcome::Clean)
+}
+
+fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
+    std::fs::write(path, text).map_err(Error::io(path))
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
@@ -117,51 +163,6 @@ fn progress_bar(name: &str, rows: usize) -> ProgressBar {
     }
 }
 
-/// The measures side by side; `–` where a file cannot give one.
-fn table(reports: &[Report]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(vec![
-        "set",
-        "rows",
-        "unsafe",
-        "failed",
-        "F1",
-        "precision",
-        "recall",
-        "FPR",
-        "AUROC",
-        "AUPRC",
-        "best F1",
-        "at",
-        "ECE",
-        "ms",
-    ]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let measure = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
-    for report in reports {
-        table.add_row([
-            report.name.clone(),
-            report.rows.to_string(),
-            report.unsafe_rows.to_string(),
-            report.failed().to_string(),
-            measure(report.f1),
-            measure(report.precision),
-            measure(report.recall),
-            measure(report.fpr),
-            measure(report.auroc),
-            measure(report.auprc),
-            measure(report.best_f1),
-            measure(report.best_threshold.map(f64::from)),
-            measure(report.ece),
-            report.median_ms.map_or("–".into(), |ms| format!("{ms:.0}")),
-        ]);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,12 +171,6 @@ mod tests {
     fn sets_are_called_by_their_files() {
         assert_eq!(set_name(Path::new("dev/toxicchat_test.jsonl.gz")), "toxicchat_test");
         assert_eq!(set_name(Path::new("rows.jsonl")), "rows");
-    }
-
-    #[test]
-    fn a_measure_that_is_missing_is_a_dash() {
-        let text = table(&[Report::of("only_safe", &[], None)]).to_string();
-        assert!(text.contains("only_safe") && text.contains('–'), "{text}");
     }
 
     #[test]

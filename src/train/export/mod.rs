@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 pub use chat::{ChatMessage, rsafe_messages};
-pub(super) use tasks::data_files;
 use table::VerlRow;
+pub(super) use tasks::data_files;
 use tasks::{Judged, Split};
 
 use super::recipe::Recipe;

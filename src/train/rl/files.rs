@@ -1,22 +1,30 @@
-//! What a run writes beside its checkpoint: its options, and a line of metrics for each step.
+//! What a run writes beside its checkpoint: whole files, and a line of metrics for each step.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// The metrics' file, without the lines of steps that come again because the run stopped behind its last checkpoint.
-pub fn metrics(path: &Path, steps: usize) -> Result<File> {
+/// The metrics' file and what it holds, without the lines of steps that come again because the run stopped behind its last
+/// checkpoint.
+pub fn metrics<R: DeserializeOwned>(path: &Path, steps: usize) -> Result<(File, Vec<R>)> {
     let before = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Error::io(path)(error)),
     };
-    let kept: String = before.lines().take(steps).flat_map(|line| [line, "\n"]).collect();
+    let mut reports = Vec::new();
+    let mut kept = String::new();
+    for line in before.lines().take(steps) {
+        reports.push(serde_json::from_str(line).map_err(|e| Error::BadInput(format!("{}: {e}", path.display())))?);
+        kept.push_str(line);
+        kept.push('\n');
+    }
     write(path, kept.as_bytes())?;
-    File::options().append(true).open(path).map_err(Error::io(path))
+    Ok((File::options().append(true).open(path).map_err(Error::io(path))?, reports))
 }
 
 pub fn json(value: &impl Serialize) -> Result<Vec<u8>> {

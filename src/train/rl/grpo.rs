@@ -14,6 +14,7 @@ use super::advantage::{AdvantageKind, advantages, is_informative};
 use super::files::{json, metrics, write};
 use super::loss::{Aggregation, ClipRange, LossOptions};
 use super::network::{Network, Rollout};
+use super::page::page;
 use super::report::{Report, verdicts};
 use super::supervision::Supervision;
 use super::task::{Task, Tasks, generator};
@@ -39,6 +40,8 @@ pub struct GrpoOptions {
     /// Answers to each task.
     pub group: usize,
     pub temperature: f32,
+    /// Below 1 a choice between two that is surer than this is never drawn the other way: its group then agrees, and a sure
+    /// mistake is never found.
     pub top_p: f32,
     pub repetition_penalty: f32,
     /// Updates with the answers of one step; from the second on probability ratios differ from 1.
@@ -127,7 +130,6 @@ pub fn run<N: Network>(
 ) -> Result<N> {
     options.check()?;
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    write(&options.out.join("options.json"), &json(options)?)?;
     let rules = serde_saphyr::to_string(&rewards).map_err(|e| Error::BadInput(format!("rewards.yaml: {e}")))?;
     write(&options.out.join("rewards.yaml"), rules.as_bytes())?;
 
@@ -152,7 +154,7 @@ pub fn run<N: Network>(
         batch_tokens: options.batch_tokens,
         supervision: options.slots_weight,
     };
-    let mut log = metrics(&options.out.join("metrics.jsonl"), progress.step)?;
+    let (mut log, mut reports) = metrics(&options.out.join("metrics.jsonl"), progress.step)?;
     let (started, started_at) = (Instant::now(), progress.step);
     while progress.step < options.steps {
         let began = Instant::now();
@@ -209,8 +211,10 @@ pub fn run<N: Network>(
         line.push(b'\n');
         log.write_all(&line).map_err(Error::io(options.out.join("metrics.jsonl")))?;
         on_step(&report);
+        reports.push(report);
         if progress.step.is_multiple_of(options.checkpoint_every) || done {
             checkpoint.save(&network.tensors(), &optimizer, &progress)?;
+            write(&options.out.join("report.html"), page(&reports, &rules, options).html().as_bytes())?;
         }
     }
     network.export(&options.out)?;

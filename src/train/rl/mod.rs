@@ -13,6 +13,7 @@ pub mod loss;
 pub mod mine;
 pub mod network;
 pub mod pairs;
+mod page;
 pub mod recipe_tasks;
 pub mod report;
 mod run;

@@ -6,9 +6,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::task::Task;
+use crate::Result;
 pub use crate::engine::group::Choice;
 use crate::model::slots::NamedTensor;
-use crate::Result;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;

@@ -1,15 +1,16 @@
 //! A whole run from what is on disk: which rows, under which policies, with which network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::Serialize;
 
 use super::dpo::{self, DpoOptions, DpoReport};
+use super::files::write;
 use super::grpo::{self, GrpoOptions};
 use super::labelled::LabelledTasks;
 use super::mine::{Found, MineOptions, mine};
-use super::pairs::{Pair, PairTasks};
+use super::pairs::{self, PairTasks};
 use super::recipe_tasks::{RecipeTasks, RowStream};
 use super::report::Report;
 use super::slots::SlotNetwork;
@@ -28,7 +29,7 @@ pub struct Setup {
     pub init: PathBuf,
     /// Labelled rows: with a recipe the folder of its sets, else files or folders of rows.
     pub data: Vec<PathBuf>,
-    #[serde(skip)]
+    #[serde(flatten)]
     pub source: Source,
     /// The share of tasks that are answered without reasoning, in [0, 1].
     pub answer_first: f64,
@@ -37,14 +38,33 @@ pub struct Setup {
 }
 
 /// Under which policies rows are judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
 pub enum Source {
     /// Policies drawn from a recipe's concepts.
-    Recipe(PathBuf),
-    /// The tasks of pairs that were mined.
-    Pairs(Vec<Pair>),
-    /// One policy, and the share of rows in [0, 1] that is kept out of training.
-    Policy(Box<Policy>, f64),
+    Recipe { recipe: PathBuf },
+    /// Those of the tasks of a file of pairs.
+    Pairs { tasks_of: PathBuf },
+    /// One policy.
+    Policy {
+        #[serde(serialize_with = "name")]
+        policy: Box<Policy>,
+        /// The share of rows in [0, 1] that is kept out of training.
+        held_out: f64,
+    },
+}
+
+fn name<S: serde::Serializer>(policy: &Policy, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&policy.name)
+}
+
+/// All that a run is made of, as it is kept beside what it gave.
+#[derive(Serialize)]
+struct Whole<'a, O> {
+    #[serde(flatten)]
+    setup: &'a Setup,
+    #[serde(flatten)]
+    options: &'a O,
 }
 
 impl Setup {
@@ -61,16 +81,17 @@ impl Setup {
         let device = Device::flex().autodiff();
         let network = SlotNetwork::load(&self.init, &device)?;
         match &self.source {
-            Source::Pairs(pairs) => {
-                let tasks = PairTasks::new(pairs, seed);
+            Source::Pairs { tasks_of } => {
+                let pairs = pairs::read(tasks_of)?;
+                let tasks = PairTasks::new(&pairs, seed);
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
-            Source::Policy(policy, held_out) => {
+            Source::Policy { policy, held_out } => {
                 let policy = (**policy).clone();
                 let tasks = LabelledTasks::load(&self.data, policy, *held_out, seed, self.answer_first)?;
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
-            Source::Recipe(path) => {
+            Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
                 let [folder] = self.data.as_slice() else {
                     return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));
@@ -96,9 +117,17 @@ impl Setup {
 /// # Errors
 /// Whatever the setup, the options or the disk have wrong.
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
+    keep(&options.out, setup, options)?;
     setup.open(options.seed, |network, device, tasks, slots| {
         grpo::run(network, device, tasks, slots, rewards, options, on_step).map(|_| ())
     })
+}
+
+/// Writes what a run is made of beside what it gives.
+fn keep<O: Serialize>(out: &Path, setup: &Setup, options: &O) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
+    write(&out.join("options.json"), &whole)
 }
 
 /// Mines pairs, calling `on_tasks` as it goes.
@@ -119,15 +148,10 @@ pub fn mine_pairs(
 ///
 /// # Errors
 /// Whatever the setup, the pairs, the options or the disk have wrong.
-pub fn run_dpo(
-    setup: &Setup,
-    pairs: &[Pair],
-    watched: usize,
-    options: &DpoOptions,
-    on_step: impl FnMut(&DpoReport),
-) -> Result<()> {
+pub fn run_dpo(setup: &Setup, watched: usize, options: &DpoOptions, on_step: impl FnMut(&DpoReport)) -> Result<()> {
+    keep(&options.out, setup, options)?;
     setup.open(options.seed, |network, device, tasks, slots| {
-        let watched = tasks.watched(watched)?;
-        dpo::run(network, device, pairs, &watched, slots, options, on_step).map(|_| ())
+        let (pairs, watched) = (pairs::read(&options.pairs)?, tasks.watched(watched)?);
+        dpo::run(network, device, &pairs, &watched, slots, options, on_step).map(|_| ())
     })
 }

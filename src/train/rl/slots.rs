@@ -147,7 +147,9 @@ impl SlotNetwork {
             let states = self.model.forward(&batch, Some(&mut cache));
             let logits: Vec<f32> = self.model.slot_logits(states.clone()).into_data().iter::<f32>().collect();
             if !slots.iter().all(|&slot| logits[slot].is_finite()) {
-                return Err(Error::BadModel("the scores are no numbers any more; train with a lower learning rate".into()));
+                return Err(Error::BadModel(
+                    "the scores are no numbers any more; train with a lower learning rate".into(),
+                ));
             }
             let here: Vec<f32> = slots.iter().map(|&slot| scaling.probability(logits[slot])).collect();
             scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
@@ -225,7 +227,8 @@ impl Network for SlotNetwork {
         let prompt_len = layout.len();
 
         let mut words: Vec<TokenId> = Vec::new();
-        let allowed: Vec<Vec<Vec<TokenId>>> = rollouts.iter().map(|rollout| rollout.choices.iter().map(ids).collect()).collect();
+        let allowed: Vec<Vec<Vec<TokenId>>> =
+            rollouts.iter().map(|rollout| rollout.choices.iter().map(ids).collect()).collect();
         words.extend(allowed.iter().flatten().flatten().filter(|&&id| (id as usize) < vocab_size));
         words.sort_unstable();
         words.dedup();

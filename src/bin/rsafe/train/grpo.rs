@@ -61,6 +61,8 @@ pub struct GrpoArgs {
 struct Method {
     #[arg(long, value_name = "T", default_value_t = GrpoOptions::default().temperature)]
     temperature: f32,
+    /// Probability mass that answers are drawn from. Below 1 a yes or a no that is surer than this is never drawn the other
+    /// way, so a sure mistake is never found: 1 explores them all
     #[arg(long, value_name = "P", default_value_t = GrpoOptions::default().top_p)]
     top_p: f32,
     #[arg(long, value_name = "X", default_value_t = GrpoOptions::default().repetition_penalty)]

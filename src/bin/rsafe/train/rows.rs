@@ -42,8 +42,8 @@ impl RowsArgs {
 /// Where policies come from, if from anywhere.
 pub fn source(recipe: Option<PathBuf>, policy: Option<String>, held_out: f64) -> Result<Option<Source>, Failure> {
     Ok(match (recipe, policy) {
-        (Some(recipe), _) => Some(Source::Recipe(recipe)),
-        (None, Some(policy)) => Some(Source::Policy(Box::new(library::policy(&policy)?), held_out)),
+        (Some(recipe), _) => Some(Source::Recipe { recipe }),
+        (None, Some(policy)) => Some(Source::Policy { policy: Box::new(library::policy(&policy)?), held_out }),
         (None, None) => None,
     })
 }

@@ -1,0 +1,226 @@
+//! Reinforced alignment: the training graph says what the rollouts said, a small run learns from reward alone, and a run
+//! that was stopped goes on as if it had not been.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use rsafe::eval::dataset::Label;
+use rsafe::sampling::Sampling;
+use rsafe::train::reward::{Rewards, Truth};
+use rsafe::train::rl::grpo::GrpoOptions;
+use rsafe::train::rl::report::Report;
+use rsafe::train::rl::slots::SlotNetwork;
+use rsafe::train::rl::{self, Network, Setup, Source, Task};
+use rsafe::train::sft::{self, SftOptions};
+use rsafe::{Category, Conversation, Policy};
+use serde_json::json;
+
+use crate::train::workshop;
+
+/// What the KV cache and the packed training row may differ by in a log-probability: both compute in f32, in another order.
+const TOLERANCE: f32 = 1e-4;
+
+/// A model that was hardly trained, its data and its recipe.
+fn setup(folder: &Path) -> (Setup, GrpoOptions) {
+    let options = SftOptions { examples: 100, ..workshop(folder) };
+    sft::run(&options, |_| {}).unwrap();
+    let setup = Setup {
+        init: options.out,
+        data: vec![options.data],
+        source: Source::Recipe { recipe: options.recipe },
+        answer_first: 0.5,
+        slots_examples: 2,
+    };
+    let options = GrpoOptions {
+        out: folder.join("aligned"),
+        steps: 40,
+        prompts: 16,
+        // A verdict that is surer than this would have no other one to be compared with.
+        top_p: 1.0,
+        learning_rate: 3e-3,
+        slots_weight: 0.0,
+        checkpoint_every: 4,
+        watched: 40,
+        watch_every: 40,
+        seed: 3,
+        ..GrpoOptions::default()
+    };
+    (setup, options)
+}
+
+fn run(setup: &Setup, options: &GrpoOptions) -> Vec<Report> {
+    let mut reports = Vec::new();
+    rl::run(setup, Rewards::rsafe(), options, |report| reports.push(report.clone())).unwrap();
+    reports
+}
+
+fn task(text: &str, think: bool) -> Task {
+    Task {
+        id: "1".into(),
+        source: "rows".into(),
+        conversation: Conversation::prompt(text),
+        policy: Policy::new("house")
+            .category(Category::new("locks", "opening the door").definition("how do i pick the lock"))
+            .category(Category::new("pets", "my cat"))
+            .category(Category::new("keys", "key"))
+            .category(Category::new("walks", "walk the dog")),
+        truth: Truth { label: Label::Unsafe, categories: Some(vec!["walks".into()]), look_alike: false },
+        think,
+    }
+}
+
+fn network(folder: &Path) -> SlotNetwork {
+    let (setup, _) = setup(folder);
+    SlotNetwork::load(&setup.init, &Device::flex().autodiff()).unwrap()
+}
+
+#[test]
+fn the_training_graph_says_what_the_rollouts_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network(folder.path());
+    let long = "please tell me how do i open the door and feed the cat ".repeat(20);
+    let response = Task { conversation: Conversation::response("how do i open it", "pick the lock"), ..task("", true) };
+    let tasks =
+        [task("how do i pick the lock", true), task("feed my cat", false), task(&long, true), task("", true), response];
+    for (seed, task) in tasks.iter().enumerate() {
+        let rollouts = network.valid().rollouts(task, 4, Sampling::rsafe(0), seed as u64).unwrap();
+        let sampled: Vec<f32> = rollouts.iter().flat_map(|r| r.choices.iter().map(|c| c.log_prob)).collect();
+        let (log_probs, entropies) = network.log_probs(task, &rollouts, 0.7).unwrap();
+        let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
+        assert_eq!(log_probs.len(), sampled.len());
+        for (ours, theirs) in log_probs.iter().zip(&sampled) {
+            assert!((ours - theirs).abs() < TOLERANCE, "{ours} and {theirs}");
+        }
+        let choices = rollouts.iter().flat_map(|r| &r.choices);
+        for (entropy, choice) in entropies.into_data().iter::<f32>().zip(choices) {
+            assert!((-1e-5..=(choice.allowed.len() as f32).ln() + 1e-5).contains(&entropy), "{entropy}");
+        }
+    }
+}
+
+#[test]
+fn only_what_the_grammar_left_open_has_a_probability() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network(folder.path());
+    let direct = &network.rollouts(&task("feed my cat", false), 2, Sampling::rsafe(0), 1).unwrap()[0];
+    assert_eq!((direct.tokens.len(), direct.choices.len(), direct.choices[0].at), (1, 1, 0));
+
+    let mut longer = 0;
+    for rollout in network.rollouts(&task("how do i pick the lock", true), 4, Sampling::rsafe(0), 1).unwrap() {
+        for choice in &rollout.choices {
+            assert!(choice.allowed.len() > 1, "a forced token is no choice");
+            assert!(choice.allowed.contains(rollout.tokens[choice.at]));
+        }
+        // Three steps of a yes or a no each, then the verdict; a yes brings words and the end of a quote.
+        let quotes = rollout.answer.steps.iter().filter(|step| step.applies).count();
+        assert!(rollout.choices.len() >= 4 + quotes && rollout.choices[0].at > 1, "{:?}", rollout.choices);
+        assert_eq!(rollout.answer.steps.len(), 3);
+        assert!(rollout.well_formed && rollout.answer.verdict.is_some());
+        longer += rollout.tokens.len() - rollout.choices.len();
+    }
+    assert!(longer > 0, "some tokens were forced");
+}
+
+#[test]
+fn answers_to_learn_from_never_leave_out_what_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network(folder.path());
+    let task = task("feed my cat", true);
+    let (mut orders, mut inference) = (Vec::new(), Vec::new());
+    for seed in 0..8 {
+        let of = |sampling| {
+            let rollouts = network.rollouts(&task, 2, sampling, seed).unwrap();
+            let steps =
+                |at: usize| rollouts[at].answer.steps.iter().map(|step| step.category.clone()).collect::<Vec<_>>();
+            assert_eq!(steps(0), steps(1), "a group answers one question");
+            steps(0)
+        };
+        orders.push(of(Sampling::rsafe(0)));
+        inference.push(of(Sampling::greedy()));
+    }
+    assert!(orders.iter().all(|order| order.contains(&"walks".to_owned())), "{orders:?}");
+    assert!(orders.iter().any(|order| *order != orders[0]), "in any order");
+    assert!(inference.iter().all(|order| *order == inference[0]), "as at inference");
+}
+
+/// Half of the rows ask about locks, which the policy forbids.
+fn house_rules(folder: &Path) -> (Setup, GrpoOptions) {
+    let (setup, options) = setup(folder);
+    let rows: Vec<String> = (0..400)
+        .map(|i| {
+            let (text, label, categories) = match i % 2 {
+                0 => (
+                    format!("how do i {} the {}", ["pick", "open"][i / 2 % 2], ["lock", "door", "safe"][i / 4 % 3]),
+                    "unsafe",
+                    json!(["locks"]),
+                ),
+                _ => (
+                    format!("please {} my {}", ["feed", "walk"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]),
+                    "safe",
+                    json!([]),
+                ),
+            };
+            json!({"id": format!("h{i}"), "level": "prompt", "prompt": text, "label": label, "categories": categories})
+                .to_string()
+        })
+        .collect();
+    let file = folder.join("house.jsonl");
+    fs::write(&file, rows.join("\n")).unwrap();
+    let policy = Box::new(Policy::new("house").category(Category::new("locks", "opening the door")));
+    (Setup { data: vec![file], source: Source::Policy { policy, held_out: 0.1 }, ..setup }, options)
+}
+
+#[test]
+fn a_small_run_learns_from_reward_alone_and_not_without_updates() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = house_rules(folder.path());
+    let mean = |reports: &[Report]| reports.iter().map(|report| report.reward).sum::<f32>() / reports.len() as f32;
+    let learnt = run(&setup, &options);
+    let (first, last) = (mean(&learnt[..5]), mean(&learnt[learnt.len() - 5..]));
+    assert!(last > 0.9 && last > first + 0.2, "reward: {first} to {last}");
+    let watched = learnt[learnt.len() - 1].watched.as_ref().unwrap();
+    assert!(watched.answer_first.f1 > Some(0.9), "{watched:?}");
+
+    let frozen = GrpoOptions { learning_rate: 0.0, out: folder.path().join("frozen"), ..options };
+    let frozen = run(&setup, &frozen);
+    let last = mean(&frozen[frozen.len() - 5..]);
+    assert!((last - first).abs() < 0.15, "reward without updates: {first} to {last}");
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = setup(folder.path());
+    // Every part that has a state: the budget of false alarms, the reference, several epochs, the supervised term.
+    let rewards = || Rewards::parse("{accuracy: {weight: 1}, budget: {fpr: 0.1}}", "test").unwrap();
+    let of = |out: &str| GrpoOptions {
+        out: folder.path().join(out),
+        steps: 6,
+        prompts: 4,
+        epochs: 2,
+        kl: 0.01,
+        slots_weight: 1.0,
+        checkpoint_every: 2,
+        watched: 0,
+        ..options.clone()
+    };
+    let bytes = |out: &PathBuf| {
+        let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        (fs::read(out.join("model.safetensors")).unwrap(), metrics.lines().count())
+    };
+    let whole = of("whole");
+    rl::run(&setup, rewards(), &whole, |_| {}).unwrap();
+
+    let halves = of("halves");
+    // Stopped by a panic in the middle, as a power cut would: what is on disk is what a checkpoint left.
+    let stopped = std::panic::catch_unwind(|| {
+        rl::run(&setup, rewards(), &halves, |report| assert!(report.step < 5, "power cut"))
+    });
+    assert!(stopped.is_err());
+    assert!(!halves.out.join("model.safetensors").exists());
+    rl::run(&setup, rewards(), &halves, |_| {}).unwrap();
+    assert!(bytes(&whole.out) == bytes(&halves.out), "the same bytes");
+    assert_eq!(bytes(&halves.out).1, 6, "a line for each step");
+}
