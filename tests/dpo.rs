@@ -75,9 +75,9 @@ fn accuracy(model: &Path, tasks: &[Task]) -> f64 {
     tasks.iter().filter(right).count() as f64 / tasks.len() as f64
 }
 
-fn tuned(setup: &Setup, pairs: &[Pair], options: &DpoOptions) -> Vec<DpoReport> {
+fn tuned(setup: &Setup, options: &DpoOptions) -> Vec<DpoReport> {
     let mut reports = Vec::new();
-    run_dpo(setup, pairs, 16, options, |report| reports.push(report.clone())).unwrap();
+    run_dpo(setup, 16, options, |report| reports.push(report.clone())).unwrap();
     reports
 }
 
@@ -85,13 +85,14 @@ fn tuned(setup: &Setup, pairs: &[Pair], options: &DpoOptions) -> Vec<DpoReport> 
 fn mined_pairs_teach_a_model_the_verdict_that_it_did_not_know() {
     let folder = tempfile::tempdir().unwrap();
     let setup = setup(folder.path());
-    let (pairs, _) = mined(&setup, folder.path(), 96);
+    let (pairs, file) = mined(&setup, folder.path(), 96);
     for Pair { chosen, rejected, .. } in &pairs {
         assert!(!chosen.miss && (rejected.miss || chosen.reward - rejected.reward >= 0.5));
     }
 
     let out = folder.path().join("tuned");
     let options = DpoOptions {
+        pairs: file,
         out: out.clone(),
         epochs: 12,
         batch: 16,
@@ -99,7 +100,7 @@ fn mined_pairs_teach_a_model_the_verdict_that_it_did_not_know() {
         watch_every: 1000,
         ..DpoOptions::default()
     };
-    let reports = tuned(&setup, &pairs, &options);
+    let reports = tuned(&setup, &options);
     let (first, last) = (&reports[0], &reports[reports.len() - 1]);
     assert_eq!((last.step, last.of), (reports.len(), reports.len()));
     // The reference is what the run begins with: at first nothing is ahead of anything.
@@ -116,10 +117,11 @@ fn mined_pairs_teach_a_model_the_verdict_that_it_did_not_know() {
 fn the_safety_margin_is_asked_of_pairs_against_a_miss_alone() {
     let folder = tempfile::tempdir().unwrap();
     let setup = setup(folder.path());
-    let (pairs, _) = mined(&setup, folder.path(), 48);
+    let (pairs, file) = mined(&setup, folder.path(), 48);
     let misses = pairs.iter().filter(|pair| pair.safety() == 1.0).count();
     assert!(0 < misses && misses < pairs.len(), "{misses} of {} pairs against a miss", pairs.len());
     let options = DpoOptions {
+        pairs: file,
         out: folder.path().join("margin"),
         batch: pairs.len(),
         safety_margin: 2.0,
@@ -128,7 +130,7 @@ fn the_safety_margin_is_asked_of_pairs_against_a_miss_alone() {
     };
     // Before the first update nothing is ahead: -log σ(-2) of a pair against a miss, -log σ(0) of any other.
     let expected = (misses as f32 * 2.126_928 + (pairs.len() - misses) as f32 * 2f32.ln()) / pairs.len() as f32;
-    let reports = tuned(&setup, &pairs, &options);
+    let reports = tuned(&setup, &options);
     assert_eq!(reports.len(), 1);
     assert!((reports[0].loss - expected).abs() < 1e-3, "{} instead of {expected}", reports[0].loss);
     assert_eq!(reports[0].slots_loss, 0.0);
@@ -138,10 +140,11 @@ fn the_safety_margin_is_asked_of_pairs_against_a_miss_alone() {
 fn a_preference_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
     let rows = setup(folder.path());
-    let (pairs, _) = mined(&rows, folder.path(), 48);
+    let (_, file) = mined(&rows, folder.path(), 48);
     // Without rows, the supervised term is drawn from the pairs' own tasks.
-    let setup = Setup { source: Source::Pairs(pairs.clone()), data: Vec::new(), ..rows };
+    let setup = Setup { source: Source::Pairs { tasks_of: file.clone() }, data: Vec::new(), ..rows };
     let options = |name: &str| DpoOptions {
+        pairs: file.clone(),
         out: folder.path().join(name),
         epochs: 3,
         batch: 8,
@@ -152,17 +155,16 @@ fn a_preference_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let model = |options: &DpoOptions| fs::read(options.out.join("model.safetensors")).unwrap();
 
     let whole = options("whole");
-    let expected = tuned(&setup, &pairs, &whole);
+    let expected = tuned(&setup, &whole);
     assert!(expected.len() > 6, "{} steps", expected.len());
 
     let halves = options("halves");
     // Stopped by a panic in the middle, as a power cut would: what is on disk is what a checkpoint left.
-    let stopped = std::panic::catch_unwind(|| {
-        run_dpo(&setup, &pairs, 0, &halves, |report| assert!(report.step < 5, "power cut"))
-    });
+    let stopped =
+        std::panic::catch_unwind(|| run_dpo(&setup, 0, &halves, |report| assert!(report.step < 5, "power cut")));
     assert!(stopped.is_err());
     assert!(!halves.out.join("model.safetensors").exists());
-    let rest = tuned(&setup, &pairs, &halves);
+    let rest = tuned(&setup, &halves);
     assert_eq!(rest[0].step, 5, "goes on behind the checkpoint of step 4");
     assert!(model(&whole) == model(&halves), "the same bytes");
     let lines = fs::read_to_string(halves.out.join("metrics.jsonl")).unwrap();

@@ -7,9 +7,8 @@ use super::Traced;
 /// How often each letter from `a` to `z` stands in English text, in thousandths.
 const OFTEN: [u16; 26] =
     [82, 15, 28, 43, 127, 22, 20, 61, 70, 2, 8, 40, 24, 67, 75, 19, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
-/// Evidence, in nats, from which on a stretch counts as shifted: one stretch of English in many millions looks so by
-/// chance.
-const EVIDENCE: f32 = 18.0;
+/// Evidence, in nats, from which on a stretch counts as shifted: one stretch of English in a million looks so by chance.
+const EVIDENCE: f32 = 14.0;
 /// A shifted stretch has so many letters at least.
 const LETTERS: usize = 15;
 /// And so many different words: one rare word said again and again is evidence of nothing.

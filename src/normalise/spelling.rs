@@ -1,6 +1,6 @@
 //! Words spelt out letter by letter, and words with digits and signs for letters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Traced;
 
@@ -70,8 +70,10 @@ fn chains(text: &[Traced]) -> Vec<Chain> {
                 end += 2;
             }
             let letters = text[start..end].iter().step_by(2).filter(|one| one.character.is_alphabetic()).count();
-            // Mostly digits: a number, a date, a list.
-            if end > start + 1 && letters * 2 >= (end - start).div_ceil(2) {
+            let different: HashSet<char> =
+                text[start..end].iter().step_by(2).map(|one| one.character.to_ascii_lowercase()).collect();
+            // Mostly digits: a number, a date, a list. One or two letters again and again: words of one letter.
+            if letters * 2 >= (end - start).div_ceil(2) && different.len() >= SHORT {
                 chains.push(Chain { start, end, separator });
             }
         }

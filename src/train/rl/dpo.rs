@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::files::{json, metrics, write};
+use super::files::{json, metrics};
 use super::loss::dpo_loss;
 use super::network::{Network, Rollout};
 use super::pairs::Pair;
@@ -28,6 +28,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DpoOptions {
+    /// The file that the pairs are read from.
+    pub pairs: PathBuf,
     /// Where checkpoint, metrics and the trained tensors go. A run found there is resumed.
     pub out: PathBuf,
     /// Times that each pair is learnt from.
@@ -57,6 +59,7 @@ pub struct DpoOptions {
 impl Default for DpoOptions {
     fn default() -> Self {
         Self {
+            pairs: PathBuf::new(),
             out: PathBuf::new(),
             epochs: 1,
             batch: 32,
@@ -159,7 +162,6 @@ pub fn run<N: Network>(
 ) -> Result<N> {
     options.check()?;
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    write(&options.out.join("options.json"), &json(options)?)?;
 
     let workers = Workers::new()?;
     let lessons = lessons(&workers, &network.valid(), pairs)?;

@@ -1,4 +1,4 @@
-//! What a run writes beside its checkpoint: its options, and a line of metrics for each step.
+//! What a run writes beside its checkpoint: whole files, and a line of metrics for each step.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -33,6 +33,7 @@ pub struct MineOptions {
     pub gap: f32,
     /// Above 0: answers must differ.
     pub temperature: f32,
+    /// Below 1 a choice between two that is surer than this is never drawn the other way: a sure mistake gives no pair.
     pub top_p: f32,
     pub repetition_penalty: f32,
     pub seed: u64,
@@ -40,8 +41,17 @@ pub struct MineOptions {
 
 impl Default for MineOptions {
     fn default() -> Self {
-        let GrpoOptions { temperature, top_p, repetition_penalty, seed, .. } = GrpoOptions::default();
-        Self { out: PathBuf::new(), tasks: 2000, samples: 8, gap: 0.5, temperature, top_p, repetition_penalty, seed }
+        let GrpoOptions { temperature, repetition_penalty, seed, .. } = GrpoOptions::default();
+        Self {
+            out: PathBuf::new(),
+            tasks: 2000,
+            samples: 8,
+            gap: 0.5,
+            temperature,
+            top_p: 1.0,
+            repetition_penalty,
+            seed,
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! A whole run from what is on disk: which rows, under which policies, with which network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::Serialize;
 
 use super::decoder::{DecoderNetwork, DecoderOptions};
 use super::dpo::{self, DpoOptions, DpoReport};
-use super::files::{json, write};
+use super::files::write;
 use super::grpo::{self, GrpoOptions};
 use super::labelled::LabelledTasks;
 use super::mine::{Found, MineOptions, mine};
-use super::pairs::{Pair, PairTasks};
+use super::pairs::{self, PairTasks};
 use super::recipe_tasks::{RecipeTasks, RowStream};
 use super::report::Report;
 use super::slots::SlotNetwork;
@@ -49,9 +49,8 @@ pub struct Setup {
 pub enum Source {
     /// Policies drawn from a recipe's concepts.
     Recipe { recipe: PathBuf },
-    /// The tasks of pairs that were mined.
-    #[serde(skip)]
-    Pairs(Vec<Pair>),
+    /// Those of the tasks of a file of pairs.
+    Pairs { tasks_of: PathBuf },
     /// One policy.
     Policy {
         #[serde(serialize_with = "name")]
@@ -67,11 +66,11 @@ fn name<S: serde::Serializer>(policy: &Policy, serializer: S) -> std::result::Re
 
 /// All that a run is made of, as it is kept beside what it gave.
 #[derive(Serialize)]
-struct Whole<'a> {
+struct Whole<'a, O> {
     #[serde(flatten)]
     setup: &'a Setup,
     #[serde(flatten)]
-    options: &'a GrpoOptions,
+    options: &'a O,
 }
 
 impl Setup {
@@ -102,8 +101,9 @@ impl Setup {
         let device = self.device.clone().autodiff();
         let network = SlotNetwork::load(&self.init, &device)?;
         match &self.source {
-            Source::Pairs(pairs) => {
-                let tasks = PairTasks::new(pairs, seed);
+            Source::Pairs { tasks_of } => {
+                let pairs = pairs::read(tasks_of)?;
+                let tasks = PairTasks::new(&pairs, seed);
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
             Source::Policy { policy, held_out } => {
@@ -137,8 +137,7 @@ impl Setup {
 /// # Errors
 /// Whatever the setup, the options or the disk have wrong.
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
-    std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-    write(&options.out.join("options.json"), &json(&Whole { setup, options })?)?;
+    keep(&options.out, setup, options)?;
     if DecoderNetwork::reads(&setup.init) {
         let Source::Policy { policy, held_out } = &setup.source else {
             return Err(Error::Unsupported("a recipe trains the slot model; give --policy to tune a decoder".into()));
@@ -152,6 +151,13 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
     setup.open(options.seed, |network, device, tasks, slots| {
         grpo::run(network, device, tasks, slots, rewards, options, on_step).map(|_| ())
     })
+}
+
+/// Writes what a run is made of beside what it gives.
+fn keep<O: Serialize>(out: &Path, setup: &Setup, options: &O) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
+    write(&out.join("options.json"), &whole)
 }
 
 /// Mines pairs, calling `on_tasks` as it goes.
@@ -172,15 +178,10 @@ pub fn mine_pairs(
 ///
 /// # Errors
 /// Whatever the setup, the pairs, the options or the disk have wrong.
-pub fn run_dpo(
-    setup: &Setup,
-    pairs: &[Pair],
-    watched: usize,
-    options: &DpoOptions,
-    on_step: impl FnMut(&DpoReport),
-) -> Result<()> {
+pub fn run_dpo(setup: &Setup, watched: usize, options: &DpoOptions, on_step: impl FnMut(&DpoReport)) -> Result<()> {
+    keep(&options.out, setup, options)?;
     setup.open(options.seed, |network, device, tasks, slots| {
-        let watched = tasks.watched(watched)?;
-        dpo::run(network, device, pairs, &watched, slots, options, on_step).map(|_| ())
+        let (pairs, watched) = (pairs::read(&options.pairs)?, tasks.watched(watched)?);
+        dpo::run(network, device, &pairs, &watched, slots, options, on_step).map(|_| ())
     })
 }

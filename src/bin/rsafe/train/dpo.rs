@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use rsafe::train::rl::dpo::{DpoOptions, DpoReport};
-use rsafe::train::rl::{self, Setup, Source, pairs};
+use rsafe::train::rl::{self, Setup, Source};
 
 use super::clock;
 use super::grpo::seen;
@@ -84,12 +84,12 @@ struct Rows {
 }
 
 pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
-    let pairs = pairs::read(&args.pairs)?;
     let source = source(args.rows.recipe, args.rows.policy, args.rows.held_out)?;
-    let source = source.unwrap_or_else(|| Source::Pairs(pairs.clone()));
+    let source = source.unwrap_or_else(|| Source::Pairs { tasks_of: args.pairs.clone() });
     let setup =
         Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
     let options = DpoOptions {
+        pairs: args.pairs,
         out: args.out,
         epochs: args.epochs,
         batch: args.batch,
@@ -103,9 +103,10 @@ pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
         checkpoint_every: args.checkpoint_every,
         watch_every: args.watch_every,
     };
-    let bar = bar(options.steps(pairs.len()))?;
-    rl::run_dpo(&setup, &pairs, args.watched, &options, |report| {
+    let bar = bar(0)?;
+    rl::run_dpo(&setup, args.watched, &options, |report| {
         // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
+        bar.set_length(report.of as u64);
         bar.set_position(report.step as u64);
         bar.set_message(line(report));
         let lasting = match &report.watched {

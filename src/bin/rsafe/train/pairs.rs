@@ -34,6 +34,8 @@ pub struct PairsArgs {
     gap: f32,
     #[arg(long, value_name = "T", default_value_t = MineOptions::default().temperature)]
     temperature: f32,
+    /// Probability mass that answers are drawn from; below 1 a choice that is surer than this is never drawn the other way, so
+    /// that a sure mistake gives no pair
     #[arg(long, value_name = "P", default_value_t = MineOptions::default().top_p)]
     top_p: f32,
     #[arg(long, value_name = "X", default_value_t = MineOptions::default().repetition_penalty)]
