@@ -8,12 +8,12 @@ mod dataset;
 mod decoder;
 #[cfg(feature = "train")]
 mod decoder_rl;
+#[cfg(feature = "train")]
+mod dpo;
 #[cfg(feature = "cli")]
 mod eval_cli;
 #[cfg(feature = "eval")]
 mod eval_stats;
-#[cfg(feature = "train")]
-mod dpo;
 #[cfg(feature = "train")]
 mod export;
 mod grammar;

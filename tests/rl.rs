@@ -27,12 +27,8 @@ fn setup(folder: &Path) -> (Setup, GrpoOptions) {
     let options = SftOptions { examples: 100, ..workshop(folder) };
     sft::run(&options, |_| {}).unwrap();
     let source = Source::Recipe { recipe: options.recipe };
-    let setup = Setup {
-        data: vec![options.data],
-        answer_first: 0.5,
-        slots_examples: 2,
-        ..Setup::new(options.out, source)
-    };
+    let setup =
+        Setup { data: vec![options.data], answer_first: 0.5, slots_examples: 2, ..Setup::new(options.out, source) };
     let options = GrpoOptions {
         out: folder.join("aligned"),
         steps: 40,

@@ -7,11 +7,12 @@ use super::Traced;
 /// How often each letter from `a` to `z` stands in English text, in thousandths.
 const OFTEN: [u16; 26] =
     [82, 15, 28, 43, 127, 22, 20, 61, 70, 2, 8, 40, 24, 67, 75, 19, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
-/// Evidence, in nats, from which on a stretch counts as shifted: one stretch of English in a million looks so by chance.
-const EVIDENCE: f32 = 14.0;
+/// Evidence, in nats, from which on a stretch counts as shifted: about one stretch of English in three millions looks so
+/// by chance.
+const EVIDENCE: f32 = 15.0;
 /// A shifted stretch has so many letters at least.
 const LETTERS: usize = 15;
-/// And so many different words: one rare word said again and again is evidence of nothing.
+/// And so many different words.
 const WORDS: usize = 4;
 /// Words beside a shifted stretch belong to it as long as they speak against it by so many nats at most, all together.
 const EDGE: f32 = 2.5;
@@ -40,10 +41,8 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
     let first = first - beside(words[..first].iter().rev().map(gains));
     let last = last + beside(words[last + 1..].iter().map(gains));
     let (start, end) = (words[first].0, words[last].1);
-    let spelt = |&(start, end): &(usize, usize)| -> Vec<char> {
-        text[start..end].iter().map(|one| one.character.to_ascii_lowercase()).collect()
-    };
-    if words[first..=last].iter().map(spelt).collect::<HashSet<_>>().len() < WORDS {
+    let different: HashSet<_> = words[first..=last].iter().map(|&(start, end)| spelt(&text[start..end])).collect();
+    if different.len() < WORDS {
         return None;
     }
     let letters = || text[start..end].iter().filter_map(|one| place(one.character));
@@ -66,16 +65,26 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
 fn stretch(text: &[Traced], words: &[(usize, usize)], logs: &[f32; 26], shift: usize) -> Option<(f32, usize, usize)> {
     let mut best: Option<(f32, usize, usize)> = None;
     let (mut sum, mut first) = (0.0_f32, 0);
+    let mut speaking = HashSet::new();
     for (at, &(start, end)) in words.iter().enumerate() {
         if sum <= 0.0 {
             (sum, first) = (0.0, at);
         }
-        sum += gain(&text[start..end], logs, shift);
+        let gain = gain(&text[start..end], logs, shift);
+        // Saying a rare word again is no evidence.
+        if gain < 0.0 || speaking.insert(spelt(&text[start..end])) {
+            sum += gain;
+        }
         if best.is_none_or(|(most, ..)| sum > most) {
             best = Some((sum, first, at));
         }
     }
     best
+}
+
+/// A word in small letters.
+fn spelt(word: &[Traced]) -> Vec<char> {
+    word.iter().map(|one| one.character.to_ascii_lowercase()).collect()
 }
 
 /// How much better a word's letters fit English when they are shifted back, in nats.

@@ -20,8 +20,10 @@ pub fn join(text: &[Traced]) -> Option<Vec<Traced>> {
     let mut letters: HashMap<char, (usize, usize)> = HashMap::new();
     for chain in &chains {
         let (sum, most) = letters.entry(chain.separator).or_default();
-        *sum += if chain.letters() >= SHORT { chain.letters() } else { 0 };
-        *most = chain.letters().max(*most);
+        // One or two letters again and again are words of one letter.
+        let spelt = if chain.different >= SHORT { chain.letters() } else { 0 };
+        *sum += spelt;
+        *most = spelt.max(*most);
     }
     let telling = |separator: char| letters.get(&separator).is_some_and(|&(sum, most)| sum >= LETTERS || most >= LONG);
     let mut joined = Vec::with_capacity(text.len());
@@ -43,6 +45,8 @@ struct Chain {
     start: usize,
     end: usize,
     separator: char,
+    /// How many different characters it spells with.
+    different: usize,
 }
 
 impl Chain {
@@ -72,9 +76,9 @@ fn chains(text: &[Traced]) -> Vec<Chain> {
             let letters = text[start..end].iter().step_by(2).filter(|one| one.character.is_alphabetic()).count();
             let different: HashSet<char> =
                 text[start..end].iter().step_by(2).map(|one| one.character.to_ascii_lowercase()).collect();
-            // Mostly digits: a number, a date, a list. One or two letters again and again: words of one letter.
-            if letters * 2 >= (end - start).div_ceil(2) && different.len() >= SHORT {
-                chains.push(Chain { start, end, separator });
+            // Mostly digits: a number, a date, a list.
+            if end > start + 1 && letters * 2 >= (end - start).div_ceil(2) {
+                chains.push(Chain { start, end, separator, different: different.len() });
             }
         }
         start = end;

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use rsafe::{Error, Guard};
 use rsafe::eval::dataset::{Row, Rows};
 use rsafe::eval::interval::Bootstrap;
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
+use rsafe::{Error, Guard};
 use serde::Serialize;
 use serde_json::{Value, json};
 

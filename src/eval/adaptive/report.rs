@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::{Asked, Case};
+use crate::Result;
 use crate::eval::dataset::Row;
 use crate::eval::{Asking, EvalOptions, Judgement, Report};
 use crate::guard::{Guard, Request};
-use crate::Result;
 
 /// The measures of a guard on the cases of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -86,8 +86,7 @@ struct Rows {
 pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     let source = source(args.rows.recipe, args.rows.policy, args.rows.held_out)?;
     let source = source.unwrap_or_else(|| Source::Pairs { tasks_of: args.pairs.clone() });
-    let setup =
-        Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
+    let setup = Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
     let options = DpoOptions {
         pairs: args.pairs,
         out: args.out,
