@@ -8,7 +8,7 @@ use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 
 /// What a chart measures on a page of its own width, in CSS pixels.
-const SIZE: (u32, u32) = (460, 320);
+const SIZE: (u32, u32) = (420, 300);
 /// Plotters draws on whole pixels; on a larger canvas lines come out smooth.
 const SCALE: u32 = 4;
 /// Stands for the page's text colour while drawing: SVG knows it as `currentColor`, plotters has no name for it.
@@ -154,8 +154,8 @@ impl Chart {
             .y_label_formatter(&|value| number(*value))
             .x_desc(self.x.as_str())
             .y_desc(self.y.as_str())
-            .label_style(font(12.0))
-            .axis_desc_style(font(13.0))
+            .label_style(font(13.0))
+            .axis_desc_style(font(14.0))
             .axis_style(TEXT.mix(0.6).stroke_width(SCALE))
             .bold_line_style(TEXT.mix(0.15).stroke_width(SCALE))
             .light_line_style(TRANSPARENT)
@@ -297,7 +297,7 @@ mod tests {
     fn a_curve_over_many_rows_stays_small_and_keeps_its_spikes() {
         let mut curve: Vec<_> = (0..100_000).map(|at| (f64::from(at), 0.0)).collect();
         curve[5_000].1 = 1.0;
-        let kept = thinned(&curve, (100_000.0 / 460.0, 1.0 / 320.0));
+        let kept = thinned(&curve, (100_000.0 / 420.0, 1.0 / 300.0));
         assert!(kept.len() < 1_000 && kept.contains(&(5_000.0, 1.0)), "{}", kept.len());
         assert_eq!(kept.last(), curve.last());
     }
