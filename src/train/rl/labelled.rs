@@ -24,7 +24,7 @@ impl LabelledTasks {
     /// Reads files of rows, and of folders every `.jsonl` and `.jsonl.gz`, and keeps the share `held_out` of them out of
     /// training, chosen by a hash of their ids.
     ///
-    /// What holds is the [truth](truth_under) of a row under the policy. `answer_first` is the share of tasks that are answered without reasoning.
+    /// What holds is the truth of a row under the policy. `answer_first` is the share of tasks that are answered without reasoning.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::BadInput`] for files and rows; [`Error::BadInput`] if nothing is left to train on.
