@@ -245,7 +245,8 @@ impl Network for DecoderNetwork {
             .map(|written| Rollout {
                 tokens: written.tokens,
                 choices: written.choices,
-                answer: written.answer,
+                // Free text names categories and quotes in its own words.
+                answer: written.answer.with_claims(&task.policy, &task.conversation),
                 well_formed: written.ended && !written.cut,
                 p_unsafe: written.p_unsafe,
                 scores: None,

@@ -8,7 +8,7 @@ use rsafe::train::rl::{self, Setup, Source};
 
 use super::clock;
 use super::grpo::seen;
-use super::rows::{bar, source};
+use super::rows::{bar, show, source};
 use crate::{Failure, Outcome};
 
 #[derive(clap::Args)]
@@ -104,20 +104,7 @@ pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     };
     let bar = bar(0)?;
     rl::run_dpo(&setup, args.watched, &options, |report| {
-        // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
-        bar.set_length(report.of as u64);
-        bar.set_position(report.step as u64);
-        bar.set_message(line(report));
-        let lasting = match &report.watched {
-            Some(watched) => {
-                Some(format!("step {:>5}  {}\n            held out: {}", report.step, line(report), seen(watched)))
-            }
-            None if bar.is_hidden() => Some(format!("step {:>5}  {}", report.step, line(report))),
-            None => None,
-        };
-        if let Some(lasting) = lasting {
-            bar.suspend(|| drop(writeln!(anstream::stderr(), "{lasting}")));
-        }
+        show(&bar, (report.step, report.of), line(report), report.watched.as_ref().map(seen));
     })?;
     bar.finish_and_clear();
     writeln!(anstream::stdout(), "{}", options.out.join("model.safetensors").display())?;

@@ -14,7 +14,7 @@ use rsafe::train::rl::loss::{Aggregation, ClipRange};
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
 
 use super::clock;
-use super::rows::{RowsArgs, bar};
+use super::rows::{RowsArgs, bar, show};
 use crate::convert::TemplateArg;
 use crate::{Failure, Outcome, library};
 
@@ -226,19 +226,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     };
     let bar = bar(options.steps)?;
     rl::run(&setup, rewards, &options, |report| {
-        // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
-        bar.set_position(report.step as u64);
-        bar.set_message(line(report));
-        let lasting = match &report.watched {
-            Some(watched) => {
-                Some(format!("step {:>5}  {}\n            held out: {}", report.step, line(report), seen(watched)))
-            }
-            None if bar.is_hidden() => Some(format!("step {:>5}  {}", report.step, line(report))),
-            None => None,
-        };
-        if let Some(lasting) = lasting {
-            bar.suspend(|| drop(writeln!(anstream::stderr(), "{lasting}")));
-        }
+        show(&bar, (report.step, report.of), line(report), report.watched.as_ref().map(seen));
     })?;
     bar.finish_and_clear();
     writeln!(anstream::stdout(), "{}", options.out.join("model.safetensors").display())?;

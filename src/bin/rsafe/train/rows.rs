@@ -1,5 +1,6 @@
 //! What several training commands are given: rows and the policies that they are judged under, and a bar to watch.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,4 +54,21 @@ pub fn bar(length: usize) -> Result<ProgressBar, Failure> {
     let style =
         ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}").map_err(|e| Error::BadInput(e.to_string()))?;
     Ok(ProgressBar::new(length as u64).with_style(style))
+}
+
+/// What a step found: `line` beside the bar, and in lasting lines what held-out rows say, if it looked at them, or, where
+/// nobody sees a bar, the line itself.
+pub fn show(bar: &ProgressBar, (step, of): (usize, usize), line: String, seen: Option<String>) {
+    bar.set_length(of as u64);
+    bar.set_position(step as u64);
+    let lasting = match seen {
+        Some(seen) => Some(format!("step {step:>5}  {line}\n            held out: {seen}")),
+        None if bar.is_hidden() => Some(format!("step {step:>5}  {line}")),
+        None => None,
+    };
+    bar.set_message(line);
+    if let Some(lasting) = lasting {
+        // A closed terminal is no reason to stop a run of hours: the metrics are in a file.
+        bar.suspend(|| drop(writeln!(anstream::stderr(), "{lasting}")));
+    }
 }
