@@ -204,7 +204,10 @@ def evidence(rule, outcome):
         return 0.0
     if not outcome.unsafe:
         return 0.0 if outcome.quotes else rule["weight"]
-    good = [q for q in outcome.quotes if len(q) <= rule["max_chars"] and len(split_white(q)) <= rule["max_words"]]
+    good = [
+        q for q in outcome.quotes
+        if len(q) <= rule["max_chars"] and len(split_white(q)) <= rule["max_words"] and sum(map(str.isalnum, q)) >= 3
+    ]
     return rule["weight"] * len(good) / max(1, len(outcome.quotes))
 
 

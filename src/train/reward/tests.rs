@@ -119,6 +119,7 @@ fn evidence_is_real_and_short_and_only_where_something_is_unsafe() {
     assert_eq!(unsafe_(&[]), Some(0.0), "wanted");
     assert_eq!(unsafe_(&[(0, 9..13), (0, 0..34)]), Some(0.5), "too long");
     assert_eq!(unsafe_(&[(0, 0..8)]), Some(0.0), "three words");
+    assert_eq!(unsafe_(&[(0, 7..8)]), Some(0.0), "one letter says nothing");
     for unreal in [(0, 9..99), (1, 0..4), (0, 3..4), (0, 5..5)] {
         assert_eq!(unsafe_(&[unreal]), Some(0.0));
     }
