@@ -29,7 +29,7 @@ pub struct Rollout {
     /// The score of each category, in the policy's order, where the network has scores; and whether it reaches its threshold.
     pub scores: Option<Vec<f32>>,
     pub flags: Option<Vec<bool>>,
-    /// Where the stretch of the judged message begins that the answer is about, in tokens; 0 where all is read at once.
+    /// Which window of the judged message the answer is about; 0 where all is read at once.
     pub window: usize,
     /// Tokens that were read before the answer.
     pub prompt_tokens: usize,
