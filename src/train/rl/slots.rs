@@ -225,7 +225,16 @@ impl Network for SlotNetwork {
         let device = &self.model.device();
         let vocab_size = self.model.vocab_size();
         let prompt = self.read(task)?;
-        let (mut layout, _) = self.layout(&prompt, rollouts.first().map_or(0, |rollout| rollout.window));
+        let (window, windows) = (rollouts.first().map_or(0, |rollout| rollout.window), prompt.windows());
+        if !windows.contains(&window) {
+            return Err(Error::BadInput(format!(
+                "{}: expected an answer about one of {} windows of the message, found window {window}; was the message \
+                 changed since its answers were mined?",
+                task.id,
+                windows.len()
+            )));
+        }
+        let (mut layout, _) = self.layout(&prompt, window);
         let prompt_len = layout.len();
 
         let mut words: Vec<TokenId> = Vec::new();
