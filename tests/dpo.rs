@@ -195,5 +195,8 @@ fn an_answer_in_a_file_is_as_likely_as_when_it_was_sampled() {
         for (found, expected) in found.into_iter().zip(expected) {
             assert!((found - expected).abs() < 1e-4, "{found}, when sampled {expected}");
         }
+        let mut elsewhere = read_back;
+        elsewhere[0].window = 9;
+        assert_eq!(network.log_probs(&task, &elsewhere, 0.7).unwrap_err().code(), "bad_input");
     }
 }

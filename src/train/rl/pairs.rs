@@ -20,7 +20,7 @@ use crate::{Error, Result};
 pub struct Graded {
     /// All its tokens, those too that the grammar forced.
     pub tokens: Vec<TokenId>,
-    /// Where the stretch of the judged message begins that the answer is about, in tokens.
+    /// Which window of the judged message the answer is about.
     pub window: usize,
     /// Where the grammar left more than one token: the place in `tokens`, and the index in `sets` of what it left.
     pub choices: Vec<(usize, usize)>,
