@@ -12,7 +12,7 @@ use rsafe::train::rl::labelled::LabelledTasks;
 use rsafe::train::rl::mine::MineOptions;
 use rsafe::train::rl::pairs::{Graded, Pair, read};
 use rsafe::train::rl::slots::SlotNetwork;
-use rsafe::train::rl::{Network, Setup, Source, Task, Tasks, mine_pairs, run_dpo};
+use rsafe::train::rl::{Network, Rollout, Setup, Source, Task, Tasks, mine_pairs, run_dpo};
 use rsafe::train::sft::{self, SftOptions};
 use rsafe::{Category, Policy, verdict};
 use serde_json::json;
@@ -189,9 +189,9 @@ fn an_answer_in_a_file_is_as_likely_as_when_it_was_sampled() {
             .collect();
         let task: Task = serde_json::from_str(&serde_json::to_string(&task).unwrap()).unwrap();
         let (log_probs, _) = network.log_probs(&task, &read_back, 0.7).unwrap();
-        let expected = sampled.iter().flat_map(|rollout| &rollout.choices).map(|choice| choice.log_prob);
+        let expected = sampled.iter().flat_map(Rollout::log_probs);
         let found: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
-        assert_eq!(found.len(), expected.clone().count());
+        assert_eq!(found.len(), sampled.iter().map(Rollout::decisions).sum::<usize>());
         for (found, expected) in found.into_iter().zip(expected) {
             assert!((found - expected).abs() < 1e-4, "{found}, when sampled {expected}");
         }

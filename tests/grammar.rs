@@ -36,6 +36,7 @@ fn slots<'a>(steps: &'a [SlotStep], text: &str, spans: &[Span], think: Think) ->
         source: QuoteSource::new(2, text, spans),
         quote: QuoteLength { min: 2, max: 4 },
         think,
+        verdict: None,
     }
 }
 

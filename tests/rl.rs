@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
+use rsafe::engine::Steps;
 use rsafe::eval::dataset::Label;
 use rsafe::sampling::Sampling;
 use rsafe::train::reward::{Rewards, Truth};
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::report::Report;
 use rsafe::train::rl::slots::SlotNetwork;
-use rsafe::train::rl::{self, Network, Setup, Source, Task};
+use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
 use rsafe::train::sft::{self, SftOptions};
-use rsafe::{Category, Conversation, Policy};
+use rsafe::{Category, Conversation, Policy, verdict};
 use serde_json::json;
 
 use crate::train::workshop;
@@ -67,6 +68,11 @@ fn task(text: &str, think: bool) -> Task {
     }
 }
 
+/// RSafe's, but that nothing is too sure to be drawn the other way.
+fn sampling() -> Sampling {
+    Sampling { top_p: 1.0, ..Sampling::rsafe(0) }
+}
+
 fn network(folder: &Path) -> SlotNetwork {
     let (setup, _) = setup(folder);
     SlotNetwork::load(&setup.init, &Device::flex().autodiff()).unwrap()
@@ -75,23 +81,71 @@ fn network(folder: &Path) -> SlotNetwork {
 #[test]
 fn the_training_graph_says_what_the_rollouts_said() {
     let folder = tempfile::tempdir().unwrap();
-    let network = network(folder.path());
+    let mut network = network(folder.path());
     let long = "please tell me how do i open the door and feed the cat ".repeat(20);
     let response = Task { conversation: Conversation::response("how do i open it", "pick the lock"), ..task("", true) };
     let tasks =
         [task("how do i pick the lock", true), task("feed my cat", false), task(&long, true), task("", true), response];
-    for (seed, task) in tasks.iter().enumerate() {
-        let rollouts = network.valid().rollouts(task, 4, Sampling::rsafe(0), seed as u64).unwrap();
-        let sampled: Vec<f32> = rollouts.iter().flat_map(|r| r.choices.iter().map(|c| c.log_prob)).collect();
+    let both = [Steps::Scored, Steps::Written].map(|steps| tasks.iter().map(move |task| (steps, task)));
+    for (seed, (steps, task)) in both.into_iter().flatten().enumerate() {
+        network.steps = steps;
+        let rollouts = network.valid().rollouts(task, 4, sampling(), seed as u64).unwrap();
+        let sampled: Vec<f32> = rollouts.iter().flat_map(Rollout::log_probs).collect();
         let (log_probs, entropies) = network.log_probs(task, &rollouts, 0.7).unwrap();
         let log_probs: Vec<f32> = log_probs.into_data().iter().collect();
         assert_eq!(log_probs.len(), sampled.len());
         for (ours, theirs) in log_probs.iter().zip(&sampled) {
             assert!((ours - theirs).abs() < TOLERANCE, "{ours} and {theirs}");
         }
-        let choices = rollouts.iter().flat_map(|r| &r.choices);
-        for (entropy, choice) in entropies.into_data().iter::<f32>().zip(choices) {
-            assert!((-1e-5..=(choice.allowed.len() as f32).ln() + 1e-5).contains(&entropy), "{entropy}");
+        let options = rollouts.iter().flat_map(|rollout| {
+            rollout.claims.iter().map(|_| 2).chain(rollout.choices.iter().map(|choice| choice.allowed.len()))
+        });
+        for (entropy, options) in entropies.into_data().iter::<f32>().zip(options) {
+            assert!((-1e-5..=(options as f32).ln() + 1e-5).contains(&entropy), "{entropy}");
+        }
+    }
+}
+
+#[test]
+fn a_scored_answer_says_what_was_drawn_from_the_scores_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network(folder.path());
+    let mut both = [0; 2];
+    for seed in 0..8 {
+        for think in [true, false] {
+            for rollout in network.rollouts(&task("how do i pick the lock", think), 4, sampling(), seed).unwrap() {
+                let flagged = rollout.claims.iter().any(|claim| claim.applies);
+                assert_eq!((rollout.claims.len(), rollout.well_formed), (3, true));
+                assert_eq!(rollout.answer.verdict == Some(verdict::Label::Unsafe), flagged, "one decision, told once");
+                both[usize::from(flagged)] += 1;
+                let ids = ["locks", "pets", "keys", "walks"];
+                let claimed: Vec<&str> =
+                    rollout.claims.iter().filter(|claim| claim.applies).map(|claim| ids[claim.category]).collect();
+                assert_eq!(rollout.answer.categories, claimed);
+                assert!(rollout.flags.is_none(), "scores are not held against what was drawn from them");
+                // What is left to the model is what to quote.
+                let quotes = rollout.answer.quotes.len();
+                assert!(rollout.choices.len() >= quotes && (quotes > 0 || rollout.choices.is_empty()));
+            }
+        }
+    }
+    assert!(both.iter().all(|&count| count > 0), "a hardly trained model is drawn both ways: {both:?}");
+
+    let mut claimed = network.rollouts(&task("feed my cat", true), 2, sampling(), 1).unwrap();
+    claimed[0].claims[0].category = 4;
+    assert_eq!(network.log_probs(&task("feed my cat", true), &claimed, 0.7).unwrap_err().code(), "bad_input");
+}
+
+#[test]
+fn as_at_inference_the_thresholds_decide() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network(folder.path());
+    for text in ["how do i pick the lock", "feed my cat"] {
+        for think in [true, false] {
+            let rollout = &network.rollouts(&task(text, think), 1, Sampling::greedy(), 1).unwrap()[0];
+            let flags = rollout.flags.as_ref().unwrap();
+            assert_eq!(rollout.answer.verdict == Some(verdict::Label::Unsafe), flags.contains(&true));
+            assert!(rollout.claims.is_empty() && rollout.p_unsafe.is_some());
         }
     }
 }
@@ -99,7 +153,8 @@ fn the_training_graph_says_what_the_rollouts_said() {
 #[test]
 fn only_what_the_grammar_left_open_has_a_probability() {
     let folder = tempfile::tempdir().unwrap();
-    let network = network(folder.path());
+    let mut network = network(folder.path());
+    network.steps = Steps::Written;
     let direct = &network.rollouts(&task("feed my cat", false), 2, Sampling::rsafe(0), 1).unwrap()[0];
     assert_eq!((direct.tokens.len(), direct.choices.len(), direct.choices[0].at), (1, 1, 0));
 

@@ -36,8 +36,8 @@ pub struct Written {
     pub p_unsafe: Option<f32>,
 }
 
-/// Writes an answer for each seed behind what `prompt` has read. A greedy `sampling` counts log-probabilities at
-/// temperature 1.
+/// Writes an answer for each grammar and seed behind what `prompt` has read. A greedy `sampling` counts log-probabilities
+/// at temperature 1.
 ///
 /// All answers advance by the same number of tokens in each pass of the model, an answer that has ended by some that
 /// nobody reads.
@@ -46,16 +46,16 @@ pub struct Written {
 /// Whatever the model or the device has wrong.
 pub async fn write_group(
     prompt: &Reader<'_>,
-    grammar: &Grammar,
+    answers: Vec<(Grammar, u64)>,
     sampling: Sampling,
-    seeds: &[u64],
     padding: TokenId,
 ) -> Result<Vec<Written>> {
-    let mut reader = prompt.repeat(seeds.len(), grammar.max_len())?;
+    let longest = answers.iter().map(|(grammar, _)| grammar.max_len()).max().unwrap_or(0);
+    let mut reader = prompt.repeat(answers.len(), longest)?;
     let temperature = if sampling.temperature > 0.0 { sampling.temperature } else { 1.0 };
-    let mut rows: Vec<(Draft, Vec<TokenId>, Vec<Choice>)> = seeds
-        .iter()
-        .map(|&seed| (Draft::new(grammar.clone(), Sampling { seed, ..sampling }), Vec::new(), Vec::new()))
+    let mut rows: Vec<(Draft, Vec<TokenId>, Vec<Choice>)> = answers
+        .into_iter()
+        .map(|(grammar, seed)| (Draft::new(grammar, Sampling { seed, ..sampling }), Vec::new(), Vec::new()))
         .collect();
     loop {
         for (draft, tokens, _) in &mut rows {

@@ -14,7 +14,7 @@ mod slots;
 mod writer;
 
 use burn::tensor::{Device, Tensor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
 use crate::grammar::Grammar;
@@ -42,7 +42,7 @@ enum Kind {
 }
 
 /// Who decides what a reasoning step of the slot model says about its category. Decoders reason in words of their own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Steps {
     /// The category's score, against its threshold: the text explains the decision.

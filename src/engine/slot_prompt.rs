@@ -7,6 +7,7 @@ use crate::prompt::slots::{
     BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
 use crate::tokenizer::{Span, TokenId, Tokenizer};
+use crate::verdict::Label;
 use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
 
 /// The longest judged message, in tokens: what is longer is refused rather than judged in part.
@@ -18,6 +19,17 @@ pub struct SlotPrompts {
     pub frame: Frame,
     markers: SlotMarkers,
     vocab_size: usize,
+}
+
+/// What an answer speaks about, and what of it is decided before it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    pub think: Think,
+    /// The categories of the reasoning by their index, in this order, with what it says of each; `None` leaves that to the
+    /// model.
+    pub steps: &'a [(usize, Option<bool>)],
+    /// The verdict; `None` leaves it to the model.
+    pub verdict: Option<Label>,
 }
 
 /// A conversation and a policy as tokens.
@@ -92,16 +104,14 @@ impl SlotPrompts {
         policy.categories.iter().map(|category| block(tokenizer, category)).collect()
     }
 
-    /// The grammar of the answer about a window: a step for each category named by its index, in
-    /// this order, with what it says where that is decided.
+    /// The grammar of the answer about a window.
     pub fn grammar(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
         prompt: &SlotPrompt,
         window: usize,
-        steps: &[(usize, Option<bool>)],
-        think: Think,
+        plan: Plan<'_>,
     ) -> Result<Grammar> {
         let step = |&(index, applies): &(usize, Option<bool>)| {
             let category = &policy.categories[index];
@@ -109,7 +119,7 @@ impl SlotPrompts {
             header.truncate(NAME_WORDS);
             Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
         };
-        let steps = steps.iter().map(step).collect::<Result<Vec<_>>>()?;
+        let steps = plan.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
         Grammar::slots(&SlotAnswer {
             vocab_size: self.vocab_size + Marker::COUNT,
             markers: self.markers,
@@ -120,7 +130,8 @@ impl SlotPrompts {
             },
             source: QuoteSource::new(prompt.judged, &prompt.content, prompt.window(window)),
             quote: QuoteLength { min: 1, max: QUOTE_WORDS },
-            think,
+            think: plan.think,
+            verdict: plan.verdict,
         })
     }
 }

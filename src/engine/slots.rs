@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
-use super::slot_prompt::{SlotPrompt, SlotPrompts, highest};
+use super::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use super::writer::Writer;
 use super::{Answering, Reading, Steps, fits, read_numbers};
 use crate::bundle::Bundle;
@@ -206,7 +206,10 @@ impl<'e> Scan<'e> {
                 Steps::Written => None,
             };
             let steps: Vec<_> = highest(&self.scores).into_iter().map(|at| (at, says(at))).collect();
-            let grammar = |think| engine.prompts.grammar(tokenizer, policy, &self.prompt, read, &steps, think);
+            let grammar = |think| {
+                let plan = Plan { think, steps: &steps, verdict: None };
+                engine.prompts.grammar(tokenizer, policy, &self.prompt, read, plan)
+            };
             let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
             reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
             if written {

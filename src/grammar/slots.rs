@@ -52,6 +52,8 @@ pub struct SlotAnswer<'a> {
     pub quote: QuoteLength,
     /// [`Think::First`] reasons over all steps, whatever its number of tokens: each step is bounded by itself.
     pub think: Think,
+    /// The verdict, where that is decided; `None` leaves it to the model.
+    pub verdict: Option<Label>,
 }
 
 impl Grammar {
@@ -64,10 +66,9 @@ impl Grammar {
         let SlotAnswer { markers, source, .. } = answer;
         let mut b = Builder::new(answer.vocab_size);
         let end = b.end();
-        let verdict = b.choice(vec![
-            option(markers.safe, "", Effect::Verdict(Label::Safe), end),
-            option(markers.unsafe_, "", Effect::Verdict(Label::Unsafe), end),
-        ])?;
+        let verdicts = [(markers.safe, Label::Safe), (markers.unsafe_, Label::Unsafe)];
+        let open = verdicts.into_iter().filter(|&(_, label)| answer.verdict.is_none_or(|decided| decided == label));
+        let verdict = b.choice(open.map(|(token, label)| option(token, "", Effect::Verdict(label), end)).collect())?;
         if answer.think == Think::Skip {
             return Ok(b.build(verdict));
         }

@@ -187,6 +187,10 @@ impl Choices {
         self.bias.extend(bias);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// The log-probability of each choice under softmax(logits / temperature) over what the grammar allows, and the entropy
     /// of that distribution in nats, `[choices]` each, from the states `[batch * time, hidden]`.
     pub fn log_probs(

@@ -19,7 +19,7 @@ const HARMLESS_COVERS: f64 = 0.35;
 /// The share of such policies whose categories are names alone: they are long enough without definitions.
 const SHORT_COVERS: f64 = 0.75;
 /// The share of policies that also hold "harm of any kind", where the row says whether it applies.
-const ANY_HARM: f64 = 0.6;
+const ANY_HARM: f64 = 0.8;
 /// A safe row of this category looks alarming: flagging it is over-refusal.
 const LOOK_ALIKE: &str = "look_alike";
 

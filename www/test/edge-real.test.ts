@@ -13,10 +13,11 @@ import { realBundle, serve } from './edge-worker.ts';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const built = existsSync(`${dist}/wasm/cpu.wasm`) && existsSync(`${dist}/workerd.js`);
+/** What the tests are about is the rule: a threshold that no text here reaches keeps the model's opinion of bread out. */
 const POLICY = `
 name: house
 categories:
-  - {id: locks, name: Opening locks}
+  - {id: locks, name: Opening locks, threshold: 0.95}
 rules:
   - {id: house-7, literal: pick a lock}
 `;

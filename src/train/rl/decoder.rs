@@ -238,12 +238,13 @@ impl Network for DecoderNetwork {
         }
         let reader = Reader::decoder(&decoder, decoder.new_cache(prompt.len())?, &prompt)?;
         let mut rng = generator(seed, "answers", 0);
-        let seeds: Vec<u64> = (0..group).map(|_| rng.random()).collect();
-        let written = block_on(write_group(&reader, &grammar, sampling, &seeds, prompt[0]))?;
+        let answers = (0..group).map(|_| (grammar.clone(), rng.random())).collect();
+        let written = block_on(write_group(&reader, answers, sampling, prompt[0]))?;
         Ok(written
             .into_iter()
             .map(|written| Rollout {
                 tokens: written.tokens,
+                claims: Vec::new(),
                 choices: written.choices,
                 // Free text names categories and quotes in its own words.
                 answer: written.answer.with_claims(&task.policy, &task.conversation),

@@ -272,10 +272,10 @@ fn gradient<N: Network>(
     Ok((gradients, report))
 }
 
-/// The log-probabilities of two answers, `[1]` each: sums over their choices, at temperature 1.
+/// The log-probabilities of two answers, `[1]` each: sums over their decisions, at temperature 1.
 fn log_probs<N: Network>(network: &N, task: &Task, answers: &[Rollout; 2]) -> Result<[Tensor<1>; 2]> {
     let (all, _) = network.log_probs(task, answers, 1.0)?;
-    let [first, second] = answers.each_ref().map(|answer| answer.choices.len());
+    let [first, second] = answers.each_ref().map(|answer| answer.decisions());
     Ok([all.clone().slice(0..first).sum(), all.slice(first..first + second).sum()])
 }
 

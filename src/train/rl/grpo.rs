@@ -292,7 +292,7 @@ pub(super) fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &Grpo
         informative += usize::from(is_informative(&group.rewards));
         answers += group.rollouts.len();
         tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
-        choices += group.choices();
+        choices += group.decisions();
     }
     let outcomes: Vec<Outcome> =
         groups.iter().flat_map(|group| group.rollouts.iter().map(|rollout| outcome(&group.task, rollout))).collect();
@@ -318,10 +318,10 @@ fn outcome<'a>(task: &'a Task, rollout: &'a Rollout) -> Outcome<'a> {
     }
 }
 
-/// How far rollouts and training graph lie apart in the log-probability of a choice, at most.
+/// How far rollouts and training graph lie apart in the log-probability of a decision, at most.
 fn mismatch(groups: &[Group]) -> f32 {
     let of = |group: &Group| {
-        let sampled = group.rollouts.iter().flat_map(|rollout| &rollout.choices).map(|choice| choice.log_prob);
+        let sampled = group.rollouts.iter().flat_map(Rollout::log_probs);
         let old = group.old.iter().flatten();
         sampled.zip(old).map(|(sampled, old)| (sampled - old).abs()).fold(0f32, f32::max)
     };

@@ -7,6 +7,7 @@
 
 pub mod advantage;
 mod choices;
+pub mod claims;
 pub mod decoder;
 pub mod dpo;
 mod export;

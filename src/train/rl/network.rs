@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use super::claims::Claim;
 use super::task::Task;
 use crate::Result;
 pub use crate::engine::group::Choice;
@@ -17,9 +18,11 @@ use crate::verdict::Answer;
 /// An answer that the network wrote.
 #[derive(Debug, Clone)]
 pub struct Rollout {
+    /// What the categories' scores were drawn to say before the answer was written; none where the model writes it.
+    pub claims: Vec<Claim>,
     /// All tokens of the answer, forced ones too.
     pub tokens: Vec<TokenId>,
-    /// Where the grammar left more than one token, in order. Only these have a probability, and so a loss.
+    /// Where the grammar left more than one token, in order. Only these and the claims have a probability, and so a loss.
     pub choices: Vec<Choice>,
     pub answer: Answer,
     /// Whether the answer ended by itself in its template's form.
@@ -35,6 +38,19 @@ pub struct Rollout {
     pub prompt_tokens: usize,
 }
 
+impl Rollout {
+    /// How many of its claims and choices there are.
+    pub fn decisions(&self) -> usize {
+        self.claims.len() + self.choices.len()
+    }
+
+    /// The log-probability of each when it was drawn: claims, then choices.
+    pub fn log_probs(&self) -> impl Iterator<Item = f32> {
+        let claims = self.claims.iter().map(|claim| claim.log_prob);
+        claims.chain(self.choices.iter().map(|choice| choice.log_prob))
+    }
+}
+
 /// A network whose answers are being tuned. Its trainable parameters are numbered in their order, so that the optimiser's
 /// state finds them again when a run is resumed.
 pub trait Network: Module + Sync {
@@ -45,9 +61,9 @@ pub trait Network: Module + Sync {
     /// Whatever the task or the device has wrong.
     fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>>;
 
-    /// For every choice of the rollouts of one task, in order, its log-probability under softmax(logits / temperature) over
-    /// the tokens that were allowed, and the entropy of that distribution in nats: `[choices]` each, with gradients where
-    /// the network has them.
+    /// For every decision of the rollouts of one task, each rollout's claims before its choices, its log-probability under
+    /// softmax(logits / temperature) over what could have been chosen, and the entropy of that distribution in nats:
+    /// `[decisions]` each, with gradients where the network has them.
     ///
     /// # Errors
     /// Whatever the task or the device has wrong.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claim;
 use super::network::{Choice, Rollout};
 use super::task::{Task, Tasks, generator};
 use crate::grammar::{Allowed, Mask};
@@ -22,6 +23,9 @@ pub struct Graded {
     pub tokens: Vec<TokenId>,
     /// Which window of the judged message the answer is about.
     pub window: usize,
+    /// What scores were drawn to say: a category's place in the policy, and whether it applies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<(usize, bool)>,
     /// Where the grammar left more than one token: the place in `tokens`, and the index in `sets` of what it left.
     pub choices: Vec<(usize, usize)>,
     /// The sets that tokens were chosen from, each once.
@@ -53,7 +57,8 @@ impl Graded {
             }
         }
         let sets = sets.into_iter().map(|(_, set)| set).collect();
-        Self { tokens: rollout.tokens.clone(), window: rollout.window, choices, sets, reward, miss }
+        let claims = rollout.claims.iter().map(|claim| (claim.category, claim.applies)).collect();
+        Self { tokens: rollout.tokens.clone(), window: rollout.window, claims, choices, sets, reward, miss }
     }
 
     /// The answer as far as its probability depends on it.
@@ -61,8 +66,8 @@ impl Graded {
     /// # Errors
     /// [`Error::BadInput`] if a choice is no token of the answer or not one of its set.
     pub fn rollout(&self) -> Result<Rollout> {
-        if self.choices.is_empty() {
-            return Err(Error::BadInput("an answer without a choice has no probability to be moved".into()));
+        if self.choices.is_empty() && self.claims.is_empty() {
+            return Err(Error::BadInput("an answer without a claim or a choice has no probability to be moved".into()));
         }
         let sets: Vec<Allowed> = self.sets.iter().map(Allowed::from).collect();
         let choice = |&(at, set): &(usize, usize)| {
@@ -76,7 +81,9 @@ impl Graded {
                 ))),
             }
         };
+        let claim = |&(category, applies): &(usize, bool)| Claim { category, applies, log_prob: 0.0 };
         Ok(Rollout {
+            claims: self.claims.iter().map(claim).collect(),
             tokens: self.tokens.clone(),
             choices: self.choices.iter().map(choice).collect::<Result<_>>()?,
             answer: Answer::default(),
@@ -241,8 +248,8 @@ mod tests {
     }
 
     fn graded() -> Graded {
-        let (tokens, choices, sets) = (Vec::new(), Vec::new(), Vec::new());
-        Graded { tokens, window: 0, choices, sets, reward: 0.0, miss: false }
+        let (tokens, claims, choices, sets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Graded { tokens, window: 0, claims, choices, sets, reward: 0.0, miss: false }
     }
 
     #[test]

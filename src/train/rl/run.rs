@@ -17,6 +17,7 @@ use super::report::Report;
 use super::slots::SlotNetwork;
 use super::supervision::{RecipeSlots, Supervision, TaskSlots};
 use super::task::Tasks;
+use crate::engine::Steps;
 use crate::train::examples::Examples;
 use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
@@ -36,6 +37,9 @@ pub struct Setup {
     pub answer_first: f64,
     /// Examples of the supervised term in each step, for each core.
     pub slots_examples: usize,
+    /// Who decides what an answer of the slot model says of a category: the category's score, which then learns from the
+    /// reward, or the model as it writes.
+    pub steps: Steps,
     /// How a decoder is tuned, where `init` is one.
     pub decoder: DecoderOptions,
     /// Where the network is trained.
@@ -83,6 +87,7 @@ impl Setup {
             source,
             answer_first: 0.0,
             slots_examples: 0,
+            steps: Steps::default(),
             decoder: DecoderOptions::default(),
             device: Device::flex(),
         }
@@ -99,7 +104,8 @@ impl Setup {
             return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
         }
         let device = self.device.clone().autodiff();
-        let network = SlotNetwork::load(&self.init, &device)?;
+        let mut network = SlotNetwork::load(&self.init, &device)?;
+        network.steps = self.steps;
         match &self.source {
             Source::Pairs { tasks_of } => {
                 let pairs = pairs::read(tasks_of)?;

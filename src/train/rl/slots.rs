@@ -5,17 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use pollster::block_on;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+use super::claims::{self, Claim};
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Thresholds, Weights};
 use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
-use crate::engine::slot_prompt::{SlotPrompt, SlotPrompts, highest};
+use crate::engine::Steps;
+use crate::engine::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use crate::grammar::Think;
 use crate::model::slots::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
 use crate::prompt::slots::{ANSWER, Frame, Layout, Marker};
@@ -24,13 +26,17 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
 use crate::train::checkpoint::read_tensors;
 use crate::train::sft;
-use crate::verdict::{BALANCED, Calibration, Dial, Operating};
+use crate::verdict::{BALANCED, Calibration, Dial, Label, Operating};
 use crate::{Error, Policy, Result};
 
 /// The slot model with what it needs to read and to answer.
 #[derive(Module, Debug)]
 pub struct SlotNetwork {
     pub model: SlotModel,
+    /// Who decides what an answer says of a category. With [`Steps::Scored`] rollouts draw it from the scores, as far as
+    /// these lie from their thresholds: the reward then moves what decides at inference.
+    #[module(skip)]
+    pub steps: Steps,
     #[module(skip)]
     shared: Arc<Shared>,
 }
@@ -56,6 +62,8 @@ impl fmt::Debug for Shared {
 struct Window {
     place: usize,
     layout: Layout,
+    /// How far the score of each category lies above its threshold here, in logits.
+    margins: Vec<f32>,
     reader: (crate::model::KvCache, Tensor<3>),
 }
 
@@ -105,7 +113,7 @@ impl SlotNetwork {
     fn with_weights(shared: Arc<Shared>, mut weights: Weights) -> Result<Self> {
         let model = SlotModel::load(&shared.config, &mut weights)?.map(&mut sft::Numbered(0)).freeze_words();
         weights.finish()?;
-        Ok(Self { model, shared })
+        Ok(Self { model, steps: Steps::default(), shared })
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -154,10 +162,12 @@ impl SlotNetwork {
                 ));
             }
             let here: Vec<f32> = slots.iter().map(|&slot| scaling.probability(logits[slot])).collect();
+            let thresholds = self.thresholds(&task.policy);
+            let margins = slots.iter().zip(thresholds).map(|(&slot, at)| scaling.margin(logits[slot], at)).collect();
             scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
             let top = here.iter().copied().fold(0.0, f32::max);
             if best.as_ref().is_none_or(|(most, _)| top > *most) {
-                best = Some((top, Window { place: window, layout, reader: (cache, states) }));
+                best = Some((top, Window { place: window, layout, margins, reader: (cache, states) }));
             }
         }
         // There is a window even for an empty message.
@@ -167,7 +177,7 @@ impl SlotNetwork {
 
     /// The categories that the answer speaks about, in its order: the highest first, as at inference; or, to learn, any
     /// order, with those that hold among them.
-    fn steps(&self, task: &Task, scores: &[f32], learn: Option<u64>) -> Vec<usize> {
+    fn order(&self, task: &Task, scores: &[f32], learn: Option<u64>) -> Vec<usize> {
         let mut steps = highest(scores);
         let Some(seed) = learn else { return steps };
         let holds = |at: usize| task.truth.categories.iter().flatten().any(|id| *id == task.policy.categories[at].id);
@@ -183,9 +193,54 @@ impl SlotNetwork {
         steps
     }
 
+    /// The claims of all rollouts, one behind the other: a category's place in the policy, and whether it applies.
+    fn claims(&self, task: &Task, rollouts: &[Rollout]) -> Result<Vec<(usize, bool)>> {
+        let claims = rollouts.iter().flat_map(|rollout| &rollout.claims);
+        let known = |claim: &Claim| match claim.category < task.policy.categories.len() {
+            true => Ok((claim.category, claim.applies)),
+            false => Err(Error::BadInput(format!(
+                "{}: expected a claim about one of {} categories of the policy, found one about category {}; was the policy \
+                 changed since its answers were mined?",
+                task.id,
+                task.policy.categories.len(),
+                claim.category
+            ))),
+        };
+        claims.map(known).collect()
+    }
+
+    /// How far the scores of all categories lie above their thresholds, in logits, `[categories]`, from the states
+    /// `[tokens, hidden]` with slots at these places.
+    fn margins(&self, task: &Task, hidden: &Tensor<2>, slots: &[usize]) -> Tensor<1> {
+        let device = hidden.device();
+        let scaling = self.shared.calibration.of(task.conversation.target);
+        let shifts: Vec<f32> = self.thresholds(&task.policy).map(|threshold| scaling.margin(0.0, threshold)).collect();
+        let places: Vec<i32> = slots.iter().map(|&slot| slot as i32).collect();
+        let states = hidden.clone().select(0, Tensor::<1, Int>::from_data(places.as_slice(), &device));
+        let logits: Tensor<1> = self.model.slot_logits(states.unsqueeze()).reshape([slots.len()]);
+        logits * scaling.scale + Tensor::<1>::from_data(shifts.as_slice(), &device)
+    }
+
+    fn thresholds(&self, policy: &Policy) -> impl Iterator<Item = f32> {
+        policy.categories.iter().map(|category| self.shared.thresholds.of(category))
+    }
+
     fn flags(&self, policy: &Policy, scores: &[f32]) -> Vec<bool> {
-        let reaches = |(category, &score): (&crate::Category, &f32)| score >= self.shared.thresholds.of(category);
-        policy.categories.iter().zip(scores).map(reaches).collect()
+        scores.iter().zip(self.thresholds(policy)).map(|(&score, threshold)| score >= threshold).collect()
+    }
+
+    /// What a rollout speaks about, in this `order`: as drawn to learn from, as the scores say, or as the model will write.
+    fn decided(&self, order: &[usize], claims: &[Claim], flags: &[bool]) -> (Vec<(usize, Option<bool>)>, Option<bool>) {
+        match (self.steps, claims) {
+            (Steps::Written, _) => (order.iter().map(|&at| (at, None)).collect(), None),
+            (Steps::Scored, []) => {
+                (order.iter().map(|&at| (at, Some(flags[at]))).collect(), Some(flags.contains(&true)))
+            }
+            (Steps::Scored, claims) => {
+                let steps = claims.iter().map(|claim| (claim.category, Some(claim.applies))).collect();
+                (steps, Some(claims.iter().any(|claim| claim.applies)))
+            }
+        }
     }
 }
 
@@ -193,30 +248,50 @@ impl Network for SlotNetwork {
     fn rollouts(&self, task: &Task, group: usize, sampling: Sampling, seed: u64) -> Result<Vec<Rollout>> {
         let prompt = self.read(task)?;
         let (scores, window, prompt_tokens) = self.scan(task, &prompt)?;
-        let learn = (sampling.temperature > 0.0).then_some(seed);
-        let steps: Vec<(usize, Option<bool>)> =
-            self.steps(task, &scores, learn).into_iter().map(|at| (at, None)).collect();
+        let flags = self.flags(&task.policy, &scores);
+        let learn = sampling.temperature > 0.0;
+        let order = self.order(task, &scores, learn.then_some(seed));
         let think = if task.think { Think::First { max_tokens: ANSWER } } else { Think::Skip };
-        let grammar =
-            self.shared.prompts.grammar(&self.shared.tokenizer, &task.policy, &prompt, window.place, &steps, think)?;
+        let (mut seeds, mut draws) = (generator(seed, "answers", 0), generator(seed, "claims", 0));
+        let (mut rows, mut claimed) = (Vec::with_capacity(group), Vec::with_capacity(group));
+        for _ in 0..group {
+            let mut claims: Vec<Claim> = Vec::new();
+            if learn && self.steps == Steps::Scored {
+                claims.extend(order.iter().map(|&at| Claim::draw(at, window.margins[at], &sampling, &mut draws)));
+            }
+            let (steps, verdict) = self.decided(&order, &claims, &flags);
+            let verdict = verdict.map(|flagged| if flagged { Label::Unsafe } else { Label::Safe });
+            let plan = Plan { think, steps: &steps, verdict };
+            let Shared { prompts, tokenizer, .. } = &*self.shared;
+            rows.push((prompts.grammar(tokenizer, &task.policy, &prompt, window.place, plan)?, seeds.random()));
+            claimed.push(claims);
+        }
         let (cache, states) = window.reader;
         let reader = Reader::slots(&self.model, cache, window.layout, states);
-        let mut rng = generator(seed, "answers", 0);
-        let seeds: Vec<u64> = (0..group).map(|_| rng.random()).collect();
-        let written = block_on(write_group(&reader, &grammar, sampling, &seeds, self.marker(Marker::Answer)))?;
-        let flags = self.flags(&task.policy, &scores);
+        let written = block_on(write_group(&reader, rows, sampling, self.marker(Marker::Answer)))?;
+        let highest = scores.iter().copied().reduce(f32::max).filter(|_| self.steps == Steps::Scored);
         Ok(written
             .into_iter()
-            .map(|written| Rollout {
-                tokens: written.tokens,
-                choices: written.choices,
-                answer: written.answer,
-                well_formed: written.ended,
-                p_unsafe: written.p_unsafe,
-                scores: Some(scores.clone()),
-                flags: Some(flags.clone()),
-                window: window.place,
-                prompt_tokens,
+            .zip(claimed)
+            .map(|(mut written, claims)| {
+                // An answer without reasoning has no place for what was claimed of categories.
+                if written.answer.steps.is_empty() {
+                    let named = claims.iter().filter(|claim| claim.applies);
+                    written.answer.categories = named.map(|it| task.policy.categories[it.category].id.clone()).collect();
+                }
+                Rollout {
+                    tokens: written.tokens,
+                    choices: written.choices,
+                    answer: written.answer,
+                    well_formed: written.ended,
+                    p_unsafe: written.p_unsafe.or(highest),
+                    scores: Some(scores.clone()),
+                    // What was drawn from the scores cannot be held against them.
+                    flags: claims.is_empty().then(|| flags.clone()),
+                    claims,
+                    window: window.place,
+                    prompt_tokens,
+                }
             })
             .collect())
     }
@@ -234,7 +309,7 @@ impl Network for SlotNetwork {
                 windows.len()
             )));
         }
-        let (mut layout, _) = self.layout(&prompt, window);
+        let (mut layout, slots) = self.layout(&prompt, window);
         let prompt_len = layout.len();
 
         let mut words: Vec<TokenId> = Vec::new();
@@ -257,7 +332,13 @@ impl Network for SlotNetwork {
         }
         let hidden = self.model.forward(&SlotBatch::new(&[&layout], 0, vocab_size, device), None);
         let [batch, time, width] = hidden.dims();
-        Ok(choices.log_probs(&self.model, &hidden.reshape([batch * time, width]), temperature, device))
+        let hidden = hidden.reshape([batch * time, width]);
+        let claims = self.claims(task, rollouts)?;
+        let parts = [
+            (!claims.is_empty()).then(|| claims::log_probs(self.margins(task, &hidden, &slots), &claims, temperature)),
+            (!choices.is_empty()).then(|| choices.log_probs(&self.model, &hidden, temperature, device)),
+        ];
+        Ok(interleaved(rollouts, parts.into_iter().flatten().collect(), device))
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {
@@ -265,12 +346,33 @@ impl Network for SlotNetwork {
     }
 
     fn with_tensors(self, tensors: Vec<NamedTensor>) -> Result<Self> {
-        Self::with_weights(self.shared.clone(), Weights::from_tensors(&self.shared.device, tensors)?)
+        let weights = Weights::from_tensors(&self.shared.device, tensors)?;
+        Ok(Self { steps: self.steps, ..Self::with_weights(self.shared, weights)? })
     }
 
     fn export(&self, out: &Path) -> Result<()> {
         sft::export(out, &self.model, &self.shared.config, &self.shared.tokenizer_json)
     }
+}
+
+/// The numbers of all claims and of all choices as those of one rollout after the other, its claims first.
+fn interleaved(
+    rollouts: &[Rollout],
+    parts: Vec<(Tensor<1>, Tensor<1>)>,
+    device: &Device,
+) -> (Tensor<1>, Tensor<1>) {
+    let mut claim = 0;
+    let mut choice = rollouts.iter().map(|rollout| rollout.claims.len()).sum::<usize>() as i32;
+    let mut order: Vec<i32> = Vec::new();
+    for rollout in rollouts {
+        for (next, count) in [(&mut claim, rollout.claims.len()), (&mut choice, rollout.choices.len())] {
+            order.extend(*next..*next + count as i32);
+            *next += count as i32;
+        }
+    }
+    let order = Tensor::<1, Int>::from_data(order.as_slice(), device);
+    let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    (Tensor::cat(log_probs, 0).select(0, order.clone()), Tensor::cat(entropies, 0).select(0, order))
 }
 
 fn ids(choice: &super::network::Choice) -> Vec<TokenId> {

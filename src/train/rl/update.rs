@@ -19,15 +19,15 @@ pub struct Group {
     pub rewards: Vec<f32>,
     /// One for each rollout.
     pub advantages: Vec<f32>,
-    /// Log-probabilities of all choices, `[choices]`: when they were sampled, as the training graph computes them; and under
+    /// Log-probabilities of all decisions, `[decisions]`: when they were sampled, as the training graph computes them; and under
     /// the reference. None before they are known.
     pub old: Option<Vec<f32>>,
     pub reference: Option<Vec<f32>>,
 }
 
 impl Group {
-    pub fn choices(&self) -> usize {
-        self.rollouts.iter().map(|rollout| rollout.choices.len()).sum()
+    pub fn decisions(&self) -> usize {
+        self.rollouts.iter().map(Rollout::decisions).sum()
     }
 
     /// Tokens of the prompt once and of every answer.
@@ -66,7 +66,7 @@ struct Done {
     /// Weighted by its part of the whole.
     loss: LossReport,
     supervision: f32,
-    /// By group: log-probabilities of its choices before this step.
+    /// By group: log-probabilities of its decisions before this step.
     log_probs: Vec<(usize, Vec<f32>)>,
 }
 
@@ -185,20 +185,20 @@ fn run<N: Network>(
     Ok((sum.grads(), done))
 }
 
-/// What the loss is told of the choices of a part's groups, whose log-probabilities now are `values`; and those by group.
+/// What the loss is told of the decisions of a part's groups, whose log-probabilities now are `values`; and those by group.
 fn tokens(part: &[usize], groups: &[Group], values: &[f32]) -> (Tokens, Vec<(usize, Vec<f32>)>) {
     let (mut tokens, mut by_group, mut done) = (Tokens::default(), Vec::new(), 0);
     for &index in part {
         let group = &groups[index];
-        let now = &values[done..done + group.choices()];
+        let now = &values[done..done + group.decisions()];
         done += now.len();
         tokens.old_log_probs.extend(group.old.as_deref().unwrap_or(now));
         if let Some(reference) = &group.reference {
             tokens.reference_log_probs.get_or_insert_default().extend(reference);
         }
         for (rollout, &advantage) in group.rollouts.iter().zip(&group.advantages) {
-            tokens.advantages.extend(rollout.choices.iter().map(|_| advantage));
-            tokens.sequence.extend(rollout.choices.iter().map(|_| tokens.sequences));
+            tokens.advantages.extend(std::iter::repeat_n(advantage, rollout.decisions()));
+            tokens.sequence.extend(std::iter::repeat_n(tokens.sequences, rollout.decisions()));
             tokens.sequences += 1;
         }
         by_group.push((index, now.to_vec()));
@@ -213,8 +213,8 @@ struct Weight(f32);
 impl Weight {
     fn of<'a>(groups: impl Iterator<Item = &'a Group>, aggregation: Aggregation) -> Self {
         let count = |group: &Group| match aggregation {
-            Aggregation::TokenMean => group.choices(),
-            Aggregation::SequenceMean => group.rollouts.iter().filter(|rollout| !rollout.choices.is_empty()).count(),
+            Aggregation::TokenMean => group.decisions(),
+            Aggregation::SequenceMean => group.rollouts.iter().filter(|rollout| rollout.decisions() > 0).count(),
             Aggregation::FixedLength(_) => group.rollouts.len(),
         };
         Self(groups.map(count).sum::<usize>() as f32)
@@ -227,7 +227,7 @@ impl Weight {
 
 /// Groups for each core, in parts of at most so many tokens: the longest first, each to the core that has least to do.
 fn shares(groups: &[Group], cores: usize, batch_tokens: usize) -> Vec<Vec<Vec<usize>>> {
-    let mut order: Vec<usize> = (0..groups.len()).filter(|&group| groups[group].choices() > 0).collect();
+    let mut order: Vec<usize> = (0..groups.len()).filter(|&group| groups[group].decisions() > 0).collect();
     order.sort_by_key(|&group| std::cmp::Reverse(groups[group].tokens()));
     let mut shares: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); cores];
     for group in order {

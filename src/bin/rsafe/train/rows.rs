@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
 use rsafe::train::rl::{Setup, Source};
 
+use crate::library::StepsArg;
 use crate::{Failure, library};
 
 #[derive(clap::Args)]
@@ -24,6 +25,10 @@ pub struct RowsArgs {
     /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too
     #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
     answer_first: f64,
+    /// Who decides what an answer of rsafe-mini says of a category: its score, as at inference, so that the reward moves the
+    /// scores; or the model as it writes
+    #[arg(long, value_enum, value_name = "STEPS", default_value = "scored")]
+    steps: StepsArg,
     /// Share of rows kept out of training, with --policy; a recipe says its own
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
     held_out: f64,
@@ -36,7 +41,8 @@ impl RowsArgs {
             Some(source) => source,
             None => unreachable!("the arguments' group is required"),
         };
-        Ok(Setup { data: self.data, answer_first: self.answer_first, slots_examples, ..Setup::new(init, source) })
+        let Self { data, answer_first, steps, .. } = self;
+        Ok(Setup { data, answer_first, slots_examples, steps: steps.into(), ..Setup::new(init, source) })
     }
 }
 
