@@ -241,15 +241,43 @@ fn a_small_run_learns_from_reward_alone_and_not_without_updates() {
 }
 
 #[test]
+fn groups_that_teach_nothing_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = setup(folder.path());
+    let of = |refills: usize| GrpoOptions {
+        out: folder.path().join(refills.to_string()),
+        steps: 3,
+        prompts: 8,
+        drop_uninformative: true,
+        refills,
+        watched: 0,
+        ..options.clone()
+    };
+    let teaching = |report: &Report| (report.informative * report.groups as f32).round() as usize;
+    for report in run(&setup, &of(0)) {
+        assert_eq!(report.groups, 8);
+        assert!(teaching(&report) < 8, "some groups agree: {report:?}");
+    }
+    for report in run(&setup, &of(20)) {
+        assert!(report.groups > 8 && teaching(&report) == 8, "{report:?}");
+    }
+    let alone = GrpoOptions { drop_uninformative: false, ..of(1) };
+    assert_eq!(rl::run(&setup, Rewards::rsafe(), &alone, |_| {}).unwrap_err().code(), "bad_input");
+}
+
+#[test]
 fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
     let (setup, options) = setup(folder.path());
-    // Every part that has a state: the budget of false alarms, the reference, several epochs, the supervised term.
+    // Every part that has a state: the budget of false alarms, tasks asked again, the reference, several epochs, the
+    // supervised term.
     let rewards = || Rewards::parse("{accuracy: {weight: 1}, budget: {fpr: 0.1}}", "test").unwrap();
     let of = |out: &str| GrpoOptions {
         out: folder.path().join(out),
         steps: 6,
         prompts: 4,
+        drop_uninformative: true,
+        refills: 2,
         epochs: 2,
         kl: 0.01,
         slots_weight: 1.0,

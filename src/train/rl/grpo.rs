@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ use super::update::{Group, UpdateOptions, gradient};
 use super::watch::watch;
 use crate::sampling::Sampling;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::reward::{BudgetState, Outcome, Reward, Rewards};
+use crate::train::reward::{BudgetState, Outcome, Rewards};
 use crate::train::sft::adam_w;
 use crate::train::workers::Workers;
 use crate::{Error, Result};
@@ -49,6 +50,9 @@ pub struct GrpoOptions {
     pub advantage: AdvantageKind,
     /// Whether groups whose answers were all rewarded alike are left out of the loss.
     pub drop_uninformative: bool,
+    /// How often, at most, a step asks further tasks in place of those left out (DAPO's dynamic sampling, arXiv 2503.14476,
+    /// section 3.2).
+    pub refills: usize,
     pub clip: ClipRange,
     /// Weight of the entropy bonus.
     pub entropy: f32,
@@ -85,6 +89,7 @@ impl Default for GrpoOptions {
             epochs: 1,
             advantage: AdvantageKind::default(),
             drop_uninformative: false,
+            refills: 0,
             clip: ClipRange::default(),
             entropy: 0.001,
             kl: 0.0,
@@ -109,8 +114,9 @@ fn cores() -> usize {
 /// The place in the run from which it goes on.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Progress {
-    /// Steps taken: everything that is drawn depends on it and the seed alone.
+    /// Steps taken, and tasks asked: everything that is drawn depends on them and the seed alone.
     step: usize,
+    tasks: usize,
     /// What the rewards have learnt.
     rewards: BudgetState,
 }
@@ -159,16 +165,25 @@ pub fn run<N: Network>(
     while progress.step < options.steps {
         let began = Instant::now();
         let mut report = Report { of: options.steps, learning_rate: options.learning_rate, ..Report::default() };
-        let mut groups = rollouts(&workers, &network, tasks, options, progress.step)?;
-        reward(&mut groups, &mut rewards, options, &mut report);
+        let mut groups: Vec<Group> = Vec::new();
+        for _ in 0..=options.refills {
+            let missing = options.prompts - groups.iter().filter(|group| options.teaches(group)).count();
+            if missing == 0 {
+                break;
+            }
+            let places = progress.tasks..progress.tasks + missing;
+            progress.tasks = places.end;
+            let mut more = rollouts(&workers, &network, tasks, options, places)?;
+            reward(&mut more, &rewards, options);
+            groups.extend(more);
+        }
+        count(&groups, &mut rewards, &mut report);
         report.rollout_seconds = began.elapsed().as_secs_f64();
         let tokens: usize = groups.iter().map(Group::tokens).sum();
-        let count = groups.len();
+        let asked = groups.len();
 
         let began = Instant::now();
-        if options.drop_uninformative {
-            groups.retain(|group| is_informative(&group.rewards));
-        }
+        groups.retain(|group| options.teaches(group));
         if let Some(reference) = &reference {
             let known = workers.map(&groups, |group| -> Result<Vec<f32>> {
                 let (log_probs, _) = reference.log_probs(&group.task, &group.rollouts, options.temperature)?;
@@ -199,7 +214,7 @@ pub fn run<N: Network>(
         progress.rewards = rewards.state().clone();
         report.step = progress.step;
         let seconds = report.rollout_seconds + report.update_seconds;
-        report.groups_per_second = count as f64 / seconds;
+        report.groups_per_second = asked as f64 / seconds;
         report.tokens_per_second = tokens as f64 / seconds;
         let done = progress.step == options.steps;
         if !watched.is_empty() && (progress.step.is_multiple_of(options.watch_every) || done) {
@@ -222,6 +237,11 @@ pub fn run<N: Network>(
 }
 
 impl GrpoOptions {
+    /// Whether a group is learnt from.
+    fn teaches(&self, group: &Group) -> bool {
+        !self.drop_uninformative || is_informative(&group.rewards)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let at_least_one = [
             ("steps", self.steps),
@@ -239,6 +259,10 @@ impl GrpoOptions {
             let found = self.group;
             return Err(Error::BadInput(format!("group: expected at least 2 answers to compare, found {found}")));
         }
+        if self.refills > 0 && !self.drop_uninformative {
+            let found = self.refills;
+            return Err(Error::BadInput(format!("refills: expected 0 where no group is left out, found {found}")));
+        }
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(Error::BadInput(format!(
                 "temperature: expected a number above 0, since answers must differ to be compared, found {}",
@@ -249,16 +273,16 @@ impl GrpoOptions {
     }
 }
 
-/// The answers of one step.
+/// The answers to the tasks in these places of the run.
 pub(super) fn rollouts<N: Network>(
     workers: &Workers,
     network: &N,
     tasks: &(impl Tasks + ?Sized),
     options: &GrpoOptions,
-    step: usize,
+    places: Range<usize>,
 ) -> Result<Vec<Group>> {
     let network = &network.valid();
-    let places: Vec<usize> = (0..options.prompts).map(|task| step * options.prompts + task).collect();
+    let places: Vec<usize> = places.collect();
     let sampling = Sampling {
         temperature: options.temperature,
         top_p: options.top_p,
@@ -270,25 +294,31 @@ pub(super) fn rollouts<N: Network>(
         let task = tasks.task(place)?;
         let seed = generator(options.seed, "rollouts", place as u64).random();
         let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
-        Ok(Group { task, rollouts, rewards: Vec::new(), advantages: Vec::new(), old: None, reference: None })
+        Ok(Group { task, rollouts, earned: Vec::new(), rewards: Vec::new(), advantages: Vec::new(), old: None, reference: None })
     });
     written.into_iter().collect()
 }
 
-/// Rewards the answers, and lets the rewards learn from them.
-pub(super) fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &GrpoOptions, report: &mut Report) {
+/// Rewards the answers.
+pub(super) fn reward(groups: &mut [Group], rewards: &Rewards, options: &GrpoOptions) {
+    for group in groups {
+        let of = |rollout: &Rollout| rewards.score(&outcome(&group.task, rollout));
+        group.earned = group.rollouts.iter().map(of).collect();
+        group.rewards = group.earned.iter().map(|reward| reward.total).collect();
+        group.advantages = advantages(&group.rewards, options.advantage);
+    }
+}
+
+/// Counts what the answers of a step earned, and lets the rewards learn from them.
+pub(super) fn count(groups: &[Group], rewards: &mut Rewards, report: &mut Report) {
     let (mut answers, mut tokens, mut choices, mut informative) = (0usize, 0usize, 0usize, 0usize);
-    for group in groups.iter_mut() {
-        let earned: Vec<Reward> =
-            group.rollouts.iter().map(|rollout| rewards.score(&outcome(&group.task, rollout))).collect();
-        for reward in &earned {
+    for group in groups {
+        for reward in &group.earned {
             report.reward += reward.total;
             for (&rule, part) in &reward.parts {
                 *report.parts.entry(rule.to_owned()).or_default() += part;
             }
         }
-        group.rewards = earned.iter().map(|reward| reward.total).collect();
-        group.advantages = advantages(&group.rewards, options.advantage);
         informative += usize::from(is_informative(&group.rewards));
         answers += group.rollouts.len();
         tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
@@ -302,6 +332,7 @@ pub(super) fn reward(groups: &mut [Group], rewards: &mut Rewards, options: &Grpo
     report.parts.values_mut().for_each(|part| *part = mean(*part));
     report.length = mean(tokens as f32);
     report.choices = mean(choices as f32);
+    report.groups = groups.len();
     report.informative = informative as f32 / groups.len() as f32;
     report.verdicts = verdicts(groups);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo::{GrpoOptions, reward, rollouts};
+use super::grpo::{GrpoOptions, count, reward, rollouts};
 use super::network::Network;
 use super::pairs::{Graded, Pair, pick, write};
 use super::report::Report;
@@ -94,11 +94,12 @@ pub fn mine<N: Network>(
     let mut file = BufWriter::new(file);
     let workers = Workers::new()?;
     let mut found = Found { of: options.tasks, ..Found::default() };
-    for step in 0..options.tasks.div_ceil(sampling.prompts) {
-        let mut groups = rollouts(&workers, network, tasks, &sampling, step)?;
-        groups.truncate(options.tasks - found.tasks);
+    while found.tasks < options.tasks {
+        let places = found.tasks..options.tasks.min(found.tasks + sampling.prompts);
+        let mut groups = rollouts(&workers, network, tasks, &sampling, places)?;
         found.tasks += groups.len();
-        reward(&mut groups, &mut rewards, &sampling, &mut Report::default());
+        reward(&mut groups, &rewards, &sampling);
+        count(&groups, &mut rewards, &mut Report::default());
         for group in groups {
             let is_unsafe = group.task.truth.label == Label::Unsafe;
             let answers: Vec<Graded> = group

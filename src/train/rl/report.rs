@@ -19,9 +19,12 @@ pub struct Report {
     pub parts: IndexMap<String, f32>,
     /// Verdicts of the sampled answers against the truth.
     pub verdicts: Verdicts,
+    /// Groups of answers that were asked for.
+    #[serde(default)]
+    pub groups: usize,
     /// The share of groups whose answers were not all rewarded alike: only those teach.
     pub informative: f32,
-    /// Mean length of an answer in tokens, forced ones included, and of its choices alone.
+    /// Mean length of an answer in tokens, forced ones included, and how many decisions it took: claims and choices.
     pub length: f32,
     pub choices: f32,
     /// Parts of the loss; see [`LossReport`](super::loss::LossReport). Of several epochs, the last.

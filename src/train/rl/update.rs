@@ -9,6 +9,7 @@ use super::loss::{Aggregation, LossOptions, LossReport, Tokens, loss};
 use super::network::{Network, Rollout};
 use super::supervision::Supervision;
 use super::task::Task;
+use crate::train::reward::Reward;
 use crate::train::workers::Workers;
 use crate::{Error, Result};
 
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 pub struct Group {
     pub task: Task,
     pub rollouts: Vec<Rollout>,
+    pub earned: Vec<Reward>,
+    /// The total of each.
     pub rewards: Vec<f32>,
     /// One for each rollout.
     pub advantages: Vec<f32>,

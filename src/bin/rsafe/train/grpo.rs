@@ -92,6 +92,9 @@ struct Method {
     /// Leave out groups whose answers all earned the same (DAPO)
     #[arg(long)]
     drop_uninformative: bool,
+    /// How often, at most, a step asks further tasks in place of those left out (DAPO)
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().refills, requires = "drop_uninformative")]
+    refills: usize,
     /// How far a probability ratio counts below 1
     #[arg(long, value_name = "EPS", default_value_t = ClipRange::default().low)]
     clip: f32,
@@ -206,6 +209,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
             Advantage::Centred => AdvantageKind::Centred,
         },
         drop_uninformative: method.drop_uninformative,
+        refills: method.refills,
         clip: ClipRange {
             low: method.clip,
             high: method.clip_high.unwrap_or(method.clip),
