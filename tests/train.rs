@@ -228,7 +228,7 @@ fn calibration_leaves_a_bundle_that_loads_with_thresholds_and_curves_for_every_p
     let folder = tempfile::tempdir().unwrap();
     let recipe = to_calibrate(folder.path(), 6);
     let bundle = folder.path().join("bundle");
-    let found = block_on(calibrate(&bundle, &recipe, folder.path(), |_| {})).unwrap();
+    let found = calibrate(&bundle, &recipe, folder.path(), |_| {}).unwrap();
     assert!(found.rows >= 44 && found.f1 > 0.8, "{found:?}");
     for measured in [found.seen, found.unseen] {
         assert!(measured.is_some_and(|measured| measured.rows > 24 && measured.auroc > 0.5), "{measured:?}");
@@ -239,6 +239,6 @@ fn calibration_leaves_a_bundle_that_loads_with_thresholds_and_curves_for_every_p
     assert_eq!((&manifest.thresholds, &operating), (&found.thresholds, &found.operating));
     assert!(manifest.thresholds.categories.is_empty(), "six rows of a kind are too few for a threshold");
     block_on(Guard::load(Bundle::open(&bundle).unwrap(), LoadOptions::default())).unwrap();
-    let again = block_on(calibrate(&bundle, &recipe, folder.path(), |_| {})).unwrap();
+    let again = calibrate(&bundle, &recipe, folder.path(), |_| {}).unwrap();
     assert_eq!(again, found, "what is chosen does not depend on what was chosen before");
 }

@@ -7,6 +7,7 @@ mod thresholds;
 
 use std::path::Path;
 
+use pollster::block_on;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -15,8 +16,10 @@ use crate::eval::dataset::{Label, Row};
 use crate::eval::metrics::{self, Scored};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::recipe::{ConceptIdx, Facts, Recipe, UnsafeMeans};
+use crate::train::workers::Workers;
 use crate::verdict::{self, Operating, Thresholds};
 use crate::{Error, Policy, Result, Target};
+use drawn::Drawn;
 use scaling::{logit, platt};
 
 /// The share of unsafe texts that a score is a probability for, and that thresholds are chosen for. Training sets hold
@@ -25,6 +28,8 @@ const PRIOR: f64 = 0.25;
 /// Held-out rows, at most, of a source that speaks of one kind of harm only.
 const ROWS_OF_ONE_KIND: usize = 120;
 const SEED: u64 = 1;
+/// Rows that are scored side by side.
+const CHUNK: usize = 64;
 
 /// What was measured and written.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +77,16 @@ struct Other {
     scored: Scored,
 }
 
+/// A row that was never trained on.
+struct HeldOut {
+    row: Row,
+    facts: Facts,
+    /// Whether its label says what is harmful in general.
+    speaks: bool,
+    /// Policies with names that training showed, and with names that it never did.
+    drawn: [Option<Drawn>; 2],
+}
+
 /// Scores the rows that the recipe holds out, under the bundle's own policy and under drawn ones. From these scores come,
 /// and go into the bundle's manifest:
 ///
@@ -84,7 +99,7 @@ struct Other {
 ///
 /// # Errors
 /// What the recipe, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
-pub async fn calibrate(
+pub fn calibrate(
     folder: &Path,
     recipe: &Recipe,
     data: &Path,
@@ -92,26 +107,23 @@ pub async fn calibrate(
 ) -> Result<Calibration> {
     let bundle = Bundle::open(folder)?.uncalibrated();
     let mut manifest = bundle.manifest().clone();
-    let guard = Guard::load(bundle, LoadOptions::default()).await?;
+    let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
     let concepts = concepts(recipe, guard.policy());
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let rows: Vec<HeldOut> = held_out(recipe, data)?
+        .into_iter()
+        .map(|(row, facts, speaks)| {
+            let drawn = [false, true].map(|unseen| drawn::draw(recipe, &facts, unseen, &mut rng));
+            HeldOut { row, facts, speaks, drawn }
+        })
+        .collect();
     let (mut judged, mut others) = (Vec::<Judged>::new(), Vec::<Other>::new());
-    for (row, facts, speaks) in held_out(recipe, data)? {
-        let request = Request::new(row.conversation()).reasoning(Reasoning::Never);
-        let verdict = guard.check(&request).await?;
-        let scores = verdict.categories.iter().map(|category| category.score);
-        let all = verdict.categories.len() == concepts.len();
-        let truth = concepts.iter().map(|concept| concept.and_then(|concept| facts.holds(concept)));
-        judged.push(Judged {
-            target: row.level,
-            is_unsafe: speaks.then_some(row.label == Label::Unsafe),
-            score: verdict.score,
-            categories: if all { scores.zip(truth).collect() } else { Vec::new() },
-        });
-        for unseen in [false, true] {
-            let Some(drawn) = drawn::draw(recipe, &facts, unseen, &mut rng) else { continue };
-            let verdict = guard.check(&request.clone().policy(&drawn.policy)).await?;
-            others.push(Other { target: row.level, unseen, scored: (verdict.score, drawn.is_broken) });
+    let workers = Workers::new()?;
+    for rows in rows.chunks(CHUNK) {
+        for scored in workers.map(rows, |row| block_on(score(&guard, &concepts, row))) {
+            let (own, under_drawn) = scored?;
+            judged.push(own);
+            others.extend(under_drawn);
         }
         on_row(judged.len());
     }
@@ -164,6 +176,29 @@ pub async fn calibrate(
         thresholds: manifest.thresholds,
         operating,
     })
+}
+
+/// A row under the bundle's own policy, and under those drawn for it.
+async fn score(guard: &Guard, concepts: &[Option<ConceptIdx>], held_out: &HeldOut) -> Result<(Judged, Vec<Other>)> {
+    let HeldOut { row, facts, speaks, drawn } = held_out;
+    let request = Request::new(row.conversation()).reasoning(Reasoning::Never);
+    let verdict = guard.check(&request).await?;
+    let scores = verdict.categories.iter().map(|category| category.score);
+    let all = verdict.categories.len() == concepts.len();
+    let truth = concepts.iter().map(|concept| concept.and_then(|concept| facts.holds(concept)));
+    let own = Judged {
+        target: row.level,
+        is_unsafe: speaks.then_some(row.label == Label::Unsafe),
+        score: verdict.score,
+        categories: if all { scores.zip(truth).collect() } else { Vec::new() },
+    };
+    let mut others = Vec::new();
+    for (drawn, unseen) in drawn.iter().zip([false, true]) {
+        let Some(drawn) = drawn else { continue };
+        let verdict = guard.check(&request.clone().policy(&drawn.policy)).await?;
+        others.push(Other { target: row.level, unseen, scored: (verdict.score, drawn.is_broken) });
+    }
+    Ok((own, others))
 }
 
 /// For each category of a policy the concept that the recipe gives its name to.

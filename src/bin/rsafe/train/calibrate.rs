@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use pollster::block_on;
 use rsafe::train::calibrate::{Calibration, Measured, calibrate};
 use rsafe::train::recipe::Recipe;
 use rsafe::verdict::OperatingCurve;
@@ -28,10 +27,10 @@ pub struct CalibrateArgs {
 pub fn run(args: CalibrateArgs) -> Result<Outcome, Failure> {
     let recipe = Recipe::load(&args.recipe)?;
     let progress = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-    let found = block_on(calibrate(&args.bundle, &recipe, &args.data, |rows| {
+    let found = calibrate(&args.bundle, &recipe, &args.data, |rows| {
         progress.set_message(format!("{rows} held-out rows"));
         progress.tick();
-    }))?;
+    })?;
     progress.finish_and_clear();
     write!(anstream::stdout(), "{}", summary(&found))?;
     Ok(Outcome::Clean)
