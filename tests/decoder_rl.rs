@@ -15,15 +15,17 @@ use rsafe::model::{Decoder, DecoderConfig};
 use rsafe::prompt::Template;
 use rsafe::sampling::Sampling;
 use rsafe::tokenizer::Tokenizer;
-use rsafe::train::reward::Truth;
+use rsafe::train::reward::{Rewards, Truth};
 use rsafe::train::rl::decoder::{DecoderNetwork, DecoderOptions};
-use rsafe::train::rl::{Network, Rollout, Task};
+use rsafe::train::rl::grpo::GrpoOptions;
+use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
 use rsafe::{Conversation, Policy};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use crate::golden;
+use crate::train::workshop as workshop_of;
 
 /// Each family with the template of its guards.
 const GUARDS: [(&str, Template); 4] = [
@@ -439,4 +441,33 @@ fn a_run_goes_on_with_the_tensors_that_it_saved() {
     let tensors = network(folder.path(), template, Some(small)).tensors();
     let error = network(folder.path(), template, Some(LoraOptions::default())).with_tensors(tensors).unwrap_err();
     assert_eq!(error.code(), "bad_model");
+}
+
+#[test]
+fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
+    let folder = checkpoint("qwen2-tied", Template::Rsafe);
+    let workshop = tempfile::tempdir().unwrap();
+    let rows = workshop_of(workshop.path());
+    let setup = Setup {
+        data: vec![rows.data],
+        decoder: options(Template::Rsafe, Some(LoraOptions::default())),
+        ..Setup::new(folder.path().to_owned(), Source::Recipe { recipe: rows.recipe })
+    };
+    let options = GrpoOptions {
+        out: workshop.path().join("tuned"),
+        steps: 1,
+        prompts: 2,
+        group: 2,
+        watched: 2,
+        ..GrpoOptions::default()
+    };
+    let mut reports = Vec::new();
+    rl::run(&setup, Rewards::rsafe(), &options, |report| reports.push(report.clone())).unwrap();
+    assert_eq!((reports.len(), reports[0].groups), (1, 2));
+    assert_eq!(reports[0].watched.as_ref().unwrap().rows, 2);
+    assert!(options.out.join("model.safetensors").exists());
+
+    let pairs = Source::Pairs { tasks_of: workshop.path().join("pairs.jsonl") };
+    let refused = rl::run(&Setup { source: pairs, ..setup }, Rewards::rsafe(), &options, |_| {});
+    assert_eq!(refused.unwrap_err().code(), "unsupported");
 }

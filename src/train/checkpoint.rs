@@ -75,16 +75,18 @@ pub fn write_tensors(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     safetensors::serialize_to_file(views, None, path).map_err(bad)
 }
 
-/// Reads what [`write_tensors`] wrote.
+/// Reads what [`write_tensors`] wrote; tensors of another type than f32 are refused.
 pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
     let bytes = read(path)?;
     let bad = |e| Error::BadModel(format!("{}: {e}", path.display()));
     let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
-    Ok(file
-        .tensors()
+    file.tensors()
         .into_iter()
-        .map(|(name, view)| (name, view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data())))
-        .collect())
+        .map(|(name, view)| match view.dtype() {
+            Dtype::F32 => Ok((name, view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data()))),
+            found => Err(Error::BadModel(format!("{}: expected {name} as f32, found {found:?}", path.display()))),
+        })
+        .collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -99,12 +99,7 @@ struct HeldOut {
 ///
 /// # Errors
 /// What the recipe, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
-pub fn calibrate(
-    folder: &Path,
-    recipe: &Recipe,
-    data: &Path,
-    mut on_row: impl FnMut(usize),
-) -> Result<Calibration> {
+pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl FnMut(usize)) -> Result<Calibration> {
     let bundle = Bundle::open(folder)?.uncalibrated();
     let mut manifest = bundle.manifest().clone();
     let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn what_is_surer_than_top_p_is_never_drawn_the_other_way() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut applies = |margin| (0..500).filter(|_| Claim::draw(0, margin, &sampling(0.8), &mut rng).applies).count();
+        let mut applies =
+            |margin| (0..500).filter(|_| Claim::draw(0, margin, &sampling(0.8), &mut rng).applies).count();
         assert_eq!([applies(2.0), applies(-2.0)], [500, 0]);
         assert!((1..500).contains(&applies(0.1)));
     }

@@ -138,6 +138,10 @@ impl DecoderNetwork {
         Ok(Self { decoder: decoder.map(&mut Numbered(0)).train(), setting })
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.setting.tokenizer
+    }
+
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }

@@ -294,7 +294,15 @@ pub(super) fn rollouts<N: Network>(
         let task = tasks.task(place)?;
         let seed = generator(options.seed, "rollouts", place as u64).random();
         let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
-        Ok(Group { task, rollouts, earned: Vec::new(), rewards: Vec::new(), advantages: Vec::new(), old: None, reference: None })
+        Ok(Group {
+            task,
+            rollouts,
+            earned: Vec::new(),
+            rewards: Vec::new(),
+            advantages: Vec::new(),
+            old: None,
+            reference: None,
+        })
     });
     written.into_iter().collect()
 }

@@ -7,7 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::task::{Task, Tasks, conversation, generator};
 use crate::eval::dataset::Row;
-use crate::train::examples::{Examples, Sample};
+use crate::train::examples::Sample;
+use crate::train::policies::Policies;
 use crate::train::recipe::Facts;
 use crate::train::sft::Samples;
 use crate::{Error, Result};
@@ -59,15 +60,15 @@ impl<'a> RowStream<'a> {
 pub struct RecipeTasks<'a> {
     rows: RowStream<'a>,
     samples: &'a Samples<'a>,
-    examples: &'a Examples<'a>,
+    policies: &'a Policies<'a>,
     seed: u64,
     answer_first: f64,
 }
 
 impl<'a> RecipeTasks<'a> {
     /// `answer_first` is the share of tasks that are answered without reasoning, in [0, 1].
-    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, answer_first: f64) -> Self {
-        Self { rows: RowStream::new(samples, seed), samples, examples, seed, answer_first }
+    pub fn new(samples: &'a Samples<'a>, policies: &'a Policies<'a>, seed: u64, answer_first: f64) -> Self {
+        Self { rows: RowStream::new(samples, seed), samples, policies, seed, answer_first }
     }
 
     /// A task about a row, under names that training never shows if they are to be `unseen`; `None` if no policy was drawn
@@ -78,9 +79,9 @@ impl<'a> RecipeTasks<'a> {
         unseen: bool,
         rng: &mut ChaCha8Rng,
     ) -> Result<Option<Task>> {
-        let source_of_row = self.examples.recipe.source(source)?;
+        let source_of_row = self.policies.recipe.source(source)?;
         for _ in 0..DRAWS {
-            let judged = self.examples.policies.judge(source_of_row, row, facts, unseen, rng);
+            let judged = self.policies.judge(source_of_row, row, facts, unseen, rng);
             // Two concepts may have drawn one name.
             let Some((policy, truth)) = judged.filter(|(policy, _)| policy.validate().is_ok()) else { continue };
             return Ok(Some(Task {

@@ -19,6 +19,7 @@ use super::supervision::{RecipeSlots, Supervision, TaskSlots};
 use super::task::Tasks;
 use crate::engine::Steps;
 use crate::train::examples::Examples;
+use crate::train::policies::Policies;
 use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
 use crate::train::sft::Samples;
@@ -113,27 +114,54 @@ impl Setup {
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
             Source::Policy { policy, held_out } => {
-                let policy = (**policy).clone();
-                let tasks = LabelledTasks::load(&self.data, policy, *held_out, seed, self.answer_first)?;
+                let tasks = self.labelled(policy, *held_out, seed)?;
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
             Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
-                let [folder] = self.data.as_slice() else {
-                    return Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into()));
-                };
-                let samples = Samples::load(&recipe, folder, seed, network.tokenizer())?;
+                let samples = Samples::load(&recipe, self.folder()?, seed, network.tokenizer())?;
                 let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
                 let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
                 let frequency = samples.frequency(recipe.concepts.len());
                 let tokenizer = network.tokenizer();
                 let examples = Examples::new(&recipe, &lexicon, tokenizer, frame, vocab_size, frequency)?;
-                let tasks = RecipeTasks::new(&samples, &examples, seed, self.answer_first);
+                let tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
                 // Rows of their own: in an order that has nothing to do with that of the tasks.
                 let rows = RowStream::new(&samples, seed.wrapping_add(1));
                 let slots = RecipeSlots::new(rows, &examples, seed, self.slots_examples);
                 work(network.clone(), &device, &tasks, &slots)
             }
+        }
+    }
+
+    /// Calls `work` with a decoder and its tasks.
+    fn with_decoder<R>(
+        &self,
+        network: DecoderNetwork,
+        seed: u64,
+        work: impl FnOnce(DecoderNetwork, &dyn Tasks) -> Result<R>,
+    ) -> Result<R> {
+        match &self.source {
+            Source::Pairs { .. } => Err(Error::Unsupported("pairs tune the slot model only".into())),
+            Source::Policy { policy, held_out } => work(network, &self.labelled(policy, *held_out, seed)?),
+            Source::Recipe { recipe: path } => {
+                let recipe = Recipe::load(path)?;
+                let samples = Samples::load(&recipe, self.folder()?, seed, network.tokenizer())?;
+                let policies = Policies { recipe: &recipe, frequency: samples.frequency(recipe.concepts.len()) };
+                work(network, &RecipeTasks::new(&samples, &policies, seed, self.answer_first))
+            }
+        }
+    }
+
+    fn labelled(&self, policy: &Policy, held_out: f64, seed: u64) -> Result<LabelledTasks> {
+        LabelledTasks::load(&self.data, policy.clone(), held_out, seed, self.answer_first)
+    }
+
+    /// The folder of a recipe's sets.
+    fn folder(&self) -> Result<&Path> {
+        match self.data.as_slice() {
+            [folder] => Ok(folder),
+            _ => Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into())),
         }
     }
 }
@@ -145,14 +173,10 @@ impl Setup {
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
     keep(&options.out, setup, options)?;
     if DecoderNetwork::reads(&setup.init) {
-        let Source::Policy { policy, held_out } = &setup.source else {
-            return Err(Error::Unsupported("a recipe trains the slot model; give --policy to tune a decoder".into()));
-        };
         let network = DecoderNetwork::open(&setup.init, &setup.decoder, &setup.device)?;
-        let policy = (**policy).clone();
-        let tasks = LabelledTasks::load(&setup.data, policy, *held_out, options.seed, setup.answer_first)?;
-        grpo::run(network, &setup.device, &tasks, &(), rewards, options, on_step)?;
-        return Ok(());
+        return setup.with_decoder(network, options.seed, |network, tasks| {
+            grpo::run(network, &setup.device, tasks, &(), rewards, options, on_step).map(|_| ())
+        });
     }
     setup.open(options.seed, |network, device, tasks, slots| {
         grpo::run(network, device, tasks, slots, rewards, options, on_step).map(|_| ())

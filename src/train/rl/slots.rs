@@ -14,9 +14,9 @@ use super::claims::{self, Claim};
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Thresholds, Weights};
+use crate::engine::Steps;
 use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
-use crate::engine::Steps;
 use crate::engine::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use crate::grammar::Think;
 use crate::model::slots::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
@@ -277,7 +277,8 @@ impl Network for SlotNetwork {
                 // An answer without reasoning has no place for what was claimed of categories.
                 if written.answer.steps.is_empty() {
                     let named = claims.iter().filter(|claim| claim.applies);
-                    written.answer.categories = named.map(|it| task.policy.categories[it.category].id.clone()).collect();
+                    written.answer.categories =
+                        named.map(|it| task.policy.categories[it.category].id.clone()).collect();
                 }
                 Rollout {
                     tokens: written.tokens,
@@ -356,11 +357,7 @@ impl Network for SlotNetwork {
 }
 
 /// The numbers of all claims and of all choices as those of one rollout after the other, its claims first.
-fn interleaved(
-    rollouts: &[Rollout],
-    parts: Vec<(Tensor<1>, Tensor<1>)>,
-    device: &Device,
-) -> (Tensor<1>, Tensor<1>) {
+fn interleaved(rollouts: &[Rollout], parts: Vec<(Tensor<1>, Tensor<1>)>, device: &Device) -> (Tensor<1>, Tensor<1>) {
     let mut claim = 0;
     let mut choice = rollouts.iter().map(|rollout| rollout.claims.len()).sum::<usize>() as i32;
     let mut order: Vec<i32> = Vec::new();

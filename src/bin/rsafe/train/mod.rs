@@ -1,5 +1,6 @@
 //! `rsafe train`: training runs, one command a file.
 
+mod average;
 mod calibrate;
 mod dpo;
 mod export;
@@ -20,6 +21,8 @@ pub enum TrainCommand {
     Pairs(pairs::PairsArgs),
     /// Preference tuning on mined pairs (SafeDPO); goes on from the last checkpoint in OUT
     Dpo(Box<dpo::DpoArgs>),
+    /// The mean of the weights of several runs that began at the same ones
+    Average(average::AverageArgs),
     /// Choose a bundle's thresholds, operating points and uncertain band on rows held out of its training
     Calibrate(calibrate::CalibrateArgs),
     /// Write prompts, truths and rewards for a framework that trains beyond one machine
@@ -32,6 +35,7 @@ pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
         TrainCommand::Grpo(args) => grpo::run(*args),
         TrainCommand::Pairs(args) => pairs::run(args),
         TrainCommand::Dpo(args) => dpo::run(*args),
+        TrainCommand::Average(args) => average::run(args),
         TrainCommand::Calibrate(args) => calibrate::run(args),
         TrainCommand::Export(args) => export::run(args),
     }

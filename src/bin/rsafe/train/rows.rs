@@ -27,8 +27,8 @@ pub struct RowsArgs {
     answer_first: f64,
     /// Who decides what an answer of rsafe-mini says of a category: its score, as at inference, so that the reward moves the
     /// scores; or the model as it writes
-    #[arg(long, value_enum, value_name = "STEPS", default_value = "scored")]
-    steps: StepsArg,
+    #[arg(long, value_enum, value_name = "WHO", default_value = "scored")]
+    claims: StepsArg,
     /// Share of rows kept out of training, with --policy; a recipe says its own
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
     held_out: f64,
@@ -41,8 +41,8 @@ impl RowsArgs {
             Some(source) => source,
             None => unreachable!("the arguments' group is required"),
         };
-        let Self { data, answer_first, steps, .. } = self;
-        Ok(Setup { data, answer_first, slots_examples, steps: steps.into(), ..Setup::new(init, source) })
+        let Self { data, answer_first, claims, .. } = self;
+        Ok(Setup { data, answer_first, slots_examples, steps: claims.into(), ..Setup::new(init, source) })
     }
 }
 
