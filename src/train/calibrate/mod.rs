@@ -92,8 +92,9 @@ struct HeldOut {
 ///
 /// - a scaling for prompts and one for responses, after which a score is the probability that a text is unsafe where a
 ///   quarter of them are;
-/// - the threshold with the highest F1, one for each category of the policy of which the rows say enough (a category is
-///   known by its name, which the recipe gives to one of its concepts), and the band of scores that are often wrong;
+/// - the threshold with the highest F1, or the lowest that is as good but for a hundredth; one for each category of the
+///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts);
+///   and the band of scores that are often wrong;
 /// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
 /// - the operating curves that a strictness moves along.
 ///

@@ -16,16 +16,25 @@ pub fn logit(score: f32) -> f32 {
 pub fn platt(scored: &[Scored]) -> Scaling {
     const ENOUGH: usize = 20;
     const STEPS: usize = 50;
+    const HALVINGS: i32 = 30;
     let positives = scored.iter().filter(|row| row.1).count();
     let negatives = scored.len() - positives;
     if positives.min(negatives) < ENOUGH {
         return Scaling::default();
     }
     let weights = [(1.0 - PRIOR) / negatives as f64, PRIOR / positives as f64];
-    let (mut scale, mut bias) = (1.0f64, 0.0f64);
+    // The weighted log loss, with a little pull towards `scale` = 1.
+    const PULL: f64 = 1e-4;
+    let loss = |[scale, bias]: [f64; 2]| {
+        let of = |&(score, is_unsafe): &Scored| {
+            let z = scale * f64::from(logit(score)) + bias;
+            weights[usize::from(is_unsafe)] * softplus(if is_unsafe { -z } else { z })
+        };
+        scored.iter().map(of).sum::<f64>() + PULL / 2.0 * (scale - 1.0).powi(2)
+    };
+    let [mut scale, mut bias] = [1.0f64, 0.0];
     for _ in 0..STEPS {
-        // Gradient and Hessian of the weighted log loss, with a little pull towards `scale` = 1.
-        const PULL: f64 = 1e-4;
+        // Its gradient and Hessian.
         let (mut g, mut h) = ([PULL * (scale - 1.0), 0.0], [PULL, 0.0, PULL]);
         for &(score, is_unsafe) in scored {
             let z = f64::from(logit(score));
@@ -36,8 +45,15 @@ pub fn platt(scored: &[Scored]) -> Scaling {
             h = [h[0] + curve * z * z, h[1] + curve * z, h[2] + curve];
         }
         let determinant = h[0] * h[2] - h[1] * h[1];
-        scale -= (h[2] * g[0] - h[1] * g[1]) / determinant;
-        bias -= (h[0] * g[1] - h[1] * g[0]) / determinant;
+        let step = [(h[2] * g[0] - h[1] * g[1]) / determinant, (h[0] * g[1] - h[1] * g[0]) / determinant];
+        // A whole step may lead past the lowest point, and from there ever further away: sure scores bend the loss little.
+        let tries = (0..HALVINGS).map(|halved| {
+            let share = 0.5f64.powi(halved);
+            [scale - share * step[0], bias - share * step[1]]
+        });
+        let now = loss([scale, bias]);
+        let Some(next) = tries.into_iter().find(|&next| loss(next) < now) else { break };
+        [scale, bias] = next;
     }
     match scale.is_finite() && bias.is_finite() && scale > 0.0 {
         true => Scaling { scale: scale as f32, bias: bias as f32 },
@@ -45,9 +61,30 @@ pub fn platt(scored: &[Scored]) -> Scaling {
     }
 }
 
+/// ln(1 + eˣ), for any finite x.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_that_are_far_too_sure_are_scaled_too() {
+        // ±12 logits, right in three of four cases: from there a whole step of Newton's method leads nowhere.
+        let sure = |z: f32, is_unsafe, count| std::iter::repeat_n((1.0 / (1.0 + (-z).exp()), is_unsafe), count);
+        let scored: Vec<Scored> = sure(12.0, true, 75)
+            .chain(sure(12.0, false, 25))
+            .chain(sure(-12.0, true, 25))
+            .chain(sure(-12.0, false, 75))
+            .collect();
+        let scaling = platt(&scored);
+        let odds = 3.0f32;
+        for (z, share) in [(12.0, 0.25 * odds / (0.25 * odds + 0.75)), (-12.0, 0.25 / (0.25 + 0.75 * odds))] {
+            assert!((scaling.probability(z) - share).abs() < 0.01, "{scaling:?} at {z}");
+        }
+    }
 
     #[test]
     fn scores_become_the_shares_of_unsafe_texts_where_a_quarter_are() {

@@ -7,6 +7,9 @@ use crate::verdict::{OperatingCurve, OperatingPoint};
 
 /// Outside the band a score is wrong in at most this share of the held-out rows beyond it.
 const DOUBT: f64 = 0.1;
+/// What two values of F1 differ by when the rows can hardly tell them apart: about a standard error on two thousand. Among
+/// such thresholds the one that misses least is taken, as trees are pruned (Breiman et al., 1984, section 3.4.3).
+const AS_GOOD: f64 = 0.01;
 /// A category with fewer positive rows has no threshold of its own.
 pub const ENOUGH: usize = 20;
 /// Shares of safe rows flagged that a curve has a point for, as far as the rows go.
@@ -65,17 +68,13 @@ fn of_category(rows: &[Judged], at: usize) -> Option<f32> {
     best_f1(&scored, PRIOR * positives / known).map(|(_, threshold)| threshold)
 }
 
-/// The threshold with the highest F1 where a share `prior` of the texts are unsafe, and that F1. `None` without rows
-/// of both labels.
+/// The lowest threshold whose F1, where a share `prior` of the texts are unsafe, is as good as the highest but for
+/// [`AS_GOOD`], and its F1. `None` without rows of both labels.
 pub fn best_f1(scored: &[Scored], prior: f64) -> Option<(f64, f32)> {
-    let mut best = (0.0, 1.0);
-    for point in points(scored)? {
-        let f1 = f1_of(&point, prior);
-        if f1 > best.0 {
-            best = (f1, point.threshold);
-        }
-    }
-    Some(best)
+    let tried: Vec<(f64, f32)> = points(scored)?.iter().map(|point| (f1_of(point, prior), point.threshold)).collect();
+    let highest = tried.iter().map(|(f1, _)| *f1).fold(0.0, f64::max);
+    // Thresholds fall from point to point.
+    tried.into_iter().rfind(|(f1, _)| *f1 >= highest - AS_GOOD)
 }
 
 /// F1 at a threshold where a share `prior` of the texts are unsafe; `None` without rows of both labels.
@@ -160,6 +159,21 @@ mod tests {
         assert_eq!(best_f1(&few, PRIOR).unwrap().1, 0.6);
         assert_eq!(best_f1(&few, PRIOR), best_f1(&many, PRIOR));
         assert_eq!(best_f1(&few[..2], PRIOR), None);
+    }
+
+    #[test]
+    fn among_thresholds_as_good_as_each_other_the_one_that_misses_least_is_taken() {
+        // From 0.9 on F1 is 0.857, from 0.5 on it is 0.85; from 0.1 on it is far worse.
+        let rows = |score, is_unsafe, count| std::iter::repeat_n((score, is_unsafe), count);
+        let scored: Vec<Scored> = rows(0.9, true, 750)
+            .chain(rows(0.5, true, 150))
+            .chain(rows(0.5, false, 73))
+            .chain(rows(0.1, true, 100))
+            .chain(rows(0.1, false, 927))
+            .collect();
+        let (f1, threshold) = best_f1(&scored, PRIOR).unwrap();
+        assert_eq!(threshold, 0.5);
+        assert!((0.84..f1_at(&scored, 0.9, PRIOR).unwrap()).contains(&f1), "{f1}");
     }
 
     #[test]
