@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use indexmap::IndexMap;
 use regex::{Regex, RegexBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Concept, ConceptIdx, Judge, Recipe, Source, UnsafeMeans};
 use crate::{Error, Result};
@@ -66,8 +66,9 @@ struct SourceFile {
     unsafe_means: UnsafeMeansFile,
     #[serde(default)]
     look_alike: bool,
+    #[serde(deserialize_with = "flat")]
     negatives: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flat")]
     others: Vec<String>,
 }
 
@@ -76,6 +77,22 @@ struct SourceFile {
 enum UnsafeMeansFile {
     Word(String),
     Concepts(Vec<String>),
+}
+
+/// Names, and lists of them, as one list: so that a list with an anchor can be part of others.
+fn flat<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a name or a list of names")]
+    enum Item {
+        Name(String),
+        Names(Vec<String>),
+    }
+    let items = Vec::<Item>::deserialize(deserializer)?;
+    let names = |item| match item {
+        Item::Name(name) => vec![name],
+        Item::Names(names) => names,
+    };
+    Ok(items.into_iter().flat_map(names).collect())
 }
 
 fn yes() -> bool {

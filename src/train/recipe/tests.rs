@@ -261,3 +261,16 @@ fn a_general_cover_leaves_no_general_concept_out() {
     }
     assert!(sizes.len() > 5, "policies differ in how coarse they are");
 }
+
+#[test]
+fn a_list_with_an_anchor_can_be_part_of_another() {
+    let nested = SMALL
+        .replace("others: [general, injection]", "others: [&both [theft, fraud], insults]")
+        .replace("negatives: [injection]", "negatives: [injection, *both]");
+    let recipe = Recipe::parse(&nested, "nested").unwrap();
+    let ids = |list: &[ConceptIdx]| list.iter().map(|&at| recipe.concepts[at].id.as_str()).collect::<Vec<_>>();
+    assert_eq!(ids(&recipe.sources["mixed"].others), ["theft", "fraud", "insults"]);
+    assert_eq!(ids(&recipe.sources["attacks"].negatives), ["theft", "fraud", "injection"]);
+    let deeper = SMALL.replace("negatives: [injection]", "negatives: [[[injection]]]");
+    assert!(Recipe::parse(&deeper, "deeper").unwrap_err().to_string().contains("a list of names"));
+}

@@ -239,7 +239,7 @@ pub fn run<N: Network>(
 impl GrpoOptions {
     /// Whether a group is learnt from.
     fn teaches(&self, group: &Group) -> bool {
-        !self.drop_uninformative || is_informative(&group.rewards)
+        !self.drop_uninformative || is_informative(&group.rewards())
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -294,15 +294,7 @@ pub(super) fn rollouts<N: Network>(
         let task = tasks.task(place)?;
         let seed = generator(options.seed, "rollouts", place as u64).random();
         let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
-        Ok(Group {
-            task,
-            rollouts,
-            earned: Vec::new(),
-            rewards: Vec::new(),
-            advantages: Vec::new(),
-            old: None,
-            reference: None,
-        })
+        Ok(Group { task, rollouts, earned: Vec::new(), advantages: Vec::new(), old: None, reference: None })
     });
     written.into_iter().collect()
 }
@@ -312,8 +304,7 @@ pub(super) fn reward(groups: &mut [Group], rewards: &Rewards, options: &GrpoOpti
     for group in groups {
         let of = |rollout: &Rollout| rewards.score(&outcome(&group.task, rollout));
         group.earned = group.rollouts.iter().map(of).collect();
-        group.rewards = group.earned.iter().map(|reward| reward.total).collect();
-        group.advantages = advantages(&group.rewards, options.advantage);
+        group.advantages = advantages(&group.rewards(), options.advantage);
     }
 }
 
@@ -327,7 +318,7 @@ pub(super) fn count(groups: &[Group], rewards: &mut Rewards, report: &mut Report
                 *report.parts.entry(rule.to_owned()).or_default() += part;
             }
         }
-        informative += usize::from(is_informative(&group.rewards));
+        informative += usize::from(is_informative(&group.rewards()));
         answers += group.rollouts.len();
         tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
         choices += group.decisions();

@@ -105,8 +105,8 @@ pub fn mine<N: Network>(
             let answers: Vec<Graded> = group
                 .rollouts
                 .iter()
-                .zip(&group.rewards)
-                .map(|(rollout, &reward)| {
+                .zip(group.rewards())
+                .map(|(rollout, reward)| {
                     let miss = is_unsafe && rollout.answer.verdict == Some(verdict::Label::Safe);
                     Graded::new(rollout, reward, miss)
                 })

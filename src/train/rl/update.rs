@@ -17,9 +17,8 @@ use crate::{Error, Result};
 pub struct Group {
     pub task: Task,
     pub rollouts: Vec<Rollout>,
+    /// What each rollout earned.
     pub earned: Vec<Reward>,
-    /// The total of each.
-    pub rewards: Vec<f32>,
     /// One for each rollout.
     pub advantages: Vec<f32>,
     /// Log-probabilities of all decisions, `[decisions]`: when they were sampled, as the training graph computes them; and under
@@ -29,6 +28,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// The whole reward of each rollout.
+    pub fn rewards(&self) -> Vec<f32> {
+        self.earned.iter().map(|reward| reward.total).collect()
+    }
+
     pub fn decisions(&self) -> usize {
         self.rollouts.iter().map(Rollout::decisions).sum()
     }
