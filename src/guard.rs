@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use web_time::Instant;
 
-use crate::bundle::{Bundle, DefaultPolicy, SelfTest};
+use crate::bundle::{Bundle, SelfTest};
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
@@ -146,10 +146,7 @@ impl Guard {
     }
 
     async fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
-        let policy = match &bundle.manifest().policy {
-            DefaultPolicy::Builtin(name) => Policy::builtin(name)?,
-            DefaultPolicy::File(name) => Policy::from_bytes(&bundle.file(name).await?, Some(name))?,
-        };
+        let policy = bundle.policy().await?;
         let engine = Engine::load(bundle, &options.device).await?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());

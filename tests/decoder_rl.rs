@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use half::bf16;
 use rsafe::bundle::{ConvertOptions, Weights, convert};
@@ -17,7 +17,9 @@ use rsafe::sampling::Sampling;
 use rsafe::tokenizer::Tokenizer;
 use rsafe::train::reward::{Rewards, Truth};
 use rsafe::train::rl::decoder::{DecoderNetwork, DecoderOptions};
+use rsafe::train::rl::dpo::DpoOptions;
 use rsafe::train::rl::grpo::GrpoOptions;
+use rsafe::train::rl::mine::MineOptions;
 use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
 use rsafe::{Conversation, Policy};
 use safetensors::SafeTensors;
@@ -305,6 +307,30 @@ fn gradients_layer_by_layer_are_those_of_one_graph() {
 }
 
 #[test]
+fn gradients_are_the_slope_of_the_loss() {
+    const STEP: f64 = 0.02;
+    let (name, template) = GUARDS[0];
+    let folder = checkpoint_in(name, template, Dtype::F32);
+    let network = moved(network(folder.path(), template, Some(LoraOptions::default())));
+    let rollouts = network.rollouts(&task(), 2, sampling(), 8).unwrap();
+    let losses: [fn(Tensor<1>, Tensor<1>) -> Tensor<1>; 2] =
+        [|log_probs, _| log_probs.sum(), |_, entropies| entropies.sum()];
+    for (index, mut loss) in losses.into_iter().enumerate() {
+        let mut found = || network.gradients(&[(&task(), &rollouts)], 0.7, &mut loss).unwrap();
+        let squares = gradients(&network, found()).into_iter().flatten().map(|g| f64::from(g).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        // Along its own gradient a loss rises by the gradient's norm.
+        let mut at = |distance: f64| {
+            let there = SgdConfig::new().init().step(-distance / norm, network.clone(), found());
+            let (log_probs, entropies) = there.log_probs(&task(), &rollouts, 0.7).unwrap();
+            f64::from(values(losses[index](log_probs, entropies))[0])
+        };
+        let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+        assert!((slope / norm - 1.0).abs() < 0.03, "loss {index}: a slope of {slope}, a norm of {norm}");
+    }
+}
+
+#[test]
 fn encoded_weights_give_the_gradients_of_their_floats() {
     let (name, template) = GUARDS[0];
     let folder = checkpoint(name, template);
@@ -467,7 +493,23 @@ fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
     assert_eq!(reports[0].watched.as_ref().unwrap().rows, 2);
     assert!(options.out.join("model.safetensors").exists());
 
-    let pairs = Source::Pairs { tasks_of: workshop.path().join("pairs.jsonl") };
-    let refused = rl::run(&Setup { source: pairs, ..setup }, Rewards::rsafe(), &options, |_| {});
-    assert_eq!(refused.unwrap_err().code(), "unsupported");
+    // Where sampling at each step is too slow: pairs of its answers are mined once, and learnt from.
+    let file = workshop.path().join("pairs.jsonl");
+    let mining = MineOptions { out: file.clone(), tasks: 24, temperature: 1.0, top_p: 1.0, ..MineOptions::default() };
+    let setup = Setup { answer_first: 1.0, ..setup };
+    let found = rl::mine_pairs(&setup, Rewards::rsafe(), &mining, |_| {}).unwrap();
+    assert!(found.tasks == 24 && found.pairs > 0, "{found:?}");
+    let options = DpoOptions {
+        pairs: file.clone(),
+        out: workshop.path().join("preferred"),
+        epochs: 6,
+        learning_rate: 5e-3,
+        ..DpoOptions::default()
+    };
+    let setup = Setup { source: Source::Pairs { tasks_of: file }, data: Vec::new(), ..setup };
+    let mut reports = Vec::new();
+    rl::run_dpo(&setup, 0, &options, |report| reports.push(report.clone())).unwrap();
+    let (first, last) = (&reports[0], &reports[reports.len() - 1]);
+    assert!(first.margin.abs() < 1e-4 && last.margin > 0.01, "{first:?} to {last:?}");
+    assert!(options.out.join("model.safetensors").exists());
 }

@@ -37,6 +37,8 @@ mod rl_loss;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "cli")]
+mod train_cli;
 mod verdict;
 
 /// The folder of a checkpoint that `golden/make_fixtures.py` made.

@@ -40,7 +40,7 @@ proptest! {
 
     #[test]
     fn plain_prose_is_untouched(
-        words in prop::collection::vec(
+        mut words in prop::collection::vec(
             prop::sample::select(vec![
                 "the", "garden", "is", "I", "a", "don't", "well-known", "library,", "tea.", "Monday", "and", "15", "3rd",
                 "(perhaps)", "1999", "quickly", "o'clock", "of", "why?", "Yes!", "\"quoted\"", "e.g.", "U.K.", "it",
@@ -48,6 +48,9 @@ proptest! {
             0..40,
         ),
     ) {
+        // Prose has no rows of single letters: those are words that somebody spells.
+        let letters = |word: &str| word.split(|c: char| !c.is_alphabetic()).any(|run| run.chars().count() == 1);
+        words.dedup_by(|word, before| letters(word) && letters(before));
         let message = words.join(" ");
         prop_assert_eq!(readings(&message), vec![], "{}", message);
     }

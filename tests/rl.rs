@@ -11,8 +11,11 @@ use rsafe::eval::dataset::Label;
 use rsafe::sampling::Sampling;
 use rsafe::train::reward::{Rewards, Truth};
 use rsafe::train::rl::grpo::GrpoOptions;
+use rsafe::train::rl::labelled::LabelledTasks;
+use rsafe::train::rl::loss::ClipRange;
 use rsafe::train::rl::report::Report;
 use rsafe::train::rl::slots::SlotNetwork;
+use rsafe::train::rl::supervision::{Supervision, TaskSlots};
 use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
 use rsafe::train::sft::{self, SftOptions};
 use rsafe::{Category, Conversation, Policy, verdict};
@@ -238,6 +241,68 @@ fn a_small_run_learns_from_reward_alone_and_not_without_updates() {
     let frozen = run(&setup, &frozen);
     let last = mean(&frozen[frozen.len() - 5..]);
     assert!((last - first).abs() < 0.15, "reward without updates: {first} to {last}");
+}
+
+#[test]
+fn a_run_does_not_go_on_as_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = setup(folder.path());
+    let options = GrpoOptions { steps: 1, prompts: 2, checkpoint_every: 1, watched: 0, ..options };
+    run(&setup, &options);
+    let options = GrpoOptions { steps: 2, ..options };
+    assert_eq!(run(&setup, &options).len(), 1, "more steps are the same run");
+    let before = fs::read(options.out.join("options.json")).unwrap();
+
+    let refused = |setup: &Setup, rewards: Rewards, options: &GrpoOptions, of: &str| {
+        let error = rl::run(setup, rewards, options, |_| {}).unwrap_err();
+        assert!(error.code() == "bad_input" && error.to_string().contains(of), "{error}");
+    };
+    refused(&setup, Rewards::rsafe(), &GrpoOptions { seed: 4, ..options.clone() }, "whose seed is 3");
+    refused(&Setup { answer_first: 0.1, ..setup.clone() }, Rewards::rsafe(), &options, "whose answer_first is 0.5");
+    refused(&setup, Rewards::builtin("rsafe-mini").unwrap(), &options, "other rewards");
+    assert_eq!(fs::read(options.out.join("options.json")).unwrap(), before);
+}
+
+#[test]
+fn options_that_would_teach_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = setup(folder.path());
+    let clip = ClipRange::default();
+    let wrong = [
+        ("dual", GrpoOptions { clip: ClipRange { dual: Some(0.5), ..clip }, ..options.clone() }),
+        ("low", GrpoOptions { clip: ClipRange { low: 1.5, ..clip }, ..options.clone() }),
+        ("high", GrpoOptions { clip: ClipRange { high: f32::NAN, ..clip }, ..options.clone() }),
+        ("kl", GrpoOptions { kl: -0.1, ..options.clone() }),
+        ("entropy", GrpoOptions { entropy: f32::INFINITY, ..options.clone() }),
+        ("top_p", GrpoOptions { top_p: 0.0, ..options.clone() }),
+        ("repetition_penalty", GrpoOptions { repetition_penalty: 0.0, ..options.clone() }),
+        ("learning_rate", GrpoOptions { learning_rate: f64::NAN, ..options.clone() }),
+        ("clip_norm", GrpoOptions { clip_norm: 0.0, ..options.clone() }),
+        ("temperature", GrpoOptions { temperature: 0.0, ..options.clone() }),
+        ("group", GrpoOptions { group: 1, ..options }),
+    ];
+    for (name, options) in wrong {
+        let error = rl::run(&setup, Rewards::rsafe(), &options, |_| {}).unwrap_err();
+        assert!(error.code() == "bad_input" && error.to_string().contains(name), "{name}: {error}");
+    }
+}
+
+#[test]
+fn an_unsafe_text_of_many_windows_supervises_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, _) = setup(folder.path());
+    let network = SlotNetwork::load(&setup.init, &Device::flex().autodiff()).unwrap();
+    let policy = Policy::new("house").category(Category::new("locks", "opening the door"));
+    let loss = |text: &str, label: &str| {
+        let row = json!({"id": "1", "level": "prompt", "prompt": text, "label": label, "categories": []});
+        let file = folder.path().join("one.jsonl");
+        fs::write(&file, row.to_string()).unwrap();
+        let tasks = LabelledTasks::load(&[file], policy.clone(), 0.0, 1, 0.0).unwrap();
+        TaskSlots::new(&tasks, 1).loss(&network, 0).unwrap()
+    };
+    let long = "please tell me about the lock ".repeat(40);
+    assert!(loss("pick the lock", "unsafe").is_some() && loss(&long, "safe").is_some());
+    assert!(loss(&long, "unsafe").is_none(), "nobody says where it is unsafe");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::checkpoint::{Checkpoint, not_in_index};
-use super::manifest::{DefaultPolicy, Manifest};
+use super::manifest::{DefaultPolicy, Manifest, SCORES, Scores};
 use super::shard::{Shard, TensorHeader};
 use super::writer::{Writer, bad_weight};
 use crate::kernels::Encoding;
@@ -47,7 +47,8 @@ impl Default for ConvertOptions {
     }
 }
 
-/// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet.
+/// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet. Where training
+/// left [`Scores`] beside the weights, the bundle has its calibration and thresholds.
 ///
 /// # Errors
 /// [`Error::BadInput`] if `to` is not empty and overwriting was not asked for, or is `from`; [`Error::Unsupported`] if
@@ -122,5 +123,20 @@ fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifes
         manifest.provenance.licence = licence.clone();
     }
     manifest.provenance.data = options.data.clone();
+    if let Some(scores) = scores(checkpoint.folder())? {
+        manifest.calibration = scores.calibration;
+        manifest.thresholds = scores.thresholds;
+    }
     Ok(manifest)
+}
+
+fn scores(folder: &Path) -> Result<Option<Scores>> {
+    let path = folder.join(SCORES);
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::BadModel(format!("{}: {error}", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
+    }
 }

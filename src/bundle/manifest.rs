@@ -16,6 +16,9 @@ pub const FORMAT: &str = "rsafe-bundle";
 /// The only version so far.
 pub const VERSION: u32 = 1;
 
+/// The name of [`Scores`] beside a checkpoint's weights.
+pub const SCORES: &str = "scores.json";
+
 const MAX_MANIFEST: usize = 4 << 20;
 const MAX_FILES: usize = 1024;
 /// Shards are at most 64 MB as `rsafe convert` writes them; a bundle from elsewhere may have larger ones, within reason.
@@ -57,6 +60,15 @@ pub struct Manifest {
     pub self_test: Option<SelfTest>,
     /// Every file of the bundle but the manifest.
     pub files: Vec<FileEntry>,
+}
+
+/// How the logits of weights count: kept beside weights that were trained against it, so that the bundle made of them
+/// decides as they were rewarded for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    pub calibration: Calibration,
+    pub thresholds: Thresholds,
 }
 
 /// Where the default policy comes from.

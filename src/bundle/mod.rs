@@ -20,7 +20,9 @@ use burn::tensor::Device;
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "native")]
 pub use convert::{ConvertOptions, convert};
-pub use manifest::{DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SelfTest, VERSION};
+pub use manifest::{
+    DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SCORES, Scores, SelfTest, VERSION,
+};
 pub use weights::Weights;
 #[cfg(feature = "native")]
 pub use writer::{save_manifest, write_bundle};
@@ -28,7 +30,7 @@ pub use writer::{save_manifest, write_bundle};
 pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;
-use crate::{Error, Result};
+use crate::{Error, Policy, Result};
 use source::Source;
 pub use source::{ReadFile, Reading, SharedReader};
 
@@ -113,6 +115,17 @@ impl Bundle {
     /// [`Error::Integrity`] if its size or sha256 is not the manifest's; [`Error::BadModel`] if it is not listed.
     pub async fn file(&self, name: &str) -> Result<Bytes> {
         self.source.file(self.manifest.file(name)?).await
+    }
+
+    /// The policy of a request that brings none.
+    ///
+    /// # Errors
+    /// [`Error::BadPolicy`] if it is none, and what [`file`](Self::file) has wrong.
+    pub async fn policy(&self) -> Result<Policy> {
+        Ok(match &self.manifest.policy {
+            DefaultPolicy::Builtin(name) => Policy::builtin(name)?,
+            DefaultPolicy::File(name) => Policy::from_bytes(&self.file(name).await?, Some(name))?,
+        })
     }
 
     /// The model's `tokenizer.json`.

@@ -33,22 +33,37 @@ impl Checkpoint {
         &self,
         optimizer: ModuleOptimizer,
     ) -> Result<Option<(Vec<NamedTensor>, ModuleOptimizer, P)>> {
-        if !self.folder.join(PROGRESS).exists() {
-            return Ok(None);
-        }
-        let progress = read(&self.folder.join(PROGRESS))?;
+        let Some(folder) = self.whole() else { return Ok(None) };
+        let progress = read(&folder.join(PROGRESS))?;
         let progress = serde_json::from_slice(&progress)
-            .map_err(|e| Error::BadInput(format!("{}: {e}", self.folder.join(PROGRESS).display())))?;
-        let tensors = read_tensors(&self.folder.join(MODEL))?;
+            .map_err(|e| Error::BadInput(format!("{}: {e}", folder.join(PROGRESS).display())))?;
+        let tensors = read_tensors(&folder.join(MODEL))?;
         let optimizer = optimizer
-            .load(self.folder.join(OPTIMIZER))
-            .map_err(|e| Error::BadInput(format!("{}: {e:?}", self.folder.join(OPTIMIZER).display())))?;
+            .load(folder.join(OPTIMIZER))
+            .map_err(|e| Error::BadInput(format!("{}: {e:?}", folder.join(OPTIMIZER).display())))?;
         Ok(Some((tensors, optimizer, progress)))
     }
 
-    /// Writes a new checkpoint beside the old one, then takes its place.
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        self.whole().is_some()
+    }
+
+    /// Where a whole checkpoint lies, the newer one first: a run may have stopped before that took the old one's place.
+    fn whole(&self) -> Option<PathBuf> {
+        [self.fresh(), self.folder.clone()].into_iter().find(|folder| folder.join(PROGRESS).exists())
+    }
+
+    fn fresh(&self) -> PathBuf {
+        self.folder.with_extension("new")
+    }
+
+    /// Writes a new checkpoint beside the old one, its progress last; then it takes the old one's place.
     pub fn save(&self, tensors: &[NamedTensor], optimizer: &ModuleOptimizer, progress: &impl Serialize) -> Result<()> {
-        let fresh = self.folder.with_extension("new");
+        let fresh = self.fresh();
+        if fresh.join(PROGRESS).exists() {
+            self.replace()?;
+        }
         let _ = fs::remove_dir_all(&fresh);
         fs::create_dir_all(&fresh).map_err(Error::io(&fresh))?;
         write_tensors(&fresh.join(MODEL), tensors)?;
@@ -56,9 +71,17 @@ impl Checkpoint {
             .save(fresh.join(OPTIMIZER))
             .map_err(|e| Error::BadInput(format!("{}: {e:?}", fresh.join(OPTIMIZER).display())))?;
         let json = serde_json::to_vec(progress).map_err(|e| Error::BadInput(e.to_string()))?;
-        fs::write(fresh.join(PROGRESS), json).map_err(Error::io(fresh.join(PROGRESS)))?;
+        // In one step: half a file would count as a whole checkpoint.
+        let progress = fresh.join("progress.part");
+        fs::write(&progress, json).map_err(Error::io(&progress))?;
+        fs::rename(&progress, fresh.join(PROGRESS)).map_err(Error::io(&progress))?;
+        self.replace()
+    }
+
+    /// Puts the new checkpoint in the old one's place.
+    fn replace(&self) -> Result<()> {
         let _ = fs::remove_dir_all(&self.folder);
-        fs::rename(&fresh, &self.folder).map_err(Error::io(&self.folder))
+        fs::rename(self.fresh(), &self.folder).map_err(Error::io(&self.folder))
     }
 }
 
@@ -91,4 +114,35 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(Error::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::sft::adam_w;
+
+    #[test]
+    fn a_stop_between_the_old_checkpoint_and_the_new_one_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::of(folder.path());
+        let tensors = |value: f32| vec![("a".to_owned(), vec![1], vec![value])];
+        let optimizer = adam_w(0.0, None);
+        let found = || {
+            let (tensors, _, step) = checkpoint.load::<usize>(optimizer.clone()).unwrap().unwrap();
+            (tensors[0].2[0], step)
+        };
+        assert!(!checkpoint.exists());
+        checkpoint.save(&tensors(1.0), &optimizer, &1).unwrap();
+        assert_eq!(found(), (1.0, 1));
+        // Stopped when the new one was whole and the old one gone.
+        fs::rename(folder.path().join("checkpoint"), folder.path().join("checkpoint.new")).unwrap();
+        assert_eq!(found(), (1.0, 1));
+        // Stopped while one more was written.
+        checkpoint.save(&tensors(2.0), &optimizer, &2).unwrap();
+        fs::create_dir(folder.path().join("checkpoint.new")).unwrap();
+        fs::write(folder.path().join("checkpoint.new").join(MODEL), "half").unwrap();
+        assert_eq!(found(), (2.0, 2));
+        checkpoint.save(&tensors(3.0), &optimizer, &3).unwrap();
+        assert_eq!(found(), (3.0, 3));
+    }
 }

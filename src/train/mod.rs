@@ -7,6 +7,8 @@ mod checkpoint;
 mod evidence;
 mod examples;
 pub mod export;
+mod own_policy;
+mod padding;
 mod policies;
 pub mod recipe;
 pub mod reward;

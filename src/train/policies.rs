@@ -126,7 +126,7 @@ impl<'a> Policies<'a> {
             label: if held.is_empty() { Label::Safe } else { Label::Unsafe },
             // Which of the bystanders hold is unknown.
             categories: (!facts.general_unsafe).then_some(held),
-            look_alike: row.label == Label::Safe && (source.look_alike || is_look_alike(row)),
+            look_alike: looks_alarming(source, row),
         };
         Some((policy, truth))
     }
@@ -205,6 +205,11 @@ pub fn truth_under(policy: &Policy, row: &Row) -> Truth {
         Label::Unsafe => (!held.is_empty()).then_some(held),
     };
     Truth { label: row.label, categories, look_alike: row.label == Label::Safe && is_look_alike(row) }
+}
+
+/// Whether a row of a source is harmless but looks alarming.
+pub fn looks_alarming(source: &Source, row: &Row) -> bool {
+    row.label == Label::Safe && (source.look_alike || is_look_alike(row))
 }
 
 fn is_look_alike(row: &Row) -> bool {

@@ -146,6 +146,12 @@ impl Recipe {
         self.concepts.iter().position(|concept| concept.id == id)
     }
 
+    /// The concept or broader category that has this name, in any case.
+    pub fn named(&self, name: &str) -> Option<ConceptIdx> {
+        let called = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.concepts.iter().position(|concept| called(&concept.names) || called(&concept.held_out_names))
+    }
+
     /// The entry of a data set.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use super::batch::{Batch, LossParts, LossWeights};
 use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::evidence::Lexicon;
 use super::examples::{Example, Examples, Sample};
+use super::padding::Padding;
 use super::recipe::{Facts, Recipe};
 use super::warm_start::warm_start;
 use super::workers::Workers;
@@ -108,10 +109,11 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
     let frequency = samples.frequency(recipe.concepts.len());
     let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, frequency)?;
+    let padding = samples.padding();
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
-    let optimizer = adam_w(options.weight_decay, 1.0);
+    let optimizer = adam_w(options.weight_decay, Some(1.0));
     let (tensors, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
         Some(found) => found,
         None => (first_tensors(options, &config)?, optimizer, Progress::default()),
@@ -131,7 +133,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut tokens = 0usize;
     let mut sums = (LossParts::default(), 0f32);
     while progress.examples < options.examples {
-        let batches = samples.batches(&examples, options, progress.chunk)?;
+        let batches = samples.batches(&examples, &padding, options, progress.chunk)?;
         let left = &batches[progress.batch.min(batches.len())..];
         for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
@@ -181,12 +183,12 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     export(&options.out, &model, &config, &read(options, "tokenizer.json")?)
 }
 
-/// AdamW (Loshchilov and Hutter, 2019) with gradients clipped to a norm.
-pub(super) fn adam_w(weight_decay: f32, clip_norm: f32) -> ModuleOptimizer {
+/// AdamW (Loshchilov and Hutter, 2019), each tensor's gradient clipped to a norm if there is one.
+pub(super) fn adam_w(weight_decay: f32, clip_norm: Option<f32>) -> ModuleOptimizer {
     AdamWConfig::new()
         .with_weight_decay(weight_decay)
         .with_epsilon(1e-8)
-        .with_grad_clipping(Some(GradientClippingConfig::Norm(clip_norm)))
+        .with_grad_clipping(clip_norm.map(GradientClippingConfig::Norm))
         .init()
 }
 
@@ -319,6 +321,11 @@ impl<'a> Samples<'a> {
         Lexicon::count(vocab_size, concepts, rows)
     }
 
+    /// What prompts are padded with.
+    fn padding(&self) -> Padding<'_> {
+        Padding::among(self.sources.iter().map(|(_, _, samples)| samples.as_slice()), self.recipe.any_harm)
+    }
+
     /// The rows of an epoch in random order, each as its source's place and its own there; never none.
     pub(super) fn epoch(&self, seed: u64, epoch: u64) -> Result<Vec<(usize, usize)>> {
         let mut order = Vec::new();
@@ -334,7 +341,13 @@ impl<'a> Samples<'a> {
 
     /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
     /// exactly where it stopped.
-    fn batches(&self, examples: &Examples, options: &SftOptions, chunk: usize) -> Result<Vec<Vec<Example>>> {
+    fn batches(
+        &self,
+        examples: &Examples,
+        padding: &Padding,
+        options: &SftOptions,
+        chunk: usize,
+    ) -> Result<Vec<Vec<Example>>> {
         let mut left = chunk;
         let mut epoch = 0;
         let order = loop {
@@ -350,8 +363,12 @@ impl<'a> Samples<'a> {
         let rows = &order[at..(at + CHUNK).min(order.len())];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let drawn =
-            rows.iter().map(|&(source, row)| examples.draw(&self.sources[source].2[row], false, &mut rng)).collect();
+        let drawn = rows.iter().map(|&(source, row)| {
+            let sample = &self.sources[source].2[row];
+            let padded = padding.around(sample, &mut rng);
+            examples.draw(padded.as_ref().unwrap_or(sample), false, &mut rng)
+        });
+        let drawn = drawn.collect();
         let mut batches = batched(drawn, options.batch_tokens);
         batches.shuffle(&mut rng);
         Ok(batches)

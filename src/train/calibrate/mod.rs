@@ -15,10 +15,11 @@ use crate::bundle::{Bundle, save_manifest};
 use crate::eval::dataset::{Label, Row};
 use crate::eval::metrics::{self, Scored};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
-use crate::train::recipe::{ConceptIdx, Facts, Recipe, UnsafeMeans};
+use crate::train::own_policy::OwnPolicy;
+use crate::train::recipe::{Facts, Recipe, UnsafeMeans};
 use crate::train::workers::Workers;
 use crate::verdict::{self, Operating, Thresholds};
-use crate::{Error, Policy, Result, Target};
+use crate::{Error, Result, Target};
 use drawn::Drawn;
 use scaling::{logit, platt};
 
@@ -104,7 +105,7 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     let bundle = Bundle::open(folder)?.uncalibrated();
     let mut manifest = bundle.manifest().clone();
     let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
-    let concepts = concepts(recipe, guard.policy());
+    let own_policy = OwnPolicy::new(guard.policy().clone(), recipe);
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let rows: Vec<HeldOut> = held_out(recipe, data)?
         .into_iter()
@@ -116,7 +117,7 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     let (mut judged, mut others) = (Vec::<Judged>::new(), Vec::<Other>::new());
     let workers = Workers::new()?;
     for rows in rows.chunks(CHUNK) {
-        for scored in workers.map(rows, |row| block_on(score(&guard, &concepts, row))) {
+        for scored in workers.map(rows, |row| block_on(score(&guard, &own_policy, row))) {
             let (own, under_drawn) = scored?;
             judged.push(own);
             others.extend(under_drawn);
@@ -175,18 +176,17 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
 }
 
 /// A row under the bundle's own policy, and under those drawn for it.
-async fn score(guard: &Guard, concepts: &[Option<ConceptIdx>], held_out: &HeldOut) -> Result<(Judged, Vec<Other>)> {
+async fn score(guard: &Guard, own_policy: &OwnPolicy, held_out: &HeldOut) -> Result<(Judged, Vec<Other>)> {
     let HeldOut { row, facts, speaks, drawn } = held_out;
     let request = Request::new(row.conversation()).reasoning(Reasoning::Never);
     let verdict = guard.check(&request).await?;
     let scores = verdict.categories.iter().map(|category| category.score);
-    let all = verdict.categories.len() == concepts.len();
-    let truth = concepts.iter().map(|concept| concept.and_then(|concept| facts.holds(concept)));
+    let all = verdict.categories.len() == own_policy.policy().categories.len();
     let own = Judged {
         target: row.level,
         is_unsafe: speaks.then_some(row.label == Label::Unsafe),
         score: verdict.score,
-        categories: if all { scores.zip(truth).collect() } else { Vec::new() },
+        categories: if all { scores.zip(own_policy.applies(facts)).collect() } else { Vec::new() },
     };
     let mut others = Vec::new();
     for (drawn, unseen) in drawn.iter().zip([false, true]) {
@@ -195,15 +195,6 @@ async fn score(guard: &Guard, concepts: &[Option<ConceptIdx>], held_out: &HeldOu
         others.push(Other { target: row.level, unseen, scored: (verdict.score, drawn.is_broken) });
     }
     Ok((own, others))
-}
-
-/// For each category of a policy the concept that the recipe gives its name to.
-fn concepts(recipe: &Recipe, policy: &Policy) -> Vec<Option<ConceptIdx>> {
-    let concept = |name: &str| {
-        let called = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        recipe.concepts.iter().position(|concept| called(&concept.names) || called(&concept.held_out_names))
-    };
-    policy.categories.iter().map(|category| concept(&category.name)).collect()
 }
 
 /// The held-out rows with what is known of them, and whether their labels say what is harmful in general.
@@ -227,11 +218,13 @@ fn held_out(recipe: &Recipe, data: &Path) -> Result<Vec<(Row, Facts, bool)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Policy;
 
     #[test]
     fn every_category_of_the_embedded_policy_is_a_concept_of_the_recipe() {
         let recipe = Recipe::load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini/recipe.yaml")).unwrap();
-        let found = concepts(&recipe, &Policy::builtin("general").unwrap());
+        let policy = Policy::builtin("general").unwrap();
+        let found: Vec<_> = policy.categories.iter().map(|category| recipe.named(&category.name)).collect();
         assert!(found.iter().all(Option::is_some), "{found:?}");
         assert_eq!(found.last().copied().flatten(), recipe.any_harm);
     }

@@ -17,7 +17,7 @@ use super::pairs::Pair;
 use super::report::Watched;
 use super::supervision::Supervision;
 use super::task::{Task, generator};
-use super::update::{on_cores, supervise};
+use super::update::{self, clipped, on_cores, supervise};
 use super::watch::watch;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::sft::adam_w;
@@ -45,7 +45,7 @@ pub struct DpoOptions {
     /// Constant.
     pub learning_rate: f64,
     pub weight_decay: f32,
-    /// Gradients are clipped to this norm.
+    /// The gradient of all weights as one vector is clipped to this norm.
     pub clip_norm: f32,
     /// Weight of the supervised term.
     pub slots_weight: f32,
@@ -92,6 +92,7 @@ impl DpoOptions {
         if let Some((name, _)) = at_least_one.into_iter().find(|(_, found)| *found == 0) {
             return Err(Error::BadInput(format!("{name}: expected at least 1, found 0")));
         }
+        update::check(self.learning_rate, self.weight_decay, self.clip_norm, self.slots_weight)?;
         let (beta, margin) = (self.beta, self.safety_margin);
         if !(beta.is_finite() && beta > 0.0) {
             return Err(Error::BadInput(format!("beta: expected a number above 0, found {beta}")));
@@ -166,7 +167,7 @@ pub fn run<N: Network>(
     let workers = Workers::new()?;
     let lessons = lessons(&workers, &network.valid(), pairs)?;
     let checkpoint = Checkpoint::of(&options.out);
-    let optimizer = adam_w(options.weight_decay, options.clip_norm);
+    let optimizer = adam_w(options.weight_decay, None);
     let (mut network, mut optimizer, mut progress) = match checkpoint.load::<Progress>(optimizer.clone())? {
         Some((tensors, optimizer, progress)) => (network.with_tensors(tensors)?, optimizer, progress),
         None => (network, optimizer, Progress::default()),
@@ -180,6 +181,7 @@ pub fn run<N: Network>(
         let batch = batch(&lessons, options, progress.step / steps_of_epoch, progress.step % steps_of_epoch);
         let (gradients, mut report) =
             gradient(&workers, &network, &batch, supervision, progress.step, options, device)?;
+        let gradients = clipped(&network, gradients, options.clip_norm);
         network = optimizer.step(options.learning_rate, network, gradients);
 
         progress.step += 1;
@@ -209,7 +211,8 @@ pub fn run<N: Network>(
 fn lessons<'p, N: Network>(workers: &Workers, network: &N, pairs: &'p [Pair]) -> Result<Vec<Lesson<'p>>> {
     let lesson = |pair: &'p Pair| {
         let answers = [pair.chosen.rollout()?, pair.rejected.rollout()?];
-        let [chosen, rejected] = log_probs(network, &pair.task, &answers)?;
+        let (log_probs, _) = network.log_probs(&pair.task, &answers, 1.0)?;
+        let [chosen, rejected] = of_answers(log_probs, &answers);
         let reference = [number(&chosen), number(&rejected)];
         Ok(Lesson { task: &pair.task, answers, reference, safety: pair.safety() })
     };
@@ -241,17 +244,20 @@ fn gradient<N: Network>(
         let mut sum = GradientsAccumulator::new();
         let mut report = DpoReport::default();
         for lesson in batch.iter().skip(*core).step_by(cores) {
-            let [chosen, rejected] = log_probs(network, lesson.task, &lesson.answers)?;
-            let [gained, lost] = [(&chosen, lesson.reference[0]), (&rejected, lesson.reference[1])]
-                .map(|(now, reference)| options.beta * (number(now) - reference));
-            let margin = options.safety_margin * lesson.safety;
-            let [first, second] = lesson.reference;
-            let loss = dpo_loss(chosen, rejected, &[first], &[second], options.beta, &[margin]);
-            report.loss += each * number(&loss);
-            report.chosen += each * gained;
-            report.rejected += each * lost;
-            report.accuracy += if gained > lost { each } else { 0.0 };
-            sum.accumulate(network, GradientsParams::from_grads((loss * each).backward(), network));
+            let gradients = network.gradients(&[(lesson.task, &lesson.answers)], 1.0, &mut |log_probs, _| {
+                let [chosen, rejected] = of_answers(log_probs, &lesson.answers);
+                let [first, second] = lesson.reference;
+                let [gained, lost] = [(&chosen, first), (&rejected, second)]
+                    .map(|(now, reference)| options.beta * (number(now) - reference));
+                let margin = options.safety_margin * lesson.safety;
+                let loss = dpo_loss(chosen, rejected, &[first], &[second], options.beta, &[margin]);
+                report.loss += each * number(&loss);
+                report.chosen += each * gained;
+                report.rejected += each * lost;
+                report.accuracy += if gained > lost { each } else { 0.0 };
+                loss * each
+            })?;
+            sum.accumulate(network, gradients);
         }
         let batch = step * cores + core;
         report.slots_loss = supervise(network, supervision, batch, supervised, options.slots_weight, &mut sum)?;
@@ -272,11 +278,10 @@ fn gradient<N: Network>(
     Ok((gradients, report))
 }
 
-/// The log-probabilities of two answers, `[1]` each: sums over their decisions, at temperature 1.
-fn log_probs<N: Network>(network: &N, task: &Task, answers: &[Rollout; 2]) -> Result<[Tensor<1>; 2]> {
-    let (all, _) = network.log_probs(task, answers, 1.0)?;
+/// The log-probabilities of two answers, `[1]` each: sums over those of their decisions, `[decisions]`.
+fn of_answers(decisions: Tensor<1>, answers: &[Rollout; 2]) -> [Tensor<1>; 2] {
     let [first, second] = answers.each_ref().map(|answer| answer.decisions());
-    Ok([all.clone().slice(0..first).sum(), all.slice(first..first + second).sum()])
+    [decisions.clone().slice(0..first).sum(), decisions.slice(first..first + second).sum()]
 }
 
 fn number(tensor: &Tensor<1>) -> f32 {

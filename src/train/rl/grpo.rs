@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -19,7 +19,7 @@ use super::page::page;
 use super::report::{Report, verdicts};
 use super::supervision::Supervision;
 use super::task::{Task, Tasks, generator};
-use super::update::{Group, UpdateOptions, gradient};
+use super::update::{self, Group, UpdateOptions, clipped, gradient};
 use super::watch::watch;
 use crate::sampling::Sampling;
 use crate::train::checkpoint::Checkpoint;
@@ -28,7 +28,8 @@ use crate::train::sft::adam_w;
 use crate::train::workers::Workers;
 use crate::{Error, Result};
 
-/// What a run is made of; the defaults are RSafe's but for the learning rate, which is for 22 million parameters.
+/// What a run is made of; the defaults are RSafe's but for the learning rate, which is for 22 million parameters, and the
+/// number of steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrpoOptions {
@@ -62,7 +63,7 @@ pub struct GrpoOptions {
     /// Constant.
     pub learning_rate: f64,
     pub weight_decay: f32,
-    /// Gradients are clipped to this norm.
+    /// The gradient of all weights as one vector is clipped to this norm.
     pub clip_norm: f32,
     /// Weight of the supervised term.
     pub slots_weight: f32,
@@ -81,7 +82,7 @@ impl Default for GrpoOptions {
         Self {
             out: PathBuf::new(),
             steps: 200,
-            prompts: 8 * cores(),
+            prompts: 32,
             group: 4,
             temperature: 0.7,
             top_p: 0.8,
@@ -105,10 +106,6 @@ impl Default for GrpoOptions {
             watch_every: 25,
         }
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The place in the run from which it goes on.
@@ -137,11 +134,11 @@ pub fn run<N: Network>(
     options.check()?;
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
     let rules = serde_saphyr::to_string(&rewards).map_err(|e| Error::BadInput(format!("rewards.yaml: {e}")))?;
-    write(&options.out.join("rewards.yaml"), rules.as_bytes())?;
+    let checkpoint = Checkpoint::of(&options.out);
+    keep_rules(&options.out, &rules, checkpoint.exists())?;
 
     let reference = (options.kl > 0.0).then(|| network.valid());
-    let checkpoint = Checkpoint::of(&options.out);
-    let optimizer = adam_w(options.weight_decay, options.clip_norm);
+    let optimizer = adam_w(options.weight_decay, None);
     let (mut network, mut optimizer, mut progress) = match checkpoint.load::<Progress>(optimizer.clone())? {
         Some((tensors, optimizer, progress)) => (network.with_tensors(tensors)?, optimizer, progress),
         None => (network, optimizer, Progress::default()),
@@ -199,6 +196,7 @@ pub fn run<N: Network>(
             if epoch == 0 {
                 report.mismatch = mismatch(&groups);
             }
+            let gradients = clipped(&network, gradients, options.clip_norm);
             network = optimizer.step(options.learning_rate, network, gradients);
             report.policy_loss = done.loss.policy;
             report.entropy = done.loss.entropy;
@@ -263,6 +261,17 @@ impl GrpoOptions {
             let found = self.refills;
             return Err(Error::BadInput(format!("refills: expected 0 where no group is left out, found {found}")));
         }
+        update::check(self.learning_rate, self.weight_decay, self.clip_norm, self.slots_weight)?;
+        self.clip.check()?;
+        let ranges = [
+            ("top_p: expected a share above 0, at most 1", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0),
+            ("repetition_penalty: expected a number above 0", self.repetition_penalty, self.repetition_penalty > 0.0),
+            ("entropy: expected a number of at least 0", self.entropy, self.entropy >= 0.0),
+            ("kl: expected a number of at least 0", self.kl, self.kl >= 0.0),
+        ];
+        if let Some((expected, found, _)) = ranges.into_iter().find(|(_, found, good)| !(found.is_finite() && *good)) {
+            return Err(Error::BadInput(format!("{expected}, found {found}")));
+        }
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(Error::BadInput(format!(
                 "temperature: expected a number above 0, since answers must differ to be compared, found {}",
@@ -273,7 +282,22 @@ impl GrpoOptions {
     }
 }
 
-/// The answers to the tasks in these places of the run.
+/// Keeps the rules beside what they teach; a run that goes on goes on with those it had.
+fn keep_rules(out: &Path, rules: &str, goes_on: bool) -> Result<()> {
+    let path = out.join("rewards.yaml");
+    match fs::read_to_string(&path) {
+        Ok(before) if goes_on && before != rules => Err(Error::BadInput(format!(
+            "{}: holds a run with other rewards, which cannot go on with these; take another folder",
+            out.display()
+        ))),
+        _ => write(&path, rules.as_bytes()),
+    }
+}
+
+/// The answers to the tasks in these places of the run. A task whose prompt has no room in the model's context is left out.
+///
+/// # Errors
+/// What the tasks, the network or the device have wrong; [`Error::ContextLength`] if no task has room.
 pub(super) fn rollouts<N: Network>(
     workers: &Workers,
     network: &N,
@@ -296,7 +320,12 @@ pub(super) fn rollouts<N: Network>(
         let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
         Ok(Group { task, rollouts, earned: Vec::new(), advantages: Vec::new(), old: None, reference: None })
     });
-    written.into_iter().collect()
+    let (too_long, groups): (Vec<_>, Vec<_>) =
+        written.into_iter().partition(|group| matches!(group, Err(Error::ContextLength { .. })));
+    match groups.is_empty() {
+        true => too_long.into_iter().collect(),
+        false => groups.into_iter().collect(),
+    }
 }
 
 /// Rewards the answers.

@@ -4,6 +4,8 @@
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// Log-ratios are kept within ± this, as in veRL: beyond it their exponential is noise, then infinity.
 const MAX_LOG_RATIO: f32 = 20.0;
 
@@ -22,6 +24,24 @@ pub struct ClipRange {
 impl Default for ClipRange {
     fn default() -> Self {
         Self { low: 0.2, high: 0.2, dual: Some(3.0) }
+    }
+}
+
+impl ClipRange {
+    /// # Errors
+    /// [`Error::BadInput`] for a range that holds no ratio of 1, or a dual clip that holds back such a ratio.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: &str, found: f32| Err(Error::BadInput(format!("clip.{what}, found {found}")));
+        if !(0.0..=1.0).contains(&self.low) {
+            return bad("low: expected a number from 0 to 1", self.low);
+        }
+        if !(self.high.is_finite() && self.high >= 0.0) {
+            return bad("high: expected a number of at least 0", self.high);
+        }
+        match self.dual {
+            Some(dual) if !(dual.is_finite() && dual > 1.0) => bad("dual: expected a number above 1", dual),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -96,8 +96,8 @@ pub fn mine<N: Network>(
     let mut found = Found { of: options.tasks, ..Found::default() };
     while found.tasks < options.tasks {
         let places = found.tasks..options.tasks.min(found.tasks + sampling.prompts);
-        let mut groups = rollouts(&workers, network, tasks, &sampling, places)?;
-        found.tasks += groups.len();
+        let mut groups = rollouts(&workers, network, tasks, &sampling, places.clone())?;
+        found.tasks = places.end;
         reward(&mut groups, &rewards, &sampling);
         count(&groups, &mut rewards, &mut Report::default());
         for group in groups {

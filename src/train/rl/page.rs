@@ -18,7 +18,7 @@ pub fn page(reports: &[Report], rewards: &str, options: &GrpoOptions) -> Page {
         .section("Held-out rows", held_out(reports))
         .section("Reward", charts([reward(reports), parts(reports), informative(reports)]))
         .section("Sampled answers", charts([written(reports), length(reports), entropy(reports)]))
-        .section("Update", charts([movement(reports), clipped(reports), supervised(reports), speed(reports)]))
+        .section("Update", charts(update(reports, options)))
         .section("Rules of the reward", html! { pre { (rewards) } })
 }
 
@@ -105,21 +105,26 @@ fn entropy(reports: &[Report]) -> Chart {
         .line("entropy", curve(reports, |report| Some(f64::from(report.entropy))))
 }
 
-fn movement(reports: &[Report]) -> Chart {
-    Chart::new("Distance", "step", "nats")
-        .line("KL to the reference", curve(reports, |report| Some(f64::from(report.kl))))
-        .line("moved by the update", curve(reports, |report| Some(f64::from(report.approx_kl))))
-}
-
-fn clipped(reports: &[Report]) -> Chart {
-    Chart::new("Clipped tokens", "step", "share")
-        .line("clipped", curve(reports, |report| Some(f64::from(report.clip_fraction))))
-        .line("dual", curve(reports, |report| Some(f64::from(report.dual_clip_fraction))))
-}
-
-fn supervised(reports: &[Report]) -> Chart {
-    Chart::new("Supervised loss of the scores", "step", "nats")
-        .line("slots", curve(reports, |report| Some(f64::from(report.slots_loss))))
+/// What was measured of the updates: without a reference there is no KL, with one update a step no ratio differs from 1, and
+/// a line of zeros would look like a policy that never moved.
+fn update(reports: &[Report], options: &GrpoOptions) -> Vec<Chart> {
+    let line = |of: fn(&Report) -> f32| curve(reports, move |report| Some(f64::from(of(report))));
+    let mut charts = Vec::new();
+    if options.kl > 0.0 {
+        charts.push(Chart::new("KL to the reference", "step", "nats").line("KL", line(|report| report.kl)));
+    }
+    if options.epochs > 1 {
+        charts.push(Chart::new("Moved by a step", "step", "nats").line("moved", line(|report| report.approx_kl)));
+        let clipped =
+            Chart::new("Clipped tokens", "step", "share").line("clipped", line(|report| report.clip_fraction));
+        charts.push(clipped.line("dual", line(|report| report.dual_clip_fraction)));
+    }
+    if options.slots_weight > 0.0 {
+        let supervised = Chart::new("Supervised loss of the scores", "step", "nats");
+        charts.push(supervised.line("slots", line(|report| report.slots_loss)));
+    }
+    charts.push(speed(reports));
+    charts
 }
 
 fn speed(reports: &[Report]) -> Chart {

@@ -1,4 +1,4 @@
-//! Tasks out of a recipe: its rows as `train sft` draws them, each under a policy drawn for it.
+//! Tasks out of a recipe: its rows as `train sft` draws them, each under a policy drawn for it or under a fixed one.
 
 use std::sync::Mutex;
 
@@ -8,10 +8,11 @@ use rand_chacha::ChaCha8Rng;
 use super::task::{Task, Tasks, conversation, generator};
 use crate::eval::dataset::Row;
 use crate::train::examples::Sample;
+use crate::train::own_policy::OwnPolicy;
 use crate::train::policies::Policies;
 use crate::train::recipe::Facts;
 use crate::train::sft::Samples;
-use crate::{Error, Result};
+use crate::{Error, Policy, Result};
 
 /// The share of long messages of which the end is shown.
 const ENDS: f64 = 0.3;
@@ -56,11 +57,13 @@ impl<'a> RowStream<'a> {
     }
 }
 
-/// Tasks under drawn policies.
+/// Tasks under drawn policies, and under the model's own.
 pub struct RecipeTasks<'a> {
     rows: RowStream<'a>,
     samples: &'a Samples<'a>,
     policies: &'a Policies<'a>,
+    /// A policy that stands in place of a drawn one, and in which share of tasks, where it decides what is known.
+    own: Option<(OwnPolicy, f64)>,
     seed: u64,
     answer_first: f64,
 }
@@ -68,7 +71,13 @@ pub struct RecipeTasks<'a> {
 impl<'a> RecipeTasks<'a> {
     /// `answer_first` is the share of tasks that are answered without reasoning, in [0, 1].
     pub fn new(samples: &'a Samples<'a>, policies: &'a Policies<'a>, seed: u64, answer_first: f64) -> Self {
-        Self { rows: RowStream::new(samples, seed), samples, policies, seed, answer_first }
+        Self { rows: RowStream::new(samples, seed), samples, policies, own: None, seed, answer_first }
+    }
+
+    /// Judges the share, in [0, 1], of the tasks under this policy as it is.
+    pub fn under(mut self, policy: Policy, share: f64) -> Self {
+        self.own = Some((OwnPolicy::new(policy, self.policies.recipe), share));
+        self
     }
 
     /// A task about a row, under names that training never shows if they are to be `unseen`; `None` if no policy was drawn
@@ -80,20 +89,21 @@ impl<'a> RecipeTasks<'a> {
         rng: &mut ChaCha8Rng,
     ) -> Result<Option<Task>> {
         let source_of_row = self.policies.recipe.source(source)?;
-        for _ in 0..DRAWS {
-            let judged = self.policies.judge(source_of_row, row, facts, unseen, rng);
+        let own = self.own.as_ref().filter(|(_, share)| !unseen && rng.random_bool(*share));
+        let under_own = own.and_then(|(own, _)| Some((own.policy().clone(), own.truth(source_of_row, row, facts)?)));
+        let judged = under_own.or_else(|| {
+            let mut draws = (0..DRAWS).filter_map(|_| self.policies.judge(source_of_row, row, facts, unseen, rng));
             // Two concepts may have drawn one name.
-            let Some((policy, truth)) = judged.filter(|(policy, _)| policy.validate().is_ok()) else { continue };
-            return Ok(Some(Task {
-                id: row.id.clone(),
-                source: source.to_owned(),
-                conversation: conversation(row, rng.random_bool(ENDS)),
-                policy,
-                truth,
-                think: !rng.random_bool(self.answer_first),
-            }));
-        }
-        Ok(None)
+            draws.find(|(policy, _)| policy.validate().is_ok())
+        });
+        Ok(judged.map(|(policy, truth)| Task {
+            id: row.id.clone(),
+            source: source.to_owned(),
+            conversation: conversation(row, rng.random_bool(ENDS)),
+            policy,
+            truth,
+            think: !rng.random_bool(self.answer_first),
+        }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::decoder::{DecoderNetwork, DecoderOptions};
 use super::dpo::{self, DpoOptions, DpoReport};
@@ -18,6 +19,7 @@ use super::slots::SlotNetwork;
 use super::supervision::{RecipeSlots, Supervision, TaskSlots};
 use super::task::Tasks;
 use crate::engine::Steps;
+use crate::train::checkpoint::Checkpoint;
 use crate::train::examples::Examples;
 use crate::train::policies::Policies;
 use crate::train::recipe::Recipe;
@@ -36,6 +38,9 @@ pub struct Setup {
     pub source: Source,
     /// The share of tasks that are answered without reasoning, in [0, 1].
     pub answer_first: f64,
+    /// The share of a recipe's tasks that are asked under the policy of the bundle which trains, at its own thresholds, in
+    /// [0, 1]; without such a bundle all are under drawn policies.
+    pub own_policy: f64,
     /// Examples of the supervised term in each step, for each core.
     pub slots_examples: usize,
     /// Who decides what an answer of the slot model says of a category: the category's score, which then learns from the
@@ -87,6 +92,7 @@ impl Setup {
             data: Vec::new(),
             source,
             answer_first: 0.0,
+            own_policy: 0.0,
             slots_examples: 0,
             steps: Steps::default(),
             decoder: DecoderOptions::default(),
@@ -100,9 +106,10 @@ impl Setup {
         seed: u64,
         work: impl FnOnce(SlotNetwork, &Device, &dyn Tasks, &dyn Supervision<SlotNetwork>) -> Result<R>,
     ) -> Result<R> {
-        if !(0.0..=1.0).contains(&self.answer_first) {
-            let found = self.answer_first;
-            return Err(Error::BadInput(format!("answer_first: expected a share from 0 to 1, found {found}")));
+        for (name, found) in [("answer_first", self.answer_first), ("own_policy", self.own_policy)] {
+            if !(0.0..=1.0).contains(&found) {
+                return Err(Error::BadInput(format!("{name}: expected a share from 0 to 1, found {found}")));
+            }
         }
         let device = self.device.clone().autodiff();
         let mut network = SlotNetwork::load(&self.init, &device)?;
@@ -114,6 +121,7 @@ impl Setup {
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
             Source::Policy { policy, held_out } => {
+                let policy = network.as_decided((**policy).clone());
                 let tasks = self.labelled(policy, *held_out, seed)?;
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
@@ -125,7 +133,10 @@ impl Setup {
                 let frequency = samples.frequency(recipe.concepts.len());
                 let tokenizer = network.tokenizer();
                 let examples = Examples::new(&recipe, &lexicon, tokenizer, frame, vocab_size, frequency)?;
-                let tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
+                let mut tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
+                if let Some(own) = network.own_policy() {
+                    tasks = tasks.under(own.clone(), self.own_policy);
+                }
                 // Rows of their own: in an order that has nothing to do with that of the tasks.
                 let rows = RowStream::new(&samples, seed.wrapping_add(1));
                 let slots = RecipeSlots::new(rows, &examples, seed, self.slots_examples);
@@ -142,8 +153,8 @@ impl Setup {
         work: impl FnOnce(DecoderNetwork, &dyn Tasks) -> Result<R>,
     ) -> Result<R> {
         match &self.source {
-            Source::Pairs { .. } => Err(Error::Unsupported("pairs tune the slot model only".into())),
-            Source::Policy { policy, held_out } => work(network, &self.labelled(policy, *held_out, seed)?),
+            Source::Pairs { tasks_of } => work(network, &PairTasks::new(&pairs::read(tasks_of)?, seed)),
+            Source::Policy { policy, held_out } => work(network, &self.labelled((**policy).clone(), *held_out, seed)?),
             Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
                 let samples = Samples::load(&recipe, self.folder()?, seed, network.tokenizer())?;
@@ -153,8 +164,14 @@ impl Setup {
         }
     }
 
-    fn labelled(&self, policy: &Policy, held_out: f64, seed: u64) -> Result<LabelledTasks> {
-        LabelledTasks::load(&self.data, policy.clone(), held_out, seed, self.answer_first)
+    fn labelled(&self, policy: Policy, held_out: f64, seed: u64) -> Result<LabelledTasks> {
+        LabelledTasks::load(&self.data, policy, held_out, seed, self.answer_first)
+    }
+
+    /// The decoder that trains, if it is one.
+    fn decoder(&self) -> Result<Option<DecoderNetwork>> {
+        let open = || DecoderNetwork::open(&self.init, &self.decoder, &self.device);
+        DecoderNetwork::reads(&self.init).then(open).transpose()
     }
 
     /// The folder of a recipe's sets.
@@ -172,8 +189,7 @@ impl Setup {
 /// Whatever the setup, the options or the disk have wrong.
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
     keep(&options.out, setup, options)?;
-    if DecoderNetwork::reads(&setup.init) {
-        let network = DecoderNetwork::open(&setup.init, &setup.decoder, &setup.device)?;
+    if let Some(network) = setup.decoder()? {
         return setup.with_decoder(network, options.seed, |network, tasks| {
             grpo::run(network, &setup.device, tasks, &(), rewards, options, on_step).map(|_| ())
         });
@@ -183,11 +199,31 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
     })
 }
 
-/// Writes what a run is made of beside what it gives.
+/// What a run that goes on may change: how far it goes and what is seen of it, not what it learns.
+const MAY_CHANGE: [&str; 5] = ["out", "steps", "checkpoint_every", "watched", "watch_every"];
+
+/// Writes what a run is made of beside what it gives; refuses to go on with a run that was made of something else.
 fn keep<O: Serialize>(out: &Path, setup: &Setup, options: &O) -> Result<()> {
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let path = out.join("options.json");
     let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
-    write(&out.join("options.json"), &whole)
+    if Checkpoint::of(out).exists() && path.exists() {
+        let read = |bytes: &[u8]| -> Result<Map<String, Value>> {
+            serde_json::from_slice(bytes).map_err(|e| Error::BadInput(format!("{}: {e}", path.display())))
+        };
+        let (before, now) = (read(&std::fs::read(&path).map_err(Error::io(&path))?)?, read(&whole)?);
+        let names = before.keys().chain(now.keys()).filter(|name| !MAY_CHANGE.contains(&name.as_str()));
+        if let Some(name) = names.into_iter().find(|name| before.get(*name) != now.get(*name)) {
+            let value = |of: &Map<String, Value>| of.get(name).map_or("nothing".into(), Value::to_string);
+            return Err(Error::BadInput(format!(
+                "{}: holds a run whose {name} is {}, which cannot go on with {}; take another folder",
+                out.display(),
+                value(&before),
+                value(&now)
+            )));
+        }
+    }
+    write(&path, &whole)
 }
 
 /// Mines pairs, calling `on_tasks` as it goes.
@@ -200,6 +236,10 @@ pub fn mine_pairs(
     options: &MineOptions,
     on_tasks: impl FnMut(&Found),
 ) -> Result<Found> {
+    if let Some(network) = setup.decoder()? {
+        return setup
+            .with_decoder(network, options.seed, |network, tasks| mine(&network, tasks, rewards, options, on_tasks));
+    }
     setup.open(options.seed, |network, _, tasks, _| mine(&network, tasks, rewards, options, on_tasks))
 }
 
@@ -210,8 +250,13 @@ pub fn mine_pairs(
 /// Whatever the setup, the pairs, the options or the disk have wrong.
 pub fn run_dpo(setup: &Setup, watched: usize, options: &DpoOptions, on_step: impl FnMut(&DpoReport)) -> Result<()> {
     keep(&options.out, setup, options)?;
+    let pairs = pairs::read(&options.pairs)?;
+    if let Some(network) = setup.decoder()? {
+        return setup.with_decoder(network, options.seed, |network, tasks| {
+            dpo::run(network, &setup.device, &pairs, &tasks.watched(watched)?, &(), options, on_step).map(|_| ())
+        });
+    }
     setup.open(options.seed, |network, device, tasks, slots| {
-        let (pairs, watched) = (pairs::read(&options.pairs)?, tasks.watched(watched)?);
-        dpo::run(network, device, &pairs, &watched, slots, options, on_step).map(|_| ())
+        dpo::run(network, device, &pairs, &tasks.watched(watched)?, slots, options, on_step).map(|_| ())
     })
 }

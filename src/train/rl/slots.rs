@@ -1,6 +1,7 @@
 //! rsafe-mini under reinforced alignment: rollouts behind one prefill, and their log-probabilities in one row.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::claims::{self, Claim};
+use super::files::{json, write};
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
-use crate::bundle::{Bundle, MANIFEST, Thresholds, Weights};
+use crate::bundle::{Bundle, MANIFEST, SCORES, Scores, Thresholds, Weights};
 use crate::engine::Steps;
 use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
@@ -49,7 +51,15 @@ struct Shared {
     prompts: SlotPrompts,
     calibration: Calibration,
     thresholds: Thresholds,
+    /// What the bundle brought beside its weights, if there was one.
+    own: Option<Own>,
     device: Device,
+}
+
+struct Own {
+    /// With the thresholds that it has there.
+    policy: Policy,
+    scores: Scores,
 }
 
 impl fmt::Debug for Shared {
@@ -78,21 +88,24 @@ impl SlotNetwork {
             let path = folder.join(file);
             std::fs::read(&path).map_err(Error::io(path))
         };
-        let (config, tokenizer_json, calibration, thresholds, weights);
+        let (config, tokenizer_json, calibration, thresholds, own, weights);
         if folder.join(MANIFEST).exists() {
             let bundle = Bundle::open(folder)?;
             config = bundle.manifest().config.clone();
             tokenizer_json = block_on(bundle.tokenizer())?.to_vec();
             calibration = bundle.manifest().calibration;
-            // Drawn policies are not the bundle's own.
-            let manifest = bundle.manifest();
-            thresholds = Dial::new(manifest.thresholds.clone(), Operating::default()).at(BALANCED, false);
+            let scores = Scores { calibration, thresholds: bundle.manifest().thresholds.clone() };
+            let dial = Dial::new(scores.thresholds.clone(), Operating::default());
+            // A policy that is not the bundle's own; that one brings its thresholds.
+            thresholds = dial.at(BALANCED, false);
+            let policy = with_thresholds(block_on(bundle.policy())?, &dial.at(BALANCED, true));
+            own = Some(Own { policy, scores });
             weights = block_on(bundle.weights(device))?;
         } else {
             config = serde_json::from_slice(&read("config.json")?)
                 .map_err(|e| Error::BadModel(format!("{}: {e}", folder.join("config.json").display())))?;
             tokenizer_json = read("tokenizer.json")?;
-            (calibration, thresholds) = (Calibration::default(), Thresholds::default());
+            (calibration, thresholds, own) = Default::default();
             weights = Weights::from_tensors(device, read_tensors(&folder.join("model.safetensors"))?)?;
         }
         if !weights.has("slot_head.weight") {
@@ -106,7 +119,7 @@ impl SlotNetwork {
         let tokenizer = Tokenizer::from_bytes(&tokenizer_json)?;
         let prompts = SlotPrompts::new(&tokenizer, config.vocab_size)?;
         let device = device.clone();
-        let shared = Shared { config, tokenizer, tokenizer_json, prompts, calibration, thresholds, device };
+        let shared = Shared { config, tokenizer, tokenizer_json, prompts, calibration, thresholds, own, device };
         Self::with_weights(Arc::new(shared), weights)
     }
 
@@ -118,6 +131,21 @@ impl SlotNetwork {
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.shared.tokenizer
+    }
+
+    /// The policy of the bundle that the network came from, if it did, with the thresholds that it has there.
+    pub fn own_policy(&self) -> Option<&Policy> {
+        self.shared.own.as_ref().map(|own| &own.policy)
+    }
+
+    /// The policy as a guard decides under it: with the bundle's own thresholds if it is the bundle's own.
+    pub fn as_decided(&self, mut policy: Policy) -> Policy {
+        if let Some(own) = self.own_policy().filter(|own| own.reads_like(&policy)) {
+            for (category, known) in policy.categories.iter_mut().zip(&own.categories) {
+                category.threshold = category.threshold.or(known.threshold);
+            }
+        }
+        policy
     }
 
     /// The tokens that frame a conversation.
@@ -352,8 +380,21 @@ impl Network for SlotNetwork {
     }
 
     fn export(&self, out: &Path) -> Result<()> {
+        // The weights, which come last, were moved against these.
+        if let Some(own) = &self.shared.own {
+            fs::create_dir_all(out).map_err(Error::io(out))?;
+            write(&out.join(SCORES), &json(&own.scores)?)?;
+        }
         sft::export(out, &self.model, &self.shared.config, &self.shared.tokenizer_json)
     }
+}
+
+/// The policy as it decides: each category with its threshold.
+fn with_thresholds(mut policy: Policy, thresholds: &Thresholds) -> Policy {
+    for category in &mut policy.categories {
+        category.threshold = Some(thresholds.of(category));
+    }
+    policy
 }
 
 /// The numbers of all claims and of all choices as those of one rollout after the other, its claims first.

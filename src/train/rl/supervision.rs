@@ -77,7 +77,12 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
         let mut examples = Vec::with_capacity(self.count);
         for place in batch * self.count..(batch + 1) * self.count {
             let task = self.tasks.task(place)?;
-            let (layout, places) = network.layout(&network.read(&task)?, 0);
+            let prompt = network.read(&task)?;
+            if task.truth.label == Label::Unsafe && prompt.windows().len() > 1 {
+                // Nobody says which window holds what is unsafe.
+                continue;
+            }
+            let (layout, places) = network.layout(&prompt, 0);
             let held = match (&task.truth.categories, task.truth.label) {
                 (Some(held), _) => held.clone(),
                 // Of a policy of one category everybody knows which it was.

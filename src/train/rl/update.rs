@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::loss::{Aggregation, LossOptions, LossReport, Tokens, loss};
 use super::network::{Network, Rollout};
@@ -141,6 +142,53 @@ pub fn on_cores<N: Network, S: Sync, R: Send>(
     Ok((sum.grads(), reports))
 }
 
+/// Gradients scaled so that their norm, all of them taken as one vector, is `most` at most (Pascanu et al., 2013, arXiv
+/// 1211.5063): their direction stays.
+pub fn clipped<M: Module>(module: &M, mut gradients: GradientsParams, most: f32) -> GradientsParams {
+    struct Norm<'g>(&'g GradientsParams, f64);
+    impl ModuleVisitor for Norm<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                self.1 += gradient.square().sum().into_data().iter::<f64>().sum::<f64>();
+            }
+        }
+    }
+    struct Scale<'g>(&'g mut GradientsParams, f32);
+    impl ModuleVisitor for Scale<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(param.id) {
+                self.0.register::<D>(param.id, gradient * self.1);
+            }
+        }
+    }
+    let mut norm = Norm(&gradients, 0.0);
+    module.visit(&mut norm);
+    let norm = norm.1.sqrt() as f32;
+    if norm > most {
+        module.visit(&mut Scale(&mut gradients, most / norm));
+    }
+    gradients
+}
+
+/// Checks what every optimiser step takes.
+///
+/// # Errors
+/// [`Error::BadInput`] naming the option, what was expected and what was found.
+pub fn check(learning_rate: f64, weight_decay: f32, clip_norm: f32, slots_weight: f32) -> Result<()> {
+    let at_least_0 = [
+        ("learning_rate", learning_rate),
+        ("weight_decay", weight_decay.into()),
+        ("slots_weight", slots_weight.into()),
+    ];
+    if let Some((name, found)) = at_least_0.into_iter().find(|(_, found)| !(found.is_finite() && *found >= 0.0)) {
+        return Err(Error::BadInput(format!("{name}: expected a number of at least 0, found {found}")));
+    }
+    if clip_norm.is_nan() || clip_norm <= 0.0 {
+        return Err(Error::BadInput(format!("clip_norm: expected a number above 0, found {clip_norm}")));
+    }
+    Ok(())
+}
+
 /// Adds the gradient of `weight` times a core's `share` of the supervised term to `sum`; gives the share's value for the log.
 pub fn supervise<N: Network>(
     network: &N,
@@ -268,5 +316,32 @@ fn plus(sum: LossReport, more: LossReport, weight: f32) -> LossReport {
         clip_fraction: sum.clip_fraction + weight * more.clip_fraction,
         dual_clip_fraction: sum.dual_clip_fraction + weight * more.dual_clip_fraction,
         approx_kl: sum.approx_kl + weight * more.approx_kl,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Two {
+        a: Param<Tensor<1>>,
+        b: Param<Tensor<2>>,
+    }
+
+    #[test]
+    fn gradients_are_clipped_as_one_vector() {
+        let device = Device::flex().autodiff();
+        let two = Two { a: Param::from_data([1.0, 1.0], &device), b: Param::from_data([[1.0], [1.0]], &device) };
+        let of = |most: f32| -> Vec<f32> {
+            // Gradients of 3, 0 and 0, 4: each of a norm below 4.5, both together 5.
+            let loss = (two.a.val().slice(0..1) * 3.0).sum() + (two.b.val().slice(1..2) * 4.0).sum();
+            let all = clipped(&two, GradientsParams::from_grads(loss.backward(), &two), most);
+            let (a, b) = (all.get::<1>(two.a.id).unwrap(), all.get::<2>(two.b.id).unwrap());
+            [a.into_data().try_to_vec::<f32>().unwrap(), b.into_data().try_to_vec::<f32>().unwrap()].concat()
+        };
+        assert_eq!(of(5.0), [3.0, 0.0, 0.0, 4.0]);
+        let half = of(2.5);
+        assert!(half.iter().zip([1.5, 0.0, 0.0, 2.0]).all(|(found, expected)| (found - expected).abs() < 1e-6));
     }
 }

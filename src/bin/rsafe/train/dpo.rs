@@ -7,6 +7,7 @@ use rsafe::train::rl::dpo::{DpoOptions, DpoReport};
 use rsafe::train::rl::{self, Setup, Source};
 
 use super::clock;
+use super::decoder::DecoderArgs;
 use super::grpo::seen;
 use super::rows::{bar, show, source};
 use crate::{Failure, Outcome};
@@ -40,7 +41,7 @@ pub struct DpoArgs {
     lr: f64,
     #[arg(long, value_name = "RATE", default_value_t = DpoOptions::default().weight_decay)]
     weight_decay: f32,
-    /// Gradients are clipped to this norm
+    /// The gradient of all weights as one vector is clipped to this norm
     #[arg(long, value_name = "NORM", default_value_t = DpoOptions::default().clip_norm)]
     clip_norm: f32,
     /// Weight of the supervised loss of the category scores beside that of the pairs; 0 for none
@@ -60,6 +61,8 @@ pub struct DpoArgs {
     /// Steps between two looks at them
     #[arg(long, value_name = "N", default_value_t = DpoOptions::default().watch_every)]
     watch_every: usize,
+    #[command(flatten)]
+    decoder: DecoderArgs,
     // Last: its heading would hold whatever follows.
     #[command(flatten)]
     rows: Rows,
@@ -86,7 +89,9 @@ struct Rows {
 pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     let source = source(args.rows.recipe, args.rows.policy, args.rows.held_out)?;
     let source = source.unwrap_or_else(|| Source::Pairs { tasks_of: args.pairs.clone() });
-    let setup = Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
+    let mut setup =
+        Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
+    args.decoder.apply(&mut setup, args.seed);
     let options = DpoOptions {
         pairs: args.pairs,
         out: args.out,

@@ -3,19 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use burn::tensor::Device;
-use rsafe::model::decoder::{LoraOptions, TARGETS};
-use rsafe::prompt::Template;
 use rsafe::train::rl;
 use rsafe::train::rl::advantage::AdvantageKind;
-use rsafe::train::rl::decoder::DecoderOptions;
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::loss::{Aggregation, ClipRange};
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
 
 use super::clock;
+use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar, show};
-use crate::convert::TemplateArg;
 use crate::{Failure, Outcome, library};
 
 #[derive(clap::Args)]
@@ -35,8 +31,8 @@ pub struct GrpoArgs {
     /// Optimiser steps
     #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().steps)]
     steps: usize,
-    /// Tasks a step [default: 8 for each core]
-    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().prompts, hide_default_value = true)]
+    /// Tasks a step
+    #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().prompts)]
     prompts: usize,
     /// Answers to each task
     #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().group)]
@@ -80,7 +76,7 @@ struct Method {
     lr: f64,
     #[arg(long, value_name = "RATE", default_value_t = GrpoOptions::default().weight_decay)]
     weight_decay: f32,
-    /// Gradients are clipped to this norm
+    /// The gradient of all weights as one vector is clipped to this norm
     #[arg(long, value_name = "NORM", default_value_t = GrpoOptions::default().clip_norm)]
     clip_norm: f32,
     /// Updates with the answers of one step
@@ -119,49 +115,6 @@ struct Method {
     batch_tokens: usize,
 }
 
-#[derive(clap::Args)]
-#[command(next_help_heading = "Decoders (Qwen2, Qwen3, Llama)")]
-struct DecoderArgs {
-    /// The prompt and the form of the answers; guessed from the checkpoint without this
-    #[arg(long, value_name = "TEMPLATE")]
-    template: Option<TemplateArg>,
-    /// The longest reasoning, in tokens
-    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().reasoning_tokens)]
-    reasoning_tokens: usize,
-    /// Rank of the low-rank adapters that are trained beside frozen weights; 0 trains every weight
-    #[arg(long, value_name = "RANK", default_value_t = LoraOptions::default().rank)]
-    lora_rank: usize,
-    /// The adapters count ALPHA / RANK
-    #[arg(long, value_name = "ALPHA", default_value_t = LoraOptions::default().alpha)]
-    lora_alpha: f32,
-    /// The projections that get an adapter, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = TARGETS.map(String::from))]
-    lora_targets: Vec<String>,
-    /// Tokens of a prompt with some of its answers that are differentiated together; memory grows with it
-    #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().pack_tokens)]
-    pack_tokens: usize,
-    /// Where to train: cpu, or webgpu in a build with that feature
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceName,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum DeviceName {
-    Cpu,
-    #[cfg(feature = "webgpu")]
-    Webgpu,
-}
-
-impl DeviceName {
-    fn device(self) -> Device {
-        match self {
-            DeviceName::Cpu => Device::flex(),
-            #[cfg(feature = "webgpu")]
-            DeviceName::Webgpu => Device::webgpu(Default::default()),
-        }
-    }
-}
-
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Advantage {
     Group,
@@ -181,18 +134,7 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     let mut setup = args.rows.setup(args.init, args.slots_examples)?;
-    setup.decoder = DecoderOptions {
-        template: args.decoder.template.map(Template::from),
-        reasoning_tokens: args.decoder.reasoning_tokens,
-        lora: (args.decoder.lora_rank > 0).then_some(LoraOptions {
-            rank: args.decoder.lora_rank,
-            alpha: args.decoder.lora_alpha,
-            targets: args.decoder.lora_targets,
-            seed: args.seed,
-        }),
-        pack_tokens: args.decoder.pack_tokens,
-    };
-    setup.device = args.decoder.device.device();
+    args.decoder.apply(&mut setup, args.seed);
     let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {

@@ -2,6 +2,7 @@
 
 mod average;
 mod calibrate;
+mod decoder;
 mod dpo;
 mod export;
 mod grpo;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rsafe::train::rl;
 use rsafe::train::rl::mine::MineOptions;
 
+use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar};
 use crate::{Failure, Outcome, library};
 
@@ -42,11 +43,14 @@ pub struct PairsArgs {
     repetition_penalty: f32,
     #[arg(long, value_name = "N", default_value_t = MineOptions::default().seed)]
     seed: u64,
+    #[command(flatten)]
+    decoder: DecoderArgs,
 }
 
 pub fn run(args: PairsArgs) -> Result<Outcome, Failure> {
     // Mining trains nothing, so there is no supervised term.
-    let setup = args.rows.setup(args.init, 0)?;
+    let mut setup = args.rows.setup(args.init, 0)?;
+    args.decoder.apply(&mut setup, args.seed);
     let options = MineOptions {
         out: args.out,
         tasks: args.tasks,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
+use rsafe::train::rl::decoder::DecoderNetwork;
 use rsafe::train::rl::{Setup, Source};
 
 use crate::library::StepsArg;
@@ -22,9 +23,13 @@ pub struct RowsArgs {
     /// Judge rows under this policy (a file, or a built-in one's name); a row's categories are the policy's ids or names
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
-    /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too
-    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
-    answer_first: f64,
+    /// Share of tasks that are answered without reasoning, so that the verdict alone is trained, too [default: 0.25; for a
+    /// decoder 0]
+    #[arg(long, value_name = "SHARE")]
+    answer_first: Option<f64>,
+    /// Share of a recipe's tasks that are asked under the own policy of the bundle which trains, at its own thresholds
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, conflicts_with = "policy")]
+    own_policy: f64,
     /// Who decides what an answer of rsafe-mini says of a category: its score, as at inference, so that the reward moves the
     /// scores; or the model as it writes
     #[arg(long, value_enum, value_name = "WHO", default_value = "scored")]
@@ -41,8 +46,10 @@ impl RowsArgs {
             Some(source) => source,
             None => unreachable!("the arguments' group is required"),
         };
-        let Self { data, answer_first, claims, .. } = self;
-        Ok(Setup { data, answer_first, slots_examples, steps: claims.into(), ..Setup::new(init, source) })
+        let Self { data, answer_first, own_policy, claims, .. } = self;
+        let steps = claims.into();
+        let answer_first = answer_first.unwrap_or(if DecoderNetwork::reads(&init) { 0.0 } else { 0.25 });
+        Ok(Setup { data, answer_first, own_policy, slots_examples, steps, ..Setup::new(init, source) })
     }
 }
 

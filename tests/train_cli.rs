@@ -1,0 +1,98 @@
+//! Training from the command line: the steps of a model card, one after the other, on a model of a few thousand weights.
+
+use std::fs;
+use std::path::Path;
+
+use predicates::str::contains;
+use rsafe::Bundle;
+use rsafe::eval::dataset::Label;
+use rsafe::train::rl::pairs;
+use serde_json::json;
+
+use crate::train::workshop;
+
+/// Runs a command in a folder; its words are separated by spaces.
+fn rsafe(folder: &Path, command: &str) -> assert_cmd::assert::Assert {
+    let mut rsafe = assert_cmd::cargo::cargo_bin_cmd!("rsafe");
+    rsafe.current_dir(folder).args(command.split_whitespace()).assert()
+}
+
+/// A recipe that calls its harm what the bundle's policy calls it, with rows of both labels.
+fn recipe(folder: &Path) {
+    let recipe = r#"
+heldout_fraction: 0.2
+concepts:
+  theft: {names: [Theft and financial crime], held_out_names: [lock pick], definitions: [how do i pick the lock]}
+  cyber: {names: [Malware & Hacking], held_out_names: [open safe], definitions: [opening the door]}
+broader:
+  any: {names: [Harmful or unsafe content], held_out_names: [key], definitions: [the door], covers: [general]}
+sources:
+  rows: {unsafe_means: general, negatives: [general], others: [general], labels: {theft: [theft], cyber: [cyber]}}
+"#;
+    fs::write(folder.join("recipe.yaml"), recipe).unwrap();
+    let row = |i: usize| {
+        let thing = ["lock", "door", "safe"][i % 3];
+        let (text, label, categories) = match i % 4 {
+            0 => (format!("how do i pick the {thing}"), "unsafe", vec!["theft"]),
+            1 => (format!("how do i open the {thing}"), "unsafe", vec!["cyber"]),
+            _ => (format!("please feed my {}", ["cat", "dog", "pet"][i % 3]), "safe", vec![]),
+        };
+        json!({"id": format!("r{i}"), "level": "prompt", "prompt": text, "label": label, "categories": categories})
+    };
+    let rows: Vec<String> = (0..240).map(|i| row(i).to_string()).collect();
+    fs::write(folder.join("data/rows.jsonl"), rows.join("\n")).unwrap();
+}
+
+#[test]
+fn the_steps_of_a_model_card_lead_from_rows_to_an_aligned_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    workshop(folder);
+    recipe(folder);
+    let data = "--recipe recipe.yaml --data data";
+    for (from, to, seed) in [("init", "a", 1), ("a", "b", 2), ("a", "c", 3)] {
+        rsafe(folder, &format!("train sft {data} --init {from} --out {to} --examples 256 --lr 1e-3 --seed {seed}"))
+            .success();
+    }
+    rsafe(folder, "train average b c --weights 3,1 --out mean").success().stdout(contains("model.safetensors"));
+    rsafe(folder, "train average b --out alone").code(2);
+    rsafe(folder, "convert mean bundle --template slots").success();
+    rsafe(folder, &format!("train calibrate bundle {data}")).success();
+    let thresholds = Bundle::open(folder.join("bundle")).unwrap().manifest().thresholds.clone();
+
+    // What is unsafe is asked under the bundle's own policy as it decides.
+    rsafe(
+        folder,
+        &format!(
+            "train pairs {data} --init bundle --out pairs.jsonl --own-policy 1 --tasks 80 --temperature 1 --top-p 1"
+        ),
+    )
+    .success();
+    let mut mined = pairs::read(&folder.join("pairs.jsonl")).unwrap();
+    mined.retain(|pair| pair.task.truth.label == Label::Unsafe);
+    assert!(!mined.is_empty());
+    for pair in mined {
+        assert_eq!(pair.task.policy.name, "general");
+        for category in &pair.task.policy.categories {
+            assert_eq!(category.threshold, Some(thresholds.of(category)));
+        }
+    }
+
+    rsafe(folder, "train pairs --policy general --data data --init bundle --out pairs.jsonl --temperature 1 --top-p 1")
+        .success();
+    let mined = pairs::read(&folder.join("pairs.jsonl")).unwrap();
+    let category = &mined.first().expect("a pair").task.policy.categories[0];
+    assert_eq!(category.threshold, Some(thresholds.of(category)), "the bundle's own policy, given by name");
+
+    let grpo = "train grpo --init bundle --out aligned --steps 2 --prompts 4 --watched 0";
+    rsafe(folder, &format!("{grpo} {data} --own-policy 1.5")).code(2).stderr(contains("own_policy: expected a share"));
+    rsafe(folder, &format!("{grpo} {data}")).success();
+    // What was trained against the bundle's scores and thresholds decides by them.
+    rsafe(folder, "convert aligned again --template slots").success();
+    assert_eq!(Bundle::open(folder.join("again")).unwrap().manifest().thresholds, thresholds);
+    rsafe(folder, "train average mean aligned --out half").success();
+    rsafe(folder, "convert half bundle --template slots --overwrite").success();
+    rsafe(folder, &format!("train calibrate bundle {data}")).success();
+    let loaded = rsafe(folder, "check --model bundle --reasoning always door");
+    assert!(matches!(loaded.stdout(contains("score")).get_output().status.code(), Some(0 | 1)));
+}
