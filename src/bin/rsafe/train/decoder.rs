@@ -29,7 +29,7 @@ pub struct DecoderArgs {
     /// Tokens of a prompt with some of its answers that are differentiated together; memory grows with it
     #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().pack_tokens)]
     pack_tokens: usize,
-    /// Where to train: cpu; webgpu (Vulkan, Metal or DirectX 12) or cuda in a build with that feature
+    /// Where to train: cpu; wgpu (Vulkan, Metal or DirectX 12) in a build with the feature `webgpu`, cuda in one with `cuda`
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceName,
 }
@@ -56,7 +56,7 @@ impl DecoderArgs {
 enum DeviceName {
     Cpu,
     #[cfg(feature = "webgpu")]
-    Webgpu,
+    Wgpu,
     #[cfg(feature = "cuda")]
     Cuda,
 }
@@ -66,7 +66,7 @@ impl DeviceName {
         match self {
             DeviceName::Cpu => Device::flex(),
             #[cfg(feature = "webgpu")]
-            DeviceName::Webgpu => Device::webgpu(Default::default()),
+            DeviceName::Wgpu => Device::wgpu(Default::default()),
             #[cfg(feature = "cuda")]
             DeviceName::Cuda => Device::cuda(0),
         }
