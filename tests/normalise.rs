@@ -101,7 +101,8 @@ fn a_disguise_hides_nothing_from_the_guard() {
             let disguised = transform.row(&row(TEXT), seed).prompt;
             let found = score(&disguised);
             // A mark between the letters of a word may stay in what is read, and costs a part of the score, not most of it.
-            assert!(found > 0.5 * plain, "{}: {plain} became {found} for {disguised}", transform.name());
+            let least = if transform == Transform::Spacing { 0.5 * plain } else { plain - 0.1 };
+            assert!(found > least, "{}: {plain} became {found} for {disguised}", transform.name());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use predicates::str::contains;
 use rsafe::Bundle;
+use rsafe::bundle::save_manifest;
 use rsafe::eval::dataset::Label;
 use rsafe::train::rl::pairs;
 use serde_json::json;
@@ -58,7 +59,11 @@ fn the_steps_of_a_model_card_lead_from_rows_to_an_aligned_bundle() {
     rsafe(folder, "train average b --out alone").code(2);
     rsafe(folder, "convert mean bundle --template slots").success();
     rsafe(folder, &format!("train calibrate bundle {data}")).success();
-    let thresholds = Bundle::open(folder.join("bundle")).unwrap().manifest().thresholds.clone();
+    // Two concepts are too few to draw policies of, so there is no threshold for them yet.
+    let mut manifest = Bundle::open(folder.join("bundle")).unwrap().manifest().clone();
+    manifest.thresholds.custom = Some(0.2);
+    save_manifest(folder.join("bundle"), &manifest).unwrap();
+    let thresholds = manifest.thresholds;
 
     // What is unsafe is asked under the bundle's own policy as it decides.
     rsafe(
@@ -90,6 +95,9 @@ fn the_steps_of_a_model_card_lead_from_rows_to_an_aligned_bundle() {
     // What was trained against the bundle's scores and thresholds decides by them.
     rsafe(folder, "convert aligned again --template slots").success();
     assert_eq!(Bundle::open(folder.join("again")).unwrap().manifest().thresholds, thresholds);
+    rsafe(folder, "convert aligned other --template slots --policy openai").success();
+    let other = Bundle::open(folder.join("other")).unwrap().manifest().thresholds.clone();
+    assert_eq!(other.global, 0.2, "a policy that was not the bundle's own in training");
     rsafe(folder, "train average mean aligned --out half").success();
     rsafe(folder, "convert half bundle --template slots --overwrite").success();
     rsafe(folder, &format!("train calibrate bundle {data}")).success();

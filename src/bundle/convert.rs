@@ -8,6 +8,7 @@ use super::shard::{Shard, TensorHeader};
 use super::writer::{Writer, bad_weight};
 use crate::kernels::Encoding;
 use crate::prompt::Template;
+use crate::verdict::Thresholds;
 use crate::{Error, Result};
 
 /// Bytes of weights read at a time.
@@ -125,7 +126,15 @@ fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifes
     manifest.provenance.data = options.data.clone();
     if let Some(scores) = scores(checkpoint.folder())? {
         manifest.calibration = scores.calibration;
-        manifest.thresholds = scores.thresholds;
+        manifest.thresholds = match scores.policy == manifest.policy {
+            true => scores.thresholds,
+            // What is the bundle's own now was not when the weights were trained.
+            false => Thresholds {
+                global: scores.thresholds.custom.unwrap_or(scores.thresholds.global),
+                categories: Default::default(),
+                ..scores.thresholds
+            },
+        };
     }
     Ok(manifest)
 }

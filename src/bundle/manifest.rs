@@ -64,9 +64,11 @@ pub struct Manifest {
 
 /// How the logits of weights count: kept beside weights that were trained against it, so that the bundle made of them
 /// decides as they were rewarded for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
+    /// The policy that the thresholds take for the bundle's own.
+    pub policy: DefaultPolicy,
     pub calibration: Calibration,
     pub thresholds: Thresholds,
 }

@@ -82,7 +82,7 @@ impl DpoOptions {
         pairs.div_ceil(self.batch.max(1)) * self.epochs
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let at_least_one = [
             ("epochs", self.epochs),
             ("batch", self.batch),

@@ -174,6 +174,12 @@ pub fn run<N: Network>(
             reward(&mut more, &rewards, options);
             groups.extend(more);
         }
+        if groups.is_empty() {
+            return Err(Error::BadInput(
+                "no task of a step has room in the model's context; take shorter rows, a shorter policy or more tasks"
+                    .into(),
+            ));
+        }
         count(&groups, &mut rewards, &mut report);
         report.rollout_seconds = began.elapsed().as_secs_f64();
         let tokens: usize = groups.iter().map(Group::tokens).sum();
@@ -295,9 +301,6 @@ fn keep_rules(out: &Path, rules: &str, goes_on: bool) -> Result<()> {
 }
 
 /// The answers to the tasks in these places of the run. A task whose prompt has no room in the model's context is left out.
-///
-/// # Errors
-/// What the tasks, the network or the device have wrong; [`Error::ContextLength`] if no task has room.
 pub(super) fn rollouts<N: Network>(
     workers: &Workers,
     network: &N,
@@ -320,12 +323,7 @@ pub(super) fn rollouts<N: Network>(
         let rollouts = network.rollouts(&task, options.group, sampling, seed)?;
         Ok(Group { task, rollouts, earned: Vec::new(), advantages: Vec::new(), old: None, reference: None })
     });
-    let (too_long, groups): (Vec<_>, Vec<_>) =
-        written.into_iter().partition(|group| matches!(group, Err(Error::ContextLength { .. })));
-    match groups.is_empty() {
-        true => too_long.into_iter().collect(),
-        false => groups.into_iter().collect(),
-    }
+    written.into_iter().filter(|group| !matches!(group, Err(Error::ContextLength { .. }))).collect()
 }
 
 /// Rewards the answers.

@@ -98,6 +98,9 @@ pub fn mine<N: Network>(
         let places = found.tasks..options.tasks.min(found.tasks + sampling.prompts);
         let mut groups = rollouts(&workers, network, tasks, &sampling, places.clone())?;
         found.tasks = places.end;
+        if groups.is_empty() {
+            continue;
+        }
         reward(&mut groups, &rewards, &sampling);
         count(&groups, &mut rewards, &mut Report::default());
         for group in groups {

@@ -70,8 +70,9 @@ pub enum Source {
     },
 }
 
+/// A policy's name, and what tells it from another of that name.
 fn name<S: serde::Serializer>(policy: &Policy, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(&policy.name)
+    serializer.serialize_str(&format!("{} {}", policy.name, policy.fingerprint()))
 }
 
 /// All that a run is made of, as it is kept beside what it gave.
@@ -100,17 +101,21 @@ impl Setup {
         }
     }
 
+    fn check(&self) -> Result<()> {
+        for (name, found) in [("answer_first", self.answer_first), ("own_policy", self.own_policy)] {
+            if !(0.0..=1.0).contains(&found) {
+                return Err(Error::BadInput(format!("{name}: expected a share from 0 to 1, found {found}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Calls `work` with the network on its device, its tasks, and the supervised term.
     fn open<R>(
         &self,
         seed: u64,
         work: impl FnOnce(SlotNetwork, &Device, &dyn Tasks, &dyn Supervision<SlotNetwork>) -> Result<R>,
     ) -> Result<R> {
-        for (name, found) in [("answer_first", self.answer_first), ("own_policy", self.own_policy)] {
-            if !(0.0..=1.0).contains(&found) {
-                return Err(Error::BadInput(format!("{name}: expected a share from 0 to 1, found {found}")));
-            }
-        }
         let device = self.device.clone().autodiff();
         let mut network = SlotNetwork::load(&self.init, &device)?;
         network.steps = self.steps;
@@ -188,6 +193,8 @@ impl Setup {
 /// # Errors
 /// Whatever the setup, the options or the disk have wrong.
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
+    setup.check()?;
+    options.check()?;
     keep(&options.out, setup, options)?;
     if let Some(network) = setup.decoder()? {
         return setup.with_decoder(network, options.seed, |network, tasks| {
@@ -236,6 +243,7 @@ pub fn mine_pairs(
     options: &MineOptions,
     on_tasks: impl FnMut(&Found),
 ) -> Result<Found> {
+    setup.check()?;
     if let Some(network) = setup.decoder()? {
         return setup
             .with_decoder(network, options.seed, |network, tasks| mine(&network, tasks, rewards, options, on_tasks));
@@ -249,6 +257,8 @@ pub fn mine_pairs(
 /// # Errors
 /// Whatever the setup, the pairs, the options or the disk have wrong.
 pub fn run_dpo(setup: &Setup, watched: usize, options: &DpoOptions, on_step: impl FnMut(&DpoReport)) -> Result<()> {
+    setup.check()?;
+    options.check()?;
     keep(&options.out, setup, options)?;
     let pairs = pairs::read(&options.pairs)?;
     if let Some(network) = setup.decoder()? {

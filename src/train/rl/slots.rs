@@ -15,7 +15,7 @@ use super::claims::{self, Claim};
 use super::files::{json, write};
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
-use crate::bundle::{Bundle, MANIFEST, SCORES, Scores, Thresholds, Weights};
+use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weights};
 use crate::engine::Steps;
 use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
@@ -94,7 +94,8 @@ impl SlotNetwork {
             config = bundle.manifest().config.clone();
             tokenizer_json = block_on(bundle.tokenizer())?.to_vec();
             calibration = bundle.manifest().calibration;
-            let scores = Scores { calibration, thresholds: bundle.manifest().thresholds.clone() };
+            let Manifest { policy, thresholds: known, .. } = bundle.manifest().clone();
+            let scores = Scores { policy, calibration, thresholds: known };
             let dial = Dial::new(scores.thresholds.clone(), Operating::default());
             // A policy that is not the bundle's own; that one brings its thresholds.
             thresholds = dial.at(BALANCED, false);

@@ -3,12 +3,13 @@
 use super::network::{Network, Rollout};
 use super::report::{Tally, Watched};
 use super::task::Task;
-use crate::Result;
 use crate::eval::metrics;
 use crate::sampling::Sampling;
 use crate::train::workers::Workers;
+use crate::{Error, Result};
 
-/// Lets the network answer every task greedily, with reasoning and without.
+/// Lets the network answer every task greedily, with reasoning and without. A task whose prompt has no room in the model's
+/// context is left out.
 pub fn watch<N: Network>(workers: &Workers, network: &N, tasks: &[Task]) -> Result<Watched> {
     let answers = workers.map(tasks, |task| -> Result<_> {
         let answer = |think| -> Result<Option<Rollout>> {
@@ -18,9 +19,13 @@ pub fn watch<N: Network>(workers: &Workers, network: &N, tasks: &[Task]) -> Resu
         Ok((answer(true)?, answer(false)?))
     });
     let (mut think_first, mut answer_first) = (Tally::default(), Tally::default());
-    let (mut scored, mut agree, mut steps) = (Vec::new(), 0usize, 0usize);
+    let (mut scored, mut agree, mut steps, mut rows) = (Vec::new(), 0usize, 0usize, 0usize);
     for (task, answers) in tasks.iter().zip(answers) {
-        let (thought, direct) = answers?;
+        let (thought, direct) = match answers {
+            Err(Error::ContextLength { .. }) => continue,
+            answers => answers?,
+        };
+        rows += 1;
         for (tally, rollout) in [(&mut think_first, &thought), (&mut answer_first, &direct)] {
             let verdict = rollout.as_ref().and_then(|rollout| rollout.answer.verdict);
             tally.add(task.truth.label, verdict, rollout.as_ref().and_then(|rollout| rollout.p_unsafe));
@@ -38,7 +43,7 @@ pub fn watch<N: Network>(workers: &Workers, network: &N, tasks: &[Task]) -> Resu
         }
     }
     Ok(Watched {
-        rows: tasks.len(),
+        rows,
         think_first: think_first.verdicts(),
         answer_first: answer_first.verdicts(),
         slots_auroc: metrics::auroc(&scored),

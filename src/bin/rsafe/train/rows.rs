@@ -27,7 +27,8 @@ pub struct RowsArgs {
     /// decoder 0]
     #[arg(long, value_name = "SHARE")]
     answer_first: Option<f64>,
-    /// Share of a recipe's tasks that are asked under the own policy of the bundle which trains, at its own thresholds
+    /// Share of a recipe's tasks that are asked, where the labels decide it, under the own policy of the bundle of rsafe-mini
+    /// which trains, at its own thresholds
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, conflicts_with = "policy")]
     own_policy: f64,
     /// Who decides what an answer of rsafe-mini says of a category: its score, as at inference, so that the reward moves the
