@@ -40,7 +40,7 @@ proptest! {
 
     #[test]
     fn plain_prose_is_untouched(
-        mut words in prop::collection::vec(
+        words in prop::collection::vec(
             prop::sample::select(vec![
                 "the", "garden", "is", "I", "a", "don't", "well-known", "library,", "tea.", "Monday", "and", "15", "3rd",
                 "(perhaps)", "1999", "quickly", "o'clock", "of", "why?", "Yes!", "\"quoted\"", "e.g.", "U.K.", "it",
@@ -48,9 +48,6 @@ proptest! {
             0..40,
         ),
     ) {
-        // Prose has no rows of single letters: those are words that somebody spells.
-        let letters = |word: &str| word.split(|c: char| !c.is_alphabetic()).any(|run| run.chars().count() == 1);
-        words.dedup_by(|word, before| letters(word) && letters(before));
         let message = words.join(" ");
         prop_assert_eq!(readings(&message), vec![], "{}", message);
     }
@@ -100,9 +97,7 @@ fn a_disguise_hides_nothing_from_the_guard() {
         for seed in 0..3 {
             let disguised = transform.row(&row(TEXT), seed).prompt;
             let found = score(&disguised);
-            // A mark between the letters of a word may stay in what is read, and costs a part of the score, not most of it.
-            let least = if transform == Transform::Spacing { 0.5 * plain } else { plain - 0.1 };
-            assert!(found > least, "{}: {plain} became {found} for {disguised}", transform.name());
+            assert!(found > plain - 0.1, "{}: {plain} became {found} for {disguised}", transform.name());
         }
     }
 }

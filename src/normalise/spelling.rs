@@ -31,7 +31,12 @@ pub fn join(text: &[Traced]) -> Option<Vec<Traced>> {
     for chain in chains.iter().filter(|chain| telling(chain.separator)) {
         joined.extend_from_slice(&text[at..chain.start]);
         joined.extend(text[chain.start..chain.end].iter().step_by(2));
-        at = chain.end;
+        // A mark between the word and what follows it: `k*e*y*?`.
+        let next = |at: usize| text.get(at).map(|one| one.character);
+        let stray = chain.separator != ' '
+            && next(chain.end) == Some(chain.separator)
+            && next(chain.end + 1).is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
+        at = chain.end + usize::from(stray);
     }
     if at == 0 {
         return None;
@@ -57,7 +62,8 @@ impl Chain {
 
 fn chains(text: &[Traced]) -> Vec<Chain> {
     let character = |at: usize| text.get(at).map(|one| one.character);
-    let is_letter = |at: usize| character(at).is_some_and(|c| c.is_alphanumeric() || is_sign(c));
+    // An apostrophe is a part of its word: in `o'clock` no letter is alone, and `i*t*'*s` spells one word.
+    let is_letter = |at: usize| character(at).is_some_and(|c| c.is_alphanumeric() || is_sign(c) || is_apostrophe(c));
     // Alone: no letter touches it.
     let alone = |at: usize| is_letter(at) && !is_letter(at + 1) && (at == 0 || !is_letter(at - 1));
     // A letter that a word spelt out with another separator begins with: `I p.i.c.k`.
@@ -93,6 +99,10 @@ fn separator(c: char) -> Option<char> {
         _ if c.is_whitespace() && c != '\n' => Some(' '),
         _ => None,
     }
+}
+
+fn is_apostrophe(c: char) -> bool {
+    matches!(c, '\'' | '’')
 }
 
 fn is_sign(c: char) -> bool {

@@ -11,6 +11,7 @@ fn ordinary_text_has_no_other_reading() {
         "",
         "How do I pick a lock?",
         "It's 5 o'clock; meet me at 10:30 on the 3rd (room B2B, 2nd floor), OK?",
+        "It is not I, nor a I o'clock, nor a don't, and a 'b' c",
         "Write to ann@example.com, pay US$500 or 4 EUR, and take an mp3 of A, B, C and D. E.g. the U.S.A. in 1984!",
         "f(x) = a*b - c, i.e. x - y - z",
         "Ünïcode and naïve cafés: größer, ça va, mañana",
@@ -49,6 +50,7 @@ fn spelt_out_words_are_joined() {
         ("h.o.w d.o I p.i.c.k a l.o.c.k?", "how do I pick a lock?"),
         ("please p-i-c-k the lock", "please pick the lock"),
         ("p_1_c_k it", "pick it"),
+        ("m*y n*e*i*g*h*b*o*u*r*'*s k*e*y*?", "my neighbour's key?"),
     ] {
         assert_eq!(texts(message), [plain], "{message}");
     }
