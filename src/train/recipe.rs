@@ -6,7 +6,7 @@
 mod parse;
 mod sample;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -192,7 +192,10 @@ impl Recipe {
                     .copied()
                     .collect();
                 match &source.unsafe_means {
-                    _ if !stated.is_empty() => self.close(&stated, &source.others),
+                    _ if !stated.is_empty() => {
+                        stated.extend(self.parts_by_words(&stated, row));
+                        self.close(&stated, &source.others)
+                    }
                     UnsafeMeans::Concepts(concepts) => {
                         stated.extend(concepts);
                         self.close(&stated, &source.others)
@@ -215,17 +218,24 @@ impl Recipe {
     /// Weak labels for an unsafe row that has none: the concepts whose words it holds apply, those that have words but
     /// none in the row do not. `None` where no concept's words occur.
     fn read_words(&self, row: &Row) -> Option<Facts> {
-        let response = row.response.as_deref().filter(|_| row.level == Target::Response);
-        let occurs = |words: &Regex| words.is_match(&row.prompt) || response.is_some_and(|text| words.is_match(text));
         let (mut stated, mut absent) = (Vec::new(), Vec::new());
         for (index, concept) in self.concepts.iter().enumerate() {
             match &concept.words {
-                Some(words) if occurs(words) => stated.push(index),
+                Some(words) if occur(words, row) => stated.push(index),
                 Some(_) => absent.extend(&concept.covers),
                 None => {}
             }
         }
         (!stated.is_empty()).then(|| self.close(&stated, &absent))
+    }
+
+    /// The fine concepts that a row's words name among the parts of the broader categories that are known to hold.
+    fn parts_by_words(&self, stated: &[ConceptIdx], row: &Row) -> Vec<ConceptIdx> {
+        let broader = stated.iter().filter(|&&concept| concept >= self.fine);
+        let parts: BTreeSet<ConceptIdx> =
+            broader.flat_map(|&category| &self.concepts[category].covers).copied().collect();
+        let named = |part: &ConceptIdx| self.concepts[*part].words.as_ref().is_some_and(|words| occur(words, row));
+        parts.into_iter().filter(named).collect()
     }
 
     /// Whether a source's labels say what is harmful in general.
@@ -283,6 +293,12 @@ impl Recipe {
         policy.shuffle(rng);
         policy
     }
+}
+
+/// Whether a row holds one of the words: its prompt, or its response if that is judged.
+fn occur(words: &Regex, row: &Row) -> bool {
+    let response = row.response.as_deref().filter(|_| row.level == Target::Response);
+    words.is_match(&row.prompt) || response.is_some_and(|text| words.is_match(text))
 }
 
 /// The file of a source: `<name>.jsonl.gz` or `<name>.jsonl`.

@@ -205,17 +205,22 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
         .collect()
 }
 
-/// A pattern that finds any of the words, as whole words and without regard to case; `None` without words.
+/// A pattern that finds any of the words, as whole words and without regard to case; one that ends in `*` stands for all
+/// that begin with it. `None` without words.
 fn any_of(words: &[String]) -> Result<Option<Regex>, String> {
     if words.is_empty() {
         return Ok(None);
     }
-    if words.iter().any(|word| word.trim().is_empty()) {
-        return Err("a word is empty".into());
-    }
-    let words: Vec<String> = words.iter().map(|word| regex::escape(word)).collect();
-    let pattern = format!(r"\b(?:{})\b", words.join("|"));
-    RegexBuilder::new(&pattern).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
+    let pattern = |word: &String| match word.strip_suffix('*').unwrap_or(word) {
+        stem if stem.trim().is_empty() || stem.contains('*') => {
+            Err(format!("expected a word, or the beginning of one with `*` behind it, got {word:?}"))
+        }
+        stem if stem.len() < word.len() => Ok(regex::escape(stem) + r"\w*"),
+        word => Ok(regex::escape(word)),
+    };
+    let patterns: Vec<String> = words.iter().map(pattern).collect::<Result<_, _>>()?;
+    let any = format!(r"\b(?:{})\b", patterns.join("|"));
+    RegexBuilder::new(&any).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
 }
 
 fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {

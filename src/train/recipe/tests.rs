@@ -89,7 +89,7 @@ fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
 #[test]
 fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
     let worded = SMALL
-        .replace("definitions: [Taking", "words: [pick a lock, burgle], definitions: [Taking")
+        .replace("definitions: [Taking", "words: [pick a lock, burgl*], definitions: [Taking")
         .replace("definitions: [Rude", "words: [idiot], definitions: [Rude");
     let recipe = Recipe::parse(&worded, "small").unwrap();
     let said = |prompt: &str, label, categories: &[&str]| {
@@ -101,14 +101,30 @@ fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
         |prompt: &str| recipe.facts("mixed", &Row { prompt: prompt.into(), ..row(0, Label::Unsafe, &[]) }).unwrap();
     assert!(facts("how to pick a locket").general_unsafe, "whole words only");
     assert!(!facts("how to pick a lock").general_unsafe);
+    assert_eq!(facts("burgling a house"), facts("how to pick a lock"), "an ending for every `*`");
     assert_eq!(
         said("you idiot", Label::Unsafe, &["stealing"]).0,
         ["theft", "crime", "wrong"],
         "a label says it better"
     );
     assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
-    let broken = worded.replace("[idiot]", "[\" \"]");
-    assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
+    for broken in ["[\" \"]", "[\"*\"]", "[id*ot]", "[\"idio**\"]"] {
+        let broken = worded.replace("[idiot]", broken);
+        assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
+    }
+}
+
+#[test]
+fn words_say_which_part_of_a_broader_label_holds() {
+    let worded = SMALL
+        .replace("definitions: [Taking", "words: [pick a lock], definitions: [Taking")
+        .replace("definitions: [Rude", "words: [idiot], definitions: [Rude");
+    let recipe = Recipe::parse(&worded, "small").unwrap();
+    let said = |prompt: &str, categories: &[&str]| {
+        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row(0, Label::Unsafe, categories) }).0
+    };
+    assert_eq!(said("how do I pick a lock, idiot", &["offences"]), ["theft", "crime", "wrong"]);
+    assert_eq!(said("open it, idiot", &["offences"]), ["crime", "wrong"], "no part of what is known to hold");
 }
 
 #[test]
