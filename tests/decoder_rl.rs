@@ -2,7 +2,7 @@
 //! tiny random checkpoints of `decoder.rs`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
@@ -21,10 +21,10 @@ use rsafe::train::rl::dpo::DpoOptions;
 use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::mine::MineOptions;
 use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
-use rsafe::{Conversation, Policy};
+use rsafe::{Category, Conversation, Policy};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::golden;
 use crate::train::workshop as workshop_of;
@@ -512,4 +512,67 @@ fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
     let (first, last) = (&reports[0], &reports[reports.len() - 1]);
     assert!(first.margin.abs() < 1e-4 && last.margin > 0.01, "{first:?} to {last:?}");
     assert!(options.out.join("model.safetensors").exists());
+}
+
+#[test]
+fn rows_that_have_no_room_in_the_context_are_left_out() {
+    let folder = checkpoint("qwen2-tied", Template::Rsafe);
+    let workshop = tempfile::tempdir().unwrap();
+    // Every second row is longer than the 2,048 tokens that the model can read.
+    let file = |name: &str, every: usize| -> PathBuf {
+        let row = |i: usize| {
+            let text = if i % every == 0 { "ж7".repeat(2000) } else { "pick a lock".into() };
+            let label = if i % 4 < 2 { "unsafe" } else { "safe" };
+            json!({"id": format!("r{i}"), "level": "prompt", "prompt": text, "label": label}).to_string()
+        };
+        let path = workshop.path().join(name);
+        fs::write(&path, (0..60).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+        path
+    };
+    let policy = Box::new(Policy::new("house").category(Category::new("locks", "opening the door")));
+    let setup = |rows: PathBuf| Setup {
+        data: vec![rows],
+        decoder: options(Template::Rsafe, Some(LoraOptions::default())),
+        ..Setup::new(folder.path().to_owned(), Source::Policy { policy: policy.clone(), held_out: 0.2 })
+    };
+    let options = |out: &str| GrpoOptions {
+        out: workshop.path().join(out),
+        steps: 1,
+        prompts: 8,
+        group: 2,
+        watched: 8,
+        ..GrpoOptions::default()
+    };
+    let mut reports = Vec::new();
+    let mixed = setup(file("mixed.jsonl", 2));
+    rl::run(&mixed, Rewards::rsafe(), &options("mixed"), |report| reports.push(report.clone())).unwrap();
+    let watched = reports[0].watched.as_ref().unwrap().rows;
+    assert!((1..8).contains(&reports[0].groups) && (1..8).contains(&watched), "{:?}", reports[0]);
+
+    let long = setup(file("long.jsonl", 1));
+    let error = rl::run(&long, Rewards::rsafe(), &options("long"), |_| {}).unwrap_err();
+    assert!(error.code() == "bad_input" && error.to_string().contains("room"), "{error}");
+    let mining = |out: &str| MineOptions { out: workshop.path().join(out), tasks: 8, ..MineOptions::default() };
+    assert_eq!(rl::mine_pairs(&long, Rewards::rsafe(), &mining("none.jsonl"), |_| {}).unwrap().pairs, 0);
+}
+
+#[test]
+fn a_share_is_between_none_and_all() {
+    let folder = checkpoint("qwen2-tied", Template::Rsafe);
+    let workshop = tempfile::tempdir().unwrap();
+    let rows = workshop_of(workshop.path());
+    let whole = Setup {
+        data: vec![rows.data],
+        decoder: options(Template::Rsafe, None),
+        ..Setup::new(folder.path().to_owned(), Source::Recipe { recipe: rows.recipe })
+    };
+    let out = || GrpoOptions { out: workshop.path().join("out"), steps: 1, ..GrpoOptions::default() };
+    for (name, setup) in [
+        ("answer_first", Setup { answer_first: 1.5, ..whole.clone() }),
+        ("own_policy", Setup { own_policy: -0.1, ..whole.clone() }),
+        ("answer_first", Setup { answer_first: f64::NAN, ..whole }),
+    ] {
+        let error = rl::run(&setup, Rewards::rsafe(), &out(), |_| {}).unwrap_err();
+        assert!(error.code() == "bad_input" && error.to_string().contains(name), "{error}");
+    }
 }

@@ -264,6 +264,18 @@ fn a_run_does_not_go_on_as_another() {
 }
 
 #[test]
+fn an_edited_policy_of_the_same_name_is_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (setup, options) = house_rules(folder.path());
+    let options = GrpoOptions { steps: 1, prompts: 2, watched: 0, ..options };
+    run(&setup, &options);
+    let policy = Box::new(Policy::new("house").category(Category::new("locks", "keeping the door shut")));
+    let edited = Setup { source: Source::Policy { policy, held_out: 0.1 }, ..setup };
+    let error = rl::run(&edited, Rewards::rsafe(), &options, |_| {}).unwrap_err();
+    assert!(error.code() == "bad_input" && error.to_string().contains("policy"), "{error}");
+}
+
+#[test]
 fn options_that_would_teach_nothing_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (setup, options) = setup(folder.path());
