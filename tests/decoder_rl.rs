@@ -521,7 +521,7 @@ fn rows_that_have_no_room_in_the_context_are_left_out() {
     // Every second row is longer than the 2,048 tokens that the model can read.
     let file = |name: &str, every: usize| -> PathBuf {
         let row = |i: usize| {
-            let text = if i % every == 0 { "ж7".repeat(2000) } else { "pick a lock".into() };
+            let text = if i.is_multiple_of(every) { "ж7".repeat(2000) } else { "pick a lock".into() };
             let label = if i % 4 < 2 { "unsafe" } else { "safe" };
             json!({"id": format!("r{i}"), "level": "prompt", "prompt": text, "label": label}).to_string()
         };
