@@ -518,7 +518,7 @@ fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
 fn rows_that_have_no_room_in_the_context_are_left_out() {
     let folder = checkpoint("qwen2-tied", Template::Rsafe);
     let workshop = tempfile::tempdir().unwrap();
-    // Every second row is longer than the 2,048 tokens that the model can read.
+    // Every so many rows one is longer than the 2,048 tokens that the model can read.
     let file = |name: &str, every: usize| -> PathBuf {
         let row = |i: usize| {
             let text = if i.is_multiple_of(every) { "ж7".repeat(2000) } else { "pick a lock".into() };
