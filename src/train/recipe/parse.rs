@@ -211,9 +211,12 @@ fn any_of(words: &[String]) -> Result<Option<Regex>, String> {
     if words.is_empty() {
         return Ok(None);
     }
+    // A sign or a space at an end has no word's boundary behind it: such a word would never be found.
+    let whole =
+        |stem: &str| [stem.chars().next(), stem.chars().last()].iter().all(|c| c.is_some_and(char::is_alphanumeric));
     let pattern = |word: &String| match word.strip_suffix('*').unwrap_or(word) {
-        stem if stem.trim().is_empty() || stem.contains('*') => {
-            Err(format!("expected a word, or the beginning of one with `*` behind it, got {word:?}"))
+        stem if !whole(stem) || stem.contains('*') => {
+            Err(format!("expected letters or digits at both ends of a word, and `*` behind it at most, got {word:?}"))
         }
         stem if stem.len() < word.len() => Ok(regex::escape(stem) + r"\w*"),
         word => Ok(regex::escape(word)),

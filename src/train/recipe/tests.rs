@@ -108,7 +108,7 @@ fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
         "a label says it better"
     );
     assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
-    for broken in ["[\" \"]", "[\"*\"]", "[id*ot]", "[\"idio**\"]"] {
+    for broken in ["[\" \"]", "[\"*\"]", "[id*ot]", "[\"idio**\"]", "[c++]", "[\"idiot \"]"] {
         let broken = worded.replace("[idiot]", broken);
         assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
     }
