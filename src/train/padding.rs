@@ -91,7 +91,7 @@ mod tests {
             judged,
             context: None,
             kind: Kind::JudgedUser,
-            facts: Facts { positive, negative, general_unsafe: false },
+            facts: Facts { positive, negative, ..Facts::default() },
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
             assert!((1..=WINDOW - request.len()).contains(&around.len()) && around.len().is_multiple_of(2));
             assert!(around.iter().all(|&token| token < 90), "only what is known to be harmless: {around:?}");
             assert_eq!(padded.word_starts.len(), padded.judged.len());
-            assert_eq!(padded.facts, Facts { positive: vec![2, 9], negative: vec![0], general_unsafe: false });
+            assert_eq!(padded.facts, Facts { positive: vec![2, 9], negative: vec![0], ..Facts::default() });
             before += usize::from(at > 0);
             behind += usize::from(at == 0);
         }

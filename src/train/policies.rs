@@ -26,8 +26,7 @@ const LOOK_ALIKE: &str = "look_alike";
 /// Draws policies.
 pub struct Policies<'a> {
     pub recipe: &'a Recipe,
-    /// How often each concept holds among the rows: those that often do are asked more often where they do not, or
-    /// rare ones would learn never to hold.
+    /// How often each concept holds among the rows: those that often do are asked more often where they do not.
     pub frequency: Vec<usize>,
 }
 
@@ -102,6 +101,7 @@ impl<'a> Policies<'a> {
         held_out: bool,
         rng: &mut ChaCha8Rng,
     ) -> Option<(Policy, Truth)> {
+        let facts = &*self.recipe.certain(facts);
         let Drawn { mut concepts, short, .. } = self.draw(facts, rng);
         if !facts.general_unsafe {
             concepts.retain(|&concept| facts.holds(concept).is_some());
@@ -146,7 +146,12 @@ impl<'a> Policies<'a> {
             .iter()
             .copied()
             .filter(not_any_harm)
-            .map(|concept| (-(1.0 - rng.random::<f64>()).ln() / (self.frequency[concept] as f64 + 1.0), concept))
+            .map(|concept| {
+                // By the root of its frequency, half-way between two faults: with equal chances a rare concept would learn
+                // never to hold, with chances like frequencies it would hardly be asked where it does not.
+                let chance = (self.frequency[concept] as f64 + 1.0).sqrt();
+                (-(1.0 - rng.random::<f64>()).ln() / chance, concept)
+            })
             .collect();
         others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for (_, concept) in others {
@@ -214,4 +219,70 @@ pub fn looks_alarming(source: &Source, row: &Row) -> bool {
 
 fn is_look_alike(row: &Row) -> bool {
     row.categories.iter().any(|category| category == LOOK_ALIKE)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_category_that_seldom_holds_is_seldom_but_not_never_asked_where_it_does_not() {
+        let recipe = Recipe::parse(
+            "heldout_fraction: 0\n\
+             concepts:\n  theft: {names: [Theft], definitions: [d]}\n  gore: {names: [Gore], definitions: [d]}\n  \
+             spam: {names: [Spam], definitions: [d]}\n\
+             sources: {rows: {unsafe_means: general, negatives: [general]}}",
+            "test",
+        )
+        .unwrap();
+        let policies = Policies { recipe: &recipe, frequency: vec![0, 9_999, 99] };
+        let facts = Facts { positive: vec![0], negative: vec![1, 2], ..Facts::default() };
+        let mut first = [0; 3];
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..4000 {
+            let drawn = policies.policy(&facts, &mut rng).into_iter().find(|&concept| concept != 0);
+            first[drawn.expect("at least one that does not hold")] += 1;
+        }
+        // The roots of 10,000 and 100 are as 10 to 1.
+        let ratio = f64::from(first[1]) / f64::from(first[2]);
+        assert!((7.5..13.0).contains(&ratio), "{first:?}");
+    }
+
+    #[test]
+    fn what_only_words_say_is_not_taken_for_the_truth() {
+        let recipe = Recipe::parse(
+            "heldout_fraction: 0\n\
+             concepts:\n  theft: {names: [Theft], words: [steal*], definitions: [d]}\n  \
+             gore: {names: [Gore], words: [blood], definitions: [d]}\n\
+             broader: {any: {names: [Harm], definitions: [d], covers: [general]}}\n\
+             sources: {rows: {unsafe_means: general, negatives: [general], others: [general], labels: {t: [theft]}}}",
+            "test",
+        )
+        .unwrap();
+        let policies = Policies { recipe: &recipe, frequency: vec![1; 3] };
+        let judged = |categories: &str| -> Vec<(Vec<String>, Truth)> {
+            let row = format!(
+                r#"{{"id":"1","level":"prompt","prompt":"steal it","label":"unsafe","categories":[{categories}]}}"#
+            );
+            let row: Row = serde_json::from_str(&row).unwrap();
+            let facts = recipe.facts("rows", &row).unwrap();
+            let draw = |seed| {
+                let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+                let (policy, truth) = policies.judge(&recipe.sources["rows"], &row, &facts, false, rng)?;
+                Some((policy.categories.into_iter().map(|category| category.id).collect(), truth))
+            };
+            (0..100).filter_map(draw).collect()
+        };
+        let labelled = judged(r#""t""#);
+        assert!(labelled.iter().any(|(_, truth)| truth.label == Label::Safe), "under a policy without theft");
+        assert!(labelled.iter().all(|(_, truth)| truth.categories.is_some()));
+        let worded = judged("");
+        assert!(!worded.is_empty());
+        for (policy, truth) in worded {
+            assert!(policy.contains(&"any".to_string()), "it breaks something, so certainly this: {policy:?}");
+            assert_eq!((truth.label, truth.categories), (Label::Unsafe, None));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod parse;
 mod sample;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -102,6 +103,8 @@ pub struct Facts {
     /// The row breaks at least one general concept, and neither its labels nor its words say which: a policy that
     /// covers every one of them is broken.
     pub general_unsafe: bool,
+    /// The row is unsafe, and its words alone say what it breaks: right more often than not.
+    pub weak: bool,
 }
 
 impl Facts {
@@ -200,11 +203,7 @@ impl Recipe {
                         stated.extend(concepts);
                         self.close(&stated, &source.others)
                     }
-                    UnsafeMeans::General => self.read_words(row).unwrap_or_else(|| Facts {
-                        positive: self.any_harm.into_iter().collect(),
-                        general_unsafe: true,
-                        ..Facts::default()
-                    }),
+                    UnsafeMeans::General => self.read_words(row).unwrap_or_else(|| self.unexplained()),
                 }
             }
         };
@@ -215,18 +214,38 @@ impl Recipe {
         Ok(facts)
     }
 
-    /// Weak labels for an unsafe row that has none: the concepts whose words it holds apply, those that have words but
-    /// none in the row do not. `None` where no concept's words occur.
+    /// What is certain of a row: of one that only its words explain no more than that it breaks something. Rewards are made
+    /// of it, since they take every label at its word.
+    pub fn certain<'a>(&self, facts: &'a Facts) -> Cow<'a, Facts> {
+        if facts.weak { Cow::Owned(self.unexplained()) } else { Cow::Borrowed(facts) }
+    }
+
+    /// A row that breaks something, and nobody knows what.
+    fn unexplained(&self) -> Facts {
+        Facts { positive: self.any_harm.into_iter().collect(), general_unsafe: true, ..Facts::default() }
+    }
+
+    /// Weak labels for an unsafe row that has none: the concepts whose words it holds most often apply, those whose words it
+    /// holds less often are unknown, those that have words but none in the row do not apply. What a response is about its
+    /// prompt says better: its own words count only where the prompt has none. `None` where no concept's words occur.
     fn read_words(&self, row: &Row) -> Option<Facts> {
+        let counts = |text: &str| -> Vec<usize> {
+            let count = |concept: &Concept| concept.words.as_ref().map_or(0, |words| words.find_iter(text).count());
+            self.concepts.iter().map(count).collect()
+        };
+        let prompt = counts(&row.prompt);
+        let response = counts(judged_response(row).unwrap_or(""));
+        let telling = if prompt.iter().any(|&count| count > 0) { &prompt } else { &response };
+        let most = telling.iter().copied().max().filter(|&most| most > 0)?;
         let (mut stated, mut absent) = (Vec::new(), Vec::new());
         for (index, concept) in self.concepts.iter().enumerate() {
-            match &concept.words {
-                Some(words) if occur(words, row) => stated.push(index),
-                Some(_) => absent.extend(&concept.covers),
-                None => {}
+            if telling[index] == most {
+                stated.push(index);
+            } else if concept.words.is_some() && prompt[index] + response[index] == 0 {
+                absent.extend(&concept.covers);
             }
         }
-        (!stated.is_empty()).then(|| self.close(&stated, &absent))
+        Some(Facts { weak: true, ..self.close(&stated, &absent) })
     }
 
     /// The fine concepts that a row's words name among the parts of the broader categories that are known to hold.
@@ -297,8 +316,11 @@ impl Recipe {
 
 /// Whether a row holds one of the words: its prompt, or its response if that is judged.
 fn occur(words: &Regex, row: &Row) -> bool {
-    let response = row.response.as_deref().filter(|_| row.level == Target::Response);
-    words.is_match(&row.prompt) || response.is_some_and(|text| words.is_match(text))
+    words.is_match(&row.prompt) || judged_response(row).is_some_and(|text| words.is_match(text))
+}
+
+fn judged_response(row: &Row) -> Option<&str> {
+    row.response.as_deref().filter(|_| row.level == Target::Response)
 }
 
 /// The file of a source: `<name>.jsonl.gz` or `<name>.jsonl`.

@@ -73,7 +73,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let positive: Vec<ConceptIdx> = ["fraud", "deception"].map(|id| recipe.index(id).unwrap()).to_vec();
         let negative: Vec<ConceptIdx> = (0..recipe.fine).filter(|at| !positive.contains(at)).collect();
-        let facts = Facts { positive: positive.clone(), negative, general_unsafe: false };
+        let facts = Facts { positive: positive.clone(), negative, ..Facts::default() };
         let mut broken = 0;
         for unseen in [false, true] {
             for _ in 0..100 {
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_for_a_row_of_which_too_little_is_known() {
         let recipe = Recipe::load(RECIPE).unwrap();
-        let facts = Facts { positive: vec![recipe.any_harm.unwrap()], negative: vec![], general_unsafe: true };
+        let facts = Facts { positive: vec![recipe.any_harm.unwrap()], general_unsafe: true, ..Facts::default() };
         assert_eq!(draw(&recipe, &facts, false, &mut ChaCha8Rng::seed_from_u64(1)), None);
     }
 }

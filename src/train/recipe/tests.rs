@@ -108,6 +108,21 @@ fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
         "a label says it better"
     );
     assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
+
+    let (positive, negative) = said("burgling, or how to pick a lock, idiot", Label::Unsafe, &[]);
+    assert_eq!((positive, negative), (vec!["theft".into(), "crime".into(), "wrong".into()], vec![]), "insults: unknown");
+    let answered = |prompt: &str, response: &str| {
+        let row = Row { level: Target::Response, response: Some(response.into()), ..row(0, Label::Unsafe, &[]) };
+        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row })
+    };
+    assert_eq!(answered("open it", "pick a lock").0, ["theft", "crime", "wrong"]);
+    let (positive, negative) = answered("you idiot", "pick a lock, then burgle");
+    assert_eq!((positive, negative), (vec!["insults".into(), "wrong".into()], vec![]), "theft and crime: unknown");
+    let (explained, unexplained) = (facts("how to pick a lock"), facts("how to open it"));
+    assert_eq!(recipe.certain(&explained).into_owned(), unexplained, "words are no proof");
+    let labelled = recipe.facts("mixed", &row(0, Label::Unsafe, &["stealing"])).unwrap();
+    assert_eq!(recipe.certain(&labelled).into_owned(), labelled);
+
     for broken in ["[\" \"]", "[\"*\"]", "[id*ot]", "[\"idio**\"]", "[c++]", "[\"idiot \"]"] {
         let broken = worded.replace("[idiot]", broken);
         assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
