@@ -1,11 +1,11 @@
 //! Reading labelled rows: what a file may look like, and what is said about one that does not.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rsafe::eval::dataset::{Label, Row, Rows};
+use rsafe::eval::dataset::{Label, Row, Rows, set_name};
 use rsafe::{Conversation, Target};
 
 const PROMPT: &str = r#"{"id":"a-1","source":"a","level":"prompt","prompt":"how to pick a lock","response":null,"label":"unsafe","categories":["theft"],"lang":"en","split":"train"}"#;
@@ -37,6 +37,14 @@ fn plain_and_gzipped_files_give_the_same_rows() {
     assert_eq!((plain[0].label, plain[0].level), (Label::Unsafe, Target::Prompt));
     assert_eq!(plain[0].conversation(), Conversation::prompt("how to pick a lock"));
     assert_eq!(plain[1].conversation(), Conversation::response("hello", "good day"));
+}
+
+#[test]
+fn a_row_that_names_no_source_belongs_to_its_file() {
+    assert_eq!(set_name(Path::new("dev/toxicchat_test.jsonl.gz")), "toxicchat_test");
+    let (_dir, path) = file("house.jsonl", format!("{PROMPT}\n{}", PROMPT.replace(r#""source":"a","#, "")).as_bytes());
+    let sources: Vec<String> = Rows::open(path).unwrap().map(|row| row.unwrap().source).collect();
+    assert_eq!(sources, ["a", "house"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rsafe::Target;
 use rsafe::eval::compare::McNemar;
 use rsafe::eval::curve::Curve;
 use rsafe::eval::interval::{Bootstrap, Interval};
-use rsafe::eval::{HEADLINES, Judgement, Outcome, Report, Sample};
+use rsafe::eval::{EvalOptions, HEADLINES, Judgement, Outcome, Report, Sample};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -49,7 +49,9 @@ fn golden() -> Golden {
 
 fn judgements(labels: &[u8], scores: &[f32]) -> Vec<Judgement> {
     let judged = |(at, (&label, &score)): (usize, (&u8, &f32))| Judgement {
+        set: "golden".into(),
         id: format!("row-{at}"),
+        asked: None,
         source: "golden".into(),
         level: Target::Prompt,
         is_unsafe: label == 1,
@@ -75,7 +77,7 @@ fn close(what: &str, ours: f64, theirs: f64, by: f64) {
 fn measures_of_resampled_rows_and_their_percentiles_equal_the_references() {
     for case in golden().samples {
         let rows = judgements(&case.labels, &case.scores);
-        let sample = Sample::of(&rows, None);
+        let sample = Sample::of(&rows);
         let ours: Vec<_> = case.draws.iter().map(|draw| sample.headline(draw)).collect();
         for (at, name) in HEADLINES.iter().enumerate().take(6) {
             for (ours, theirs) in ours.iter().zip(&case.values) {
@@ -94,7 +96,8 @@ fn intervals_are_close_to_those_that_scipy_finds_with_draws_of_its_own() {
     let case = golden().bootstrap;
     let rows = judgements(&case.labels, &case.scores);
     let bootstrap = Bootstrap { resamples: 2000, seed: 0 };
-    let ours = Report::of("golden", &rows, None).with_intervals(&rows, bootstrap).intervals.unwrap();
+    let options = EvalOptions { bootstrap, ..EvalOptions::default() };
+    let ours = Report::of("golden", &rows, &options).intervals.unwrap();
     let pairs = [
         ("F1", ours.f1, case.intervals.f1),
         ("AUROC", ours.auroc, case.intervals.auroc),

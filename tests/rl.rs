@@ -259,6 +259,12 @@ fn a_run_does_not_go_on_as_another() {
     };
     refused(&setup, Rewards::rsafe(), &GrpoOptions { seed: 4, ..options.clone() }, "whose seed is 3");
     refused(&Setup { answer_first: 0.1, ..setup.clone() }, Rewards::rsafe(), &options, "whose answer_first is 0.5");
+    refused(
+        &Setup { steps: Steps::Written, ..setup.clone() },
+        Rewards::rsafe(),
+        &options,
+        "whose claims is \"scored\"",
+    );
     refused(&setup, Rewards::builtin("rsafe-mini").unwrap(), &options, "other rewards");
     assert_eq!(fs::read(options.out.join("options.json")).unwrap(), before);
 }

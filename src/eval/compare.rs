@@ -11,10 +11,10 @@ use super::interval::{Bootstrap, Interval};
 use super::{HEADLINES, Headline, Judgement, Sample};
 use crate::{Error, Result};
 
-/// What two runs said of the rows of one source.
+/// What two runs said of the rows of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The rows' source, or `all`.
+    /// The set's name, or `all`.
     pub name: String,
     pub rows: usize,
     pub unsafe_rows: usize,
@@ -59,6 +59,7 @@ pub struct McNemar {
 /// A row that the runs decided differently.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Changed {
+    /// The row's id, and behind it in brackets how it was asked, where rows are asked in several ways.
     pub id: String,
     #[serde(rename = "unsafe")]
     pub is_unsafe: bool,
@@ -91,7 +92,7 @@ impl McNemar {
     }
 
     fn between<'a>(pairs: impl Iterator<Item = &'a Pair<'a>>) -> Self {
-        let right = |judgement: &Judgement| judgement.flagged(None) == judgement.is_unsafe;
+        let right = |judgement: &Judgement| judgement.flagged() == judgement.is_unsafe;
         let (mut fixed, mut broken) = (0, 0);
         for (before, after) in pairs {
             match (right(before), right(after)) {
@@ -116,7 +117,7 @@ type Pair<'a> = (&'a Judgement, &'a Judgement);
 /// The judgements of a run, as `rsafe eval --out` wrote them.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::BadInput`] names the line that is none, or the id that comes twice.
+/// [`Error::Io`]; [`Error::BadInput`] names the line that is none, or the row that comes twice.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Judgement>> {
     let path = path.as_ref();
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
@@ -126,11 +127,9 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Judgement>> {
         let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", path.display(), at + 1));
         let judgement: Judgement = serde_json::from_str(line)
             .map_err(|error| bad(format!("expected a line of `rsafe eval --out`: {error}")))?;
-        if let Some(first) = ids.insert(judgement.id.clone(), at + 1) {
-            return Err(bad(format!(
-                "the id {:?} was on line {first} already; compare one run at a time",
-                judgement.id
-            )));
+        let id = named(&judgement);
+        if let Some(first) = ids.insert((judgement.set.clone(), id.clone()), at + 1) {
+            return Err(bad(format!("the row {id:?} was on line {first} already; compare one run at a time")));
         }
         judgements.push(judgement);
     }
@@ -140,32 +139,44 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Judgement>> {
     Ok(judgements)
 }
 
-/// Compares two runs: each source on its own, and all rows if there is more than one source.
+/// Compares two runs: each set on its own, and all rows if there is more than one set.
 ///
 /// # Errors
 /// [`Error::BadInput`] if the runs have not the same ids with the same labels; it names some that differ.
 pub fn compare(before: &[Judgement], after: &[Judgement], bootstrap: Bootstrap) -> Result<Vec<Comparison>> {
     let pairs = paired(before, after)?;
-    let mut sources: IndexMap<&str, Vec<Pair>> = IndexMap::new();
+    let mut sets: IndexMap<&str, Vec<Pair>> = IndexMap::new();
     for pair in &pairs {
-        sources.entry(&pair.0.source).or_default().push(*pair);
+        sets.entry(&pair.0.set).or_default().push(*pair);
     }
-    let several = sources.len() > 1;
-    let mut comparisons: Vec<_> =
-        sources.iter().map(|(source, pairs)| Comparison::of(source, pairs, bootstrap)).collect();
+    let several = sets.len() > 1;
+    let mut comparisons: Vec<_> = sets.iter().map(|(set, pairs)| Comparison::of(set, pairs, bootstrap)).collect();
     if several {
         comparisons.push(Comparison::of("all", &pairs, bootstrap));
     }
     Ok(comparisons)
 }
 
+/// What tells a judgement from the others of its run.
+type Key<'a> = (&'a str, Option<&'a str>, &'a str);
+
+fn key(judgement: &Judgement) -> Key<'_> {
+    (&judgement.set, judgement.asked.as_deref(), &judgement.id)
+}
+
+/// A row as messages and reports call it.
+fn named(judgement: &Judgement) -> String {
+    let Judgement { id, asked, .. } = judgement;
+    asked.as_ref().map_or_else(|| id.clone(), |asked| format!("{id} ({asked})"))
+}
+
 fn paired<'a>(before: &'a [Judgement], after: &'a [Judgement]) -> Result<Vec<Pair<'a>>> {
-    let by_id = |run: &'a [Judgement]| -> HashMap<&'a str, &'a Judgement> {
-        run.iter().map(|judgement| (judgement.id.as_str(), judgement)).collect()
+    let by_key = |run: &'a [Judgement]| -> HashMap<Key<'a>, &'a Judgement> {
+        run.iter().map(|judgement| (key(judgement), judgement)).collect()
     };
-    let (first, second) = (by_id(before), by_id(after));
-    let lacking = |run: &HashMap<&str, &Judgement>, other: &'a [Judgement]| -> Vec<&'a str> {
-        other.iter().map(|judgement| judgement.id.as_str()).filter(|id| !run.contains_key(id)).collect()
+    let (first, second) = (by_key(before), by_key(after));
+    let lacking = |run: &HashMap<Key, &Judgement>, other: &[Judgement]| -> Vec<String> {
+        other.iter().filter(|judgement| !run.contains_key(&key(judgement))).map(named).collect()
     };
     let (only_after, only_before) = (lacking(&first, after), lacking(&second, before));
     if !only_after.is_empty() || !only_before.is_empty() {
@@ -175,9 +186,9 @@ fn paired<'a>(before: &'a [Judgement], after: &'a [Judgement]) -> Result<Vec<Pai
             some_of(&only_before)
         )));
     }
-    let pairs: Vec<Pair> = before.iter().map(|judgement| (judgement, second[judgement.id.as_str()])).collect();
+    let pairs: Vec<Pair> = before.iter().map(|judgement| (judgement, second[&key(judgement)])).collect();
     let relabelled = pairs.iter().filter(|(before, after)| before.is_unsafe != after.is_unsafe);
-    let relabelled: Vec<&str> = relabelled.map(|(before, _)| before.id.as_str()).collect();
+    let relabelled: Vec<String> = relabelled.map(|(before, _)| named(before)).collect();
     if !relabelled.is_empty() {
         return Err(Error::BadInput(format!(
             "the runs have other labels for {}; judge the same files with both",
@@ -188,7 +199,7 @@ fn paired<'a>(before: &'a [Judgement], after: &'a [Judgement]) -> Result<Vec<Pai
 }
 
 /// `2 rows: "a", "b"`; of many rows the first few.
-fn some_of(ids: &[&str]) -> String {
+fn some_of(ids: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = ids.iter().take(SHOWN).map(|id| format!("{id:?}")).collect();
     match ids.len() {
@@ -201,8 +212,8 @@ fn some_of(ids: &[&str]) -> String {
 
 impl Comparison {
     fn of(name: &str, pairs: &[Pair], bootstrap: Bootstrap) -> Self {
-        let before = Sample::of(pairs.iter().map(|pair| pair.0), None);
-        let after = Sample::of(pairs.iter().map(|pair| pair.1), None);
+        let before = Sample::of(pairs.iter().map(|pair| pair.0));
+        let after = Sample::of(pairs.iter().map(|pair| pair.1));
         let right = McNemar::between(pairs.iter());
         let right_unsafe = McNemar::between(pairs.iter().filter(|pair| pair.0.is_unsafe));
         let right_safe = McNemar::between(pairs.iter().filter(|pair| !pair.0.is_unsafe));
@@ -224,16 +235,12 @@ impl Comparison {
         });
         let differences = differences.collect();
         let seen = |judgement: &Judgement| Seen {
-            flagged: judgement.is_judged().then(|| judgement.flagged(None)),
+            flagged: judgement.is_judged().then(|| judgement.flagged()),
             score: judgement.is_judged().then(|| judgement.score()),
         };
         let changed = pairs.iter().filter_map(|(before, after)| {
-            let changed = Changed {
-                id: before.id.clone(),
-                is_unsafe: before.is_unsafe,
-                before: seen(before),
-                after: seen(after),
-            };
+            let changed =
+                Changed { id: named(before), is_unsafe: before.is_unsafe, before: seen(before), after: seen(after) };
             (changed.before.flagged != changed.after.flagged).then_some(changed)
         });
         Self {
@@ -268,7 +275,7 @@ mod tests {
     use crate::eval::report::tests::{failed, judged};
 
     fn run(judgements: impl IntoIterator<Item = Judgement>) -> Vec<Judgement> {
-        let named = |(at, judgement)| Judgement { id: format!("row-{at}"), source: "a".into(), ..judgement };
+        let named = |(at, judgement)| Judgement { id: format!("row-{at}"), ..judgement };
         judgements.into_iter().enumerate().map(named).collect()
     }
 
@@ -306,6 +313,21 @@ mod tests {
         assert_eq!((comparison.right_safe.broken, comparison.changed.len()), (1, 1));
         assert!(!comparison.changed[0].is_fixed());
         assert!(comparison.differences.iter().all(|difference| difference.interval.is_none()));
+    }
+
+    #[test]
+    fn a_row_is_compared_with_itself_asked_in_the_same_way_and_from_the_same_set() {
+        let asked = |set: &str, asked: Option<&str>, flagged| Judgement {
+            set: set.into(),
+            asked: asked.map(str::to_owned),
+            ..run([judged(true, 0.5, flagged)]).remove(0)
+        };
+        let before = [asked("a", None, true), asked("a", Some("spacing"), false), asked("b", None, true)];
+        let after = [asked("b", None, true), asked("a", Some("spacing"), true), asked("a", None, true)];
+        let comparisons = compare(&before, &after, Bootstrap { resamples: 0, seed: 0 }).unwrap();
+        assert_eq!(comparisons.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b", "all"]);
+        let changed: Vec<&str> = comparisons[2].changed.iter().map(|changed| changed.id.as_str()).collect();
+        assert_eq!(changed, ["row-0 (spacing)"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Label {
 pub struct Row {
     /// Unique in all data sets; decides who is held out.
     pub id: String,
-    /// The data set the row comes from.
+    /// The data set the row comes from; where a file does not say, its [name](set_name).
     #[serde(default)]
     pub source: String,
     /// The side that is judged.
@@ -62,6 +62,13 @@ impl Row {
     }
 }
 
+/// What the rows of a file are called together: `dev/toxicchat_test.jsonl.gz` holds `toxicchat_test`.
+pub fn set_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.strip_suffix(".jsonl").unwrap_or(name).to_owned()
+}
+
 /// The rows of one file, in order. A bad line is an error in its place; the lines after it still come.
 pub struct Rows {
     path: PathBuf,
@@ -92,11 +99,14 @@ impl Rows {
 
     fn parse(&self) -> Result<Row> {
         let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", self.path.display(), self.line));
-        let row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
+        let mut row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
             bad(format!(
                 "expected a row {{\"id\", \"level\": \"prompt\"|\"response\", \"prompt\", \"label\": \"safe\"|\"unsafe\", …}}: {error}"
             ))
         })?;
+        if row.source.is_empty() {
+            row.source = set_name(&self.path);
+        }
         if row.level == Target::Response && row.response.is_none() {
             return Err(bad(format!(
                 "row {:?} judges a response but has none; give `response` or `level` \"prompt\"",

@@ -57,11 +57,11 @@ impl Flags {
 
     /// By the data set's categories, most rows first: how many rows of each were flagged at all. A row of several
     /// counts in each. Rows without a verdict are wrong.
-    pub fn by_row_category(judgements: &[Judgement], threshold: Option<f32>) -> Vec<Self> {
+    pub fn by_row_category(judgements: &[Judgement]) -> Vec<Self> {
         let mut shares = Shares::new();
         for judgement in judgements {
             for category in &judgement.row_categories {
-                count(&mut shares, category, judgement.is_unsafe, judgement.flagged(threshold));
+                count(&mut shares, category, judgement.is_unsafe, judgement.flagged());
             }
         }
         shares.sort_by(|a_name, a, b_name, b| {

@@ -24,6 +24,7 @@ use crate::guard::{Guard, Reasoning, Request};
 use crate::verdict::Verdict;
 use crate::{Error, Policy, Result, Target};
 use dataset::{Label, Row};
+use interval::Bootstrap;
 
 /// How rows are judged.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +35,8 @@ pub struct EvalOptions<'a> {
     /// Score in [0, 1] from which a row counts as flagged; `None`: the guard's own decision.
     pub threshold: Option<f32>,
     pub score: Score,
+    /// How the 95 % intervals of reports are made.
+    pub bootstrap: Bootstrap,
 }
 
 /// Which of a verdict's scores is measured.
@@ -66,7 +69,13 @@ impl Score {
 /// A row and what the guard said of it. The texts are left out: scores may be kept where rows may not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
+    /// The name of the file that the row is from.
+    pub set: String,
     pub id: String,
+    /// What was done to the row, if anything: how it was rewritten, how much of it was shown, whether its own category was in
+    /// the policy. A row is asked about in each way once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     pub source: String,
     pub level: Target,
     #[serde(rename = "unsafe")]
@@ -83,7 +92,7 @@ pub struct Judgement {
 pub enum Outcome {
     Judged {
         score: f32,
-        /// The guard's own decision, whatever threshold the report uses.
+        /// The guard's own decision, or whether the score reaches [`EvalOptions::threshold`].
         flagged: bool,
         /// Category ids and scores, as far as the model gives them.
         categories: Vec<(String, f32)>,
@@ -103,10 +112,12 @@ pub enum Outcome {
 }
 
 impl Judgement {
-    /// What became of a row, without its texts.
-    pub fn of(row: &Row, outcome: Outcome) -> Self {
+    /// What became of a row of a set, without its texts.
+    pub fn of(set: &str, row: &Row, asked: Option<&str>, outcome: Outcome) -> Self {
         Self {
+            set: set.to_owned(),
             id: row.id.clone(),
+            asked: asked.map(str::to_owned),
             source: row.source.clone(),
             level: row.level,
             is_unsafe: row.label == Label::Unsafe,
@@ -119,11 +130,10 @@ impl Judgement {
         matches!(self.outcome, Outcome::Judged { .. })
     }
 
-    /// Whether the row counts as flagged: from `threshold` on, or by the guard's own decision. Without a verdict it
-    /// counts as whatever is wrong.
-    pub fn flagged(&self, threshold: Option<f32>) -> bool {
+    /// Whether the row counts as flagged. Without a verdict it counts as whatever is wrong.
+    pub fn flagged(&self) -> bool {
         match &self.outcome {
-            Outcome::Judged { score, flagged, .. } => threshold.map_or(*flagged, |threshold| *score >= threshold),
+            Outcome::Judged { flagged, .. } => *flagged,
             Outcome::Failed { .. } => !self.is_unsafe,
         }
     }
@@ -134,6 +144,16 @@ impl Judgement {
             Outcome::Judged { score, .. } => *score,
             Outcome::Failed { .. } => f32::from(u8::from(!self.is_unsafe)),
         }
+    }
+}
+
+impl Outcome {
+    /// Flagged from this score on, if there is one. The flags of categories stay the guard's own.
+    fn decided_at(mut self, threshold: Option<f32>) -> Self {
+        if let (Outcome::Judged { score, flagged, .. }, Some(threshold)) = (&mut self, threshold) {
+            *flagged = *score >= threshold;
+        }
+        self
     }
 }
 
@@ -181,12 +201,12 @@ pub async fn evaluate(
     for row in rows {
         let mut request = Request::new(row.conversation()).reasoning(options.reasoning);
         request.policy = options.policy;
-        let judgement = Judgement::of(row, asking.ask(guard, &request, options.score).await?);
+        let judgement = Judgement::of(name, row, None, asking.ask(guard, &request, &options).await?);
         on_row(&judgement)?;
         judgements.push(judgement);
     }
     asking.end()?;
-    Ok(Report::of(name, &judgements, options.threshold))
+    Ok(Report::of(name, &judgements, &options))
 }
 
 /// Asks a guard about row after row, and tells a guard that fails at some from one that fails at all.
@@ -201,7 +221,7 @@ impl Asking {
     ///
     /// # Errors
     /// [`Error::DeviceLost`]; any other error is an outcome.
-    async fn ask(&mut self, guard: &Guard, request: &Request<'_>, score: Score) -> Result<Outcome> {
+    async fn ask(&mut self, guard: &Guard, request: &Request<'_>, options: &EvalOptions<'_>) -> Result<Outcome> {
         match guard.check(request).await {
             Err(error @ Error::DeviceLost(_)) => Err(error),
             Err(error) => {
@@ -211,7 +231,8 @@ impl Asking {
             }
             verdict => {
                 self.judged += 1;
-                Ok(verdict.map(|verdict| score.measured(verdict)).into())
+                let outcome = Outcome::from(verdict.map(|verdict| options.score.measured(verdict)));
+                Ok(outcome.decided_at(options.threshold))
             }
         }
     }

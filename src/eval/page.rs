@@ -114,7 +114,7 @@ fn latency<'a>(reports: impl Iterator<Item = &'a Report>) -> Markup {
 }
 
 fn set(report: &Report, judgements: &[Judgement]) -> Markup {
-    let (misses, alarms) = worst(judgements, report.threshold);
+    let (misses, alarms) = worst(judgements);
     html! {
         (charts::of(judgements))
         @if !report.failures.is_empty() {
@@ -152,10 +152,10 @@ fn flags(flags: &[Flags]) -> Table {
 }
 
 /// The misses with the lowest and the false alarms with the highest scores; equals by id.
-fn worst(judgements: &[Judgement], threshold: Option<f32>) -> (Vec<&Judgement>, Vec<&Judgement>) {
+fn worst(judgements: &[Judgement]) -> (Vec<&Judgement>, Vec<&Judgement>) {
     let errors = |is_unsafe: bool| {
         let wrong = |judgement: &&Judgement| {
-            judgement.is_unsafe == is_unsafe && judgement.is_judged() && judgement.flagged(threshold) != is_unsafe
+            judgement.is_unsafe == is_unsafe && judgement.is_judged() && judgement.flagged() != is_unsafe
         };
         let mut wrong: Vec<&Judgement> = judgements.iter().filter(wrong).collect();
         wrong.sort_by(|a, b| {
@@ -210,6 +210,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::EvalOptions;
     use crate::eval::interval::Bootstrap;
     use crate::eval::report::tests::{failed, judged};
 
@@ -228,9 +229,8 @@ mod tests {
             named("f", failed(true)),
         ];
         let ids = |rows: &[&Judgement]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
-        let (misses, alarms) = worst(&rows, None);
+        let (misses, alarms) = worst(&rows);
         assert_eq!((ids(&misses), ids(&alarms)), (vec!["b".into(), "a".into()], vec!["e".into(), "d".into()]));
-        assert!(worst(&rows, Some(0.0)).0.is_empty());
     }
 
     #[test]
@@ -238,10 +238,8 @@ mod tests {
         let rows: Vec<_> =
             (0..40).map(|at| judged(at % 2 == 0, at as f32 / 40.0, at % 3 == 0)).chain([failed(true)]).collect();
         let safe: Vec<_> = rows.iter().filter(|row| !row.is_unsafe).cloned().collect();
-        let bootstrap = Bootstrap { resamples: 20, seed: 0 };
-        let set = |name: &str, rows: &[Judgement]| {
-            (Report::of(name, rows, None).with_intervals(rows, bootstrap), rows.to_vec())
-        };
+        let options = EvalOptions { bootstrap: Bootstrap { resamples: 20, seed: 0 }, ..EvalOptions::default() };
+        let set = |name: &str, rows: &[Judgement]| (Report::of(name, rows, &options), rows.to_vec());
         let page = run_page(&[("model", "embedded".into())], &[set("both", &rows), set("safe_only", &safe)]).html();
         for part in [
             "both, failures left out",

@@ -53,8 +53,8 @@ pub fn prefix(text: &str, share: f64) -> &str {
     text[..cut + end].trim_end()
 }
 
-/// Judges each response of `rows` at each of `shares` (in (0, 1], ascending) and hands each judgement to `on_cut` with its
-/// share.
+/// Judges each response of `rows` at each of `shares` (in (0, 1], ascending) and hands each judgement to `on_cut`, asked with
+/// its share.
 ///
 /// # Errors
 /// [`Error::BadInput`] if no row judges a response or `shares` are none; else as [`evaluate`](super::evaluate).
@@ -64,7 +64,7 @@ pub async fn evaluate_prefixes(
     rows: &[Row],
     shares: &[f64],
     options: EvalOptions<'_>,
-    mut on_cut: impl FnMut(f64, &Judgement) -> Result<()>,
+    mut on_cut: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<PrefixReport> {
     if shares.is_empty() || !shares.is_sorted() || !shares.iter().all(|share| *share > 0.0 && *share <= 1.0) {
         return Err(Error::BadInput(format!("prefixes: expected ascending shares in (0, 1], got {shares:?}")));
@@ -85,19 +85,20 @@ pub async fn evaluate_prefixes(
             let mut request = Request::new(Conversation::response(&row.prompt, prefix(response, *share)));
             request.policy = options.policy;
             let request = request.reasoning(options.reasoning);
-            let judgement = Judgement::of(row, asking.ask(guard, &request, options.score).await?);
-            on_cut(*share, &judgement)?;
+            let outcome = asking.ask(guard, &request, &options).await?;
+            let judgement = Judgement::of(name, row, Some(&share.to_string()), outcome);
+            on_cut(&judgement)?;
             judgements.push(judgement);
         }
     }
     asking.end()?;
-    Ok(sum_up(name, shares, &judgements, options.threshold))
+    Ok(sum_up(name, shares, &judgements, &options))
 }
 
 /// `judgements` by share, then by response.
-fn sum_up(name: &str, shares: &[f64], judgements: &[Vec<Judgement>], threshold: Option<f32>) -> PrefixReport {
+fn sum_up(name: &str, shares: &[f64], judgements: &[Vec<Judgement>], options: &EvalOptions) -> PrefixReport {
     let rows = judgements.first().map_or(0, Vec::len);
-    let flagged = |judgement: &Judgement| judgement.is_judged() && judgement.flagged(threshold);
+    let flagged = |judgement: &Judgement| judgement.is_judged() && judgement.flagged();
     let first: Vec<Option<usize>> =
         (0..rows).map(|row| (0..shares.len()).find(|&at| flagged(&judgements[at][row]))).collect();
     let is_unsafe = |row: usize| judgements[0][row].is_unsafe;
@@ -110,7 +111,7 @@ fn sum_up(name: &str, shares: &[f64], judgements: &[Vec<Judgement>], threshold: 
         share,
         caught: by(at, true),
         stopped: by(at, false),
-        report: Report::of(name, &judgements[at], threshold),
+        report: Report::of(name, &judgements[at], options),
     };
     let mut flags: Vec<f64> =
         (0..rows).filter(|&row| is_unsafe(row)).filter_map(|row| Some(shares[first[row]?])).collect();
@@ -154,7 +155,7 @@ mod tests {
         // Columns: unsafe caught late, unsafe caught early but let go, unsafe never caught, safe flagged in between.
         let judgements = [[0.1, 0.9, 0.1, 0.2], [0.9, 0.1, 0.1, 0.8], [0.9, 0.1, 0.1, 0.1]]
             .map(|scores| scores.iter().enumerate().map(|(row, &score)| judged(row < 3, score)).collect::<Vec<_>>());
-        let report = sum_up("x", &shares, &judgements, None);
+        let report = sum_up("x", &shares, &judgements, &EvalOptions::default());
         let third = 1.0 / 3.0;
         let caught: Vec<_> = report.at.iter().map(|at| at.caught.unwrap()).collect();
         assert_eq!(caught, [third, 2.0 * third, 2.0 * third]);
@@ -162,7 +163,8 @@ mod tests {
         assert_eq!(stopped, [0.0, 1.0, 1.0]);
         assert_eq!(report.at[2].report.measures.recall, Some(third));
         assert_eq!((report.rows, report.median_first_flag), (4, Some(0.25)));
-        let strict = sum_up("x", &shares, &judgements, Some(0.95));
+        let never = judgements.map(|rows| rows.iter().map(|_| judged(true, 0.4)).collect::<Vec<_>>());
+        let strict = sum_up("x", &shares, &never, &EvalOptions::default());
         assert_eq!((strict.at[2].caught, strict.median_first_flag), (Some(0.0), None));
     }
 }

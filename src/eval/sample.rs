@@ -31,11 +31,11 @@ struct Seen {
 
 impl Sample {
     /// The rows of a run. Rows without a verdict are wrong; see [`Measures`](super::Measures).
-    pub fn of<'a>(judgements: impl IntoIterator<Item = &'a Judgement>, threshold: Option<f32>) -> Self {
+    pub fn of<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> Self {
         let seen = |judgement: &Judgement| Seen {
             score: judgement.score(),
             is_unsafe: judgement.is_unsafe,
-            flagged: judgement.flagged(threshold),
+            flagged: judgement.flagged(),
             judged: judgement.is_judged(),
         };
         let rows: Vec<Seen> = judgements.into_iter().map(seen).collect();

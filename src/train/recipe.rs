@@ -149,6 +149,15 @@ impl Recipe {
         self.concepts.iter().position(|concept| concept.id == id)
     }
 
+    /// The same for an id that must be there.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] with the id that it most resembles.
+    pub fn find(&self, id: &str) -> Result<ConceptIdx> {
+        let ids = self.concepts.iter().map(|concept| &concept.id);
+        self.index(id).ok_or_else(|| Error::BadInput(parse::unknown(id, ids)))
+    }
+
     /// The concept or broader category that has this name, in any case.
     pub fn named(&self, name: &str) -> Option<ConceptIdx> {
         let called = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));

@@ -7,17 +7,17 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use rsafe::eval::dataset::{Row, Rows};
+use rsafe::eval::dataset::{Row, Rows, set_name};
 use rsafe::eval::interval::Bootstrap;
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
 use rsafe::{Error, Guard};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::library::{GuardArgs, unit};
+use crate::library::{GuardArgs, number, unit};
 use crate::probes::ProbeArgs;
 use crate::{Failure, Outcome};
 
@@ -121,26 +121,29 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
         reasoning: loaded.reasoning,
         threshold: args.threshold,
         score: args.score.into(),
+        bootstrap: args.bootstrap.bootstrap(),
     };
-    let mut keep = |judgement: &Judgement, asked: Option<&str>| match &mut scores {
+    let mut keep = |judgement: &Judgement| match &mut scores {
         Some((path, file)) => {
-            let line = serde_json::to_string(&Line { judgement, asked }).map_err(|e| Error::io(&*path)(e.into()))?;
+            let line = serde_json::to_string(judgement).map_err(|e| Error::io(&*path)(e.into()))?;
             writeln!(file, "{line}").map_err(Error::io(&*path))
         }
         None => Ok(()),
     };
+    let settings = args.settings();
     let found = match args.probes.run(&sets, &loaded.guard, options, &mut keep)? {
         Some(found) => {
             writeln!(anstream::stdout(), "{}", found.table)?;
             found.json
         }
         None => {
-            let judged = judge(&sets, &loaded.guard, options, args.bootstrap.bootstrap(), &mut keep)?;
+            let judged = judge(&sets, &loaded.guard, options, &mut keep)?;
             let reports: Vec<&Report> = judged.iter().map(|(report, _)| report).collect();
             write!(anstream::stdout(), "{}", table::of(&reports))?;
             if let Some(path) = &args.html {
-                let (model, policy) = args.guard.names();
-                let facts = [("model", model), ("policy", policy), ("reasoning", args.guard.reasoning_name().into())];
+                let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let asked = settings.iter().filter(|(_, value)| !value.is_null());
+                let facts: Vec<(&str, String)> = asked.map(|(name, value)| (*name, shown(value))).collect();
                 write_file(path, &run_page(&facts, &judged).html())?;
             }
             json!({ "sets": reports })
@@ -150,20 +153,27 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
         file.flush().map_err(Error::io(path))?;
     }
     if let Some(path) = &args.json {
-        let (model, policy) = args.guard.names();
-        let mut summary = json!({
-            "model": model,
-            "policy": policy,
-            "reasoning": args.guard.reasoning_name(),
-            "strictness": args.guard.strictness(),
-            "limit": args.limit,
-        });
-        if let (Some(summary), Value::Object(found)) = (summary.as_object_mut(), found) {
+        let mut summary: Map<String, Value> = settings.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        if let Value::Object(found) = found {
             summary.extend(found);
         }
-        write_file(path, &format!("{summary:#}\n"))?;
+        write_file(path, &format!("{:#}\n", Value::from(summary)))?;
     }
     Ok(Outcome::Clean)
+}
+
+impl EvalArgs {
+    /// What was asked for; what a probe finds says more of its own.
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let score = self.score.to_possible_value().map(|score| score.get_name().to_owned());
+        let mut settings = self.guard.settings();
+        settings.extend([
+            ("score", score.into()),
+            ("threshold", self.threshold.map_or(Value::Null, number)),
+            ("limit", self.limit.into()),
+        ]);
+        settings
+    }
 }
 
 /// Judges the rows of each set as they are.
@@ -171,8 +181,7 @@ fn judge(
     sets: &[(String, Vec<Row>)],
     guard: &Guard,
     options: EvalOptions<'_>,
-    bootstrap: Bootstrap,
-    keep: &mut dyn FnMut(&Judgement, Option<&str>) -> rsafe::Result<()>,
+    keep: &mut dyn FnMut(&Judgement) -> rsafe::Result<()>,
 ) -> rsafe::Result<Vec<(Report, Vec<Judgement>)>> {
     let mut judged = Vec::with_capacity(sets.len());
     for (name, rows) in sets {
@@ -181,22 +190,12 @@ fn judge(
         let report = block_on(evaluate(guard, name, rows, options, |judgement| {
             progress.inc(1);
             judgements.push(judgement.clone());
-            keep(judgement, None)
+            keep(judgement)
         }))?;
         progress.finish_and_clear();
-        judged.push((report.with_intervals(&judgements, bootstrap), judgements));
+        judged.push((report, judgements));
     }
     Ok(judged)
-}
-
-/// What the file of scores says of a row.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    judgement: &'a Judgement,
-    /// What was done to the row, if anything: how it was rewritten, how much of it was shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<&'a str>,
 }
 
 fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
@@ -205,13 +204,6 @@ fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
     Ok(BufWriter::new(File::create(path).map_err(Error::io(path))?))
-}
-
-/// `dev/toxicchat_test.jsonl.gz` is called `toxicchat_test`.
-fn set_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.strip_suffix(".jsonl").unwrap_or(name).to_owned()
 }
 
 /// Visible on a terminal alone; indicatif sees to that.
@@ -226,12 +218,6 @@ pub fn progress_bar(name: &str, rows: usize) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sets_are_called_by_their_files() {
-        assert_eq!(set_name(Path::new("dev/toxicchat_test.jsonl.gz")), "toxicchat_test");
-        assert_eq!(set_name(Path::new("rows.jsonl")), "rows");
-    }
 
     #[test]
     fn thresholds_are_scores() {

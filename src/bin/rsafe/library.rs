@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use pollster::block_on;
 use rsafe::Policy;
 use rsafe::bundle::Bundle;
 use rsafe::eval::Score;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Steps};
 use rsafe::train::reward::Rewards;
+use serde_json::Value;
 
 /// The model and the policy, as every command that judges takes them.
 #[derive(clap::Args)]
@@ -70,6 +72,11 @@ impl From<StepsArg> for Steps {
     }
 }
 
+/// As few digits as tell it from its neighbours: 0.8, where the nearest 64-bit number would be 0.800000011920929.
+pub fn number(value: f32) -> Value {
+    value.to_string().parse::<f64>().ok().into()
+}
+
 /// A guard and how it is to be asked.
 pub struct Loaded {
     pub guard: Guard,
@@ -91,14 +98,18 @@ impl GuardArgs {
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
     }
 
-    pub fn strictness(&self) -> f32 {
-        self.strictness
-    }
-
-    /// The model's and the policy's names, for reports.
-    pub fn names(&self) -> (String, String) {
+    /// What was asked for, for reports.
+    pub fn settings(&self) -> Vec<(&'static str, Value)> {
         let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
-        (model, self.policy.clone().unwrap_or_else(|| "default".into()))
+        let policy = self.policy.clone().unwrap_or_else(|| "default".into());
+        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+        vec![
+            ("model", model.into()),
+            ("policy", policy.into()),
+            ("reasoning", name(self.reasoning.to_possible_value()).into()),
+            ("steps", name(self.steps.to_possible_value()).into()),
+            ("strictness", number(self.strictness)),
+        ]
     }
 
     /// What else must be asked for so that every verdict has such a score.
@@ -111,14 +122,6 @@ impl GuardArgs {
                 Some("`--score answer` needs a verdict that the model writes: add `--steps written`")
             }
             _ => None,
-        }
-    }
-
-    pub fn reasoning_name(&self) -> &'static str {
-        match self.reasoning {
-            ReasoningArg::Never => "never",
-            ReasoningArg::Auto => "auto",
-            ReasoningArg::Always => "always",
         }
     }
 }

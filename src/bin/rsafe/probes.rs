@@ -24,7 +24,7 @@ pub struct ProbeArgs {
           conflicts_with_all = ["adaptive", "prefixes"])]
     evasion: Option<Vec<Transform>>,
     /// Judge each row under policies of random categories; the file says what the sets' categories mean
-    #[arg(long, value_name = "FILE", requires = "recipe", conflicts_with = "prefixes")]
+    #[arg(long, value_name = "FILE", requires = "recipe", conflicts_with_all = ["prefixes", "policy"])]
     adaptive: Option<PathBuf>,
     /// The taxonomy that random policies are drawn from: a training recipe
     #[arg(long, value_name = "FILE", requires = "adaptive")]
@@ -69,14 +69,13 @@ pub struct Found {
 type Sets = [(String, Vec<Row>)];
 
 impl ProbeArgs {
-    /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement and what was done to
-    /// its row: the transform's name, or the share of the response that was shown.
+    /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement.
     pub fn run(
         &self,
         sets: &Sets,
         guard: &Guard,
         mut options: EvalOptions<'_>,
-        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+        keep: &mut dyn FnMut(&Judgement) -> Result<()>,
     ) -> Result<Option<Found>> {
         if options.reasoning == Reasoning::Auto {
             options.reasoning = Reasoning::Never;
@@ -95,23 +94,26 @@ impl ProbeArgs {
         sets: &Sets,
         guard: &Guard,
         options: EvalOptions<'_>,
-        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+        keep: &mut dyn FnMut(&Judgement) -> Result<()>,
     ) -> Result<Found> {
         let transforms = if transforms.is_empty() { &Transform::ALL } else { transforms };
         let mut table = measures(&["set", "rewritten by", "recall", "drop", "FPR", "rise", "F1", "AUROC"]);
         let mut reports = Vec::with_capacity(sets.len());
         for (name, rows) in sets {
             let progress = progress_bar(name, rows.len() * (transforms.len() + 1));
-            let report = evaluate_evasion(guard, name, rows, transforms, self.seed, options, |transform, judgement| {
+            let report = evaluate_evasion(guard, name, rows, transforms, self.seed, options, |judgement| {
                 progress.inc(1);
-                keep(judgement, transform.map(Transform::name))
+                keep(judgement)
             });
             let report = block_on(report)?;
             progress.finish_and_clear();
             add_evasion(&mut table, &report);
             reports.push(report);
         }
-        Ok(Found { table, json: json!({"evaluation": "evasion", "seed": self.seed, "sets": reports}) })
+        Ok(Found {
+            table,
+            json: json!({"evaluation": "evasion", "reasoning": name(options), "seed": self.seed, "sets": reports}),
+        })
     }
 
     fn adaptive(
@@ -121,7 +123,7 @@ impl ProbeArgs {
         sets: &Sets,
         guard: &Guard,
         options: EvalOptions<'_>,
-        keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+        keep: &mut dyn FnMut(&Judgement) -> Result<()>,
     ) -> Result<Found> {
         let recipe = Recipe::load(recipe)?;
         let map = AdaptiveSets::load(map, &recipe)?;
@@ -154,7 +156,7 @@ impl ProbeArgs {
             let progress = progress_bar(name, cases.len());
             let report = evaluate_adaptive(guard, name, rows, (cases, *left_out), options, |judgement| {
                 progress.inc(1);
-                keep(judgement, None)
+                keep(judgement)
             });
             let report = block_on(report)?;
             progress.finish_and_clear();
@@ -163,6 +165,8 @@ impl ProbeArgs {
         }
         let settings = json!({
             "evaluation": "adaptive",
+            "policy": null,
+            "reasoning": name(options),
             "seed": self.seed,
             "categories": self.categories,
             "names": asked.names,
@@ -176,23 +180,31 @@ fn prefixes(
     sets: &Sets,
     guard: &Guard,
     options: EvalOptions<'_>,
-    keep: &mut dyn FnMut(&Judgement, Option<&str>) -> Result<()>,
+    keep: &mut dyn FnMut(&Judgement) -> Result<()>,
 ) -> Result<Found> {
     let mut table =
         measures(&["set", "seen", "rows", "F1", "recall", "FPR", "AUROC", "caught so far", "safe stopped so far"]);
     let mut reports = Vec::with_capacity(sets.len());
     for (name, rows) in sets {
         let progress = progress_bar(name, rows.len() * SHARES.len());
-        let report = evaluate_prefixes(guard, name, rows, &SHARES, options, |share, judgement| {
+        let report = evaluate_prefixes(guard, name, rows, &SHARES, options, |judgement| {
             progress.inc(1);
-            keep(judgement, Some(&format!("{share}")))
+            keep(judgement)
         });
         let report = block_on(report)?;
         progress.finish_and_clear();
         add_prefixes(&mut table, &report);
         reports.push(report);
     }
-    Ok(Found { table, json: json!({"evaluation": "prefixes", "sets": reports}) })
+    Ok(Found { table, json: json!({"evaluation": "prefixes", "reasoning": name(options), "sets": reports}) })
+}
+
+/// How rows were judged, as the command line calls it.
+fn name(options: EvalOptions) -> &'static str {
+    match options.reasoning {
+        Reasoning::Never | Reasoning::Auto => "never",
+        Reasoning::Always => "always",
+    }
 }
 
 fn measures(names: &[&str]) -> Table {

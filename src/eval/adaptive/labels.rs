@@ -48,9 +48,7 @@ impl AdaptiveSets {
         let file: HashMap<String, SetFile> = serde_saphyr::from_str(text)
             .map_err(|error| bad(format!("expected data sets with `labels` and `perhaps`: {error}")))?;
         let concepts = |set: &str, category: &str, ids: Vec<String>| -> Result<Vec<ConceptIdx>> {
-            let index = |id: String| {
-                recipe.index(&id).ok_or_else(|| bad(format!("{set}: {category:?}: the recipe has no concept {id:?}")))
-            };
+            let index = |id: String| recipe.find(&id).map_err(|error| bad(format!("{set}: {category:?}: {error}")));
             ids.into_iter().map(index).collect()
         };
         let mut sets = HashMap::new();

@@ -25,7 +25,7 @@ pub struct AdaptiveReport {
 }
 
 /// Judges the cases of `rows` in their order, each under its own policy (the policy of `options` is not used), and hands
-/// each judgement to `on_case`. A judgement's id is the row's with `#own`, `#foreign` or `#safe` behind it.
+/// each judgement to `on_case`, asked as `own`, `foreign` or `safe`. Intervals resample cases, not rows.
 ///
 /// # Errors
 /// As [`evaluate`](crate::eval::evaluate).
@@ -42,19 +42,16 @@ pub async fn evaluate_adaptive(
     for case in cases {
         let row = &rows[case.row];
         let request = Request::new(row.conversation()).policy(&case.policy).reasoning(options.reasoning);
-        let outcome = asking.ask(guard, &request, options.score).await?;
-        let judgement = Judgement {
-            id: format!("{}#{}", row.id, case.asked.name()),
-            is_unsafe: case.asked == Asked::Own,
-            ..Judgement::of(row, outcome)
-        };
+        let outcome = asking.ask(guard, &request, &options).await?;
+        let is_unsafe = case.asked == Asked::Own;
+        let judgement = Judgement { is_unsafe, ..Judgement::of(name, row, Some(case.asked.name()), outcome) };
         on_case(&judgement)?;
         judgements.push((case.asked, judgement));
     }
     asking.end()?;
     let report = |asked: &[Asked]| {
         let some = judgements.iter().filter(|(why, _)| asked.contains(why)).map(|(_, judgement)| judgement.clone());
-        Report::of(name, &some.collect::<Vec<_>>(), options.threshold)
+        Report::of(name, &some.collect::<Vec<_>>(), &options)
     };
     Ok(AdaptiveReport {
         left_out,

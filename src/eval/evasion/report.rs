@@ -26,7 +26,7 @@ pub struct TransformReport {
     pub report: Report,
 }
 
-/// Judges rows as they are and rewritten by each transform. `on_row` gets the transform's name, none for plain rows.
+/// Judges rows as they are and rewritten by each transform, asked by its name.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -37,14 +37,16 @@ pub async fn evaluate_evasion(
     transforms: &[Transform],
     seed: u64,
     options: EvalOptions<'_>,
-    mut on_row: impl FnMut(Option<Transform>, &Judgement) -> Result<()>,
+    mut on_row: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<EvasionReport> {
-    let plain = evaluate(guard, name, rows, options, |judgement| on_row(None, judgement)).await?;
+    let plain = evaluate(guard, name, rows, options, &mut on_row).await?;
     let less = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
     let mut reports = Vec::with_capacity(transforms.len());
     for &transform in transforms {
         let rewritten: Vec<Row> = rows.iter().map(|row| transform.row(row, seed)).collect();
-        let report = evaluate(guard, name, &rewritten, options, |judgement| on_row(Some(transform), judgement)).await?;
+        let asked =
+            |judgement: &Judgement| on_row(&Judgement { asked: Some(transform.name().into()), ..judgement.clone() });
+        let report = evaluate(guard, name, &rewritten, options, asked).await?;
         reports.push(TransformReport {
             transform,
             recall_drop: less(plain.measures.recall, report.measures.recall),

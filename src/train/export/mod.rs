@@ -61,7 +61,10 @@ pub struct Exported {
 /// [`Error::Io`] and [`Error::BadInput`] for data, recipe and folder; [`Error::BadInput`] without a row to train on.
 pub fn verl(options: &ExportOptions) -> Result<Exported> {
     let split = match &options.policies {
-        Policies::Given { policy, held_out } => Split::of_policy(policy, &options.data, *held_out)?,
+        Policies::Given { policy, held_out } => {
+            options.rewards.check(policy)?;
+            Split::of_policy(policy, &options.data, *held_out)?
+        }
         Policies::Recipe(recipe) => Split::of_recipe(recipe, &options.data, options.seed)?,
     };
     let most = |rows: Option<usize>| rows.unwrap_or(usize::MAX);

@@ -143,16 +143,19 @@ impl Recipe {
     }
 }
 
+/// What is wrong with an id that nothing has, and the id that it most resembles.
+pub(super) fn unknown<'a>(id: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let nearest = known.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
+    let hint = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
+    format!("{id:?} is neither a concept nor a broader category{hint}")
+}
+
 /// Ids of concepts and broader categories, at their places in [`Recipe::concepts`].
 struct Ids(IndexMap<String, ConceptIdx>);
 
 impl Ids {
     fn find(&self, id: &str) -> Result<ConceptIdx, String> {
-        self.0.get(id).copied().ok_or_else(|| {
-            let nearest = self.0.keys().max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
-            let hint = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
-            format!("{id:?} is neither a concept nor a broader category{hint}")
-        })
+        self.0.get(id).copied().ok_or_else(|| unknown(id, self.0.keys()))
     }
 
     fn find_all(&self, ids: &[String]) -> Result<Vec<ConceptIdx>, String> {

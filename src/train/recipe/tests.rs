@@ -110,7 +110,11 @@ fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
     assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
 
     let (positive, negative) = said("burgling, or how to pick a lock, idiot", Label::Unsafe, &[]);
-    assert_eq!((positive, negative), (vec!["theft".into(), "crime".into(), "wrong".into()], vec![]), "insults: unknown");
+    assert_eq!(
+        (positive, negative),
+        (vec!["theft".into(), "crime".into(), "wrong".into()], vec![]),
+        "insults: unknown"
+    );
     let answered = |prompt: &str, response: &str| {
         let row = Row { level: Target::Response, response: Some(response.into()), ..row(0, Label::Unsafe, &[]) };
         named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row })

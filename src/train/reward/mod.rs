@@ -162,6 +162,22 @@ impl Rewards {
         &self.rules
     }
 
+    /// # Errors
+    /// [`Error::BadInput`] if a rule names a category that the policy lacks: it would never count.
+    pub fn check(&self, policy: &Policy) -> Result<()> {
+        let costs = self.rules.asymmetric.iter().flat_map(|rule| rule.categories.keys());
+        let limits = self.rules.budget.iter().flat_map(|rule| rule.categories.keys());
+        let known: Vec<&str> = policy.categories.iter().map(|category| category.id.as_str()).collect();
+        match costs.chain(limits).find(|id| !known.contains(&id.as_str())) {
+            None => Ok(()),
+            Some(unknown) => Err(Error::BadInput(format!(
+                "rewards: expected the id of a category of the policy {:?}, one of {}, found {unknown:?}",
+                policy.name,
+                known.join(", ")
+            ))),
+        }
+    }
+
     /// What an answer earns.
     pub fn score(&self, outcome: &Outcome) -> Reward {
         let rules = &self.rules;

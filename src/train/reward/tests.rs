@@ -261,6 +261,22 @@ fn a_mistake_in_the_file_is_an_error_that_names_the_place() {
 }
 
 #[test]
+fn costs_of_a_category_that_the_policy_lacks_are_an_error() {
+    let policy = Policy::new("house").category(Category::new("locks", "Locks"));
+    let rules = |id: &str| {
+        [
+            format!("asymmetric: {{miss: 1, false_alarm: 1, categories: {{{id}: {{miss: 3}}}}}}"),
+            format!("budget: {{fpr: 0.1, categories: {{{id}: 0.05}}}}"),
+        ]
+    };
+    assert!(rules("locks").iter().all(|yaml| rewards(yaml).check(&policy).is_ok()));
+    for yaml in rules("lokcs") {
+        let error = rewards(&yaml).check(&policy).unwrap_err();
+        assert!(error.code() == "bad_input" && error.to_string().contains("locks"), "{error}");
+    }
+}
+
+#[test]
 fn rewards_written_back_are_the_same_rewards() {
     for name in Rewards::BUILTIN {
         let rewards = Rewards::builtin(name).unwrap();

@@ -45,6 +45,7 @@ pub struct Setup {
     pub slots_examples: usize,
     /// Who decides what an answer of the slot model says of a category: the category's score, which then learns from the
     /// reward, or the model as it writes.
+    #[serde(rename = "claims")]
     pub steps: Steps,
     /// How a decoder is tuned, where `init` is one.
     pub decoder: DecoderOptions,
@@ -102,7 +103,11 @@ impl Setup {
     }
 
     fn check(&self) -> Result<()> {
-        for (name, found) in [("answer_first", self.answer_first), ("own_policy", self.own_policy)] {
+        let mut shares = vec![("answer_first", self.answer_first), ("own_policy", self.own_policy)];
+        if let Source::Policy { held_out, .. } = self.source {
+            shares.push(("held_out", held_out));
+        }
+        for (name, found) in shares {
             if !(0.0..=1.0).contains(&found) {
                 return Err(Error::BadInput(format!("{name}: expected a share from 0 to 1, found {found}")));
             }
@@ -195,6 +200,9 @@ impl Setup {
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
     setup.check()?;
     options.check()?;
+    if let Source::Policy { policy, .. } = &setup.source {
+        rewards.check(policy)?;
+    }
     keep(&options.out, setup, options)?;
     if let Some(network) = setup.decoder()? {
         return setup.with_decoder(network, options.seed, |network, tasks| {

@@ -105,11 +105,13 @@ fn interval(ends: Option<Interval>, sign: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rsafe::eval::EvalOptions;
+
     use super::*;
 
     #[test]
     fn a_measure_that_is_missing_is_a_dash() {
-        let text = of(&[&Report::of("only_safe", &[], None)]);
+        let text = of(&[&Report::of("only_safe", &[], &EvalOptions::default())]);
         assert!(text.contains("only_safe") && text.contains('–') && !text.contains("interval"), "{text}");
     }
 }
