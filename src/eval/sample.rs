@@ -77,7 +77,16 @@ impl Sample {
         let mut values = bootstrap.values(self.len(), |times| self.headline(times));
         let [f1, recall, fpr, accuracy, auroc, auprc, ece] =
             std::array::from_fn(|at| Interval::of_percentiles(&mut values[at]));
-        (bootstrap.resamples > 0).then_some(Intervals { bootstrap, f1, recall, fpr, accuracy, auroc, auprc, ece })
+        (bootstrap.resamples > 0 && !self.is_empty()).then_some(Intervals {
+            bootstrap,
+            f1,
+            recall,
+            fpr,
+            accuracy,
+            auroc,
+            auprc,
+            ece,
+        })
     }
 }
 
