@@ -56,13 +56,16 @@ struct Found {
     verdict: Option<Label>,
     categories: Vec<String>,
     quotes: Vec<String>,
+    /// How many quotes nobody wrote.
+    #[serde(default)]
+    invented: usize,
     well_formed: bool,
     parts: IndexMap<String, f32>,
 }
 
 impl Found {
     fn assert_says(&self, other: &Self, case: &Case) {
-        let said = |e: &Self| (e.verdict, e.categories.clone(), e.quotes.clone(), e.well_formed);
+        let said = |e: &Self| (e.verdict, e.categories.clone(), e.quotes.clone(), e.invented, e.well_formed);
         assert_eq!(said(self), said(other), "{}: {:?}", case.name, case.answer);
     }
 }
@@ -106,6 +109,7 @@ impl Golden {
             verdict: answer.verdict,
             categories: answer.categories.clone(),
             quotes: quotes.collect(),
+            invented: answer.invented_quotes,
             well_formed: is_rsafe_answer(&case.answer),
             parts: reward.parts.iter().map(|(rule, part)| ((*rule).to_owned(), *part)).collect(),
         };
@@ -175,7 +179,7 @@ fn the_python_module_gives_the_rewards_of_the_vectors() {
 
 #[test]
 fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
-    const PIECES: [&str; 54] = [
+    const PIECES: [&str; 71] = [
         "<think>",
         "</think>",
         "\\boxed{",
@@ -230,24 +234,42 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
         "\u{2019}",
         "_",
         "\u{85}",
+        "5\" ",
+        "\"break the door\" ",
+        "\"break the door.\"",
+        " \u{201c}out of town\u{201d}",
+        "\" a back door \"",
+        "\"OPENING locks\"",
+        "\"non-violent crime and\"",
+        "\"without its key!\"",
+        "\"without any key\"",
+        "कि ती क्या",
+        "\"कि ती\"",
+        "\"की दो\"",
+        "Ⓐ ⓑ",
+        "\"Ⓐ ⓑ\"",
+        " \"ⓑ Ⓒ\" ",
+        "\"½ ² ¾\"",
+        "\"_ _ _\"",
     ];
     let golden = Golden::read();
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut cases = Vec::new();
-    for number in 0..300 {
+    for number in 0..600 {
         let mut pieces: Vec<&str> =
             (0..rng.random_range(2..24)).filter_map(|_| PIECES.choose(&mut rng)).copied().collect();
+        let mut either = |options: [&'static str; 2]| options[usize::from(rng.random_bool(0.5))];
         // Most answers have RSafe's form, or nothing beyond it would be looked at.
         if number % 4 > 0 {
             pieces.insert(0, "<think>");
-            pieces.extend(["</think>", ["\\boxed{unsafe}", "\\boxed{safe}"][number % 2]]);
+            pieces.extend(["</think>", either(["\\boxed{unsafe}", "\\boxed{safe}"])]);
         }
         let mut case = Case {
             name: format!("odd pieces {number}"),
             rewards: "all".into(),
             policy: "house".into(),
-            conversation: "lock".into(),
-            truth: ["locks", "harmless"][number / 2 % 2].into(),
+            conversation: either(["lock", "scripts"]).into(),
+            truth: either(["locks", "harmless"]).into(),
             answer: pieces.concat(),
             tokens: number,
             observed: Vec::new(),
@@ -257,8 +279,15 @@ fn the_python_module_reads_answers_of_odd_pieces_as_rust_does() {
         (case.expected, case.total) = golden.judge(&case);
         cases.push(case);
     }
-    let named = cases.iter().filter(|case| !case.expected.categories.is_empty()).count();
-    let quoting = cases.iter().filter(|case| !case.expected.quotes.is_empty()).count();
-    assert!(named > 50 && quoting > 10, "{named} name a category, {quoting} quote");
+    let count = |holds: &dyn Fn(&Found) -> bool| cases.iter().filter(|case| holds(&case.expected)).count();
+    let named = count(&|found| !found.categories.is_empty());
+    let quoting = count(&|found| !found.quotes.is_empty());
+    let inventing = count(&|found| found.invented > 0);
+    let both = count(&|found| (0.01..0.09).contains(&found.parts["evidence"]));
+    assert!(
+        named > 50 && quoting > 50 && inventing > 50,
+        "{named} name a category, {quoting} quote, {inventing} invent"
+    );
+    assert!(both > 10, "{both} earn a part of the weight");
     golden.assert_python_agrees(&cases);
 }

@@ -60,6 +60,10 @@ pub struct Answer {
     pub steps: Vec<Step>,
     /// All quotes, in the order of the answer.
     pub quotes: Vec<QuoteSpan>,
+    /// How many different pieces free reasoning puts between quotation marks, as [`quotes`](Self::quotes) are, that nobody
+    /// wrote: neither the conversation nor, whatever the case and punctuation, a category of the policy. 0 in templates
+    /// whose grammar can only quote, and until the answer is read [with its claims](Self::with_claims).
+    pub invented_quotes: usize,
     /// The reasoning as shown to people.
     pub reasoning: String,
     /// Whether the judged response refuses, where the template says so.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::quotes::quotes_of_none;
 use super::{Answer, QuoteSpan, quotes_in};
 use crate::{Conversation, Policy};
 
@@ -14,7 +15,8 @@ const TURNS: [&str; 8] = ["but", "however", "although", "though", "whereas", "wh
 
 impl Answer {
     /// The answer with the categories that its reasoning names ([`categories_in`]) and the quotes of the message on trial
-    /// that it makes ([`quotes_in`]), each where the template itself wrote none.
+    /// that it makes ([`quotes_in`]), each where the template itself wrote none. With the quotes comes the number of
+    /// [invented ones](Answer::invented_quotes).
     pub fn with_claims(mut self, policy: &Policy, conversation: &Conversation) -> Self {
         if self.categories.is_empty() && self.steps.is_empty() {
             self.categories = categories_in(&self.reasoning, policy);
@@ -22,9 +24,33 @@ impl Answer {
         if let (true, Ok(message)) = (self.quotes.is_empty(), conversation.target_index()) {
             let ranges = quotes_in(&self.reasoning, &conversation.messages[message].content);
             self.quotes = ranges.into_iter().map(|bytes| QuoteSpan { message, bytes }).collect();
+            // Prompts end with the message on trial: whoever reasons has seen nothing after it.
+            let said: Vec<&str> =
+                conversation.messages[..=message].iter().map(|message| message.content.as_str()).collect();
+            let known = plain(&own_words(policy));
+            let unsaid = quotes_of_none(&self.reasoning, &said);
+            self.invented_quotes = unsaid.into_iter().filter(|quote| !known.contains(&plain(quote))).count();
         }
         self
     }
+}
+
+/// What a policy says of its categories: numbers, names, definitions and examples. The prompt holds all that, its
+/// examples in quotation marks, and reasoning may repeat it so.
+fn own_words(policy: &Policy) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for (index, category) in policy.categories.iter().enumerate() {
+        texts.push(format!("U{} {}", index + 1, category.name));
+        texts.push(category.definition.clone());
+        texts.extend_from_slice(&category.unsafe_examples);
+        texts.extend_from_slice(&category.safe_examples);
+    }
+    texts.join("\n")
+}
+
+/// The words of a text in lower case with single spaces between them.
+fn plain(text: &str) -> String {
+    words(text).into_iter().map(|word| word.text).collect::<Vec<_>>().join(" ")
 }
 
 /// Ids of the categories that `reasoning` names as applying, in the order of the text, each once.
@@ -115,8 +141,13 @@ fn end_word(words: &mut Vec<Word>, word: &mut String, clause: &mut usize) {
 }
 
 fn is_word(character: char) -> bool {
+    character == '_' || is_letter_or_digit(character)
+}
+
+/// Whether words are made of a character, as [`categories_in`] reads words, `_` aside. A rule of Unicode's blocks and not
+/// of its classes, which other languages' libraries draw elsewhere and each version draws anew.
+pub(crate) fn is_letter_or_digit(character: char) -> bool {
     match character {
-        '_' => true,
         '\u{80}'..='\u{BF}' | '\u{2000}'..='\u{206F}' | '\u{3000}'..='\u{303F}' => false,
         _ if character.is_ascii() => character.is_ascii_alphanumeric(),
         _ => !character.is_whitespace(),
@@ -139,7 +170,7 @@ fn negates(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Category;
+    use crate::{Category, Message, Role};
 
     fn named(reasoning: &str) -> Vec<String> {
         let policy = Policy::new("house rules")
@@ -169,5 +200,30 @@ mod tests {
         assert_eq!(named("It doesn\u{2019}t fall under U1 or U2."), [""; 0]);
         assert_eq!(named("No crime here, but Opening locks applies."), ["locks"]);
         assert_eq!(named("U1: none.\nU2: yes. It's not U1! Crime, too"), ["fraud", "crime"]);
+    }
+
+    #[test]
+    fn a_quote_is_invented_that_neither_the_conversation_nor_the_policy_holds() {
+        let locks = Category::new("locks", "Opening locks")
+            .definition("Opening a lock, & that without its key.")
+            .unsafe_example("Which rake opens this?")
+            .safe_example("Who sells keys?");
+        let policy = Policy::new("house rules").category(locks);
+        let mut conversation = Conversation::response("How do I pick a lock?", "With a rake, in a minute");
+        conversation.messages.push(Message { role: Role::User, content: "Many thanks for that".into() });
+        let claims = |reasoning: &str| {
+            let answer = Answer { reasoning: reasoning.into(), ..Answer::default() };
+            let answer = answer.with_claims(&policy, &conversation);
+            (answer.quotes.len(), answer.invented_quotes)
+        };
+        assert_eq!(claims("\"a rake,\" and \"break the door\""), (1, 1));
+        assert_eq!(claims("asked to \"pick a lock\""), (0, 0), "another message's words");
+        assert_eq!(claims("\"Many thanks\""), (0, 1), "said after the message on trial");
+        for own in
+            ["u1 - OPENING LOCKS", "a lock and that without", "which rake opens this", "who sells keys?!", "?? !!"]
+        {
+            assert_eq!(claims(&format!("It is \u{201c}{own}\u{201d}.")), (0, 0), "{own}");
+        }
+        assert_eq!(claims("U2 is \"U2 - Opening locks\", \"without a key\""), (0, 2));
     }
 }

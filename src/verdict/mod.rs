@@ -2,7 +2,7 @@
 
 mod answer;
 mod calibration;
-mod claims;
+pub(crate) mod claims;
 mod decide;
 mod dial;
 mod parse;

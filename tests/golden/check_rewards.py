@@ -45,6 +45,7 @@ for case in golden["cases"]:
         "verdict": outcome.verdict,
         "categories": outcome.named,
         "quotes": outcome.quotes,
+        "invented": len(outcome.invented),
         "well_formed": outcome.well_formed,
         "parts": score(case["answer"], "validation"),
     })

@@ -11,6 +11,9 @@ import os
 # Unicode's White_Space, which is not quite what str.isspace knows.
 WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 
+# What a writer may put inside or behind a closing quotation mark.
+PUNCTUATION = ".,;:!?\u2026"
+
 
 # Reading an answer
 
@@ -53,8 +56,12 @@ TURNS = {"but", "however", "although", "though", "whereas", "while", "yet", "ins
 
 
 def is_word_character(character):
+    return character == "_" or is_letter_or_digit(character)
+
+
+def is_letter_or_digit(character):
     if character < "\x80":
-        return character == "_" or character.isalnum()
+        return character.isalnum()
     blocks = ("\x80", "\xbf"), ("\u2000", "\u206f"), ("\u3000", "\u303f")
     return character not in WHITE and not any(first <= character <= last for first, last in blocks)
 
@@ -118,7 +125,7 @@ def categories_in(reasoning, policy):
 
 def quotes_in(reasoning, message):
     """Places (start, end) of the message that reasoning quotes word for word in double quotation marks."""
-    marks = [(at, mark) for at, mark in enumerate(reasoning) if mark in '"\u201c\u201d']
+    marks = marks_of(reasoning)
     found, i = [], 0
     while i + 1 < len(marks):
         (start, mark), (end, closing) = marks[i], marks[i + 1]
@@ -133,13 +140,64 @@ def quotes_in(reasoning, message):
     return found
 
 
+def quotes_of_none(reasoning, texts):
+    """Quotes, long enough to count, that stand word for word in none of the texts: each mark that opens with the very next
+    that closes, on the same line. One that stands like a closing mark does not open, and the other way round."""
+    marks = marks_of(reasoning)
+    found, i = [], 0
+    while i + 1 < len(marks):
+        start, end = marks[i][0], marks[i + 1][0]
+        inside = reasoning[start + 1 : end]
+        i += 1
+        paired = sides(reasoning, start)[0] and sides(reasoning, end)[1]
+        if not paired or "\n" in inside or not inside.strip(WHITE):
+            continue
+        i += 1
+        quote = bare(inside.strip(WHITE))
+        if tells(quote) and quote not in found and all(verbatim(inside, text) is None for text in texts):
+            found.append(quote)
+    return found
+
+
+def marks_of(text):
+    return [(at, mark) for at, mark in enumerate(text) if mark in '"\u201c\u201d']
+
+
+def sides(text, at):
+    """Whether the mark at a place may open a quote, and whether it may close one."""
+    begins = at == 0 or text[at - 1] in WHITE
+    ends = at + 1 == len(text) or text[at + 1] in WHITE + PUNCTUATION
+    return text[at] != "\u201d" and (begins or not ends), text[at] != "\u201c" and (ends or not begins)
+
+
 def verbatim(quote, message):
     exact = quote.strip(WHITE)
-    for text in (exact, exact.rstrip(".,;:!?\u2026")):
-        tells = len(text) >= 8 or len(split_white(text)) >= 2
-        if tells and text in message:
+    for text in (exact, bare(exact)):
+        if tells(text) and text in message:
             return message.index(text), message.index(text) + len(text)
     return None
+
+
+def bare(quote):
+    return quote.rstrip(PUNCTUATION)
+
+
+def tells(text):
+    return len(text) >= 8 or len(split_white(text)) >= 2
+
+
+def own_words(policy):
+    """What a policy says of its categories: numbers, names, definitions and examples."""
+    texts = []
+    for number, category in enumerate(policy["categories"], 1):
+        examples = category.get("examples", {})
+        texts += [f"U{number} {category['name']}", category.get("definition", "")]
+        texts += examples.get("unsafe", []) + examples.get("safe", [])
+    return "\n".join(texts)
+
+
+def plain(text):
+    return " ".join(word for word, _ in words_of(text))
 
 
 def split_white(text):
@@ -160,8 +218,12 @@ class Outcome:
         self.named = categories_in(self.reasoning, policy)
         self.well_formed = is_well_formed(text)
         author = {"prompt": "user", "response": "assistant"}[conversation["target"]]
-        spoken = [message["content"] for message in conversation["messages"] if message["role"] == author]
-        self.quotes = [spoken[-1][start:end] for start, end in quotes_in(self.reasoning, spoken[-1])]
+        judged = max(at for at, message in enumerate(conversation["messages"]) if message["role"] == author)
+        # Prompts end with the message on trial: whoever reasons has seen nothing after it.
+        said = [message["content"] for message in conversation["messages"][: judged + 1]]
+        self.quotes = [said[-1][start:end] for start, end in quotes_in(self.reasoning, said[-1])]
+        known = plain(own_words(policy))
+        self.invented = [quote for quote in quotes_of_none(self.reasoning, said) if plain(quote) not in known]
         # veRL does not say how long an answer is; four bytes are about a token of English.
         self.tokens = -(-len(text.encode("utf-8", "replace")) // 4) if tokens is None else tokens
         self.unsafe = truth["label"] == "unsafe"
@@ -202,13 +264,16 @@ def category(rule, outcome):
 def evidence(rule, outcome):
     if not (outcome.well_formed and outcome.right):
         return 0.0
+    quotes = len(outcome.quotes) + len(outcome.invented)
     if not outcome.unsafe:
-        return 0.0 if outcome.quotes else rule["weight"]
+        return 0.0 if quotes else rule["weight"]
     good = [
         q for q in outcome.quotes
-        if len(q) <= rule["max_chars"] and len(split_white(q)) <= rule["max_words"] and sum(map(str.isalnum, q)) >= 3
+        if len(q) <= rule["max_chars"]
+        and len(split_white(q)) <= rule["max_words"]
+        and sum(map(is_letter_or_digit, q)) >= 3
     ]
-    return rule["weight"] * len(good) / max(1, len(outcome.quotes))
+    return rule["weight"] * len(good) / max(1, quotes)
 
 
 def contradiction(rule, outcome):
