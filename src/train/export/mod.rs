@@ -97,8 +97,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
 /// columns do not.
 fn row(task: &Judged, split: &'static str, index: usize) -> Result<VerlRow> {
     let failed = |error: serde_json::Error| Error::BadInput(format!("row {:?}: {error}", task.id));
-    let categories: Vec<_> =
-        (task.policy.categories.iter()).map(|category| json!({"id": category.id, "name": category.name})).collect();
     let conversation = json!({"messages": task.conversation.messages, "target": task.conversation.target});
     Ok(VerlRow {
         data_source: task.source.clone(),
@@ -109,7 +107,7 @@ fn row(task: &Judged, split: &'static str, index: usize) -> Result<VerlRow> {
         split,
         index: i64::try_from(index).unwrap_or(i64::MAX),
         id: task.id.clone(),
-        policy: json!({"categories": categories}).to_string(),
+        policy: json!({"categories": task.policy.categories}).to_string(),
         conversation: conversation.to_string(),
     })
 }
