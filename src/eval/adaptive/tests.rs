@@ -113,6 +113,7 @@ fn a_mistake_in_the_file_is_named() {
     let recipe = recipe();
     let complaint = |text: &str| AdaptiveSets::parse(text, "map", &recipe).unwrap_err().to_string();
     assert!(complaint("a: {labels: {x: [no_such_concept]}}").contains("no_such_concept"));
+    assert!(complaint("a: {labels: {x: [harassmnt]}}").contains("did you mean \"harassment\"?"));
     assert!(complaint("a: {labels: {}, perhaps: {x: [hate]}}").contains("\"x\""));
     assert!(complaint("a: [1]").contains("expected"));
     assert!(sets(&recipe).set("hatecheck").unwrap_err().to_string().contains("aegis2_test"));
