@@ -30,6 +30,8 @@ pub use writer::{save_manifest, write_bundle};
 pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;
+#[cfg(feature = "train")]
+use crate::verdict::Calibration;
 use crate::{Error, Policy, Result};
 use source::Source;
 pub use source::{ReadFile, Reading, SharedReader};
@@ -98,10 +100,10 @@ impl Bundle {
         Ok(Self { manifest: Manifest::parse(manifest)?, source: Source::Reader(reader) })
     }
 
-    /// The bundle with the scores that its model gives, before calibration.
+    /// The bundle with another calibration.
     #[cfg(feature = "train")]
-    pub fn uncalibrated(mut self) -> Self {
-        self.manifest.calibration = Default::default();
+    pub fn with_calibration(mut self, calibration: Calibration) -> Self {
+        self.manifest.calibration = calibration;
         self
     }
 

@@ -20,7 +20,7 @@ use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
 use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::verdict::{Answer, Calibration, Scaling};
+use crate::verdict::{Answer, Calibration, Scoring};
 use crate::{Conversation, Error, Policy, Result};
 
 /// Conversations whose states are kept, the latest used last.
@@ -44,7 +44,7 @@ struct Kept {
 pub struct Scan<'e> {
     engine: &'e SlotEngine,
     prompt: SlotPrompt,
-    scaling: Scaling,
+    scoring: Scoring,
     answering: Answering,
     /// The windows that were not read yet.
     left: VecDeque<usize>,
@@ -74,7 +74,7 @@ impl SlotEngine {
         Ok(Self {
             prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
             model,
-            calibration: bundle.manifest().calibration,
+            calibration: bundle.manifest().calibration.clone(),
             device: device.clone(),
             kept: Mutex::new(Vec::new()),
         })
@@ -91,7 +91,7 @@ impl SlotEngine {
         let prompt = self.prompts.read(tokenizer, policy, conversation)?;
         Ok(Scan {
             engine: self,
-            scaling: self.calibration.of(conversation.target),
+            scoring: self.calibration.of(conversation.target, &policy.categories),
             left: prompt.windows().collect(),
             scores: vec![0.0; policy.categories.len()],
             best: None,
@@ -103,7 +103,7 @@ impl SlotEngine {
     }
 
     /// Reads a window's conversation, as far as no cache holds it, then the blocks.
-    async fn window(&self, conversation: Layout, blocks: &[Vec<TokenId>], scaling: Scaling) -> Result<Window> {
+    async fn window(&self, conversation: Layout, blocks: &[Vec<TokenId>], scoring: Scoring) -> Result<Window> {
         let room = blocks.iter().map(|block| block.len() + 1).sum::<usize>() + ANSWER;
         let (kept, cached) = self.conversation(&conversation)?;
         let mut cache = kept.fork(conversation.len() + room)?;
@@ -118,12 +118,8 @@ impl SlotEngine {
             self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         }
         let logits = logits?;
-        // A score that is no number says that the model is broken, which must not look safe.
-        let score = |index: &usize| {
-            let logit = logits.get(*index).copied().filter(|logit| logit.is_finite());
-            logit.map_or(1.0, |logit| scaling.probability(logit))
-        };
-        Ok(Window { scores: slots.iter().map(score).collect(), layout, cache, states, cached })
+        let logits: Vec<f32> = slots.iter().map(|&slot| logits.get(slot).copied().unwrap_or(f32::NAN)).collect();
+        Ok(Window { scores: scoring.scores(&logits), layout, cache, states, cached })
     }
 
     /// A cache that holds the conversation alone, and how many of its tokens were there already: those of whole
@@ -170,7 +166,7 @@ impl SlotEngine {
         }
         let blocks = SlotPrompts::blocks(tokenizer, policy)?;
         let layout = Layout::conversation(self.prompts.frame, &[], Turn { kind: Kind::JudgedUser, ids });
-        Ok(self.window(layout, &blocks, Scaling::default()).await?.scores)
+        Ok(self.window(layout, &blocks, Scoring::default()).await?.scores)
     }
 }
 
@@ -179,7 +175,7 @@ impl<'e> Scan<'e> {
     pub async fn step(&mut self) -> Result<bool> {
         let Some(at) = self.left.pop_front() else { return Ok(false) };
         let layout = self.prompt.conversation(self.engine.prompts.frame, at);
-        let window = self.engine.window(layout, &self.prompt.blocks, self.scaling).await?;
+        let window = self.engine.window(layout, &self.prompt.blocks, self.scoring).await?;
         self.prompt_tokens += window.layout.len();
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));

@@ -11,7 +11,9 @@ mod render;
 mod thresholds;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
-pub use calibration::{Calibration, Scaling};
+#[cfg(feature = "train")]
+pub(crate) use calibration::BACKED;
+pub use calibration::{Calibration, Scaling, Scoring};
 pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};
 pub use dial::{BALANCED, Dial, Operating, OperatingCurve, OperatingPoint, check_strictness};

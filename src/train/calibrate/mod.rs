@@ -92,20 +92,23 @@ struct HeldOut {
 /// and go into the bundle's manifest:
 ///
 /// - a scaling for prompts and one for responses, after which a score is the probability that a text is unsafe where a
-///   quarter of them are;
+///   quarter of them are; that of a category that stands for harm of any kind is held back by the others
+///   ([`verdict::Calibration::catch_all`]);
 /// - the threshold with the highest F1, or the lowest that is as good but for a hundredth; one for each category of the
 ///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts);
-///   and the band of scores that are often wrong;
+///   unless a single one decides better; and the band of scores that are often wrong;
 /// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
 /// - the operating curves that a strictness moves along.
 ///
 /// # Errors
 /// What the recipe, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
 pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl FnMut(usize)) -> Result<Calibration> {
-    let bundle = Bundle::open(folder)?.uncalibrated();
+    let bundle = Bundle::open(folder)?;
     let mut manifest = bundle.manifest().clone();
-    let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
-    let own_policy = OwnPolicy::new(guard.policy().clone(), recipe);
+    let own_policy = OwnPolicy::new(block_on(bundle.policy())?, recipe);
+    // Scores as the model gives them, but for a catch-all.
+    let plain = verdict::Calibration { catch_all: own_policy.catch_all(recipe), ..Default::default() };
+    let guard = block_on(Guard::load(bundle.with_calibration(plain.clone()), LoadOptions::default()))?;
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let rows: Vec<HeldOut> = held_out(recipe, data)?
         .into_iter()
@@ -132,8 +135,9 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     let calibration = verdict::Calibration {
         prompt: platt(&general(&judged, Some(Target::Prompt))),
         response: platt(&general(&judged, Some(Target::Response))),
+        ..plain
     };
-    let scale = |score: &mut f32, target| *score = calibration.of(target).probability(logit(*score));
+    let scale = |score: &mut f32, target| *score = calibration.of(target, &[]).scaling.probability(logit(*score));
     for row in &mut judged {
         scale(&mut row.score, row.target);
         row.categories.iter_mut().for_each(|(score, _)| scale(score, row.target));
@@ -153,7 +157,7 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
 
     let general = general(&judged, None);
     let categories = guard.policy().categories.iter().zip(&own.categories);
-    manifest.calibration = calibration;
+    manifest.calibration = calibration.clone();
     manifest.thresholds = Thresholds {
         global: own.global,
         categories: categories.filter_map(|(category, threshold)| Some((category.id.clone(), (*threshold)?))).collect(),

@@ -28,8 +28,8 @@ pub struct Own {
 
 /// Chooses thresholds for the categories of the bundle's policy. Each with at least [`ENOUGH`] positive rows gets the one
 /// that tells best, by F1, where it applies among texts of which it applies to as many as the rows say; then all are
-/// moved together to where the decision, unsafe or not, has the best F1. If one threshold for all decides better, there
-/// is only that. `None` without rows of both labels.
+/// moved together to where the decision, unsafe or not, has the best F1. If one threshold for all decides better, by more
+/// than [`AS_GOOD`], there is only that. `None` without rows of both labels.
 pub fn own(rows: &[Judged]) -> Option<Own> {
     let scored: Vec<Scored> = rows.iter().filter_map(|row| Some((row.score, row.is_unsafe?))).collect();
     let (f1, single) = best_f1(&scored, PRIOR)?;
@@ -42,9 +42,9 @@ pub fn own(rows: &[Judged]) -> Option<Own> {
     };
     let decided: Vec<Scored> = rows.iter().filter_map(|row| Some((adjusted(row), row.is_unsafe?))).collect();
     Some(match best_f1(&decided, PRIOR) {
-        Some((better, global)) if better >= f1 && offsets.iter().any(Option::is_some) => {
+        Some((together, global)) if together >= f1 - AS_GOOD && offsets.iter().any(Option::is_some) => {
             let categories = offsets.iter().map(|offset| offset.map(|offset| moved(global, offset))).collect();
-            Own { global, categories, f1: better, curve: curve(&decided) }
+            Own { global, categories, f1: together, curve: curve(&decided) }
         }
         _ => Own { global: single, categories: vec![None; count], f1, curve: curve(&scored) },
     })
@@ -213,6 +213,24 @@ mod tests {
         assert!((0.2..0.31).contains(&thresholds[1]), "{thresholds:?}");
         assert!(found.f1 > 0.999, "with one threshold for both, one kind is missed: {}", found.f1);
         assert_eq!(found.curve.validate(), Ok(()));
+    }
+
+    #[test]
+    fn categories_have_thresholds_of_their_own_unless_a_single_one_decides_better() {
+        let even = |score| [row(true, &[(score, true), (0.1, false)]), row(true, &[(0.1, false), (score, true)])];
+        let safe = row(false, &[(0.2, false), (0.2, false)]);
+        let mut rows: Vec<Judged> =
+            even(0.6).into_iter().chain([safe]).flat_map(|row| std::iter::repeat_n(row, ENOUGH)).collect();
+        let found = own(&rows).unwrap();
+        assert!(found.categories.iter().all(Option::is_some), "as good as a single one: {found:?}");
+
+        // Where nobody knows whether it applies, the second category is high on texts that are safe.
+        let mut mistaken = row(false, &[(0.1, false), (0.5, false)]);
+        mistaken.categories[1].1 = None;
+        rows = uneven(ENOUGH).into_iter().chain(std::iter::repeat_n(mistaken, 20 * ENOUGH)).collect();
+        let found = own(&rows).unwrap();
+        assert!(found.categories.iter().all(Option::is_none), "{found:?}");
+        assert!(found.global > 0.5);
     }
 
     #[test]

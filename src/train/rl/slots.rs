@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, activation};
 use pollster::block_on;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -28,7 +28,7 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
 use crate::train::checkpoint::read_tensors;
 use crate::train::sft;
-use crate::verdict::{BALANCED, Calibration, Dial, Label, Operating};
+use crate::verdict::{BACKED, BALANCED, Calibration, Dial, Label, Operating, Scoring};
 use crate::{Error, Policy, Result};
 
 /// The slot model with what it needs to read and to answer.
@@ -93,9 +93,9 @@ impl SlotNetwork {
             let bundle = Bundle::open(folder)?;
             config = bundle.manifest().config.clone();
             tokenizer_json = block_on(bundle.tokenizer())?.to_vec();
-            calibration = bundle.manifest().calibration;
+            calibration = bundle.manifest().calibration.clone();
             let Manifest { policy, thresholds: known, .. } = bundle.manifest().clone();
-            let scores = Scores { policy, calibration, thresholds: known };
+            let scores = Scores { policy, calibration: calibration.clone(), thresholds: known };
             let dial = Dial::new(scores.thresholds.clone(), Operating::default());
             // A policy that is not the bundle's own; that one brings its thresholds.
             thresholds = dial.at(BALANCED, false);
@@ -173,7 +173,7 @@ impl SlotNetwork {
     /// Reads every window: the categories' scores, highest over them, and the window that holds the highest.
     fn scan(&self, task: &Task, prompt: &SlotPrompt) -> Result<(Vec<f32>, Window, usize)> {
         let device = self.model.device();
-        let scaling = self.shared.calibration.of(task.conversation.target);
+        let scoring = self.scoring(task);
         let mut scores = vec![0f32; task.policy.categories.len()];
         let mut best: Option<(f32, Window)> = None;
         let mut tokens = 0;
@@ -185,14 +185,15 @@ impl SlotNetwork {
             let batch = SlotBatch::new(&[&layout], 0, self.model.vocab_size(), &device);
             let states = self.model.forward(&batch, Some(&mut cache));
             let logits: Vec<f32> = self.model.slot_logits(states.clone()).into_data().iter::<f32>().collect();
-            if !slots.iter().all(|&slot| logits[slot].is_finite()) {
+            let logits: Vec<f32> = slots.iter().map(|&slot| logits[slot]).collect();
+            if !logits.iter().all(|logit| logit.is_finite()) {
                 return Err(Error::BadModel(
                     "the scores are no numbers any more; train with a lower learning rate".into(),
                 ));
             }
-            let here: Vec<f32> = slots.iter().map(|&slot| scaling.probability(logits[slot])).collect();
-            let thresholds = self.thresholds(&task.policy);
-            let margins = slots.iter().zip(thresholds).map(|(&slot, at)| scaling.margin(logits[slot], at)).collect();
+            let here = scoring.scores(&logits);
+            let above = |(logit, at): (f32, f32)| scoring.scaling.margin(logit, at);
+            let margins = scoring.backed(&logits).into_iter().zip(self.thresholds(&task.policy)).map(above).collect();
             scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
             let top = here.iter().copied().fold(0.0, f32::max);
             if best.as_ref().is_none_or(|(most, _)| top > *most) {
@@ -242,12 +243,17 @@ impl SlotNetwork {
     /// `[tokens, hidden]` with slots at these places.
     fn margins(&self, task: &Task, hidden: &Tensor<2>, slots: &[usize]) -> Tensor<1> {
         let device = hidden.device();
-        let scaling = self.shared.calibration.of(task.conversation.target);
+        let Scoring { scaling, catch_all } = self.scoring(task);
         let shifts: Vec<f32> = self.thresholds(&task.policy).map(|threshold| scaling.margin(0.0, threshold)).collect();
         let places: Vec<i32> = slots.iter().map(|&slot| slot as i32).collect();
         let states = hidden.clone().select(0, Tensor::<1, Int>::from_data(places.as_slice(), &device));
         let logits: Tensor<1> = self.model.slot_logits(states.unsqueeze()).reshape([slots.len()]);
+        let logits = catch_all.map_or(logits.clone(), |at| backed(logits, at));
         logits * scaling.scale + Tensor::<1>::from_data(shifts.as_slice(), &device)
+    }
+
+    fn scoring(&self, task: &Task) -> Scoring {
+        self.shared.calibration.of(task.conversation.target, &task.policy.categories)
     }
 
     fn thresholds(&self, policy: &Policy) -> impl Iterator<Item = f32> {
@@ -390,6 +396,16 @@ impl Network for SlotNetwork {
     }
 }
 
+/// [`Scoring::backed`] with a gradient, for a catch-all at this place among others.
+fn backed(logits: Tensor<1>, catch_all: usize) -> Tensor<1> {
+    let (count, device) = (logits.dims()[0], logits.device());
+    let others: Vec<i32> = (0..count).filter(|&at| at != catch_all).map(|at| at as i32).collect();
+    let highest = logits.clone().select(0, Tensor::<1, Int>::from_data(others.as_slice(), &device)).max();
+    let above = activation::relu(logits.clone().slice(catch_all..catch_all + 1) - highest);
+    let own: Vec<f32> = (0..count).map(|at| f32::from(u8::from(at == catch_all))).collect();
+    logits - Tensor::<1>::from_data(own.as_slice(), &device) * above * BACKED
+}
+
 /// The policy as it decides: each category with its threshold.
 fn with_thresholds(mut policy: Policy, thresholds: &Thresholds) -> Policy {
     for category in &mut policy.categories {
@@ -418,4 +434,25 @@ fn ids(choice: &super::network::Choice) -> Vec<TokenId> {
     let mut ids = Vec::with_capacity(choice.allowed.len());
     choice.allowed.for_each(|id| ids.push(id));
     ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catch_all_is_held_back_in_training_as_it_is_at_inference() {
+        let device = Device::default().autodiff();
+        let scoring = Scoring { catch_all: Some(1), ..Scoring::default() };
+        // What the margin of the catch-all moves by with each logit, where it lies above the others and where it does not.
+        for (values, slopes) in [([-1.0, 3.0, 0.5], [0.0, 0.5, 0.5]), ([2.0, 1.0, 0.0], [0.0, 1.0, 0.0])] {
+            let logits = Tensor::<1>::from_data(values, &device).require_grad();
+            let held = backed(logits.clone(), 1);
+            let found: Vec<f32> = held.clone().into_data().iter::<f32>().collect();
+            assert_eq!(found, scoring.backed(&values));
+            let gradients = held.slice(1..2).sum().backward();
+            let found: Vec<f32> = logits.grad(&gradients).unwrap().into_data().iter::<f32>().collect();
+            assert_eq!(found, slopes);
+        }
+    }
 }
