@@ -11,6 +11,8 @@ pub use crate::engine::Steps;
 use crate::engine::{Answering, Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
 use crate::sampling::Sampling;
+#[cfg(feature = "cpu")]
+use crate::tokenizer::TokenId;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
 
@@ -175,13 +177,18 @@ impl Guard {
     /// What the bundle's files have wrong.
     #[cfg(feature = "cpu")]
     pub async fn self_test(bundle: &Bundle, text: &str, tolerance: f32) -> Result<SelfTest> {
+        let guard = Self::untested(bundle, LoadOptions::default()).await?;
+        guard.known_answer(&guard.policy, guard.engine.encode(text)?, tolerance).await
+    }
+
+    /// The self-test that a bundle of this model has for a prompt if `policy` is its own.
+    #[cfg(feature = "cpu")]
+    pub(crate) async fn known_answer(&self, policy: &Policy, ids: Vec<TokenId>, tolerance: f32) -> Result<SelfTest> {
         use crate::bundle::KnownValue;
 
         /// So many of a decoder's logits say as much as all of them.
         const VALUES: usize = 32;
-        let guard = Self::untested(bundle, LoadOptions::default()).await?;
-        let ids = guard.engine.encode(text)?;
-        let values = guard.engine.known_values(&guard.policy, &ids).await?;
+        let values = self.engine.known_values(policy, &ids).await?;
         let step = values.len().div_ceil(VALUES).max(1);
         let expected = values.iter().enumerate().step_by(step);
         let expected = expected.map(|(index, &value)| KnownValue { index: index as u32, value }).collect();

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use pollster::block_on;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rsafe::Bundle;
 use rsafe::bundle::save_manifest;
@@ -82,6 +84,24 @@ fn the_steps_of_a_model_card_lead_from_rows_to_an_aligned_bundle() {
             assert_eq!(category.threshold, Some(thresholds.of(category)));
         }
     }
+
+    // Rows labelled by a policy make it the bundle's own, with thresholds and a curve measured under it.
+    rsafe(folder, "convert mean mine --template slots").success();
+    let policy = "name: mine\ncategories:\n  - {id: theft, name: Theft}\n  - {id: cyber, name: Hacking}\n";
+    fs::write(folder.join("mine.yaml"), policy).unwrap();
+    let calibrate = "train calibrate mine --policy mine.yaml --data data/rows.jsonl --held-out";
+    rsafe(folder, &format!("{calibrate} 0")).code(2).stderr(contains("held_out: expected a share above 0"));
+    rsafe(folder, &format!("{calibrate} 0.00001")).code(2).stderr(contains("one label only"));
+    rsafe(folder, &format!("{calibrate} 1")).success().stdout(contains("240 held-out rows: threshold"));
+    let mine = Bundle::open(folder.join("mine")).unwrap();
+    assert_eq!(block_on(mine.policy()).unwrap().name, "mine");
+    assert_eq!(mine.manifest().thresholds.categories.keys().collect::<Vec<_>>(), ["theft", "cyber"]);
+    assert!(!mine.manifest().operating.as_ref().unwrap().own.is_empty());
+    // Twice is as good as once, and the guard judges by it.
+    let once = mine.manifest().clone();
+    rsafe(folder, &format!("{calibrate} 1")).success();
+    assert_eq!(*Bundle::open(folder.join("mine")).unwrap().manifest(), once);
+    rsafe(folder, "check --model mine --json cat").stdout(contains("\"theft\"").and(contains("\"cyber\"")));
 
     rsafe(folder, "train pairs --policy general --data data --init bundle --out pairs.jsonl --temperature 1 --top-p 1")
         .success();

@@ -25,7 +25,7 @@ pub use manifest::{
 };
 pub use weights::Weights;
 #[cfg(feature = "native")]
-pub use writer::{save_manifest, write_bundle};
+pub use writer::{save_manifest, set_policy, write_bundle};
 
 pub use crate::verdict::Thresholds;
 

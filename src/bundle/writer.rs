@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileEntry, MANIFEST, Manifest, plain_name};
+use super::manifest::{DefaultPolicy, FileEntry, MANIFEST, Manifest, plain_name};
 use super::shard::{description, hex};
 use crate::kernels::{BadWeight, Encoding};
-use crate::{Error, Result};
+use crate::{Error, Policy, Result};
 
+/// The file of a bundle's own policy.
+const POLICY: &str = "policy.json";
 /// Bytes of a shard, header included.
 const SHARD: usize = 64_000_000;
 /// Bytes of a tensor, so that it fits a shard.
@@ -58,6 +60,17 @@ pub fn save_manifest(folder: impl AsRef<Path>, manifest: &Manifest) -> Result<()
     let mut file = Whole::create(folder.as_ref(), MANIFEST)?;
     file.write(&manifest.to_json()?)?;
     file.finish().map(drop)
+}
+
+/// Writes a policy beside a bundle's weights and makes it, in `manifest`, the one of requests that bring none;
+/// [`save_manifest`] comes next.
+pub fn set_policy(folder: impl AsRef<Path>, manifest: &mut Manifest, policy: &Policy) -> Result<()> {
+    let mut file = Whole::create(folder.as_ref(), POLICY)?;
+    file.write(policy.to_json().as_bytes())?;
+    manifest.files.retain(|file| file.name != POLICY);
+    manifest.files.push(file.finish()?);
+    manifest.policy = DefaultPolicy::File(POLICY.into());
+    Ok(())
 }
 
 /// A bundle being written.

@@ -62,6 +62,44 @@ impl Row {
     }
 }
 
+/// All rows of files, and of the `.jsonl` and `.jsonl.gz` files of folders, by name.
+///
+/// # Errors
+/// [`Error::Io`] for what is missing; [`Error::BadInput`] for a folder without such files, and for bad rows.
+pub fn labelled_rows<P: AsRef<Path>>(data: &[P]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for path in data {
+        for file in data_files(path.as_ref())? {
+            for row in Rows::open(file)? {
+                rows.push(row?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
+    if !data.is_dir() {
+        return Ok(vec![data.to_owned()]);
+    }
+    let entries = std::fs::read_dir(data).map_err(Error::io(data))?;
+    let paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(Error::io(data))?;
+    let is_data = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
+    };
+    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::BadInput(format!(
+            "{}: expected .jsonl or .jsonl.gz files with a labelled row a line, found none",
+            data.display()
+        )));
+    }
+    Ok(files)
+}
+
 /// What the rows of a file are called together: `dev/toxicchat_test.jsonl.gz` holds `toxicchat_test`.
 pub fn set_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();

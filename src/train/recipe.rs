@@ -144,6 +144,17 @@ impl Recipe {
         Self::parse(&text, &path.display().to_string())
     }
 
+    /// The one folder that is given as the place of a recipe's sets.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for none or several.
+    pub fn folder(data: &[PathBuf]) -> Result<&Path> {
+        match data {
+            [folder] => Ok(folder),
+            _ => Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into())),
+        }
+    }
+
     /// The concept or broader category of that id.
     pub fn index(&self, id: &str) -> Option<ConceptIdx> {
         self.concepts.iter().position(|concept| concept.id == id)

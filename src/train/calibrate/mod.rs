@@ -1,17 +1,19 @@
 //! Calibration of a bundle on rows that were held out of its training: scalings, thresholds, operating curves, and the
 //! band in which scores leave doubt.
 
+mod adopt;
 mod drawn;
 mod scaling;
 mod thresholds;
 
 use std::path::Path;
 
+pub use adopt::adopt;
 use pollster::block_on;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::bundle::{Bundle, save_manifest};
+use crate::bundle::{Bundle, Manifest, save_manifest};
 use crate::eval::dataset::{Label, Row};
 use crate::eval::metrics::{self, Scored};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
@@ -19,7 +21,7 @@ use crate::train::own_policy::OwnPolicy;
 use crate::train::recipe::{Facts, Recipe, UnsafeMeans};
 use crate::train::workers::Workers;
 use crate::verdict::{self, Operating, Thresholds};
-use crate::{Error, Result, Target};
+use crate::{Error, Policy, Result, Target};
 use drawn::Drawn;
 use scaling::{logit, platt};
 
@@ -35,7 +37,7 @@ const CHUNK: usize = 64;
 /// What was measured and written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Held-out rows whose label says whether they are harmful in general.
+    /// Held-out rows whose label says whether they break the bundle's own policy.
     pub rows: usize,
     /// F1 of the decisions under the bundle's own policy, where a quarter of the texts are unsafe.
     pub f1: f64,
@@ -118,14 +120,9 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
         })
         .collect();
     let (mut judged, mut others) = (Vec::<Judged>::new(), Vec::<Other>::new());
-    let workers = Workers::new()?;
-    for rows in rows.chunks(CHUNK) {
-        for scored in workers.map(rows, |row| block_on(score(&guard, &own_policy, row))) {
-            let (own, under_drawn) = scored?;
-            judged.push(own);
-            others.extend(under_drawn);
-        }
-        on_row(judged.len());
+    for (own, under_drawn) in scored(&rows, |row| block_on(score(&guard, &own_policy, row)), &mut on_row)? {
+        judged.push(own);
+        others.extend(under_drawn);
     }
 
     let general = |judged: &[Judged], target: Option<Target>| -> Vec<Scored> {
@@ -144,8 +141,6 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     }
     others.iter_mut().for_each(|other| scale(&mut other.scored.0, other.target));
 
-    let own = thresholds::own(&judged)
-        .ok_or_else(|| Error::BadInput(format!("{}: the held-out rows have one label only", data.display())))?;
     let under_others: Vec<Scored> = others.iter().map(|other| other.scored).collect();
     let custom = thresholds::best_f1(&under_others, PRIOR).map(|(_, threshold)| threshold);
     let measured = |unseen: bool| {
@@ -154,27 +149,55 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
         Some(Measured { rows: rows.len(), f1, auroc })
     };
     let (seen, unseen) = (measured(false), measured(true));
+    manifest.calibration = calibration;
+    manifest.thresholds.custom = custom;
+    manifest.operating = Some(Operating { custom: thresholds::curve(&under_others), ..Operating::default() });
+    let own = under_own(guard.policy(), &judged, &mut manifest)?;
+    save_manifest(folder, &manifest)?;
+    Ok(Calibration { seen, unseen, ..own })
+}
 
-    let general = general(&judged, None);
-    let categories = guard.policy().categories.iter().zip(&own.categories);
-    manifest.calibration = calibration.clone();
+/// What `score` gives for each of the rows, in their order.
+fn scored<T: Sync, R: Send>(
+    rows: &[T],
+    score: impl Fn(&T) -> Result<R> + Sync,
+    mut on_row: impl FnMut(usize),
+) -> Result<Vec<R>> {
+    let workers = Workers::new()?;
+    let mut scored = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(CHUNK) {
+        for row in workers.map(rows, &score) {
+            scored.push(row?);
+        }
+        on_row(scored.len());
+    }
+    Ok(scored)
+}
+
+/// Thresholds and the operating curve under a bundle's own policy, put into its manifest, where other policies' stay.
+fn under_own(policy: &Policy, judged: &[Judged], manifest: &mut Manifest) -> Result<Calibration> {
+    let own = thresholds::own(judged).ok_or_else(|| {
+        let what = "the held-out rows have one label only; hold out more of them, or give more rows";
+        Error::BadInput(what.into())
+    })?;
+    let general: Vec<Scored> = judged.iter().filter_map(|row| Some((row.score, row.is_unsafe?))).collect();
+    let categories = policy.categories.iter().zip(&own.categories);
     manifest.thresholds = Thresholds {
         global: own.global,
         categories: categories.filter_map(|(category, threshold)| Some((category.id.clone(), (*threshold)?))).collect(),
-        custom,
+        custom: manifest.thresholds.custom,
         uncertain: thresholds::band(&general, own.global),
     };
-    let operating = Operating { own: own.curve, custom: thresholds::curve(&under_others) };
+    let operating = Operating { own: own.curve, ..manifest.operating.take().unwrap_or_default() };
     manifest.operating = Some(operating.clone());
-    save_manifest(folder, &manifest)?;
     Ok(Calibration {
         rows: general.len(),
         f1: own.f1,
         auroc: metrics::auroc(&general),
-        seen,
-        unseen,
-        calibration,
-        thresholds: manifest.thresholds,
+        seen: None,
+        unseen: None,
+        calibration: manifest.calibration.clone(),
+        thresholds: manifest.thresholds.clone(),
         operating,
     })
 }
@@ -222,7 +245,6 @@ fn held_out(recipe: &Recipe, data: &Path) -> Result<Vec<(Row, Facts, bool)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Policy;
 
     #[test]
     fn every_category_of_the_embedded_policy_is_a_concept_of_the_recipe() {

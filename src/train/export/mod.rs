@@ -10,7 +10,6 @@ use serde_json::json;
 
 pub use chat::{ChatMessage, rsafe_messages};
 use table::VerlRow;
-pub(super) use tasks::data_files;
 use tasks::{Judged, Split};
 
 use super::recipe::Recipe;

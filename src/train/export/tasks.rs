@@ -1,17 +1,17 @@
 //! The rows of an export: conversations, each with a policy and what is true of it under that policy.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use crate::eval::dataset::{Row, Rows};
+use crate::eval::dataset::{Row, labelled_rows};
 use crate::train::policies::{Policies, truth_under};
 use crate::train::recipe::{Facts, Recipe};
 use crate::train::reward::Truth;
-use crate::{Conversation, Error, Policy, Result};
+use crate::{Conversation, Policy, Result};
 
 /// A conversation to judge.
 pub struct Judged {
@@ -71,15 +71,12 @@ impl Split {
     /// # Errors
     /// [`Error::Io`] and [`Error::BadInput`] for files that are missing or hold bad rows.
     pub fn of_policy(policy: &Policy, data: &Path, held_out: f64) -> Result<Self> {
-        let mut split = Self::default();
-        for file in data_files(data)? {
-            for row in Rows::open(file)? {
-                let row = row?;
-                let list = if row.is_held_out(held_out) { &mut split.held_out } else { &mut split.train };
-                list.push(judged(&row.source, &row, policy.clone(), truth_under(policy, &row)));
-            }
-        }
-        Ok(split)
+        let (held, trained): (Vec<Row>, Vec<Row>) =
+            labelled_rows(&[data])?.into_iter().partition(|row| row.is_held_out(held_out));
+        let under = |rows: Vec<Row>| {
+            rows.iter().map(|row| judged(&row.source, row, policy.clone(), truth_under(policy, row))).collect()
+        };
+        Ok(Self { train: under(trained), held_out: under(held) })
     }
 
     /// Both parts in random order, cut to so many rows.
@@ -94,29 +91,6 @@ impl Split {
 
 fn judged(source: &str, row: &Row, policy: Policy, truth: Truth) -> Judged {
     Judged { id: row.id.clone(), source: source.to_owned(), conversation: row.conversation(), policy, truth }
-}
-
-/// A file itself, or the data files of a folder by name.
-pub fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
-    if !data.is_dir() {
-        return Ok(vec![data.to_owned()]);
-    }
-    let entries = std::fs::read_dir(data).map_err(Error::io(data))?;
-    let paths: Vec<PathBuf> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(Error::io(data))?;
-    let is_data = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
-    };
-    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(Error::BadInput(format!(
-            "{}: expected .jsonl or .jsonl.gz files with a labelled row a line, found none",
-            data.display()
-        )));
-    }
-    Ok(files)
 }
 
 /// A generator that differs between seeds and purposes.

@@ -6,8 +6,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::{Row, Rows};
-use crate::train::export::data_files;
+use crate::eval::dataset::{Row, labelled_rows};
 use crate::train::policies::truth_under;
 use crate::{Error, Policy, Result};
 
@@ -29,20 +28,13 @@ impl LabelledTasks {
     /// # Errors
     /// [`Error::Io`] and [`Error::BadInput`] for files and rows; [`Error::BadInput`] if nothing is left to train on.
     pub fn load(data: &[PathBuf], policy: Policy, held_out: f64, seed: u64, answer_first: f64) -> Result<Self> {
-        let mut tasks = Self { policy, rows: Vec::new(), held_out: Vec::new(), seed, answer_first };
-        for path in data {
-            for file in data_files(path)? {
-                for row in Rows::open(file)? {
-                    let row = row?;
-                    if row.is_held_out(held_out) { tasks.held_out.push(row) } else { tasks.rows.push(row) }
-                }
-            }
-        }
-        if tasks.rows.is_empty() {
+        let (mut held, rows): (Vec<Row>, Vec<Row>) =
+            labelled_rows(data)?.into_iter().partition(|row| row.is_held_out(held_out));
+        if rows.is_empty() {
             return Err(Error::BadInput("no row to train on: give --data files or folders of labelled rows".into()));
         }
-        tasks.held_out.shuffle(&mut generator(seed, "held out", 0));
-        Ok(tasks)
+        held.shuffle(&mut generator(seed, "held out", 0));
+        Ok(Self { policy, rows, held_out: held, seed, answer_first })
     }
 
     fn about(&self, row: &Row, think: bool, end: bool) -> Task {

@@ -137,7 +137,7 @@ impl Setup {
             }
             Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
-                let samples = Samples::load(&recipe, self.folder()?, seed, network.tokenizer())?;
+                let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
                 let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
                 let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
                 let frequency = samples.frequency(recipe.concepts.len());
@@ -167,7 +167,7 @@ impl Setup {
             Source::Policy { policy, held_out } => work(network, &self.labelled((**policy).clone(), *held_out, seed)?),
             Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
-                let samples = Samples::load(&recipe, self.folder()?, seed, network.tokenizer())?;
+                let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
                 let policies = Policies { recipe: &recipe, frequency: samples.frequency(recipe.concepts.len()) };
                 work(network, &RecipeTasks::new(&samples, &policies, seed, self.answer_first))
             }
@@ -182,14 +182,6 @@ impl Setup {
     fn decoder(&self) -> Result<Option<DecoderNetwork>> {
         let open = || DecoderNetwork::open(&self.init, &self.decoder, &self.device);
         DecoderNetwork::reads(&self.init).then(open).transpose()
-    }
-
-    /// The folder of a recipe's sets.
-    fn folder(&self) -> Result<&Path> {
-        match self.data.as_slice() {
-            [folder] => Ok(folder),
-            _ => Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into())),
-        }
     }
 }
 

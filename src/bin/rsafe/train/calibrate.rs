@@ -1,36 +1,48 @@
-//! `rsafe train calibrate`: a bundle's thresholds, operating points and uncertain band, from rows held out of its training.
+//! `rsafe train calibrate`: a bundle's thresholds, operating points and uncertain band, from rows held out of its training:
+//! those of the recipe that made it, or those labelled by a policy that becomes its own.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use rsafe::train::calibrate::{Calibration, Measured, calibrate};
+use rsafe::train::calibrate::{Calibration, Measured, adopt, calibrate};
 use rsafe::train::recipe::Recipe;
 use rsafe::verdict::OperatingCurve;
 
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, library};
 
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]
 pub struct CalibrateArgs {
     /// The bundle's folder; its manifest is rewritten
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
+    /// Held-out rows: with --recipe the folder of its sets, with --policy files or folders of rows
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
     /// The recipe that the model was trained with
     #[arg(long, value_name = "FILE")]
-    recipe: PathBuf,
-    /// The folder of the data sets
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    recipe: Option<PathBuf>,
+    /// A policy (a file, or a built-in one's name) that becomes the bundle's own; a row's categories are its ids or names
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+    /// Share of the rows to choose by, with --policy: the share that training kept out, or 1 if it saw none of them
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
+    held_out: f64,
 }
 
 pub fn run(args: CalibrateArgs) -> Result<Outcome, Failure> {
-    let recipe = Recipe::load(&args.recipe)?;
     let progress = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-    let found = calibrate(&args.bundle, &recipe, &args.data, |rows| {
+    let on_row = |rows: usize| {
         progress.set_message(format!("{rows} held-out rows"));
         progress.tick();
-    })?;
+    };
+    let found = match (args.recipe, args.policy) {
+        (Some(recipe), _) => calibrate(&args.bundle, &Recipe::load(&recipe)?, Recipe::folder(&args.data)?, on_row)?,
+        (None, Some(policy)) => adopt(&args.bundle, &library::policy(&policy)?, &args.data, args.held_out, on_row)?,
+        (None, None) => unreachable!("the arguments' group is required"),
+    };
     progress.finish_and_clear();
     write!(anstream::stdout(), "{}", summary(&found))?;
     Ok(Outcome::Clean)
