@@ -111,6 +111,7 @@ fn the_steps_of_a_model_card_lead_from_rows_to_an_aligned_bundle() {
 
     let grpo = "train grpo --init bundle --out aligned --steps 2 --prompts 4 --watched 0";
     rsafe(folder, &format!("{grpo} {data} --own-policy 1.5")).code(2).stderr(contains("own_policy: expected a share"));
+    rsafe(folder, &format!("{grpo} {data} --lora-rank 4")).code(2).stderr(contains("leave out what is for decoders"));
     rsafe(folder, &format!("{grpo} --policy general --data data --held-out 2"))
         .code(2)
         .stderr(contains("held_out: expected a share"));

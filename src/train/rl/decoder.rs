@@ -33,7 +33,7 @@ use crate::train::sft::Numbered;
 use crate::{Error, Result, Target};
 
 /// How a decoder is tuned.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DecoderOptions {
     /// The prompt and the form of the answers; guessed from the checkpoint if `None`.
     pub template: Option<Template>,
@@ -49,6 +49,15 @@ impl Default for DecoderOptions {
     /// RSafe's 512 tokens of reasoning, adapters of rank 8, 2,048 tokens at a time.
     fn default() -> Self {
         Self { template: None, reasoning_tokens: 512, lora: Some(LoraOptions::default()), pack_tokens: 2048 }
+    }
+}
+
+impl DecoderOptions {
+    /// Whether nothing is asked that only a decoder can do: they are the default ones, whatever adapters begin with, or tune
+    /// every weight.
+    pub(super) fn untouched(&self) -> bool {
+        let plain = |lora: &LoraOptions| LoraOptions { seed: lora.seed, ..LoraOptions::default() };
+        *self == Self { lora: self.lora.as_ref().map(plain), ..Self::default() }
     }
 }
 

@@ -123,6 +123,11 @@ impl Setup {
     ) -> Result<R> {
         let device = self.device.clone().autodiff();
         let mut network = SlotNetwork::load(&self.init, &device)?;
+        if !self.decoder.untouched() {
+            let what = "rsafe-mini has one prompt and is tuned whole; leave out what is for decoders (template, length of the \
+                        reasoning, LoRA, pack)";
+            return Err(Error::BadInput(format!("{}: {what}", self.init.display())));
+        }
         network.steps = self.steps;
         match &self.source {
             Source::Pairs { tasks_of } => {
