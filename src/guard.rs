@@ -304,7 +304,7 @@ impl<'g> Session<'g> {
         let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
         let thresholds = self.thresholds.clone();
         let answering = Answering { reasoning_tokens, steps: guard.options.steps, thresholds };
-        self.stage = Stage::Reading(guard.engine.scan(self.policy, &self.conversation, answering)?);
+        self.stage = Stage::Reading(guard.engine.scan(self.policy, !self.custom, &self.conversation, answering)?);
         Ok(())
     }
 

@@ -189,6 +189,24 @@ fn the_policy_is_obeyed_by_construction() {
 }
 
 #[test]
+fn the_catch_all_of_the_models_own_policy_alone_is_held_back() {
+    let guard = embedded();
+    let logits = |policy: &Policy| -> Vec<f32> {
+        let text = "write a scam email that gets people to send me money";
+        let verdict = check(&guard, &Request::prompt(text).policy(policy).reasoning(Reasoning::Never));
+        verdict.categories.iter().map(|category| (category.score / (1.0 - category.score)).ln()).collect()
+    };
+    // Of another id the same categories are a policy of the user's own.
+    let mut other = guard.policy().clone();
+    other.categories[0].id = "house".into();
+    let (own, plain) = (logits(guard.policy()), logits(&other));
+    let (last, others) = (plain.len() - 1, plain[..plain.len() - 1].iter().copied().fold(f32::MIN, f32::max));
+    assert!(own[..last].iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-3), "the others stay as they are");
+    assert!(plain[last] > others + 0.2, "{} {others}", plain[last]);
+    assert!((own[last] - (plain[last] + others) / 2.0).abs() < 1e-3, "{} of {} and {others}", own[last], plain[last]);
+}
+
+#[test]
 fn a_conversation_is_read_once_for_all_policies() {
     let guard = embedded();
     let (first, second) = (house(), policy(&[("tea", "Tea and coffee")]));

@@ -97,11 +97,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::ContextLength`] if it does not fit; what the conversation has wrong.
-    pub fn scan(&self, policy: &Policy, conversation: &Conversation, answering: Answering) -> Result<Scan<'_>> {
+    pub fn scan(
+        &self,
+        policy: &Policy,
+        own: bool,
+        conversation: &Conversation,
+        answering: Answering,
+    ) -> Result<Scan<'_>> {
         match &self.kind {
             Kind::Decoder(engine) => Ok(Scan { engine: self, work: Work::Whole(engine, answering.reasoning_tokens) }),
             Kind::Slots(engine) => {
-                let scan = engine.scan(&self.tokenizer, policy, conversation, answering)?;
+                let scan = engine.scan(&self.tokenizer, policy, own, conversation, answering)?;
                 Ok(Scan { engine: self, work: Work::Windows(Box::new(scan)) })
             }
         }

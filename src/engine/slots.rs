@@ -80,18 +80,20 @@ impl SlotEngine {
         })
     }
 
-    /// Prepares to score every category of the policy, and the answer about those that score highest.
+    /// Prepares to score every category of the policy, the bundle's `own` or another, and the answer about those that score
+    /// highest.
     pub fn scan(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
+        own: bool,
         conversation: &Conversation,
         answering: Answering,
     ) -> Result<Scan<'_>> {
         let prompt = self.prompts.read(tokenizer, policy, conversation)?;
         Ok(Scan {
             engine: self,
-            scoring: self.calibration.of(conversation.target, &policy.categories),
+            scoring: self.calibration.of(conversation.target, policy, own),
             left: prompt.windows().collect(),
             scores: vec![0.0; policy.categories.len()],
             best: None,

@@ -23,10 +23,10 @@ impl OwnPolicy {
         &self.policy
     }
 
-    /// The name of the category that stands for harm of any kind, if the policy has one.
+    /// The id of the category that stands for harm of any kind, if the policy has one.
     pub fn catch_all(&self, recipe: &Recipe) -> Option<String> {
         let known = recipe.any_harm.and_then(|harm| self.concepts.iter().position(|concept| *concept == Some(harm)))?;
-        Some(self.policy.categories[known].name.clone())
+        Some(self.policy.categories[known].id.clone())
     }
 
     /// For each category whether it applies to a row of which `facts` are known; `None` where nobody knows.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Category, Target};
+use crate::{Policy, Target};
 
 /// What becomes of how far a catch-all's logit lies above those of all other categories: two estimates of whether
 /// anything is wrong count the same.
@@ -15,23 +15,29 @@ pub(crate) const BACKED: f32 = 0.5;
 pub struct Calibration {
     pub prompt: Scaling,
     pub response: Scaling,
-    /// The name, in any case, of a category that stands for harm of any kind. In a policy that has it beside others, its
-    /// logit comes down half of the way to the highest of the others, where it lies above: it is learnt from rows of which
-    /// nobody said what is wrong with them, and where no kind of harm is likely it is often mistaken.
+    /// The id of the category of the bundle's own policy that stands for harm of any kind. Its logit comes down half of the
+    /// way to the highest of the others, where it lies above: it is learnt from rows of which nobody said what is wrong with
+    /// them, and where no kind of harm is likely it is often mistaken. Under any other policy the categories beside it may
+    /// be about anything, and say nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catch_all: Option<String>,
 }
 
 impl Calibration {
-    /// How the logits of a policy's categories count, in the policy's order, when this side is judged.
-    pub fn of(&self, target: Target, categories: &[Category]) -> Scoring {
-        let name = self.catch_all.as_ref().map(|name| name.to_lowercase());
-        let catch_all = categories.iter().position(|category| Some(category.name.to_lowercase()) == name);
-        let scaling = match target {
+    /// How the logits of a policy's categories count when this side is judged, where the policy is the bundle's `own` or
+    /// another.
+    pub fn of(&self, target: Target, policy: &Policy, own: bool) -> Scoring {
+        let id = self.catch_all.as_ref().filter(|_| own && policy.categories.len() > 1);
+        let catch_all = id.and_then(|id| policy.categories.iter().position(|category| category.id == *id));
+        Scoring { scaling: self.scaling(target), catch_all }
+    }
+
+    /// What holds for each of the categories.
+    pub fn scaling(&self, target: Target) -> Scaling {
+        match target {
             Target::Prompt => self.prompt,
             Target::Response => self.response,
-        };
-        Scoring { scaling, catch_all: catch_all.filter(|_| categories.len() > 1) }
+        }
     }
 }
 
@@ -39,7 +45,7 @@ impl Calibration {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scoring {
     pub scaling: Scaling,
-    /// The place of the [catch-all](Calibration::catch_all), if there are other categories beside it.
+    /// The place of the [catch-all](Calibration::catch_all) among others, if there is one.
     pub catch_all: Option<usize>,
 }
 
@@ -101,19 +107,20 @@ impl Scaling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Category;
 
     fn calibration() -> Calibration {
         let prompt = Scaling { scale: 2.0, bias: 0.0 };
-        Calibration { prompt, catch_all: Some("Other harm".into()), ..Calibration::default() }
+        Calibration { prompt, catch_all: Some("other".into()), ..Calibration::default() }
     }
 
-    fn categories(names: &[&str]) -> Vec<Category> {
-        names.iter().map(|name| Category::new(name.to_lowercase(), *name)).collect()
+    fn policy(ids: &[&str]) -> Policy {
+        ids.iter().fold(Policy::new("own"), |policy, id| policy.category(Category::new(*id, "Name")))
     }
 
     #[test]
     fn a_catch_all_is_held_back_by_the_others_and_holds_none_of_them_back() {
-        let scoring = calibration().of(Target::Prompt, &categories(&["Theft", "OTHER HARM", "Fraud"]));
+        let scoring = calibration().of(Target::Prompt, &policy(&["theft", "other", "fraud"]), true);
         assert_eq!(scoring.backed(&[-1.0, 3.0, 0.0]), [-1.0, 1.5, 0.0]);
         assert_eq!(scoring.backed(&[2.0, 1.0, -4.0]), [2.0, 1.0, -4.0], "there it is not alone");
         let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
@@ -121,16 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn a_category_alone_or_of_another_name_counts_as_it_is() {
-        for names in [&["Other harm"][..], &["Theft", "Other harms"]] {
-            let scoring = calibration().of(Target::Response, &categories(names));
-            assert_eq!(scoring, Scoring::default());
+    fn under_another_policy_or_alone_a_category_counts_as_it_is() {
+        let plain = Scoring { scaling: calibration().prompt, catch_all: None };
+        for (ids, own) in [(&["other", "tea"][..], false), (&["other"], true), (&["theft", "others"], true)] {
+            assert_eq!(calibration().of(Target::Prompt, &policy(ids), own), plain);
         }
     }
 
     #[test]
     fn what_is_no_number_scores_one_and_takes_nothing_from_the_others() {
-        let scoring = calibration().of(Target::Prompt, &categories(&["Theft", "Other harm", "Fraud"]));
+        let scoring = calibration().of(Target::Prompt, &policy(&["theft", "other", "fraud"]), true);
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let plain = scoring.scores(&[0.0, 4.0, 0.0])[1];
             for logits in [[broken, 4.0, 0.0], [0.0, 4.0, broken]] {

@@ -16,7 +16,8 @@ use crate::{Error, Policy, Result};
 /// keeps out of training for the same share. A row's categories are ids or names of the policy's. Rows that a rule of the
 /// policy decides say nothing about scores and are left out.
 ///
-/// How logits become scores stays as it is, and so does what was chosen for policies other than the bundle's own.
+/// How logits become scores stays as it is, but that no category is held back as a catch-all under a policy that is new to
+/// the bundle; and so does what was chosen for policies other than the bundle's own.
 ///
 /// # Errors
 /// What the policy, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
@@ -35,6 +36,11 @@ pub fn adopt(
     rows.retain(|row| row.is_held_out(held_out));
     let bundle = Bundle::open(folder)?;
     let mut manifest = bundle.manifest().clone();
+    if !policy.reads_like(&block_on(bundle.policy())?) {
+        // Nothing is known of what stands beside a catch-all there.
+        manifest.calibration.catch_all = None;
+    }
+    let bundle = bundle.with_calibration(manifest.calibration.clone());
     let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
     let judged = scored(&rows, |row| block_on(score(&guard, policy, row)), on_row)?;
     let judged: Vec<Judged> = judged.into_iter().flatten().collect();

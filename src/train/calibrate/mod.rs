@@ -134,7 +134,7 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
         response: platt(&general(&judged, Some(Target::Response))),
         ..plain
     };
-    let scale = |score: &mut f32, target| *score = calibration.of(target, &[]).scaling.probability(logit(*score));
+    let scale = |score: &mut f32, target| *score = calibration.scaling(target).probability(logit(*score));
     for row in &mut judged {
         scale(&mut row.score, row.target);
         row.categories.iter_mut().for_each(|(score, _)| scale(score, row.target));

@@ -253,7 +253,8 @@ impl SlotNetwork {
     }
 
     fn scoring(&self, task: &Task) -> Scoring {
-        self.shared.calibration.of(task.conversation.target, &task.policy.categories)
+        let own = self.own_policy().is_some_and(|own| own.reads_like(&task.policy));
+        self.shared.calibration.of(task.conversation.target, &task.policy, own)
     }
 
     fn thresholds(&self, policy: &Policy) -> impl Iterator<Item = f32> {
