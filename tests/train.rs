@@ -144,10 +144,13 @@ fn write_bert(path: &Path, vocab: usize, hidden: usize, inner: usize, positions:
             (name, shape, data)
         })
         .collect();
-    let views = tensors.iter().map(|(name, shape, data)| {
-        (name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap())
-    });
-    safetensors::serialize_to_file(views, None, path).unwrap();
+    let view =
+        |dtype, shape: &[usize], data| safetensors::tensor::TensorView::new(dtype, shape.to_vec(), data).unwrap();
+    // As published: the numbers of the positions are there, too, and are no weights.
+    let numbers: Vec<u8> = (0..positions as i64).flat_map(i64::to_le_bytes).collect();
+    let numbers = ("embeddings.position_ids", view(safetensors::Dtype::I64, &[1, positions], &numbers));
+    let weights = tensors.iter().map(|(name, shape, data)| (name.as_str(), view(safetensors::Dtype::F32, shape, data)));
+    safetensors::serialize_to_file(weights.chain([numbers]), None, path).unwrap();
 }
 
 fn trained(options: &SftOptions) -> (Vec<Report>, Vec<u8>) {

@@ -13,6 +13,7 @@ use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, LossParts, LossWeights};
@@ -214,11 +215,14 @@ fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
 /// The tensors of `init`: an earlier run's as they are, a BERT's with what BERT has not.
 fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate::model::slots::NamedTensor>> {
     let path = options.init.join("model.safetensors");
-    let tensors = read_tensors(&path)?;
-    if tensors.iter().any(|(name, ..)| name == "slot_head.weight") {
-        return Ok(tensors);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
+    // A published BERT also holds what is no weight, such as the numbers of its positions.
+    if file.names().contains(&"slot_head.weight") {
+        read_tensors(&path)
+    } else {
+        warm_start(config, &file, options.seed)
     }
-    warm_start(config, &fs::read(&path).map_err(Error::io(&path))?, options.seed)
 }
 
 /// Numbers parameters in their order: the optimiser's state, kept by id, must find them again when a run is resumed.

@@ -15,9 +15,8 @@ const RANGE: f32 = 0.02;
 /// Reads the trunk out of a BERT's `model.safetensors` and adds kinds, heads and markers, drawn from `seed`.
 ///
 /// # Errors
-/// [`Error::BadModel`] if the file is not a safetensors file of f32 tensors or lacks a tensor of the trunk.
-pub fn warm_start(config: &SlotConfig, file: &[u8], seed: u64) -> Result<Vec<NamedTensor>> {
-    let file = SafeTensors::deserialize(file).map_err(|e| Error::BadModel(format!("model.safetensors: {e}")))?;
+/// [`Error::BadModel`] if a tensor of the trunk is missing or not f32.
+pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Result<Vec<NamedTensor>> {
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
         let trunk = name.starts_with("encoder.layer.")
