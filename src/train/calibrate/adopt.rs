@@ -14,7 +14,7 @@ use crate::{Error, Policy, Result};
 /// Makes `policy` the one that the bundle judges by where a request brings none, and chooses its thresholds, its operating
 /// curve and the band of doubt on the share `held_out`, above 0 and at most 1, of labelled rows: those that `rsafe train`
 /// keeps out of training for the same share. A row's categories are ids or names of the policy's. Rows that a rule of the
-/// policy decides say nothing about scores and are left out.
+/// policy decides say nothing about scores and are left out. Thresholds that the policy itself sets win over those chosen.
 ///
 /// How logits become scores stays as it is, but that no category is held back as a catch-all under a policy that is new to
 /// the bundle; and so does what was chosen for policies other than the bundle's own.

@@ -97,8 +97,8 @@ struct HeldOut {
 ///   quarter of them are; that of a category that stands for harm of any kind is held back by the others
 ///   ([`verdict::Calibration::catch_all`]);
 /// - the threshold with the highest F1, or the lowest that is as good but for a hundredth; one for each category of the
-///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts);
-///   unless a single one decides better; and the band of scores that are often wrong;
+///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts),
+///   unless a single one for all decides better by more than that; and the band of scores that are often wrong;
 /// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
 /// - the operating curves that a strictness moves along.
 ///

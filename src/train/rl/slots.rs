@@ -248,7 +248,10 @@ impl SlotNetwork {
         let places: Vec<i32> = slots.iter().map(|&slot| slot as i32).collect();
         let states = hidden.clone().select(0, Tensor::<1, Int>::from_data(places.as_slice(), &device));
         let logits: Tensor<1> = self.model.slot_logits(states.unsqueeze()).reshape([slots.len()]);
-        let logits = catch_all.map_or(logits.clone(), |at| backed(logits, at));
+        let logits = match catch_all {
+            Some(at) => backed(logits, at),
+            None => logits,
+        };
         logits * scaling.scale + Tensor::<1>::from_data(shifts.as_slice(), &device)
     }
 
