@@ -6,9 +6,11 @@ import type { Bundled } from './model/source.ts';
 
 declare const RSAFE_MINI_MANIFEST: string;
 
-export const bundled: Bundled = {
+/** `assets` is where a copy of the package's files lies; absent: beside the code. */
+export const bundled = (assets?: string): Bundled => ({
   manifest: RSAFE_MINI_MANIFEST,
   locate(name) {
+    if (assets !== undefined) return new URL(`model/rsafe-mini/${name}`, assets);
     switch (name) {
       case 'tokenizer.json':
         return new URL('./model/rsafe-mini/tokenizer.json', import.meta.url);
@@ -17,4 +19,4 @@ export const bundled: Bundled = {
     }
     throw new GuardError('bad_model', `the package has no file ${name}`);
   },
-};
+});

@@ -22,6 +22,8 @@ export interface EngineSpec {
   onError: 'block' | 'review';
   cache: boolean;
   offline: boolean;
+  /** Where a copy of the package's files lies, as an absolute address that ends with `/`; absent: beside the code. */
+  assets?: string | undefined;
   /** Absent: the model's own. */
   policy?: PolicyText | undefined;
 }

@@ -1,15 +1,16 @@
 /** rsafe in the browser: the guard runs in a module worker of its own, or in the page. */
 
-import { browserParts, instances } from './browser.ts';
+import { browserParts, instancesAt } from './browser.ts';
 import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
+import { GuardError } from './errors.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
-import type { Reach } from './policy.ts';
-import { RemoteEngine } from './remote.ts';
+import { type Reach, resolveAddress } from './policy.ts';
+import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
 import { bundleAddress, BUNDLED } from './model/source.ts';
 import { Tools } from './tools.ts';
-import type { Finding, Guard, GuardOptions, PolicyObject, PolicySource } from './types.ts';
+import type { Assets, Finding, Guard, GuardOptions, PolicyObject, PolicySource } from './types.ts';
 
 export { isSupported } from './device.ts';
 export { type ErrorCode, GuardError } from './errors.ts';
@@ -24,35 +25,66 @@ const reach = (fetch?: typeof globalThis.fetch): Reach => ({
   base: base(),
 });
 
-// Spelt out in one expression, which is how bundlers find the worker.
-const startWorker = () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'rsafe' });
+/** The address of a copy of the package's files, absolute and with a `/` at its end. */
+function assetsAt(assets: Assets['assets']): string | undefined {
+  if (assets === undefined) return undefined;
+  const url = resolveAddress(assets, base());
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url.href;
+}
 
-/** Loads a model and gives a guard. The first load reads about 24 MB from beside the code; later ones find it kept.
+/** How the guard's worker is started. The address beside the code is spelt out in one expression, which is how bundlers
+ * find the worker. */
+function starter(worker: GuardOptions['worker'], assets: string | undefined): () => WorkerLike {
+  const name = 'rsafe';
+  if (typeof worker === 'function') return () => made(worker());
+  if (assets !== undefined) return () => new Worker(new URL('worker.js', assets), { type: 'module', name });
+  return () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'rsafe' });
+}
+
+function made(worker: unknown): Worker {
+  if (typeof Worker === 'function' && worker instanceof Worker) return worker;
+  throw new GuardError('bad_input', `worker: expected a function that returns a new Worker but it returned ${typeof worker}`);
+}
+
+/** Loads a model and gives a guard. The first load reads about 24 MB from beside the code, or from `assets`; later ones
+ * find it kept.
  *
  * @throws GuardError e.g. `unsupported`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export function createGuard(options: GuardOptions = {}): Promise<Guard> {
-  const workers = typeof Worker === 'function' && !options.fetch;
-  const here = !(options.worker ?? true) || !workers;
-  const connect = (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> =>
-    here ? LocalEngine.load(browserParts(options.fetch), spec, hooks) : RemoteEngine.load(startWorker, spec, hooks);
+  const { worker = true, fetch } = options;
+  const here = !worker || typeof Worker !== 'function' || fetch !== undefined;
+  const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> => {
+    const assets = assetsAt(options.assets);
+    const placed = { ...spec, assets };
+    if (here) return LocalEngine.load(browserParts(placed, fetch), placed, hooks);
+    return RemoteEngine.load(starter(worker, assets), placed, hooks);
+  };
   const platform: Platform = { reach: reach(options.fetch), bundled: true, connect };
   return openGuard(options, platform);
 }
 
-let tools: Tools | undefined;
-const policyTools = () => (tools ??= new Tools(instances, reach()));
+const tools = new Map<string | undefined, Tools>();
+
+/** The tools of the build at a place. */
+function policyTools(options: Assets): Tools {
+  const assets = assetsAt(options.assets);
+  const known = tools.get(assets) ?? new Tools(instancesAt(assets), reach());
+  tools.set(assets, known);
+  return known;
+}
 
 /** Every mistake and every doubtful place of a policy file's text; none for a clean one. `fileName` helps to tell the
  * format. Loads the CPU build, but no model. */
-export function lintPolicy(text: string, fileName?: string): Promise<Finding[]> {
-  return policyTools().lintPolicy(text, fileName);
+export async function lintPolicy(text: string, fileName?: string, options: Assets = {}): Promise<Finding[]> {
+  return policyTools(options).lintPolicy(text, fileName);
 }
 
 /** Reads a policy into an object.
  *
  * @throws GuardError `bad_policy` with `findings`, or `network`. */
-export function parsePolicy(source: PolicySource): Promise<PolicyObject> {
-  return policyTools().parsePolicy(source);
+export async function parsePolicy(source: PolicySource, options: Assets = {}): Promise<PolicyObject> {
+  return policyTools(options).parsePolicy(source);
 }
 
 /** Removes a kept model, by its address or name, or all of them. */

@@ -158,7 +158,7 @@ export async function compileFrom(url: URL): Promise<WebAssembly.Module> {
     if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`.trim());
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    const message = `${url.href} could not be fetched: ${why}; serve the package's dist folder as it is`;
+    const message = `${url.href} could not be fetched: ${why}; serve the package's dist folder and give its address as \`assets\``;
     throw new GuardError('network', message, { cause: error });
   }
   if (response.headers.get('content-type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);

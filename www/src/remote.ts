@@ -2,7 +2,8 @@
 
 import type { CheckHooks, CheckRequest, Engine, EngineMonitor, EngineSpec, LoadHooks, MonitorRequest } from './engine.ts';
 import { fromWire, GuardError } from './errors.ts';
-import type { Calls, CallName, FromWorker, ToWorker } from './protocol.ts';
+import { readFromWorker } from './messages.ts';
+import type { Calls, CallName, ToWorker } from './protocol.ts';
 import { abortable, onAbort, throwIfAborted } from './signals.ts';
 import type { PolicyText } from './policy.ts';
 import type { GuardEvent, GuardInfo, PolicyObject, Progress, Verdict } from './types.ts';
@@ -40,7 +41,7 @@ class Connection {
     } catch (error) {
       throw unavailable(error instanceof Error ? error.message : String(error));
     }
-    this.#worker.addEventListener('message', (event) => this.#receive((event as MessageEvent<FromWorker>).data));
+    this.#worker.addEventListener('message', (event) => this.#receive((event as MessageEvent<unknown>).data));
     this.#worker.addEventListener('error', (event) => {
       const { message } = event as ErrorEvent;
       if (!this.#alive) return this.close(unavailable(message || 'its script did not load'));
@@ -94,8 +95,9 @@ class Connection {
     for (const { reject } of pending) reject(error);
   }
 
-  #receive(message: FromWorker): void {
-    if (this.#end) return;
+  #receive(data: unknown): void {
+    const message = readFromWorker(data);
+    if (this.#end || !message) return;
     switch (message.type) {
       case 'hello':
         this.#alive = true;
@@ -213,8 +215,9 @@ export class RemoteEngine implements Engine {
 }
 
 function unavailable(why: string): GuardError {
-  const serve = `serve the package's dist folder from the page's own origin, allow it with the CSP \`worker-src 'self'\``;
-  return new GuardError('unsupported', `the guard's worker does not start (${why}); ${serve}, or use \`worker: false\``);
+  const serve = `serve a copy of the package's dist folder from the page's own origin and give its address as \`assets\``;
+  const allow = `allow it with the CSP \`worker-src 'self'\`, or use \`worker: false\``;
+  return new GuardError('unsupported', `the guard's worker does not start (${why}); ${serve}, ${allow}`);
 }
 
 function died(why: string): GuardError {

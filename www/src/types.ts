@@ -173,7 +173,14 @@ export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
  * bundle's files. */
 export type ModelSource = string | URL | readonly File[];
 
-export interface GuardOptions {
+/** Where a browser finds the package's files. */
+export interface Assets {
+  /** The address of a copy of the package's `dist` folder, e.g. `'/rsafe/'`. Default: beside the code, where a bundler that
+   * follows `new URL('…', import.meta.url)` (Vite, webpack 5) puts them, and where they lie without a bundler. */
+  assets?: string | URL;
+}
+
+export interface GuardOptions extends Assets {
   /** Default: the model's own policy. */
   policy?: PolicySource;
   /** Default: `'rsafe-mini'`. */
@@ -188,8 +195,9 @@ export interface GuardOptions {
   strictness?: number;
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
-  /** Whether the model runs in a Web Worker of its own. Default: true where there are workers. */
-  worker?: boolean;
+  /** Whether the model runs in a Web Worker of its own, or how to start one: a function that returns a new `Worker` each
+   * time, whose script imports `rsafe/worker`. Default: true where there are workers. */
+  worker?: boolean | (() => Worker);
   /** Whether a model from an address is kept on this machine. Default true. */
   cache?: boolean;
   /** Never touch the network for the model: what is not cached is an error. Default false. */

@@ -1,15 +1,15 @@
-/** The script of a guard's worker. */
+/** The script of a guard's worker: `rsafe/worker`, imported for what it does. */
 
 import { browserParts } from './browser.ts';
 import { LocalEngine } from './local.ts';
-import type { FromWorker, ToWorker } from './protocol.ts';
+import type { FromWorker } from './protocol.ts';
 import { serve } from './serve.ts';
 
 const scope = globalThis as unknown as { postMessage(message: FromWorker): void };
 const post = (message: FromWorker) => scope.postMessage(message);
-const take = serve(post, (spec, hooks) => LocalEngine.load(browserParts(), spec, hooks));
+const take = serve(post, (spec, hooks) => LocalEngine.load(browserParts(spec), spec, hooks));
 
-addEventListener('message', (event) => take((event as MessageEvent<ToWorker>).data));
+addEventListener('message', (event) => take((event as MessageEvent<unknown>).data));
 
 // A trap in what the GPU calls back, say, is nobody's rejection; the call that waits for it would wait for ever.
 addEventListener('unhandledrejection', ({ reason }) => {
