@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, SelfTest};
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Engine, Reading, Scan, Writer};
 use crate::policy::RuleAction;
-use crate::sampling::Sampling;
+pub use crate::sampling::Sampling;
 #[cfg(feature = "cpu")]
 use crate::tokenizer::TokenId;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
@@ -31,6 +31,7 @@ pub enum Reasoning {
 
 /// How a guard is loaded and how it answers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// Where the model runs.
     pub device: Device,
@@ -60,6 +61,33 @@ impl LoadOptions {
             strictness: BALANCED,
         }
     }
+
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// The longest reasoning, in tokens.
+    pub fn reasoning_tokens(mut self, tokens: usize) -> Self {
+        self.reasoning_tokens = tokens;
+        self
+    }
+
+    pub fn steps(mut self, steps: Steps) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// From 0 (flags least) to 1 (flags most).
+    pub fn strictness(mut self, strictness: f32) -> Self {
+        self.strictness = strictness;
+        self
+    }
 }
 
 #[cfg(feature = "cpu")]
@@ -72,12 +100,13 @@ impl Default for LoadOptions {
 
 /// One conversation to judge.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Request<'a> {
     pub conversation: Conversation,
     /// `None`: the bundle's default policy.
     pub policy: Option<&'a Policy>,
     pub reasoning: Reasoning,
-    /// In [0, 1]; `None`: the guard's, see [`LoadOptions::strictness`].
+    /// In [0, 1]; `None`: the guard's, see [`LoadOptions::strictness`](field@LoadOptions::strictness).
     pub strictness: Option<f32>,
 }
 
@@ -113,8 +142,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a [`Session`] yields.
+/// What a [`Session`] yields. A `match` in your code needs an arm for events to come; it may do nothing.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// More of a long text was read. Nothing to show; a chance to do other work, or to drop the session.
     Reading,
@@ -244,6 +274,7 @@ impl Guard {
 }
 
 /// A check in progress.
+#[must_use = "dropping a session ends its check without a verdict"]
 pub struct Session<'g> {
     guard: &'g Guard,
     conversation: Conversation,

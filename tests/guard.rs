@@ -32,7 +32,7 @@ fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) 
 
 fn decoder() -> Guard {
     let (_folder, bundle) = converted("qwen2-tied", Template::Rsafe);
-    let options = LoadOptions { reasoning_tokens: 24, ..Default::default() };
+    let options = LoadOptions::default().reasoning_tokens(24);
     block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
 }
 
@@ -72,9 +72,9 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
     while let Some(event) = block_on(session.next()).unwrap() {
         assert!(verdict.is_none(), "nothing comes after the verdict");
         match event {
-            Event::Reading => {}
             Event::Reasoning(text) => streamed.push_str(&text),
             Event::Verdict(last) => verdict = Some(*last),
+            _ => {}
         }
     }
     let verdict = verdict.expect("a session ends with a verdict");
@@ -276,8 +276,8 @@ fn a_long_text_is_read_in_steps_between_which_a_session_may_be_dropped() {
     let verdict = loop {
         match block_on(session.next()).unwrap().expect("a session ends with a verdict") {
             Event::Reading => steps += 1,
-            Event::Reasoning(_) => panic!("no reasoning was asked for"),
             Event::Verdict(verdict) => break verdict,
+            event => panic!("no reasoning was asked for, but there is {event:?}"),
         }
     };
     assert!(steps >= 3, "{steps}");
@@ -306,7 +306,7 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
 #[test]
 fn a_model_that_writes_its_steps_itself_moves_no_score_and_gives_its_own_beside_it() {
     let (scored, policy) = (embedded(), house());
-    let options = LoadOptions { steps: Steps::Written, ..LoadOptions::default() };
+    let options = LoadOptions::default().steps(Steps::Written);
     let written = block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap();
     let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
     let (of_scores, of_words) =
@@ -355,7 +355,7 @@ fn what_is_flagged_at_one_strictness_is_flagged_at_every_higher_one() {
 
 #[test]
 fn a_request_overrides_the_strictness_of_its_guard() {
-    let options = LoadOptions { strictness: 1.0, ..LoadOptions::default() };
+    let options = LoadOptions::default().strictness(1.0);
     let (strict, plain) = (block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap(), embedded());
     let request = Request::prompt("What should I feed my cat?").reasoning(Reasoning::Never);
     assert_eq!(bytes(check(&strict, &request)), bytes(check(&plain, &request.clone().strictness(1.0))));

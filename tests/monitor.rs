@@ -40,7 +40,7 @@ fn asked() -> Vec<Message> {
 }
 
 fn score_only() -> MonitorOptions {
-    MonitorOptions { reasoning: Reasoning::Never, ..Default::default() }
+    MonitorOptions::default().reasoning(Reasoning::Never)
 }
 
 fn monitor<'g>(guard: &'g Guard, policy: &Policy, options: MonitorOptions) -> Monitor<&'g Guard> {
@@ -144,7 +144,7 @@ fn review_is_shown_and_reported_or_stops_if_asked_to() {
     let said = run(&mut monitor(&guard, &policy, score_only()), [text.as_str()]);
     assert_eq!(shown(&said), text);
     assert!(said.iter().all(|r| !r.blocked && r.verdict.as_ref().unwrap().decision == Decision::Review));
-    let strict = MonitorOptions { release_on_review: false, ..score_only() };
+    let strict = score_only().release_on_review(false);
     let said = run(&mut monitor(&guard, &policy, strict), [text.as_str()]);
     assert!(said.iter().all(|released| released.blocked) && shown(&said).is_empty());
 }
@@ -162,7 +162,7 @@ fn the_end_can_still_block() {
 #[test]
 fn the_last_checked_characters_wait_for_the_next_check() {
     let guard = embedded();
-    let options = MonitorOptions { check_every: 60, hold_back: 30, ..score_only() };
+    let options = score_only().check_every(60).hold_back(30);
     let mut monitor = monitor(&guard, &by_rules(), options);
     // The check falls into the name: before it all was harmless, and yet the name's beginning is not shown.
     let first = block_on(monitor.push("The plan for next spring has a name, and that is Project ")).unwrap();
@@ -180,7 +180,7 @@ fn a_rule_for_the_beginning_does_not_match_in_the_middle() {
     let guard = embedded();
     let opening = Rule::regex("opening", "^tea").action(RuleAction::Allow).case(Case::Sensitive);
     let policy = harmless().rules(Rules::compile([opening.applies_to(AppliesTo::Response)]).unwrap());
-    let options = MonitorOptions { check_every: 4, hold_back: 0, context: 0, ..score_only() };
+    let options = score_only().check_every(4).hold_back(0).context(0);
     let mut monitor = monitor(&guard, &policy, options);
     let said = run(&mut monitor, ["Not tea tea tea tea tea"]);
     let said = said.iter().map(|released| released.verdict.as_ref().unwrap());
@@ -246,7 +246,7 @@ fn an_error_closes_the_monitor() {
 #[test]
 fn a_response_that_is_too_long_is_an_error_whatever_the_rules_allow() {
     let guard = embedded();
-    let options = MonitorOptions { check_every: 65_536, ..score_only() };
+    let options = score_only().check_every(65_536);
     let mut monitor = monitor(&guard, &by_rules(), options);
     for _ in 0..4 {
         block_on(monitor.push(&"tea ".repeat(65_536 / 4))).unwrap();
@@ -260,9 +260,9 @@ fn sizes_out_of_bounds_are_named() {
     let guard = embedded();
     let new = |options, policy| Monitor::new(&guard, asked(), policy, options).err().unwrap();
     for (options, name) in [
-        (MonitorOptions { check_every: 0, ..Default::default() }, "`check_every`: expected 1 to 65536"),
-        (MonitorOptions { hold_back: 65_537, ..Default::default() }, "`hold_back`: expected 0 to 65536"),
-        (MonitorOptions { context: usize::MAX, ..Default::default() }, "`context`: expected 0 to 65536"),
+        (MonitorOptions::default().check_every(0), "`check_every`: expected 1 to 65536"),
+        (MonitorOptions::default().hold_back(65_537), "`hold_back`: expected 0 to 65536"),
+        (MonitorOptions::default().context(usize::MAX), "`context`: expected 0 to 65536"),
     ] {
         let error = new(options, None).to_string();
         assert!(error.contains(name), "{error}");
@@ -307,7 +307,7 @@ proptest! {
             }
             // Rules that allow all but the empty response, so that the model is not asked.
             let text = format!("{}.", words.join(" "));
-            let options = MonitorOptions { check_every, ..score_only() };
+            let options = score_only().check_every(check_every);
             let by_rules = by_rules();
             let run = |pieces: Vec<&str>| run(&mut monitor(guard, &by_rules, options), pieces);
             let said = run(split(&text, &cuts));
@@ -333,8 +333,7 @@ thread_local! {
 #[test]
 fn a_strict_monitor_flags_by_the_thresholds_of_its_strictness() {
     let guard = embedded();
-    let threshold = |strictness| {
-        let options = MonitorOptions { strictness, ..score_only() };
+    let threshold = |options| {
         let mut monitor = Monitor::new(&guard, asked(), None, options).unwrap();
         let said = run(&mut monitor, [TEA.repeat(5).as_str()]);
         let verdicts = said.iter().filter_map(|released| released.verdict.as_ref());
@@ -342,9 +341,9 @@ fn a_strict_monitor_flags_by_the_thresholds_of_its_strictness() {
         assert!(all.len() >= 2 && all.iter().all(|threshold| *threshold == all[0]), "{all:?}");
         all[0]
     };
-    let plain = threshold(None);
-    assert_eq!(threshold(Some(0.5)), plain);
-    assert!(threshold(Some(0.0)) > plain);
-    let wrong = MonitorOptions { strictness: Some(1.5), ..score_only() };
+    let plain = threshold(score_only());
+    assert_eq!(threshold(score_only().strictness(0.5)), plain);
+    assert!(threshold(score_only().strictness(0.0)) > plain);
+    let wrong = score_only().strictness(1.5);
     assert_eq!(Monitor::new(&guard, asked(), None, wrong).err().unwrap().code(), "bad_input");
 }

@@ -27,6 +27,8 @@ pub use weights::Weights;
 #[cfg(feature = "native")]
 pub use writer::{save_manifest, set_policy, write_bundle};
 
+pub use crate::kernels::Encoding;
+pub use crate::prompt::Template;
 pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;

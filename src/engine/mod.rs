@@ -44,6 +44,7 @@ enum Kind {
 /// Who decides what a reasoning step of the slot model says about its category. Decoders reason in words of their own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Steps {
     /// The category's score, against its threshold: the text explains the decision.
     #[default]

@@ -26,7 +26,7 @@
 //! The policy's rules see the response from its beginning at each check, as it stands: `$` matches where it ends so
 //! far. A rule that allows counts once its match ends before that, where nothing that follows can undo it; until then
 //! the model is asked. The model reads the characters that are new and some of those before them
-//! ([`context`](MonitorOptions::context)), never less than all that is still held back, so that a check costs the same
+//! ([`context`](field@MonitorOptions::context)), never less than all that is still held back, so that a check costs the same
 //! however long the response is. What these checks cannot see is harm that needs more context than that to be told;
 //! and they write no reasoning. The check at the end judges the whole response as [`Guard::check`] does, and its
 //! verdict is the one to keep.
@@ -49,6 +49,7 @@ const MAX_SIZE: usize = 1 << 16;
 
 /// How a growing response is checked and released. Sizes are in characters (Unicode scalar values), at most 65,536.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MonitorOptions {
     /// The response is checked again after so many new characters at most; at least 1.
     pub check_every: usize,
@@ -83,7 +84,44 @@ impl Default for MonitorOptions {
     }
 }
 
+/// What differs from the defaults; [`Monitor::new`] says which values are out of bounds.
 impl MonitorOptions {
+    /// See [the field](field@Self::check_every).
+    pub fn check_every(mut self, characters: usize) -> Self {
+        self.check_every = characters;
+        self
+    }
+
+    /// See [the field](field@Self::hold_back).
+    pub fn hold_back(mut self, characters: usize) -> Self {
+        self.hold_back = characters;
+        self
+    }
+
+    /// See [the field](field@Self::context).
+    pub fn context(mut self, characters: usize) -> Self {
+        self.context = characters;
+        self
+    }
+
+    /// See [the field](field@Self::release_on_review).
+    pub fn release_on_review(mut self, release: bool) -> Self {
+        self.release_on_review = release;
+        self
+    }
+
+    /// When the check at the end writes reasoning.
+    pub fn reasoning(mut self, reasoning: Reasoning) -> Self {
+        self.reasoning = reasoning;
+        self
+    }
+
+    /// From 0 (flags least) to 1 (flags most).
+    pub fn strictness(mut self, strictness: f32) -> Self {
+        self.strictness = Some(strictness);
+        self
+    }
+
     fn validate(&self) -> Result<()> {
         self.strictness.map_or(Ok(()), check_strictness)?;
         let sizes =
@@ -109,6 +147,8 @@ impl MonitorOptions {
 
 /// What a monitor says to more of a response.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[must_use = "it holds the text that may be shown, and whether the response is blocked"]
+#[non_exhaustive]
 pub struct Released {
     /// The text that may be shown now, behind all that was released before; often empty.
     pub text: String,

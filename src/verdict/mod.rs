@@ -23,9 +23,11 @@ pub use thresholds::Thresholds;
 
 use serde::{Deserialize, Serialize};
 
-/// What to do with the text.
+/// What to do with the text, from harmless to severe. A `match` in your code needs an arm for decisions to come: let it
+/// block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Decision {
     Allow,
     Review,
@@ -34,6 +36,7 @@ pub enum Decision {
 
 /// How far one category applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CategoryScore {
     pub id: String,
     pub name: String,
@@ -47,6 +50,7 @@ pub struct CategoryScore {
 
 /// A verbatim quote of the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Evidence {
     /// Index of the message quoted.
     pub message: usize,
@@ -60,6 +64,7 @@ pub struct Evidence {
 
 /// What a verdict cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt, cached ones included.
     pub prompt_tokens: usize,
@@ -75,6 +80,8 @@ pub struct Usage {
 
 /// The guard's answer to one request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[must_use = "a verdict that nobody looks at lets everything pass"]
+#[non_exhaustive]
 pub struct Verdict {
     pub decision: Decision,
     /// Whether the decision is anything but [`Decision::Allow`].

@@ -91,9 +91,9 @@ impl Judge for Loaded {
         let mut session = self.guard.start(&request)?;
         while let Some(event) = block_on(session.next())? {
             match event {
-                Event::Reading => {}
                 Event::Reasoning(piece) => on_reasoning(&piece)?,
                 Event::Verdict(verdict) => return Ok(*verdict),
+                _ => {}
             }
         }
         Err(Error::BadModel("the answer ended without a verdict".into()).into())

@@ -93,7 +93,7 @@ impl GuardArgs {
             None => embedded()?,
         };
         let (steps, strictness) = (self.steps.into(), self.strictness);
-        let options = LoadOptions { steps, strictness, ..LoadOptions::default() };
+        let options = LoadOptions::default().steps(steps).strictness(strictness);
         let guard = block_on(Guard::load(bundle, options))?;
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
     }

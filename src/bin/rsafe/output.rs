@@ -73,7 +73,8 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
     let (style, word) = match verdict.decision {
         Decision::Allow => (CALM, "allow"),
         Decision::Review => (CAUTION, "review"),
-        Decision::Block => (ALERT, "block"),
+        // A decision that is not known here is no reason to let anything pass.
+        _ => (ALERT, "block"),
     };
     write!(out, "{style}{word}{style:#}  score {:.2}", verdict.score)?;
     if let Some(rule) = &verdict.rule {
@@ -162,42 +163,25 @@ fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 
 #[cfg(test)]
 pub mod tests {
-    use rsafe::verdict::{Evidence, Usage};
+    use rsafe::verdict::{Answer, QuoteSpan, Step};
+    use rsafe::{Category, Conversation, Policy};
 
     use super::*;
 
     pub fn sample(decision: Decision) -> Verdict {
-        let category = |id: &str, score, flagged| CategoryScore {
-            id: id.into(),
-            name: format!("name of {id}"),
-            score,
-            threshold: 0.5,
-            flagged,
-        };
-        Verdict {
-            decision,
-            flagged: decision != Decision::Allow,
-            score: 0.25,
-            reasoned_score: None,
-            answer_score: None,
-            categories: vec![
-                category("S1", 0.125, false),
-                category("S2", 0.75, true),
-                category("S3", 0.25, false),
-                category("S4", 0.0625, false),
-            ],
-            evidence: vec![Evidence {
-                message: 0,
-                start: 0,
-                end: 4,
-                quote: "pick\u{1b}[2J".into(),
-                category: Some("S2".into()),
-            }],
-            reasoning: Some("It asks how.".into()),
-            rule: None,
-            failure: None,
-            usage: Usage::default(),
-        }
+        let scores = [("S1", 0.125), ("S2", 0.75), ("S3", 0.25), ("S4", 0.0625)];
+        let policy = scores.into_iter().fold(Policy::new("sample"), |policy, (id, _)| {
+            policy.category(Category::new(id, format!("name of {id}")).threshold(0.5))
+        });
+        let conversation = Conversation::prompt("pick\u{1b}[2J");
+        let quote = QuoteSpan { message: 0, bytes: 0..conversation.messages[0].content.len() };
+        let step = Step { category: "S2".into(), applies: true, quote: Some(quote) };
+        let answer = Answer { steps: vec![step], reasoning: "It asks how.".into(), ..Answer::default() };
+        let builder = Verdict::builder(&policy).score(0.25).answer(&answer, &conversation);
+        let scored = scores.into_iter().fold(builder, |builder, (id, score)| builder.category(id, score));
+        let mut verdict = scored.build();
+        (verdict.decision, verdict.flagged) = (decision, decision != Decision::Allow);
+        verdict
     }
 
     #[test]
