@@ -20,6 +20,8 @@ mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
 mod kernels;
+#[cfg(all(unix, feature = "cli", feature = "embedded"))]
+mod manual;
 #[cfg(feature = "eval")]
 mod metrics;
 #[cfg(all(feature = "embedded", feature = "native"))]
