@@ -10,7 +10,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where rustup puts cargo, for a shell that was open before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo cli web test lint fmt bench tools browser
+.PHONY: help demo cli web test lint fmt bench notices tools browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,10 @@ lint: tools ## Check format and lints
 
 fmt: tools ## Format the code
 	$(CARGO) fmt
+
+notices: tools ## Write the licences of what the command line is built of into THIRD_PARTY_LICENSES in cargo's target folder
+	@mkdir -p "$(TARGET)"
+	node www/scripts/notices.mjs "$(TARGET)/THIRD_PARTY_LICENSES"
 
 bench: tools ## Measure what the caches gain
 	$(CARGO) bench --locked --bench '*'

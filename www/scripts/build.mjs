@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { buildDemo } from './demo.mjs';
+import { packageNotices } from './notices.mjs';
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
@@ -35,8 +36,9 @@ function manifestText() {
   return JSON.stringify(manifest);
 }
 
+/** Gives the files that went in. */
 async function code() {
-  await build({
+  const { metafile } = await build({
     absWorkingDir: www,
     entryPoints: ['index', 'worker', 'node', 'workerd'].map((name) => `src/${name}.ts`),
     outdir: dist,
@@ -49,8 +51,10 @@ async function code() {
     chunkNames: '[name]-[hash]',
     define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifestText()) },
     logLevel: 'warning',
+    metafile: true,
   });
   for (const name of readdirSync(dist)) if (name.endsWith('.js')) keepImport(join(dist, name));
+  return Object.keys(metafile.inputs);
 }
 
 /** Minifying drops the comments that keep a user's bundler away from the import of the glue. */
@@ -72,8 +76,15 @@ function types() {
   }
 }
 
-function copyModel() {
+/** Our licence, and those of what is compiled in. JavaScript of others is not: it would have to be named there, too. */
+function licences(inputs) {
+  const foreign = inputs.filter((input) => input.includes('node_modules/'));
+  if (foreign.length > 0) throw new Error(`scripts/notices.mjs does not know the licence of ${foreign.join(', ')}`);
   copyFileSync(join(www, '..', 'LICENSE'), join(dist, 'LICENSE'));
+  writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), packageNotices({ webgpu: !cpuOnly, manifest }));
+}
+
+function copyModel() {
   const to = join(dist, 'model', model);
   mkdirSync(to, { recursive: true });
   for (const name of ['manifest.json', ...manifest.files.map((file) => file.name)]) {
@@ -123,7 +134,7 @@ function report() {
 }
 
 clean();
-await code();
+licences(await code());
 types();
 copyModel();
 core();

@@ -75,7 +75,7 @@ const inNode = (): Report & { reasoning: string[] } => {
 
 test('the tarball holds the library, the wasm and the model, and nothing else', (t) => {
   const allowed = [
-    /^(package\.json|README\.md|(dist\/)?LICENSE)$/,
+    /^(package\.json|README\.md|(dist\/)?LICENSE|dist\/THIRD_PARTY_LICENSES)$/,
     /^dist\/[\w.-]+\.js$/,
     /^dist\/(model\/)?[\w.-]+\.d\.ts$/,
     /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
@@ -83,7 +83,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
   ];
   const paths = packed.files.map(({ path }) => path);
   assert.deepEqual(paths.filter((path) => !allowed.some((pattern) => pattern.test(path))), []);
-  for (const path of ['README.md', 'dist/index.d.ts']) assert.ok(paths.includes(path), `${path} is missing`);
+  for (const path of ['README.md', 'dist/index.d.ts', 'dist/THIRD_PARTY_LICENSES']) assert.ok(paths.includes(path), `${path} is missing`);
   assert.ok(paths.some((path) => path.endsWith('LICENSE')), 'the licence is missing');
   const { exports } = JSON.parse(readFileSync(join(app.rsafe, 'package.json'), 'utf8')) as {
     exports: Record<string, string | Record<string, string>>;
