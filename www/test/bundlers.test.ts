@@ -1,0 +1,159 @@
+/** The examples, built as strangers build them from the packed package, and opened in a browser: one for each bundler. */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { Browser } from 'playwright-core';
+import { launch, openPage } from './support/browser.ts';
+import { pack, project, type Packed, type Project } from './support/pack.ts';
+import { www } from './support/paths.ts';
+import { Site, STRICT_CSP } from './support/server.ts';
+
+const VERDICT = /^(allow|review|block) 0\.\d\d$/;
+
+/** What an example's build imports and calls beside the package. */
+const TOOLS: Record<string, { packages: string[]; command: string }> = {
+  vite: { packages: ['vite'], command: 'vite' },
+  webpack: { packages: ['webpack'], command: 'webpack' },
+  esbuild: { packages: ['esbuild'], command: 'esbuild' },
+  rollup: { packages: ['rollup', '@rollup/plugin-node-resolve'], command: 'rollup' },
+};
+
+/** Webpack's command is a package of its own, which asks before it installs another; this is what it does in the end. */
+const WEBPACK_COMMAND = `#!/usr/bin/env node
+const webpack = require('webpack');
+import(process.cwd() + '/webpack.config.js').then(({ default: config }) => {
+  webpack(config, (error, stats) => {
+    if (!error && !stats.hasErrors()) return;
+    console.error(error ?? stats.toString('errors-only'));
+    process.exitCode = 1;
+  });
+});
+`;
+
+let packed: Packed;
+let browser: Browser;
+
+before(async () => {
+  packed = pack();
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  packed?.remove();
+});
+
+/** An example's folder as a project of its own, with the packed package and the bundler in it. */
+function copied(bundler: string, changed: Record<string, string> = {}): Project {
+  const folder = join(www, 'examples', bundler);
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => relative(folder, join(entry.parentPath, entry.name)));
+  const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), 'utf8')]));
+  const made = project(packed, { ...files, ...changed });
+  const modules = join(made.folder, 'node_modules');
+  const { packages, command } = TOOLS[bundler]!;
+  const link = (path: string) => {
+    mkdirSync(dirname(join(modules, path)), { recursive: true });
+    symlinkSync(join(www, 'node_modules', path), join(modules, path));
+  };
+  packages.forEach(link);
+  if (bundler !== 'webpack') link(join('.bin', command));
+  else {
+    mkdirSync(join(modules, '.bin'), { recursive: true });
+    writeFileSync(join(modules, '.bin/webpack.cjs'), WEBPACK_COMMAND);
+    symlinkSync('webpack.cjs', join(modules, '.bin/webpack'));
+    chmodSync(join(modules, '.bin/webpack.cjs'), 0o755);
+  }
+  return made;
+}
+
+/** Builds a project and gives the title of its page, once that is a verdict or an error. */
+async function titleOf(made: Project): Promise<string> {
+  const built = spawnSync('npm', ['run', '--silent', 'build'], { cwd: made.folder, encoding: 'utf8' });
+  assert.equal(built.status, 0, built.stdout + built.stderr);
+  const site = await Site.open({ 'content-security-policy': STRICT_CSP });
+  try {
+    site.mount('/', join(made.folder, 'out'));
+    const { page, complaints } = await openPage(browser, site, '/index.html');
+    await page.waitForFunction(() => document.title !== 'loading').catch((error: Error) => {
+      throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
+    });
+    const title = await page.title();
+    await page.close();
+    assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });
+    return title;
+  } finally {
+    await site.close();
+  }
+}
+
+test('there is an example for each bundler, and a row of the examples’ README', () => {
+  const folders = readdirSync(join(www, 'examples'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  assert.deepEqual(folders.map(({ name }) => name).sort(), Object.keys(TOOLS).sort());
+  const readme = readFileSync(join(www, 'examples/README.md'), 'utf8');
+  for (const { name } of folders) assert.ok(readme.includes(`\`${name}\``), name);
+});
+
+for (const bundler of Object.keys(TOOLS)) {
+  test(`the example for ${bundler} builds, and its page judges in a worker under the strict policy`, async () => {
+    const made = copied(bundler);
+    try {
+      assert.match(await titleOf(made), VERDICT);
+    } finally {
+      made.remove();
+    }
+  });
+}
+
+test('Vite makes the worker of an import, and the guard takes it', async () => {
+  const made = copied('vite', {
+    'main.js': `
+      import { createGuard } from 'rsafe';
+      import GuardWorker from 'rsafe/worker?worker';
+      const guard = await createGuard({ worker: () => new GuardWorker({ name: 'mine' }) });
+      const verdict = await guard.check('How do I pick a lock?');
+      document.title = \`\${verdict.decision} \${verdict.score.toFixed(2)}\`;`,
+  });
+  try {
+    assert.match(await titleOf(made), VERDICT);
+  } finally {
+    made.remove();
+  }
+});
+
+test('without `assets`, a bundler that leaves addresses alone gives an error that says what to do', async () => {
+  const made = copied('rollup', {
+    'main.js': `
+      import { createGuard } from 'rsafe';
+      document.title = await createGuard().catch((error) => error.code + ': ' + error.message);`,
+    'package.json': '{"type": "module", "scripts": {"build": "rollup -c && cp -r public/. out"}}',
+  });
+  try {
+    const title = await titleOf(made);
+    assert.match(title, /^unsupported: /);
+    assert.match(title, /`assets`/);
+  } finally {
+    made.remove();
+  }
+});
+
+test('policies are read and checked by the build at `assets` too, in the page as in a worker', async () => {
+  const made = copied('rollup', {
+    'main.js': `
+      import { createGuard, lintPolicy, parsePolicy } from 'rsafe';
+      const at = { assets: new URL('rsafe', document.baseURI) };
+      const findings = await lintPolicy('name: x', 'x.yaml', at);
+      const { categories } = await parsePolicy('general', at);
+      const guard = await createGuard({ ...at, worker: false });
+      const { decision } = await guard.check('Hello');
+      document.title = JSON.stringify([findings.length > 0, categories.length, decision]);`,
+  });
+  try {
+    assert.match(await titleOf(made), /^\[true,13,"\w+"\]$/);
+  } finally {
+    made.remove();
+  }
+});

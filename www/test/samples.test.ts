@@ -1,0 +1,78 @@
+/** The TypeScript of the manuals as a newcomer pastes it: compiled against the packed package's types, and run. Samples of
+ * other languages are checked by the Rust tests (`tests/manual.rs`). */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { transformSync } from 'esbuild';
+import type { Browser } from 'playwright-core';
+import { launch, openPage, page as html } from './support/browser.ts';
+import { pack, project, type Packed, type Project } from './support/pack.ts';
+import { www } from './support/paths.ts';
+import { Site, STRICT_CSP } from './support/server.ts';
+
+const MANUALS = ['README.md', 'www/README.md', 'www/edge/README.md'];
+
+interface Sample {
+  /** Manual and line. */
+  place: string;
+  code: string;
+}
+
+/** Every block of a language that is compiled or run here. */
+const samples: Sample[] = MANUALS.flatMap((manual) => {
+  const text = readFileSync(join(www, '..', manual), 'utf8');
+  const blocks = [...text.matchAll(/^```(?:ts|tsx|typescript|js|javascript)\n([^]*?)^```$/gm)];
+  return blocks.map(({ index, 1: code }) => ({ place: `${manual}:${text.slice(0, index).split('\n').length}`, code: code! }));
+});
+
+/** The same policy as in the manual, for samples that name an address. */
+const POLICY = 'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
+
+let packed: Packed;
+let app: Project;
+let browser: Browser;
+
+before(async () => {
+  packed = pack();
+  app = project(packed, Object.fromEntries(samples.map(({ code }, i) => [`sample${i}.ts`, `${code}\nexport {};\n`])));
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  app?.remove();
+  packed?.remove();
+});
+
+test('every TypeScript sample compiles in an empty project, strictly', () => {
+  assert.ok(samples.length >= 4, `expected samples in ${MANUALS.join(', ')} but found ${samples.length}`);
+  const compiler = join(www, 'node_modules/typescript/bin/tsc');
+  const options = ['--noEmit', '--strict', '--types', '', '--target', 'es2022', '--module', 'esnext'];
+  const libraries = ['--moduleResolution', 'bundler', '--lib', 'es2022,dom,dom.iterable,dom.asynciterable'];
+  const names = samples.map((_, i) => `sample${i}.ts`);
+  const run = spawnSync(process.execPath, [compiler, ...options, ...libraries, ...names], { cwd: app.folder, encoding: 'utf8' });
+  const where = names.map((name, i) => `${name} is ${samples[i]!.place}`).join('\n');
+  assert.equal(run.status, 0, `${where}\n${run.stdout}`);
+});
+
+for (const { place, code } of samples.filter(({ code }) => code.includes('createGuard'))) {
+  test(`the sample of ${place} runs in a page to its end`, async () => {
+    const site = await Site.open({ 'content-security-policy': STRICT_CSP });
+    const script = (source: string) => transformSync(source, { loader: 'ts', format: 'esm', target: 'es2022' }).code;
+    const served = (source: string) => script(source).replaceAll(/(['"])rsafe(\/worker)?\1/g, (_, __, worker) => (worker ? "'/rsafe/worker.js'" : "'/rsafe/index.js'"));
+    try {
+      site.mount('/rsafe/', join(app.rsafe, 'dist')).put('/policy.yaml', POLICY).put('/page.html', html('/sample.js'));
+      site.put('/chat', 'Ask the locksmith around the corner.');
+      site.put('/guard-worker.js', served("import 'rsafe/worker';"));
+      site.put('/sample.js', `${served(code)}\ndocument.title = 'loaded';`);
+      const { page, complaints } = await openPage(browser, site);
+      await page.close();
+      assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });
+    } finally {
+      await site.close();
+    }
+  });
+}
