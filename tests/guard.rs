@@ -369,7 +369,7 @@ fn a_strictness_out_of_bounds_is_bad_input() {
         let error = block_on(guard.check(&Request::prompt("Hi").strictness(strictness))).unwrap_err();
         assert_eq!(error.code(), "bad_input");
         assert!(error.to_string().contains("from 0 (flags least) to 1 (flags most)"), "{error}");
-        let options = LoadOptions { strictness, ..LoadOptions::default() };
+        let options = LoadOptions::default().strictness(strictness);
         let loaded = block_on(Guard::load(Bundle::embedded().unwrap(), options));
         assert_eq!(loaded.err().map(|error| error.code()), Some("bad_input"));
     }
