@@ -167,9 +167,9 @@ impl Desk {
         let calls = self.path("calls");
         fs::create_dir(&calls).unwrap();
         let shell = Command::new("bash")
-            .args(["--norc", "-e", "-o", "pipefail", "-c", script])
+            .args(["--norc", "-e", "-o", "pipefail", "-c", &format!("PATH=\"$PROGRAMS\"\n{script}")])
             .current_dir(self.0.path())
-            .env("PATH", self.path("bin"))
+            .env("PROGRAMS", self.path("bin"))
             .env("CALLS", &calls)
             .output()
             .expect("bash runs");
