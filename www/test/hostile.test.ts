@@ -28,8 +28,8 @@ after(async () => {
 
 test('thousands of hostile messages, before a model and after, leave the worker without an uncaught error and able to judge', async () => {
   const { page, complaints } = await openPage(browser, site);
-  const seen = await page.evaluate(async () => {
-    const { almostRight, random, RIGHT, value } = (await import('/hostile.js' as string)) as typeof Hostile;
+  const seen = await page.evaluate(async (address) => {
+    const { almostRight, random, RIGHT, value } = (await import(address)) as typeof Hostile;
     const next = random(17);
     const worker = new Worker('/rsafe/worker.js', { type: 'module' });
     const errors: string[] = [];
@@ -72,7 +72,7 @@ test('thousands of hostile messages, before a model and after, leave the worker 
     const verdict = await call({ type: 'check', request, events: false });
     worker.terminate();
     return { refused, early: [...early], model: loaded.info?.model, again, score: verdict.score, errors, unexpected };
-  });
+  }, '/hostile.js');
   await page.close();
   assert.deepEqual(seen.refused, [['bad_input'], ['bad_input']]);
   assert.deepEqual(seen.early, ['bad_input']);
