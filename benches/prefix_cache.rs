@@ -137,7 +137,7 @@ fn conversation(c: &mut Criterion) {
             || {
                 let text = fresh();
                 let cut = text.len() - 2 * sentence.len();
-                check(&guard, Request::response("How do I make tea?", &text[..cut]).policy(&policy));
+                let _ = check(&guard, Request::response("How do I make tea?", &text[..cut]).policy(&policy));
                 text
             },
             |text| black_box(check(&guard, Request::response("How do I make tea?", text).policy(&policy))),
