@@ -44,6 +44,9 @@ function nameOf(policy: CheckOptions['policy']): string | undefined {
 
 class FakeGuard {
   readonly info = { model: 'rsafe-mini' };
+  get policy() {
+    return { name: this.#policy, categories: [] };
+  }
   #number: number;
   readonly #policy: string;
 
@@ -67,7 +70,8 @@ class FakeGuard {
     yield { type: 'verdict', verdict: await this.check(input, options) };
   }
 
-  transform({ signal }: TransformOptions = {}): TransformStream<string, string> {
+  /** As the real one: what asks for review is let through unless the caller says otherwise. */
+  transform({ signal, releaseOnReview = true }: TransformOptions = {}): TransformStream<string, string> {
     let seen = '';
     let released = 0;
     const release = (upto: number, controller: TransformStreamDefaultController<string>) => {
@@ -77,7 +81,8 @@ class FakeGuard {
     const judge = async () => {
       await this.#trouble(seen, signal);
       const verdict = this.#verdict(seen, this.#policy);
-      if (verdict.flagged) throw new GuardError('blocked', 'the text is flagged', verdict);
+      const passes = verdict.decision === 'allow' || (verdict.decision === 'review' && releaseOnReview);
+      if (!passes) throw new GuardError('blocked', 'the text is flagged', verdict);
     };
     return new TransformStream({
       transform: async (text, controller) => {

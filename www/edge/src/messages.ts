@@ -65,3 +65,10 @@ export function spokenIn(messages: readonly unknown[], trusted: ReadonlySet<stri
     return { role, pieces: pieces.map(({ text }) => text) };
   });
 }
+
+/** Refuses the fields of a request that its route does not have. */
+export function refuseUnknown(body: object, known: readonly string[]): void {
+  const odd = Object.keys(body).find((field) => !known.includes(field));
+  if (odd === undefined) return;
+  throw badInput(`the field ${JSON.stringify(odd.slice(0, 64))} is not known here, and would go unjudged; send ${known.join(', ')}`);
+}
