@@ -1,6 +1,6 @@
 /** `POST /v1/chat/completions`: all that goes up is judged before the upstream is asked, its answer before it is told. */
 
-import { asRead, byPlace, type Piece, runsOf } from 'rsafe/walk';
+import { asRead, type Piece, runsOf, sideBySide } from 'rsafe/walk';
 import type { Message, Verdict } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
@@ -54,7 +54,12 @@ function lastOfUser(messages: readonly Message[]): string {
 /** The pieces of a request by its field. Fields that nobody knows count as one. */
 function fieldsOf(pieces: readonly Piece[]): string[][] {
   const outermost = (place: string) => /^[^.[{]*/.exec(place)?.[0] ?? '';
-  return [...byPlace(pieces.map((piece) => ({ ...piece, place: outermost(piece.place) }))).values()];
+  const fields = new Map<string, Piece[]>();
+  for (const piece of pieces) {
+    const field = outermost(piece.place);
+    fields.set(field, [...(fields.get(field) ?? []), piece]);
+  }
+  return [...fields.values()].map(sideBySide);
 }
 
 /** The first of these texts that is flagged, as its verdict. */

@@ -1,6 +1,6 @@
 /** `POST /v1/check`: a conversation in, our verdict out, whole or with its reasoning as it is written. */
 
-import { asRead } from 'rsafe/walk';
+import { asRead, sideBySide } from 'rsafe/walk';
 import type { CheckOptions, Guard, Message, PolicyObject, Reasoning, Target } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
@@ -62,8 +62,8 @@ function conversation(body: Fields, pass: ReadonlySet<string>): Message[] {
 /** The message with the text of its other fields behind its content: a name, the arguments of a tool call. */
 function whole(message: Message, given: unknown, index: number, pass: ReadonlySet<string>): Message {
   const { content: _, ...others } = given as Fields;
-  const beside = asRead(piecesOf(others, `messages[${index}]`, pass).map(({ text }) => text));
-  return beside === '' ? message : { ...message, content: asRead([String(message.content), beside], '\n') };
+  const beside = asRead(sideBySide(piecesOf(others, `messages[${index}]`, pass)));
+  return beside === '' ? message : { ...message, content: asRead([String(message.content), beside]) };
 }
 
 function readOptions({ target, policy, reasoning, strictness, stream }: Fields): CheckOptions {

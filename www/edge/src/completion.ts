@@ -1,6 +1,6 @@
 /** Chat completions and their chunks: what of them is text, and how a withheld choice looks. */
 
-import { byPlace, ends, type Piece, Unreadable, walk } from 'rsafe/walk';
+import { byPlace, ends, type Piece, sideBySide, Unreadable, walk } from 'rsafe/walk';
 import type { Target, Verdict } from 'rsafe/workerd';
 
 import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFields } from './http.ts';
@@ -50,7 +50,7 @@ export function piecesOf(value: unknown, at: string, pass: ReadonlySet<string>):
 /** The texts of pieces as they are judged: each place for itself, and what stands side by side. */
 export function textsOf(pieces: readonly Piece[]): string[][] {
   const places = [...byPlace(pieces).values()];
-  return places.length < 2 ? places : [...places, pieces.map(({ text }) => ends(text))];
+  return places.length < 2 ? places : [...places, sideBySide(pieces).map(ends)];
 }
 
 /** The message or delta of an upstream's choice. A choice that has its text anywhere else is not read, so not passed. */

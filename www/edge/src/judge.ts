@@ -1,6 +1,6 @@
 /** Judges texts of one chat, and remembers those that passed. */
 
-import { asRead, type Run } from 'rsafe/walk';
+import { asRead, isWordless, type Run } from 'rsafe/walk';
 import type { Guard, Message, Target, Verdict } from 'rsafe/workerd';
 
 import type { GuardHolder } from './guard.ts';
@@ -31,7 +31,7 @@ export class Judge {
   /** Judges what answers `messages`. The verdict if it is flagged, else null. */
   async response(messages: readonly Message[], text: string): Promise<Verdict | null> {
     const key = await this.#key('response', messages, text);
-    if (this.#memory.has(key)) return null;
+    if (isWordless(text) || this.#memory.has(key)) return null;
     const verdict = await this.#check([...messages, { role: 'assistant', content: text }], 'response');
     if (verdict.flagged) return verdict;
     this.#memory.add(key);
@@ -47,7 +47,7 @@ export class Judge {
   async runs(runs: readonly Run[], messages: readonly Message[]): Promise<Verdict | null> {
     for (const run of runs) {
       if (run.side !== 'response') continue;
-      const flagged = await this.response(messages.slice(0, run.at), asRead(run.pieces, '\n'));
+      const flagged = await this.response(messages.slice(0, run.at), asRead(run.pieces));
       if (flagged) return flagged;
     }
     for await (const { keys, pieces } of this.#pages(runs)) {
@@ -80,7 +80,9 @@ export class Judge {
 
   async #page(keys: readonly string[], pieces: readonly string[]): Promise<Verdict | null> {
     if (keys.every((key) => this.#memory.has(key))) return null;
-    const verdict = await this.#check([{ role: 'user', content: asRead(pieces, '\n') }], 'prompt');
+    const content = asRead(pieces);
+    if (isWordless(content)) return null;
+    const verdict = await this.#check([{ role: 'user', content }], 'prompt');
     if (verdict.flagged) return verdict;
     // A rule that allows speaks for the piece in which it matched, not for those beside it.
     if (verdict.rule !== null && pieces.length > 1) {
@@ -98,7 +100,7 @@ export class Judge {
   }
 
   #promptKey(pieces: readonly string[]): Promise<string> {
-    return this.#key('prompt', [], asRead(pieces, '\n'));
+    return this.#key('prompt', [], asRead(pieces));
   }
 
   #key(target: Target, context: readonly Message[], text: string): Promise<string> {

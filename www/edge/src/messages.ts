@@ -1,6 +1,6 @@
 /** Conversations and texts as callers send them, checked before anything is done with them, and all the text in them. */
 
-import { asRead, type Piece, type Spoken, Unreadable, walk } from 'rsafe/walk';
+import { asRead, type Piece, sideBySide, type Spoken, Unreadable, walk } from 'rsafe/walk';
 import type { Message } from 'rsafe/workerd';
 
 import { badInput, isFields } from './http.ts';
@@ -33,7 +33,7 @@ function refusal(value: unknown): string {
 export function readText(value: unknown, where: string): string {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) throw badInput(`${where} must be a string or an array of text parts`);
-  return asRead(value.map((part: unknown, index) => readPart(part, `${where}[${index}]`)), '\n');
+  return asRead(value.map((part: unknown, index) => readPart(part, `${where}[${index}]`)));
 }
 
 function readPart(part: unknown, where: string): string {
@@ -62,7 +62,7 @@ export function spokenIn(messages: readonly unknown[], trusted: ReadonlySet<stri
   return messages.map((message, index) => {
     const role = isFields(message) ? String(message.role) : '';
     const pieces = trusted.has(role) ? [] : piecesOf(message, `messages[${index}]`, pass);
-    return { role, pieces: pieces.map(({ text }) => text) };
+    return { role, pieces: sideBySide(pieces) };
   });
 }
 

@@ -21,6 +21,8 @@ declare module 'rsafe/walk' {
   export const asRead: Types['asRead'];
   export const byPlace: Types['byPlace'];
   export const ends: Types['ends'];
+  export const isWordless: Types['isWordless'];
+  export const sideBySide: Types['sideBySide'];
   export const runsOf: Types['runsOf'];
   export const walk: Types['walk'];
   export const Unreadable: Types['Unreadable'];

@@ -7,30 +7,37 @@ import { Flagged } from './completion.ts';
 import { HttpError } from './http.ts';
 import type { Judge } from './judge.ts';
 
-/** Different texts of one place, above which a stream is given up. */
-const MOST = 32;
+/** Texts of one place, above which a stream is given up. */
+const MOST = 64;
 
 export class Notes {
   readonly #judge: Judge;
-  readonly #places = new Map<string, Set<string>>();
+  /** What came, by its path, and the texts of each place. */
+  readonly #seen = new Map<string, string>();
+  readonly #places = new Map<string, string[]>();
 
   constructor(judge: Judge) {
     this.#judge = judge;
   }
 
-  /** @throws Flagged, HttpError `upstream` */
+  /** @throws Flagged for a text that does not pass; HttpError `upstream` for one that changes: it would grow unseen. */
   async read(pieces: readonly Piece[]): Promise<void> {
     const changed = new Set<string>();
-    for (const { place, text } of pieces) {
-      const texts = this.#places.get(place) ?? new Set();
-      this.#places.set(place, texts);
-      if (!texts.has(text)) changed.add(place);
-      if (texts.add(text).size > MOST) {
-        throw new HttpError(502, 'upstream', `the upstream sent more than ${MOST} different texts as \`${place}\``);
+    for (const { place, path, text, named } of pieces) {
+      const exactly = `${path}${named ? '{}' : ''}`;
+      const before = this.#seen.get(exactly);
+      if (before === text) continue;
+      const texts = this.#places.get(place) ?? [];
+      if (before !== undefined || texts.length >= MOST) {
+        const what = before === undefined ? `more than ${MOST} texts as \`${place}\`` : `\`${place}\`, which changes`;
+        throw new HttpError(502, 'upstream', `the upstream sent ${what}`);
       }
+      this.#seen.set(exactly, text);
+      this.#places.set(place, [...texts, text]);
+      changed.add(place);
     }
     for (const place of changed) {
-      const verdict = await this.#judge.response([], asRead([...(this.#places.get(place) ?? [])]));
+      const verdict = await this.#judge.response([], asRead(this.#places.get(place) ?? []));
       if (verdict) throw new Flagged(verdict);
     }
   }

@@ -87,12 +87,13 @@ export const isMedia = (name: string): boolean => MEDIA.has(name);
 /** A token bias names tokens by number. */
 export const isNumeral = (name: string): boolean => /^\d{1,9}$/.test(name);
 
-/** Whether a string under a name is no text: empty, without a letter, digit or sign, or of the shape that the name asks
- * for. */
+/** Whether a string under a name is of the shape that the name asks for, or empty. */
 export function passes(name: string, value: string): boolean {
-  if (!/[^\s\p{P}]/u.test(value)) return true;
-  return Object.hasOwn(SHAPES, name) && SHAPES[name]!(value);
+  return value === '' || (Object.hasOwn(SHAPES, name) && SHAPES[name]!(value));
 }
+
+/** The lists of words of a known set. Of other lists each item is judged: what names a thing is no list. */
+export const mayList = (name: string): boolean => name === 'modalities' || name === 'required';
 
 /** The lists of numbers that are none of text: token ids to stop at. */
 export const mayListNumbers = (name: string): boolean => name === 'stop_token_ids';

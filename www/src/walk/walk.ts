@@ -1,7 +1,8 @@
 /** The walk: every string of a JSON value, at every depth, the names of fields among them, save what the allow-list lets
  * pass. The same for requests and answers, whole and in pieces. */
 
-import { isKnownName, isMedia, isNumeral, mayListNumbers, passes } from './fields.ts';
+import { isKnownName, isMedia, isNumeral, mayList, mayListNumbers, passes } from './fields.ts';
+import { isWordless } from './reading.ts';
 
 /** A string that must be judged. */
 export interface Piece {
@@ -68,7 +69,7 @@ export function walk(value: unknown, { pass = NONE, at = '' }: WalkOptions = {})
         throw new Unreadable(place, path, 'is a list of numbers, which may stand for text');
       }
       for (const [at, item] of value.entries()) {
-        visit(item, name, `${place}[]`, `${path}[${positionOf(item, at)}]`, depth + 1);
+        visit(item, mayList(name) ? name : '', `${place}[]`, `${path}[${positionOf(item, at)}]`, depth + 1);
       }
       return;
     }
@@ -77,7 +78,7 @@ export function walk(value: unknown, { pass = NONE, at = '' }: WalkOptions = {})
       const known = isKnownName(field) || (name === 'logit_bias' && isNumeral(field));
       const inPlace = known ? join(place, field) : join(place, '*');
       const inPath = join(path, field);
-      if (!known && passes('', field) === false) add(`${inPlace}{}`, inPath, field, true);
+      if (!known && !isWordless(field)) add(`${inPlace}{}`, inPath, field, true);
       visit(inner, known ? field : '', inPlace, inPath, depth + 1);
     }
   };
@@ -92,6 +93,12 @@ const join = (place: string, name: string): string => (place === '' ? name : `${
 function positionOf(item: unknown, at: number): number {
   const { index } = (item ?? {}) as { index?: unknown };
   return Number.isInteger(index) ? Number(index) : at;
+}
+
+/** The texts of pieces that stand side by side: names of fields first, so that neither break up the others. */
+export function sideBySide(pieces: readonly Piece[]): string[] {
+  const ordered = [...pieces.filter(({ named }) => named), ...pieces.filter(({ named }) => !named)];
+  return ordered.map(({ text }) => text);
 }
 
 /** The texts of the pieces by their place, names and values apart. */
