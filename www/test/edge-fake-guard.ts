@@ -49,6 +49,7 @@ class FakeGuard {
   }
   #number: number;
   readonly #policy: string;
+  #checks = 0;
 
   constructor(number: number, policy: string) {
     this.#number = number;
@@ -60,6 +61,7 @@ class FakeGuard {
     const roles = typeof input === 'string' ? ['user'] : input.map(({ role }) => role);
     const side = target === 'prompt' ? roles.lastIndexOf('user') : texts.length - 1;
     const text = texts[side] ?? '';
+    this.#checks++;
     await this.#trouble(text, signal);
     return this.#verdict(text, nameOf(policy) ?? this.#policy);
   }
@@ -128,8 +130,8 @@ class FakeGuard {
       evidence: blocked ? [{ message: 0, start: text.indexOf(BLOCKED), end: 0, quote: BLOCKED, category: null }] : [],
       reasoning: `under ${policy}`,
       rule: blocked ? 'house-7' : null,
-      // The instance, so that a test sees which one judged.
-      usage: { promptTokens: this.#number, cachedTokens: 0, answerTokens: 0, firstTokenMs: 0, verdictMs: 0 },
+      // The instance, so that a test sees which one judged, and how many checks it made.
+      usage: { promptTokens: this.#number, cachedTokens: 0, answerTokens: this.#checks, firstTokenMs: 0, verdictMs: 0 },
     };
   }
 }

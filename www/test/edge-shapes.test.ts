@@ -236,15 +236,32 @@ describe('up', () => {
       assert.match(JSON.parse(text).error.message, name);
     }
   });
-  test('what the guard has read in an isolate is not read again', async () => {
+  test('a chat that grows costs the checks of what is new in it, its answers none', async () => {
+    const checks = async (): Promise<number> => {
+      const response = await worker.dispatchFetch('http://edge/v1/check', { method: 'POST', body: '{"prompt":"how many?"}' });
+      return ((await response.json()) as any).usage.answerTokens;
+    };
+    const messages: object[] = [];
+    const costs: number[] = [];
+    for (let turn = 0; turn < 12; turn++) {
+      messages.push(user(`How long does loaf number ${turn} take?`));
+      const content = `About ${turn} hours, and longer where it is cold.`;
+      upstream.says(content);
+      const before = await checks();
+      await send({ messages });
+      costs.push((await checks()) - before - 1);
+      messages.push({ role: 'assistant', content });
+    }
+    assert.equal(upstream.asked.length, 12);
+    assert.deepEqual(costs.slice(1), Array.from({ length: 11 }, () => costs[1]));
+    assert.ok(costs[1]! <= 3, `${costs}: the message alone, in its light, and its answer`);
+  });
+
+  test('a long chat that nobody remembers is read by the page', async () => {
+    const turns = Array.from({ length: 60 }, (_, at) => [user(`And bread ${at}?`), { role: 'assistant', content: 'Good. '.repeat(80) }]).flat();
     upstream.says('Fine.');
-    const chat: object[] = [user('one more loaf?')];
-    await send({ messages: chat });
-    await send({ messages: [...chat, { role: 'assistant', content: 'Fine.' }, user('crash now')] });
-    assert.equal(upstream.asked.length, 1);
-    // A text that crashes the guard is not remembered; one that passed is.
-    await send({ messages: [...chat, { role: 'assistant', content: 'Fine.' }, user('and then?')] });
-    assert.equal(upstream.asked.length, 2);
+    const { text } = await send({ messages: [...turns, user('Thanks.')] });
+    assert.match(text, /Fine\./);
   });
 });
 
