@@ -21,6 +21,7 @@ pub struct WasmMonitor(Rc<RefCell<Option<Monitor<Rc<Guard>>>>>);
 struct Pace {
     check_every: usize,
     hold_back: usize,
+    release_on_review: bool,
 }
 
 #[wasm_bindgen]
@@ -28,9 +29,16 @@ impl WasmGuard {
     /// Starts judging a response that grows: the request's `messages` are what it answers.
     pub fn monitor(&self, request: JsValue, pace: JsValue) -> Result<WasmMonitor, JsValue> {
         let CheckRequest { messages, policy, reasoning, strictness, .. } = from_js(request)?;
-        let Pace { check_every, hold_back } = from_js(pace)?;
+        let Pace { check_every, hold_back, release_on_review } = from_js(pace)?;
         let policy = policy.map(|json| self.policies.parse(json)).transpose()?.map(|policy| (*policy).clone());
-        let options = MonitorOptions { check_every, hold_back, reasoning, strictness, ..MonitorOptions::default() };
+        let options = MonitorOptions {
+            check_every,
+            hold_back,
+            release_on_review,
+            reasoning,
+            strictness,
+            ..MonitorOptions::default()
+        };
         let monitor = Monitor::new(self.guard.clone(), messages, policy, options).map_err(values::error)?;
         Ok(WasmMonitor(Rc::new(RefCell::new(Some(monitor)))))
     }

@@ -38,10 +38,14 @@ export interface CheckRequest {
   strictness?: number | undefined;
 }
 
-export interface MonitorRequest extends CheckRequest {
+/** How a growing text is checked and released; sizes in characters. */
+export interface MonitorPace {
   checkEvery: number;
   holdBack: number;
+  releaseOnReview: boolean;
 }
+
+export interface MonitorRequest extends CheckRequest, MonitorPace {}
 
 /** What a monitor says to a piece of text. */
 export interface MonitorStep {

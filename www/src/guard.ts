@@ -118,6 +118,7 @@ class OpenGuard implements Guard {
   transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
+    const releaseOnReview = oneOf('releaseOnReview', options.releaseOnReview ?? true, [true, false]);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
     const { signal, stop } = this.#begin(options.signal);
     return guardTransform({
@@ -126,7 +127,7 @@ class OpenGuard implements Guard {
         const policy = await this.#policyText(options.policy, signal);
         const messages = plainMessages(options.messages ?? []);
         const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
-        return this.#engine.monitor({ ...request, checkEvery, holdBack }, signal);
+        return this.#engine.monitor({ ...request, checkEvery, holdBack, releaseOnReview }, signal);
       },
       signal,
       onCheck: options.onCheck,
@@ -251,7 +252,7 @@ function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }:
   return { kind: 'files', files: [...model] as FileLike[] };
 }
 
-function oneOf<T extends string>(field: string, value: T, allowed: readonly T[]): T {
+function oneOf<T extends string | boolean>(field: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;
   throw new GuardError('bad_input', `${field}: expected one of ${allowed.join(', ')} but got ${JSON.stringify(value)}`);
 }

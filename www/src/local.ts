@@ -98,9 +98,9 @@ export class LocalEngine implements Engine {
   }
 
   async monitor(request: MonitorRequest, signal?: AbortSignal): Promise<EngineMonitor> {
-    const { checkEvery, holdBack } = request;
+    const { checkEvery, holdBack, releaseOnReview } = request;
     const start = async (live: Live) => {
-      const options = { checkEvery, holdBack };
+      const options = { checkEvery, holdBack, releaseOnReview };
       return new LocalMonitor(live, live.guard.monitor(this.#request(live, request), options));
     };
     const started = this.#run(undefined, start);

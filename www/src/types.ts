@@ -143,6 +143,9 @@ export interface TransformOptions {
   checkEvery?: number;
   /** Keep so many of the last checked characters back until more is known (default 24). */
   holdBack?: number;
+  /** Whether text on which the decision is `review` is let through, and told to `onCheck` only (default true). `false`
+   * withholds it as `block` does: what is flagged then never comes out. */
+  releaseOnReview?: boolean;
   /** From 0 (flags least) to 1 (flags most). Default: the guard's. */
   strictness?: number;
   signal?: AbortSignal;
@@ -262,8 +265,9 @@ export interface Guard extends AsyncDisposable {
   /** Judges, and gives the reasoning as it is written. */
   stream(input: Input, options?: CheckOptions): GuardStream;
   /** Holds a growing response back until it is checked: text in, text out; bytes (UTF-8) in, bytes out. The stream fails
-   * with a `GuardError` of code `blocked` and its `verdict` where the text is blocked (`review` is let through and told to
-   * `onCheck`), and with another code where it cannot be judged; nothing that was not checked ever comes out. */
+   * with a `GuardError` of code `blocked` and its `verdict` where the text is blocked (on `review` only if
+   * `releaseOnReview` is false), and with another code where it cannot be judged; nothing that was not checked ever comes
+   * out. */
   transform(options?: TransformOptions): TransformStream<string | Uint8Array, string | Uint8Array>;
   /** Changes the policy of later calls; resolves to it as an object. An address is read anew. */
   setPolicy(policy: PolicySource): Promise<PolicyObject>;

@@ -1,6 +1,7 @@
 /** What the compiled Rust exports, the same in `cpu.js` and `webgpu.js`. Written by hand: wasm-bindgen's own types say
  * `any` where objects cross. */
 
+import type { MonitorPace } from './engine.ts';
 import type { Finding, GuardEvent, Message, PolicyObject, Reasoning, Target, Verdict } from './types.ts';
 
 export interface WasmLoadOptions {
@@ -29,13 +30,14 @@ export interface WasmGuard {
    * next piece, and `false` (or a promise of it) ends the check, which then resolves to `undefined`. */
   check(request: WasmRequest, onEvent?: (event: WasmEvent) => unknown): Promise<Verdict | undefined>;
   /** Starts judging a growing response. */
-  monitor(request: WasmRequest, options: { checkEvery: number; holdBack: number }): WasmMonitor;
+  monitor(request: WasmRequest, options: MonitorPace): WasmMonitor;
   free(): void;
 }
 
 export interface WasmMonitor {
   /** More of the response: the text that may be shown now, and the verdict if it was checked or ended it. After a
-   * verdict that blocks, nothing is released any more; one that asks for review is reported only. */
+   * verdict that blocks, nothing is released any more; one that asks for review blocks or is reported only, as the pace
+   * says. */
   push(text: string): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
   /** The end of the response: the rest, if it may be shown, and the verdict on all of it. */
   finish(): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;

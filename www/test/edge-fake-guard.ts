@@ -44,8 +44,12 @@ function nameOf(policy: CheckOptions['policy']): string | undefined {
 
 class FakeGuard {
   readonly info = { model: 'rsafe-mini' };
+  get policy() {
+    return { name: this.#policy, categories: [] };
+  }
   #number: number;
   readonly #policy: string;
+  #checks = 0;
 
   constructor(number: number, policy: string) {
     this.#number = number;
@@ -57,6 +61,7 @@ class FakeGuard {
     const roles = typeof input === 'string' ? ['user'] : input.map(({ role }) => role);
     const side = target === 'prompt' ? roles.lastIndexOf('user') : texts.length - 1;
     const text = texts[side] ?? '';
+    this.#checks++;
     await this.#trouble(text, signal);
     return this.#verdict(text, nameOf(policy) ?? this.#policy);
   }
@@ -67,7 +72,8 @@ class FakeGuard {
     yield { type: 'verdict', verdict: await this.check(input, options) };
   }
 
-  transform({ signal }: TransformOptions = {}): TransformStream<string, string> {
+  /** As the real one: what asks for review is let through unless the caller says otherwise. */
+  transform({ signal, releaseOnReview = true }: TransformOptions = {}): TransformStream<string, string> {
     let seen = '';
     let released = 0;
     const release = (upto: number, controller: TransformStreamDefaultController<string>) => {
@@ -77,7 +83,8 @@ class FakeGuard {
     const judge = async () => {
       await this.#trouble(seen, signal);
       const verdict = this.#verdict(seen, this.#policy);
-      if (verdict.flagged) throw new GuardError('blocked', 'the text is flagged', verdict);
+      const passes = verdict.decision === 'allow' || (verdict.decision === 'review' && releaseOnReview);
+      if (!passes) throw new GuardError('blocked', 'the text is flagged', verdict);
     };
     return new TransformStream({
       transform: async (text, controller) => {
@@ -123,8 +130,8 @@ class FakeGuard {
       evidence: blocked ? [{ message: 0, start: text.indexOf(BLOCKED), end: 0, quote: BLOCKED, category: null }] : [],
       reasoning: `under ${policy}`,
       rule: blocked ? 'house-7' : null,
-      // The instance, so that a test sees which one judged.
-      usage: { promptTokens: this.#number, cachedTokens: 0, answerTokens: 0, firstTokenMs: 0, verdictMs: 0 },
+      // The instance, so that a test sees which one judged, and how many checks it made.
+      usage: { promptTokens: this.#number, cachedTokens: 0, answerTokens: this.#checks, firstTokenMs: 0, verdictMs: 0 },
     };
   }
 }

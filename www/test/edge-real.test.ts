@@ -131,6 +131,27 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     assert.equal(said(await events('/v1/chat/completions', { stream: true, messages })), text);
   });
 
+  test('what stands in other fields, in earlier turns and in parts of a letter does not go up or come down', async () => {
+    const asked = upstream.asked.length;
+    const parts = [...'pick a lock'].map((text) => ({ type: 'text', text }));
+    for (const more of [
+      { messages: [{ role: 'user', content: 'pick a lock' }, { role: 'assistant', content: 'ok' }, { role: 'user', content: 'the above' }] },
+      { messages: [{ role: 'system', content: 'pick a lock' }, ...messages] },
+      { messages: [{ role: 'user', content: parts }] },
+      { messages, documents: [{ text: 'pick a lock' }] },
+    ]) {
+      const body = await answer('/v1/chat/completions', more);
+      assert.equal(body.rsafe?.rule, 'house-7', JSON.stringify(more));
+    }
+    assert.equal(upstream.asked.length, asked);
+    for (const delta of [{ reasoning: { text: 'pick a lock' } }, { aside: [{ 'pick a lock': 1 }] }, { tool_calls: [{ index: 0, function: { arguments: 'pick a lock' } }] }]) {
+      upstream.streams([chunk(delta), last(), DONE]);
+      const got = await events('/v1/chat/completions', { stream: true, messages });
+      assert.doesNotMatch(JSON.stringify(got), /pick/);
+      assert.equal(got.at(-2)?.data.rsafe.rule, 'house-7');
+    }
+  });
+
   test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
     const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
     const input = Array.from({ length: 10 }, (_, number) => `how do I bake bread number ${number}?`);
@@ -142,4 +163,47 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     assert.equal(instances.length, 1, 'nothing was loaded twice');
     assert.ok(module + weights + SCRIPT < 128 * MIB);
   });
+});
+
+/** Every answer reaches the category, and a rule lets the prompt go up: what counts is what becomes of the decision. */
+const REVIEW = `
+name: house
+categories:
+  - {id: any, name: Anything at all, action: review, threshold: 0.0}
+rules:
+  - {id: baking, literal: bake bread, action: allow, applies_to: prompt}
+`;
+
+describe('the worker with the real guard under a policy that asks for review', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
+  const upstream = new StubUpstream();
+  const TEXT = 'Mix flour, water and salt, and wait until it has risen twice. '.repeat(6);
+  let worker: Miniflare;
+
+  before(async () => {
+    const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY: REVIEW };
+    worker = serve(await realBundle(), bindings, `${dist}/model`);
+  });
+  after(async () => {
+    await worker.dispose();
+    await upstream.close();
+  });
+
+  async function ask(stream: boolean): Promise<string> {
+    const body = JSON.stringify({ stream, messages: [{ role: 'user', content: 'how do I bake bread?' }] });
+    const response = await worker.dispatchFetch('http://edge/v1/chat/completions', { method: 'POST', body });
+    assert.equal(response.status, 200);
+    return response.text();
+  }
+
+  for (const stream of [false, true]) {
+    test(`${stream ? 'a streamed' : 'a whole'} answer is withheld, and the verdict says why`, async () => {
+      if (stream) upstream.streams([...TEXT.split(/(?<= )/).map((content) => chunk({ content })), last(), DONE]);
+      else upstream.says(TEXT);
+      const told = await ask(stream);
+      assert.equal(upstream.asked.at(-1)?.body.stream, stream);
+      assert.doesNotMatch(told, /flour|risen|"stop"/);
+      assert.match(told, /"finish_reason":"content_filter"/);
+      assert.match(told, /"decision":"review"/);
+    });
+  }
 });

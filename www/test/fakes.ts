@@ -1,6 +1,6 @@
 /** Stand-ins for the compiled core, a model and a worker, for rules that need none of the real ones. */
 
-import type { EngineSpec } from '../src/engine.ts';
+import type { EngineSpec, MonitorPace } from '../src/engine.ts';
 import { type Builds, Instances } from '../src/instance.ts';
 import type { LocalParts } from '../src/load.ts';
 import { LocalEngine } from '../src/local.ts';
@@ -42,7 +42,7 @@ export interface FakeCore {
 
 export const trap = () => new WebAssembly.RuntimeError('unreachable');
 
-/** A text with `bad` in it is blocked. */
+/** A text with `bad` in it is blocked, one with `odd` in it is for review. */
 export function fakeCore(pieces = 3): FakeCore {
   const fail = () => {
     const error = core.failNext;
@@ -50,7 +50,7 @@ export function fakeCore(pieces = 3): FakeCore {
     if (error !== undefined) throw error;
   };
   const text = (request: WasmRequest) => String(request.messages.at(-1)?.content ?? '');
-  const judge = (words: string) => verdict(words.includes('bad') ? 'block' : 'allow');
+  const judge = (words: string) => verdict(words.includes('bad') ? 'block' : words.includes('odd') ? 'review' : 'allow');
 
   class Guard implements WasmGuard {
     readonly model = 'fake';
@@ -77,7 +77,7 @@ export function fakeCore(pieces = 3): FakeCore {
         core.running--;
       }
     }
-    monitor(request: WasmRequest): WasmMonitor {
+    monitor(request: WasmRequest, { releaseOnReview }: MonitorPace): WasmMonitor {
       core.requests.push(request);
       core.monitors++;
       let all = '';
@@ -86,7 +86,8 @@ export function fakeCore(pieces = 3): FakeCore {
         await null;
         fail();
         const result = judge(all);
-        if (result.flagged) return { released: '', verdict: result, blocked: true };
+        const passes = result.decision === 'allow' || (result.decision === 'review' && releaseOnReview);
+        if (!passes) return { released: '', verdict: result, blocked: true };
         // As the core, which knows no half characters.
         const back = /[\ud800-\udbff]/.test(all.at(-4) ?? '') ? 4 : 3;
         const until = end ? all.length : Math.max(shown, all.length - back);

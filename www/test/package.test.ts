@@ -77,7 +77,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
   const allowed = [
     /^(package\.json|README\.md|(dist\/)?LICENSE|dist\/THIRD_PARTY_LICENSES)$/,
     /^dist\/[\w.-]+\.js$/,
-    /^dist\/(model\/)?[\w.-]+\.d\.ts$/,
+    /^dist\/((model|walk)\/)?[\w.-]+\.d\.ts$/,
     /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
     /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
   ];

@@ -74,6 +74,17 @@ test('flagged text never comes out, and the error has the verdict', async () => 
   await until(() => core.monitors === 0);
 });
 
+test('what is to be reviewed is let through and told, or withheld where that is asked for', async () => {
+  const guard = await open(fakeCore());
+  const text = ['a very ', 'odd ', 'sentence'];
+  const told: string[] = [];
+  const shown = await read(streamOf(text).pipeThrough(guard.transform({ onCheck: (_, { decision }) => told.push(decision) })));
+  assert.deepEqual([shown.chunks.join(''), shown.error, told.at(-1)], [text.join(''), undefined, 'review']);
+  const withheld = await read(streamOf(text).pipeThrough(guard.transform({ releaseOnReview: false })));
+  assert.ok(!withheld.chunks.join('').includes('odd'));
+  assert.deepEqual([withheld.error?.code, withheld.error?.verdict?.decision], ['blocked', 'review']);
+});
+
 test('text that cannot be judged never comes out', async () => {
   const core = fakeCore();
   const guard = await open(core);
@@ -138,5 +149,6 @@ test('checks and a growing text share the guard', async () => {
 test('options of a transform that make no sense are named', async () => {
   const guard = await open(fakeCore());
   assert.throws(() => guard.transform({ checkEvery: 0 }), { code: 'bad_input', message: /checkEvery/ });
+  assert.throws(() => guard.transform({ releaseOnReview: 'no' as never }), { code: 'bad_input', message: /releaseOnReview/ });
   assert.throws(() => guard.transform({ holdBack: -1 }), { code: 'bad_input', message: /holdBack/ });
 });

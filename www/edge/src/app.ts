@@ -4,13 +4,16 @@ import type { Guard } from 'rsafe/workerd';
 
 import { readConfig, type Config, type Env, type ExecutionContext } from './config.ts';
 import { GuardHolder } from './guard.ts';
+import { Judge } from './judge.ts';
 import { Gate } from './limits.ts';
+import { Memory } from './memory.ts';
 import { sseResponse } from './sse.ts';
 
 /** What lives as long as the isolate. */
 export class Isolate {
   readonly config: Config;
   readonly holder: GuardHolder;
+  readonly memory: Memory;
   /** Places for requests that are judged, and for those whose answer comes from an upstream: waiting for a model
    * elsewhere must not keep texts from being judged here. */
   readonly gates: { judging: Gate; relaying: Gate };
@@ -18,6 +21,7 @@ export class Isolate {
   constructor(env: Env) {
     this.config = readConfig(env);
     this.holder = new GuardHolder(this.config);
+    this.memory = new Memory(this.config.maxRemembered);
     const { loadMs, checkMs, upstreamMs, maxConcurrent, maxQueued, maxChats, maxInputs } = this.config;
     // A lease outlives every honest use of its place.
     this.gates = {
@@ -49,6 +53,11 @@ export class App {
 
   guard(): Promise<Guard> {
     return this.holder.get(this.env, this.#context);
+  }
+
+  /** Judges by a guard until `signal` fires. */
+  judge(guard: Guard, signal: AbortSignal): Judge {
+    return new Judge(this.holder, guard, this.#isolate.memory, signal);
   }
 
   /** Takes a place, and leaves the one it had. */

@@ -1,17 +1,19 @@
 /** `POST /v1/check`: a conversation in, our verdict out, whole or with its reasoning as it is written. */
 
+import { asRead, sideBySide } from 'rsafe/walk';
 import type { CheckOptions, Guard, Message, PolicyObject, Reasoning, Target } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
 import { isAddress } from './guard.ts';
 import { badInput, errorBody, type Fields, isFields, json, readBody } from './http.ts';
-import { readMessages, readText } from './messages.ts';
+import { piecesOf, readMessages, readText, refuseUnknown } from './messages.ts';
 import { writeEvent } from './sse.ts';
 
 export async function check(app: App): Promise<Response> {
   const { config, holder, request } = app;
   const body = await readBody(request, config.maxBodyBytes);
-  const messages = conversation(body);
+  refuseUnknown(body, KNOWN);
+  const messages = conversation(body, config.passFields);
   const options = readOptions(body);
   const guard = await app.guard();
   const accepts = request.headers.get('accept') ?? '';
@@ -43,15 +45,25 @@ async function* events(
   yield send('done', {});
 }
 
-function conversation(body: Fields): Message[] {
+/** A request's fields; any other might be text that nobody judges. */
+const KNOWN = ['messages', 'prompt', 'response', 'target', 'policy', 'reasoning', 'strictness', 'stream', 'model'];
+
+function conversation(body: Fields, pass: ReadonlySet<string>): Message[] {
   const { messages, prompt, response } = body;
   if (messages !== undefined) {
     if (prompt !== undefined || response !== undefined) throw badInput('send messages, or prompt and response, not both');
-    return readMessages(messages);
+    return readMessages(messages).map((message, index) => whole(message, (messages as unknown[])[index], index, pass));
   }
   if (prompt === undefined) throw badInput('send messages, or a prompt, or a prompt and its response');
   const asked: Message = { role: 'user', content: readText(prompt, 'prompt') };
   return response === undefined ? [asked] : [asked, { role: 'assistant', content: readText(response, 'response') }];
+}
+
+/** The message with the text of its other fields behind its content: a name, the arguments of a tool call. */
+function whole(message: Message, given: unknown, index: number, pass: ReadonlySet<string>): Message {
+  const { content: _, ...others } = given as Fields;
+  const beside = asRead(sideBySide(piecesOf(others, `messages[${index}]`, pass)));
+  return beside === '' ? message : { ...message, content: asRead([String(message.content), beside]) };
 }
 
 function readOptions({ target, policy, reasoning, strictness, stream }: Fields): CheckOptions {

@@ -1,5 +1,6 @@
-/** Chat completions and their chunks: which fields hold text, and how a withheld choice looks. */
+/** Chat completions and their chunks: what of them is text, and how a withheld choice looks. */
 
+import { byPlace, ends, type Piece, sideBySide, Unreadable, walk } from 'rsafe/walk';
 import type { Target, Verdict } from 'rsafe/workerd';
 
 import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFields } from './http.ts';
@@ -8,13 +9,24 @@ import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFiel
  * evidence would hand out the very words that are held back. */
 export type Reason = Pick<Verdict, 'decision' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'> | { error: Coded };
 
+/** A verdict for which something is withheld, where it is not at hand. */
+export class Flagged extends Error {
+  readonly verdict: Verdict;
+
+  constructor(verdict: Verdict) {
+    super('a text is flagged');
+    this.verdict = verdict;
+  }
+}
+
 export function reasonOf(verdict: Verdict): Reason {
   const { decision, flagged, score, categories, rule, failure, usage } = verdict;
   return { decision, flagged, score, categories, rule, usage, ...(failure === undefined ? {} : { failure }) };
 }
 
-/** The reason behind an error: a transform's `blocked` carries a verdict. */
+/** The reason behind an error: a transform's `blocked` carries a verdict, too. */
 export function reasonOfError(error: unknown): Reason {
+  if (error instanceof Flagged) return reasonOf(error.verdict);
   const { verdict } = error as { verdict?: Verdict };
   return codeOf(error)?.code === 'blocked' && verdict ? reasonOf(verdict) : errorBody(error);
 }
@@ -22,36 +34,36 @@ export function reasonOfError(error: unknown): Reason {
 /** What a withheld choice carries as `rsafe`. */
 export const note = (target: Target, choice: number, reason: Reason): object => ({ target, choice, ...reason });
 
-/** The texts of a message or delta by field: every string but the role, since what is not known is shown, too. */
-export function textsOf(message: Fields): Map<string, string> {
-  const texts = new Map<string, string>();
-  for (const [field, value] of Object.entries(message)) {
-    if (field === 'role' || value === '') continue;
-    if (typeof value === 'string') texts.set(field, value);
-    else if (field === 'content' && Array.isArray(value)) texts.set(field, partsOf(value));
-    else if (field === 'audio' && value !== null) throw unreadable('audio');
+const unreadable = (what: string) => new HttpError(502, 'upstream', `the upstream answered with ${what}`);
+
+/** The pieces of something of an upstream's.
+ * @throws HttpError `upstream`, which names what cannot be judged in words of ours */
+export function piecesOf(value: unknown, at: string, pass: ReadonlySet<string>): Piece[] {
+  try {
+    return walk(value, { pass, at });
+  } catch (error) {
+    if (error instanceof Unreadable) throw unreadable(`\`${error.place}\`, which ${error.what}`);
+    throw error;
   }
-  return texts;
 }
 
-function partsOf(parts: unknown[]): string {
-  return parts.map((part) => {
-    if (isFields(part) && typeof part.text === 'string' && part.type === 'text') return part.text;
-    throw unreadable(`a content part of the type ${JSON.stringify(isFields(part) ? part.type : part)}`);
-  }).join('\n');
+/** The texts of pieces as they are judged: each place for itself, and what stands side by side. */
+export function textsOf(pieces: readonly Piece[]): string[][] {
+  const places = [...byPlace(pieces).values()];
+  return places.length < 2 ? places : [...places, sideBySide(pieces).map(ends)];
 }
 
 /** The message or delta of an upstream's choice. A choice that has its text anywhere else is not read, so not passed. */
 export function spokenIn(choice: Fields, field: 'message' | 'delta'): Fields {
   for (const other of ['message', 'delta', 'text']) {
-    if (other !== field && (choice[other] ?? null) !== null) throw unreadable(`\`${other}\` where \`${field}\` belongs`);
+    if (other !== field && (choice[other] ?? null) !== null) {
+      throw unreadable(`\`${other}\` where \`${field}\` belongs, which cannot be judged`);
+    }
   }
   const spoken = choice[field] ?? {};
   if (!isFields(spoken)) throw unreadable(`a \`${field}\` that is not an object`);
   return spoken;
 }
-
-const unreadable = (what: string) => new HttpError(502, 'upstream', `the upstream answered with ${what}, which cannot be judged`);
 
 /** Whether a message or delta has something besides its role and texts, such as tool calls. */
 export function hasMore(message: Fields): boolean {
@@ -59,6 +71,25 @@ export function hasMore(message: Fields): boolean {
     if (field === 'role' || typeof value === 'string' || value === null || value === undefined) return false;
     return !Array.isArray(value) || (value.length > 0 && field !== 'content');
   });
+}
+
+/** A choice whose token probabilities tell no more than its text: they stay where the tokens are the text, without the
+ * alternatives to them, which nobody judged. */
+export function withPlainLogprobs(choice: Fields, spoken: Fields): Fields {
+  const { logprobs } = choice;
+  if (logprobs === null || logprobs === undefined) return choice;
+  const of = (field: 'content' | 'refusal') => {
+    const tokens = isFields(logprobs) ? logprobs[field] : null;
+    if (!Array.isArray(tokens) || !tokens.every(isFields)) return null;
+    if (tokens.map(({ token }) => token).join('') !== (spoken[field] ?? '')) return null;
+    return tokens.map(({ token, logprob }) => {
+      const bytes = [...new TextEncoder().encode(String(token))];
+      return { token, logprob: typeof logprob === 'number' ? logprob : null, bytes, top_logprobs: [] };
+    });
+  };
+  const content = of('content');
+  const refusal = of('refusal');
+  return { ...choice, logprobs: content || refusal ? { content, refusal } : null };
 }
 
 /** The choice `index` as it is when withheld, in a completion. */
@@ -78,7 +109,8 @@ export function withheldChunk(envelope: Fields, index: number, rsafe: object): F
 /** What a completion or chunk of our own begins with. */
 export function ownEnvelope(object: 'chat.completion' | 'chat.completion.chunk', model: unknown): Fields {
   const created = Math.floor(Date.now() / 1000);
-  return { id: `chatcmpl-${crypto.randomUUID()}`, object, created, model: typeof model === 'string' ? model : 'unknown' };
+  const named = typeof model === 'string' && walk({ model }).length === 0;
+  return { id: `chatcmpl-${crypto.randomUUID()}`, object, created, model: named ? model : 'unknown' };
 }
 
 /** Options of a request that would bring back what cannot be judged. */

@@ -39,6 +39,11 @@ export interface Env {
   LOAD_MS?: string | number;
   CHECK_MS?: string | number;
   UPSTREAM_MS?: string | number;
+  MAX_REMEMBERED?: string | number;
+  /** Roles whose messages go up unread, e.g. `system, developer`; default none. */
+  TRUSTED_ROLES?: string;
+  /** Names of fields whose contents pass unread, up and down; default none. */
+  PASS_FIELDS?: string;
 }
 
 export interface Config {
@@ -69,6 +74,10 @@ export interface Config {
   checkMs: number;
   /** Milliseconds that an upstream may be silent. */
   upstreamMs: number;
+  /** Digests of texts that passed. */
+  maxRemembered: number;
+  trustedRoles: ReadonlySet<string>;
+  passFields: ReadonlySet<string>;
 }
 
 export function readConfig(env: Env): Config {
@@ -90,6 +99,9 @@ export function readConfig(env: Env): Config {
     loadMs: count(env, 'LOAD_MS', 20_000),
     checkMs: count(env, 'CHECK_MS', 10_000),
     upstreamMs: count(env, 'UPSTREAM_MS', 30_000),
+    maxRemembered: count(env, 'MAX_REMEMBERED', 4_096, 0),
+    trustedRoles: names(env.TRUSTED_ROLES, 'TRUSTED_ROLES', /^(?:system|developer|tool|function)$/),
+    passFields: names(env.PASS_FIELDS, 'PASS_FIELDS', /^[\w.-]+$/),
   };
 }
 
@@ -103,6 +115,14 @@ function count(env: Env, name: NonNullable<Numbers>, fallback: number, least = 1
     throw misconfigured(`${name} must be a whole number from ${least}, not ${JSON.stringify(value)}`);
   }
   return number;
+}
+
+/** Names between commas or blanks. */
+function names(value: string | undefined, variable: string, pattern: RegExp): ReadonlySet<string> {
+  const all = (value ?? '').split(/[\s,]+/).filter((name) => name !== '');
+  const odd = all.find((name) => !pattern.test(name));
+  if (odd !== undefined) throw misconfigured(`${variable} must hold names that match ${pattern.source}, not ${JSON.stringify(odd)}`);
+  return new Set(all);
 }
 
 function reasoning(value: string | undefined): Config['reasoning'] {

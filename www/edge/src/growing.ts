@@ -1,36 +1,44 @@
 /** A text that grows piece by piece, and how much of it the guard has released. */
 
-import type { Guard, Message } from 'rsafe/workerd';
+import type { Message } from 'rsafe/workerd';
 
-import type { GuardHolder } from './guard.ts';
+import type { Judge } from './judge.ts';
 
 /** What watches over a text. */
 export interface Watch {
-  guard: Guard;
-  holder: GuardHolder;
+  judge: Judge;
+  /** The conversation that is answered. */
   messages: readonly Message[];
-  signal: AbortSignal;
 }
 
-/** One text field of a choice, as it grows. Counts, in UTF-16 units, what went in and what may be shown. */
+/** Counts, in UTF-16 units, what came in and what may be shown. */
 export class Growing {
   readonly #watch: Watch;
   #text = '';
+  #unseen = '';
   #open: Opened | null = null;
   released = 0;
 
-  constructor(watch: Watch) {
+  constructor(watch: Watch, text = '') {
     this.#watch = watch;
+    this.add(text);
   }
 
-  get length(): number {
-    return this.#text.length;
+  get text(): string {
+    return this.#text;
   }
 
-  async push(text: string): Promise<void> {
-    // A text that goes on after its end is judged as a whole again: a fresh monitor knows nothing of it.
-    const unseen = this.#open ? text : this.#text + text;
+  /** More text, which `judge` judges. */
+  add(text: string): void {
     this.#text += text;
+    this.#unseen += text;
+  }
+
+  async judge(): Promise<void> {
+    if (this.#unseen === '') return;
+    // A text that goes on after its end is judged as a whole again: a fresh monitor knows nothing of it.
+    const unseen = this.#open ? this.#unseen : this.#text;
+    this.#unseen = '';
     const { writer } = (this.#open ??= this.#begin());
     await this.#run(() => writer.write(unseen));
   }
@@ -51,8 +59,9 @@ export class Growing {
   }
 
   #begin(): Opened {
-    const { guard, messages, signal } = this.#watch;
-    const { readable, writable } = guard.transform({ messages, signal });
+    const { judge, messages } = this.#watch;
+    // Nobody is there to review.
+    const { readable, writable } = judge.guard.transform({ messages, signal: judge.signal, releaseOnReview: false });
     const read = this.#count(readable.getReader());
     // Whoever writes hears of an error, too.
     read.catch(() => undefined);
@@ -69,7 +78,8 @@ export class Growing {
   }
 
   #run<T>(work: () => Promise<T>): Promise<T> {
-    return this.#watch.holder.run(this.#watch.guard, work, this.#watch.signal);
+    const { holder, guard, signal } = this.#watch.judge;
+    return holder.run(guard, work, signal);
   }
 }
 

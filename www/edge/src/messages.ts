@@ -1,5 +1,6 @@
-/** Conversations and texts as callers send them, checked before anything is done with them. */
+/** Conversations and texts as callers send them, checked before anything is done with them, and all the text in them. */
 
+import { asRead, type Piece, sideBySide, type Spoken, Unreadable, walk } from 'rsafe/walk';
 import type { Message } from 'rsafe/workerd';
 
 import { badInput, isFields } from './http.ts';
@@ -28,11 +29,11 @@ function refusal(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-/** A text, or text parts joined by line breaks. Anything that is not text is refused: the guard cannot see into it. */
+/** A text, or text parts as they may be read together. Anything that is not text is refused: the guard cannot see into it. */
 export function readText(value: unknown, where: string): string {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) throw badInput(`${where} must be a string or an array of text parts`);
-  return value.map((part: unknown, index) => readPart(part, `${where}[${index}]`)).join('\n');
+  return asRead(value.map((part: unknown, index) => readPart(part, `${where}[${index}]`)));
 }
 
 function readPart(part: unknown, where: string): string {
@@ -43,4 +44,31 @@ function readPart(part: unknown, where: string): string {
   }
   if (typeof text !== 'string') throw badInput(`${where} is a ${part.type} part without its text`);
   return text;
+}
+
+/** All text of a caller's value: what must be judged.
+ * @throws HttpError `bad_input` that names what cannot be. */
+export function piecesOf(value: unknown, where: string, pass: ReadonlySet<string>): Piece[] {
+  try {
+    return walk(value, { pass, at: where });
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    throw badInput(`${error.path || error.place} ${error.what}; leave it out`);
+  }
+}
+
+/** Everything that is said in OpenAI's `messages`, save by those whom the owner trusts. */
+export function spokenIn(messages: readonly unknown[], trusted: ReadonlySet<string>, pass: ReadonlySet<string>): Spoken[] {
+  return messages.map((message, index) => {
+    const role = isFields(message) ? String(message.role) : '';
+    const pieces = trusted.has(role) ? [] : piecesOf(message, `messages[${index}]`, pass);
+    return { role, pieces: sideBySide(pieces) };
+  });
+}
+
+/** Refuses the fields of a request that its route does not have. */
+export function refuseUnknown(body: object, known: readonly string[]): void {
+  const odd = Object.keys(body).find((field) => !known.includes(field));
+  if (odd === undefined) return;
+  throw badInput(`the field ${JSON.stringify(odd.slice(0, 64))} is not known here, and would go unjudged; send ${known.join(', ')}`);
 }

@@ -4,11 +4,12 @@ import type { CategoryScore, Verdict } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
 import { badInput, isFields, json, readBody } from './http.ts';
-import { readText } from './messages.ts';
+import { readText, refuseUnknown } from './messages.ts';
 
 export async function moderations(app: App): Promise<Response> {
   const { config, holder, request } = app;
   const body = await readBody(request, config.maxBodyBytes);
+  refuseUnknown(body, ['input', 'model']);
   const texts = readInputs(body.input, config.maxInputs);
   const guard = await app.guard();
   const results = [];

@@ -16,6 +16,22 @@ declare module 'rsafe/workerd' {
   export type Verdict = import('../../src/types.ts').Verdict;
 }
 
+declare module 'rsafe/walk' {
+  type Types = typeof import('../../src/walk.ts');
+  export const asRead: Types['asRead'];
+  export const byPlace: Types['byPlace'];
+  export const ends: Types['ends'];
+  export const isWordless: Types['isWordless'];
+  export const sideBySide: Types['sideBySide'];
+  export const runsOf: Types['runsOf'];
+  export const walk: Types['walk'];
+  export const Unreadable: Types['Unreadable'];
+  export type Piece = import('../../src/walk.ts').Piece;
+  export type Run = import('../../src/walk.ts').Run;
+  export type Spoken = import('../../src/walk.ts').Spoken;
+  export type WalkOptions = import('../../src/walk.ts').WalkOptions;
+}
+
 declare module 'rsafe/cpu.wasm' {
   const module: WebAssembly.Module;
   export default module;

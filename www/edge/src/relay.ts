@@ -1,21 +1,25 @@
 /** A streamed answer on its way through: chunks come from the upstream, and leave when their text was released. */
 
-import type { Guard, Message } from 'rsafe/workerd';
+import type { Message } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
-import type { Watch } from './growing.ts';
-import { HeldChoice } from './held.ts';
+import { Flagged, piecesOf, type Reason, reasonOf } from './completion.ts';
+import { HeldChoice, type Reading } from './held.ts';
 import { errorBody, type Fields, HttpError, isFields } from './http.ts';
+import type { Judge } from './judge.ts';
+import { Notes } from './notes.ts';
 import { readEvents, writeEvent } from './sse.ts';
 import { messageOf } from './upstream.ts';
 
 export interface Relay {
   app: App;
-  guard: Guard;
+  judge: Judge;
   /** The conversation that is answered. */
   messages: readonly Message[];
   /** How many choices were asked for. */
   choices: number;
+  /** What a chunk of ours begins with until the upstream has sent one. */
+  envelope: Fields;
   /** The upstream's next bytes, or null at the end. */
   next: () => Promise<Uint8Array | null>;
   /** Ends the upstream and the checks. */
@@ -25,17 +29,18 @@ export interface Relay {
 const DONE = '[DONE]';
 
 /** The events to send. Each choice waits for its own text only; one that is withheld does not end the others. */
-export async function* relay({ app, guard, messages, choices, next, stop }: Relay): AsyncGenerator<string, void, undefined> {
-  const { config, holder } = app;
-  const stream = new HeldStream({ guard, holder, messages, signal: stop.signal }, choices);
+export async function* relay(relay: Relay): AsyncGenerator<string, void, undefined> {
+  const { judge, messages, choices, envelope, next, stop } = relay;
+  const { maxAnswerBytes, passFields } = relay.app.config;
+  const stream = new HeldStream({ judge, messages, notes: new Notes(judge), passFields }, choices, envelope);
   const ready = () => stream.take().map((chunk) => write(chunk));
   let failure: unknown;
   try {
     let done = false;
-    for await (const { data } of readEvents(next, config.maxAnswerBytes)) {
+    for await (const { data } of readEvents(next, maxAnswerBytes)) {
       done = data.trim() === DONE;
       if (done) break;
-      await stream.accept(chunkOf(data));
+      await stream.accept(await chunkOf(data, judge));
       yield* ready();
       if (stream.cutShort) break;
     }
@@ -56,24 +61,32 @@ export async function* relay({ app, guard, messages, choices, next, stop }: Rela
 
 /** The choices of a stream, and the chunks without any. */
 class HeldStream {
-  readonly #watch: Watch;
+  readonly #reading: Reading;
   readonly #expected: number;
   readonly #choices = new Map<number, HeldChoice>();
   #loose: Fields[] = [];
-  #envelope: Fields = {};
+  #envelope: Fields;
 
-  constructor(watch: Watch, expected: number) {
-    this.#watch = watch;
+  constructor(reading: Reading, expected: number, envelope: Fields) {
+    this.#reading = reading;
     this.#expected = expected;
+    this.#envelope = envelope;
   }
 
   async accept(chunk: Fields): Promise<void> {
-    this.#envelope = chunk;
-    const choices: unknown[] = Array.isArray(chunk.choices) ? chunk.choices : [];
+    const { choices, ...envelope } = chunk;
+    if (!Array.isArray(choices)) throw withoutChoices(envelope);
+    try {
+      await this.#reading.notes.read(piecesOf(envelope, '', this.#reading.passFields));
+    } catch (error) {
+      if (error instanceof Flagged) return this.#withhold(reasonOf(error.verdict));
+      throw error;
+    }
+    this.#envelope = envelope;
     if (choices.length === 0) this.#loose.push(chunk);
     for (const choice of choices) {
       if (!isFields(choice)) throw new HttpError(502, 'upstream', 'the upstream sent a choice that is not an object');
-      await this.#choice(choice.index).accept({ ...chunk, choices: [choice] }, choice);
+      await this.#choice(choice.index).accept(envelope, choice);
     }
   }
 
@@ -82,9 +95,17 @@ class HeldStream {
     if (!Number.isInteger(at) || at < 0 || at >= this.#expected) {
       throw new HttpError(502, 'upstream', `the upstream sent choice ${at} where ${this.#expected} were asked for`);
     }
-    const choice = this.#choices.get(at) ?? new HeldChoice(at, this.#watch);
+    const choice = this.#choices.get(at) ?? new HeldChoice(at, this.#reading);
     this.#choices.set(at, choice);
     return choice;
+  }
+
+  /** What stands beside the choices is everybody's: none goes on. */
+  #withhold(reason: Reason): void {
+    for (let at = 0; at < this.#expected; at++) {
+      const choice = this.#choice(at);
+      if (!choice.over) choice.withhold(this.#envelope, reason);
+    }
   }
 
   /** What may go now. Chunks without a choice, such as the usage, go when nothing waits before them. */
@@ -111,7 +132,13 @@ class HeldStream {
 
 const write = (chunk: object): string => writeEvent({ data: JSON.stringify(chunk) });
 
-function chunkOf(data: string): Fields {
+/** An event that is no chunk of a chat is another API's, and its text nobody here knows how to hold. */
+function withoutChoices({ type }: Fields): HttpError {
+  const api = typeof type !== 'string' ? '' : type.startsWith('response.') ? ' of the Responses API' : ' of another API';
+  return new HttpError(502, 'upstream', `the upstream sent an event${api} without \`choices\`, which cannot be judged`);
+}
+
+async function chunkOf(data: string, judge: Judge): Promise<Fields> {
   let chunk: unknown;
   try {
     chunk = JSON.parse(data);
@@ -119,6 +146,8 @@ function chunkOf(data: string): Fields {
     // Told below.
   }
   if (!isFields(chunk)) throw new HttpError(502, 'upstream', 'the upstream sent an event that is not a JSON object');
-  if (chunk.error) throw new HttpError(502, 'upstream', `the upstream failed${messageOf(chunk)}`);
-  return chunk;
+  if (chunk.error) throw new HttpError(502, 'upstream', `the upstream failed${await messageOf(chunk, judge)}`);
+  // Random letters that hide a chunk's length: they cannot be told from text, and say nothing.
+  const { obfuscation: _, ...rest } = chunk;
+  return rest;
 }

@@ -2,11 +2,12 @@
 
 import type { App } from './app.ts';
 import { codeOf, type Fields, HttpError, isFields, readBytes } from './http.ts';
+import type { Judge } from './judge.ts';
 import { within } from './limits.ts';
 
 /** Headers of the caller that the upstream may want. */
 const PASSED = ['openai-organization', 'openai-project'];
-/** Characters of an upstream's own error message that are told. */
+/** Characters of an upstream's own error message that are told, if they pass. */
 const MOST_OF_MESSAGE = 300;
 
 export interface Upstream {
@@ -22,7 +23,7 @@ export interface Upstream {
 /** Asks the upstream. What is sent is what was judged, written anew: another parser might read the caller's bytes (a
  * key given twice, say) another way.
  * @throws HttpError `timeout` (504), `upstream` (its own 4xx, else 502) */
-export async function ask(app: App, url: URL, body: Fields, signal: AbortSignal): Promise<Upstream> {
+export async function ask(app: App, url: URL, body: Fields, signal: AbortSignal, judge: Judge): Promise<Upstream> {
   const { config } = app;
   const { upstreamMs, maxAnswerBytes } = config;
   const request = { method: 'POST', headers: headers(app), body: JSON.stringify(body), signal, redirect: 'manual' as const };
@@ -36,7 +37,7 @@ export async function ask(app: App, url: URL, body: Fields, signal: AbortSignal)
     return new TextDecoder().decode(await readBytes(response.body, maxAnswerBytes, tooLarge));
   };
   const whole = async () => fieldsOf(await timed(rest));
-  if (!response.ok) throw await refusal(response, whole);
+  if (!response.ok) throw await refusal(response, whole, judge);
   return {
     status: response.status,
     streams: /^text\/event-stream\b/i.test(response.headers.get('content-type') ?? ''),
@@ -73,20 +74,29 @@ function fieldsOf(text: string): Fields {
 }
 
 /** The upstream's refusal: the caller's mistakes keep their status, its own become 502. */
-async function refusal(response: Response, whole: () => Promise<Fields>): Promise<HttpError> {
+async function refusal(response: Response, whole: () => Promise<Fields>, judge: Judge): Promise<HttpError> {
   const { status } = response;
   const body: Fields = await whole().catch(() => ({}));
-  const retry = response.headers.get('retry-after');
+  const said = await messageOf(body, judge);
+  const retry = timeOf(response.headers.get('retry-after'));
   return new HttpError(
     status >= 400 && status < 500 ? status : 502,
     'upstream',
-    `the upstream answered ${status}${messageOf(body)}`,
+    `the upstream answered ${status}${said}`,
     retry === null ? {} : { 'retry-after': retry },
   );
 }
 
-/** What an error object of an upstream says, shortened. */
-export function messageOf(body: Fields): string {
+/** When to come again, if it is a time and nothing else. */
+function timeOf(header: string | null): string | null {
+  return header !== null && /^(?:\d{1,6}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT)$/.test(header) ? header : null;
+}
+
+/** What an error object of an upstream says, shortened; nothing where that does not pass, or cannot be judged. */
+export async function messageOf(body: Fields, judge: Judge): Promise<string> {
   const message = isFields(body.error) ? body.error.message : body.error;
-  return typeof message === 'string' ? `: ${message.slice(0, MOST_OF_MESSAGE)}` : '';
+  if (typeof message !== 'string') return '';
+  const told = message.slice(0, MOST_OF_MESSAGE);
+  const passed = await judge.response([], told).then((flagged) => flagged === null, () => false);
+  return passed ? `: ${told}` : '';
 }

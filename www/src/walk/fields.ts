@@ -1,0 +1,99 @@
+/** The allow-list: which names of OpenAI-shaped requests and answers are no text of anybody, and which values may pass
+ * unread under them. Both directions share it. What stands in neither list is judged. */
+
+const words = (text: string): string[] => text.trim().split(/\s+/);
+const setOf = (text: string): ReadonlySet<string> => new Set(words(text));
+
+/** Names that the APIs give to fields. Any other name is the sender's own word, and judged. */
+const NAMES = setOf(`
+  messages role content name text refusal reasoning reasoning_content reasoning_details thinking thinking_blocks
+  tool_calls tool_call_id tool_choice tools function function_call functions arguments parameters input output index
+  choices message delta finish_reason native_finish_reason stop_reason matched_stop logprobs top_logprobs token logprob
+  bytes id object created model system_fingerprint service_tier provider usage citations annotations search_results
+  summary signature data url_citation url title start_index end_index prompt_tokens completion_tokens total_tokens
+  input_tokens output_tokens prompt_tokens_details completion_tokens_details cached_tokens reasoning_tokens audio_tokens
+  text_tokens image_tokens accepted_prediction_tokens rejected_prediction_tokens prompt_cache_hit_tokens
+  prompt_cache_miss_tokens cache_creation_input_tokens cache_read_input_tokens cache_discount cost cost_details is_byok
+  prompt_time completion_time total_time queue_time x_groq timings
+  content_filter_results prompt_filter_results content_filter_result prompt_index hate self_harm sexual violence
+  jailbreak profanity indirect_attack protected_material_text protected_material_code custom_blocklists filtered
+  detected severity
+  temperature top_p top_k min_p n stream stream_options include_usage include_obfuscation obfuscation max_tokens
+  max_completion_tokens
+  presence_penalty frequency_penalty repetition_penalty seed stop stop_token_ids user logit_bias response_format
+  json_schema schema strict parallel_tool_calls reasoning_effort effort verbosity modalities audio prediction documents
+  chat_template chat_template_kwargs enable_thinking prompt store metadata safety_identifier prompt_cache_key
+  prompt_cache_retention web_search_options search_context_size exclude enabled budget_tokens prefix
+  add_generation_prompt continue_final_message ignore_eos cache_control ttl type format custom grammar syntax definition
+  properties required description items enum const default additionalProperties anyOf oneOf allOf not $ref $defs minimum
+  maximum minLength maxLength minItems maxItems pattern nullable`);
+
+/** Names whose values are pictures, sounds or files, which the guard cannot see into. */
+const MEDIA = setOf(`audio input_audio image images image_url input_image image_file video video_url file input_file
+  file_data b64_json`);
+
+/** Letters and digits without space that name a thing; at most two words in it, or it may be a sentence. */
+const isId = (value: string): boolean =>
+  /^[\w.:+/=-]{1,96}$/.test(value) && (value.match(/[A-Za-z]{3,}/g) ?? []).length <= 2;
+
+const isModel = (value: string): boolean => /^[\w.:/@+-]{1,96}$/.test(value);
+
+const enumOf = (text: string) => {
+  const values = setOf(text);
+  return (value: string): boolean => values.has(value);
+};
+
+const FINISH = enumOf(`stop length tool_calls function_call content_filter end_turn max_tokens stop_sequence tool_use
+  pause_turn refusal eos eos_token abort error insufficient_system_resource STOP MAX_TOKENS SAFETY RECITATION`);
+const EFFORT = enumOf('none minimal low medium high xhigh');
+const LEVEL = enumOf('safe low medium high');
+
+/** What a string under a name must be to pass unread. */
+const SHAPES: Record<string, (value: string) => boolean> = {
+  id: isId,
+  tool_call_id: isId,
+  system_fingerprint: isId,
+  safety_identifier: isId,
+  prompt_cache_key: isId,
+  user: isId,
+  model: isModel,
+  role: enumOf('system developer user assistant tool function'),
+  object: enumOf('chat.completion chat.completion.chunk'),
+  type: enumOf(`text input_text output_text refusal function tool custom object string number integer boolean array null
+    json_schema json_object reasoning.text reasoning.summary reasoning.encrypted thinking redacted_thinking url_citation
+    content enabled disabled adaptive approximate ephemeral grammar`),
+  finish_reason: FINISH,
+  native_finish_reason: FINISH,
+  stop_reason: FINISH,
+  service_tier: enumOf('auto default flex scale priority standard on_demand'),
+  reasoning_effort: EFFORT,
+  effort: EFFORT,
+  verbosity: LEVEL,
+  severity: LEVEL,
+  search_context_size: LEVEL,
+  tool_choice: enumOf('none auto required any'),
+  function_call: enumOf('none auto'),
+  modalities: enumOf('text'),
+  format: enumOf(`unknown openai-responses-v1 anthropic-claude-v1 google-gemini-v1 json date-time date time email uri uuid`),
+  syntax: enumOf('lark regex'),
+  ttl: enumOf('5m 1h 24h'),
+  prompt_cache_retention: enumOf('24h in_memory in-memory'),
+  required: (value) => /^\w{1,64}$/.test(value) && NAMES.has(value),
+};
+
+export const isKnownName = (name: string): boolean => NAMES.has(name) || MEDIA.has(name);
+export const isMedia = (name: string): boolean => MEDIA.has(name);
+
+/** A token bias names tokens by number. */
+export const isNumeral = (name: string): boolean => /^\d{1,9}$/.test(name);
+
+/** Whether a string under a name is of the shape that the name asks for, or empty. */
+export function passes(name: string, value: string): boolean {
+  return value === '' || (Object.hasOwn(SHAPES, name) && SHAPES[name]!(value));
+}
+
+/** The lists of words of a known set. Of other lists each item is judged: what names a thing is no list. */
+export const mayList = (name: string): boolean => name === 'modalities' || name === 'required';
+
+/** The lists of numbers that are none of text: token ids to stop at. */
+export const mayListNumbers = (name: string): boolean => name === 'stop_token_ids';
