@@ -55,7 +55,7 @@ fn words(text: &[Traced]) -> Vec<(usize, usize, Word)> {
 }
 
 fn kind(word: &[Traced]) -> Word {
-    let (mut alike, mut regional) = (0, 0);
+    let (mut alike, mut regional, mut digits) = (0, 0, 0);
     let (mut ascii, mut styled) = (false, false);
     let mut stroked = HashSet::new();
     for &Traced { character: c, .. } in word {
@@ -65,6 +65,7 @@ fn kind(word: &[Traced]) -> Word {
                 continue;
             }
             // A raised or circled digit is a power or a footnote.
+            digits += usize::from(plain.is_ascii_digit());
             alike += usize::from(!plain.is_ascii_digit());
             regional += usize::from(is_regional(c));
             styled |= is_styled(c) && plain.is_ascii_alphabetic();
@@ -79,6 +80,7 @@ fn kind(word: &[Traced]) -> Word {
         alike += stroked.len();
     }
     match alike {
+        0 if digits > 0 => Word::Letter,
         0 => Word::Plain,
         // Two are a flag.
         _ if regional > 0 => {

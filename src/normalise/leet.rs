@@ -203,7 +203,9 @@ fn read<'t>(word: &'t [Traced], lexicon: &dyn Lexicon) -> Option<(Vec<Traced>, &
     ends.into_iter().find_map(|end| {
         let (drawn, tail) = word.split_at(end);
         let mixed = drawn.iter().any(|one| !one.character.is_ascii_alphabetic());
-        let number = drawn.iter().all(|one| one.character.is_ascii_digit() || one.character == '$');
+        // `1` and `4` alone are words where others are drawn.
+        let lone = matches!(drawn, [one] if matches!(one.character, '1' | '4'));
+        let number = !lone && drawn.iter().all(|one| one.character.is_ascii_digit() || one.character == '$');
         let fits = (1..=4 * LONGEST).contains(&drawn.len()) && mixed && !number;
         fits.then(|| spell(drawn, lexicon)).flatten().map(|spelt| (spelt, tail))
     })

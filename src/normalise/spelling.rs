@@ -90,6 +90,12 @@ fn chains(text: &[Traced]) -> Vec<Chain> {
                     _ => break,
                 }
             }
+            // Two letters far from each other, the second of which opens a word that is written closer: `I   p i c k`.
+            let closer = |at: usize| separator(at).is_some_and(|(other, _)| other.len() < between.len());
+            if letters.len() == 2 && closer(letters[1]) {
+                start = letters[1];
+                continue;
+            }
             let spelt = letters.iter().map(|&at| text[at].character);
             let alphabetic = spelt.clone().filter(|c| c.is_alphabetic()).count();
             let different: HashSet<char> = spelt.map(|c| c.to_ascii_lowercase()).collect();

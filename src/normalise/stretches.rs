@@ -49,7 +49,10 @@ fn group(text: &[Traced], runs: &[Range<usize>]) -> usize {
     let mut count = 1;
     while let (Some(last), Some(next)) = (runs.get(count - 1), runs.get(count)) {
         let width = runs[0].len();
-        if last.len() != width || next.len() > width || !is_gap(&text[last.end..next.start]) {
+        let gap = &text[last.end..next.start];
+        // On the same line what is narrower and stands behind one group alone is a word.
+        let ends = next.len() < width && count == 1 && gap.iter().all(|one| one.character != '\n');
+        if last.len() != width || next.len() > width || ends || !is_gap(gap) {
             break;
         }
         count += 1;

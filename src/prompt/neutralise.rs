@@ -209,7 +209,7 @@ fn folded(character: char) -> Option<char> {
         '\u{FF01}'..='\u{FF5E}' => {
             char::from_u32(u32::from(character) - 0xFEE0).map(|c| c.to_ascii_lowercase()).and_then(folded)
         }
-        '￨' | '∣' | '│' | 'ǀ' | '❘' | '⏐' | '｜' => Some('|'),
+        '￨' | '∣' | '│' | 'ǀ' | '❘' | '⏐' => Some('|'),
         _ => Some(character.to_ascii_lowercase()),
     }
 }
@@ -239,8 +239,9 @@ fn word(seen: &[Seen], solid: &[usize], at: usize, word: &str) -> Option<usize> 
 
 /// Whether what follows an angle bracket makes it a marker.
 fn opens_marker(seen: &[Seen], solid: &[usize], at: usize) -> bool {
-    let letter =
-        |at: usize| seen.get(solid[at]).and_then(|one| folded(one.character)).is_some_and(|c| c.is_alphabetic());
+    let letter = |at: usize| {
+        seen.get(solid[at]).and_then(|one| folded(one.character)).is_some_and(|c| c.is_alphabetic() && !is_closer(c))
+    };
     // Whatever stands behind it: which control tokens a model knows is not known here.
     if word(seen, solid, at, "|").is_some() {
         return true;
