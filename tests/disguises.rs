@@ -20,7 +20,7 @@ pub const WISHES: [&str; 6] = [
 pub type Kind = (&'static str, fn(&str) -> String);
 
 /// Each character, where it is a letter, through a function.
-fn letters(text: &str, written: impl Fn(char) -> String) -> String {
+fn letters(text: &str, mut written: impl FnMut(char) -> String) -> String {
     text.chars().map(|c| if c.is_ascii_alphabetic() { written(c) } else { c.to_string() }).collect()
 }
 
@@ -298,5 +298,32 @@ fn what_nobody_can_read_is_told_with_its_share() {
             let text = rewrite(wish);
             assert!(share(&text) < 0.5, "{kind}: {} of {text:?}", share(&text));
         }
+    }
+}
+
+/// Rows for `rsafe check`, for a count of what each kind hides: `cargo test rows_of_every_kind -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints rows, promises nothing"]
+fn rows_of_every_kind() {
+    for (kind, rewrite) in KINDS {
+        for wish in WISHES {
+            println!("{}", serde_json::json!({ "id": kind, "prompt": rewrite(wish) }));
+        }
+    }
+}
+
+/// Whatever stands in a text, looking through it ends soon and gives little: eight megabytes of anything, and codes in
+/// codes, have a bounded number of readings with bounded bytes.
+#[test]
+fn hostile_text_has_few_readings_and_they_are_short() {
+    let words = tokenizer();
+    let nested = (0..12).fold(WISHES[0].to_owned(), |text, _| base64(&text));
+    let eight = ["<", "a", "1", "\u{3164}", "%", "&", "\\", ".", " ", "|", "\u{1F150}", "漢", "ɐ"];
+    let texts = eight.iter().map(|unit| unit.repeat((8 << 20) / unit.len())).chain([nested]);
+    for text in texts {
+        let disguise = Disguise::of(&text, &words);
+        let bytes: usize = disguise.readings.iter().map(|reading| reading.text.len()).sum();
+        assert!(disguise.readings.len() <= rsafe::normalise::MAX_READINGS && bytes <= 4 * text.len() + 4096);
+        assert!((0.0..=1.0).contains(&disguise.unreadable));
     }
 }

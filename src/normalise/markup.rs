@@ -26,7 +26,6 @@ const LONGEST: usize = 256;
 pub fn strip(text: &[Traced], _: &dyn Lexicon) -> Option<Vec<Traced>> {
     let mut plain: Vec<Traced> = Vec::with_capacity(text.len());
     let (mut inside, mut joined) = (false, 0);
-    // Behind the last bracket that closes nothing begins: without it, brackets in a row would be looked through twice.
     let mut at = 0;
     while at < text.len() {
         let found = match text[at].character {
@@ -55,20 +54,24 @@ pub fn strip(text: &[Traced], _: &dyn Lexicon) -> Option<Vec<Traced>> {
 
 /// The tag or comment that a text begins with: its length, and what it shows.
 fn tag(text: &[Traced]) -> Option<(usize, Option<char>)> {
-    let close = text.iter().position(|one| one.character == '>')?;
-    let inside = small(&text[1..close]);
-    if inside.starts_with("!--") {
+    if small(&text[..text.len().min(4)]) == "<!--" {
         let end = text.windows(3).position(|three| small(three) == "-->")?;
         return Some((end + 3, None));
     }
+    // No tag has another inside: brackets in a row are looked through once.
+    let close = 1 + text[1..].iter().position(|one| matches!(one.character, '<' | '>'))?;
+    if text[close].character == '<' {
+        return None;
+    }
+    let inside = small(&text[1..close]);
     let name = inside.strip_prefix('/').unwrap_or(&inside);
     let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
     let (name, rest) = name.split_at(end);
-    let is_tag =
+    let named =
         name.starts_with(|c: char| c.is_ascii_alphabetic()) && (rest.is_empty() || rest.starts_with([' ', '/']));
     // `<>` and `</>` are tags of nothing.
-    let is_empty = inside.is_empty() || inside == "/";
-    (is_tag || is_empty).then(|| (close + 1, (is_tag && !INLINE.contains(&name)).then_some(' ')))
+    let empty = inside.is_empty() || inside == "/";
+    (named || empty).then(|| (close + 1, (named && !INLINE.contains(&name)).then_some(' ')))
 }
 
 /// The entity that a text begins with.

@@ -28,10 +28,10 @@ pub fn codes(text: &[Traced], lexicon: &dyn Lexicon) -> Option<Vec<Traced>> {
     for radix in [10, 8] {
         let value = |at: usize| {
             let run = &text[numbers[at].clone()];
-            let digits = if radix == 10 { 2..=3 } else { 2..=3 };
+            let width = if radix == 10 { 2..=3 } else { 3..=3 };
             let value = run.iter().try_fold(0, |sum, one| Some(sum * radix + one.character.to_digit(radix)?))?;
             let letter = char::from_u32(value).filter(|c| matches!(c, '\n' | ' '..='~'))?;
-            digits.contains(&run.len()).then(|| Traced::over(letter, run))
+            width.contains(&run.len()).then(|| Traced::over(letter, run))
         };
         let near = |at: usize| text[numbers[at - 1].end..numbers[at].start].len() <= 3;
         let mut chain: Vec<Traced> = Vec::new();
