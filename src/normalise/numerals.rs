@@ -28,10 +28,14 @@ pub fn codes(text: &[Traced], lexicon: &dyn Lexicon) -> Option<Vec<Traced>> {
     for radix in [10, 8] {
         let value = |at: usize| {
             let run = &text[numbers[at].clone()];
-            let width = if radix == 10 { 2..=3 } else { 3..=3 };
+            // Octal codes have their leading zeros.
+            let written = if radix == 10 { 2..=3 } else { 3..=3 };
+            if !written.contains(&run.len()) {
+                return None;
+            }
             let value = run.iter().try_fold(0, |sum, one| Some(sum * radix + one.character.to_digit(radix)?))?;
             let letter = char::from_u32(value).filter(|c| matches!(c, '\n' | ' '..='~'))?;
-            width.contains(&run.len()).then(|| Traced::over(letter, run))
+            Some(Traced::over(letter, run))
         };
         let near = |at: usize| text[numbers[at - 1].end..numbers[at].start].len() <= 3;
         let mut chain: Vec<Traced> = Vec::new();

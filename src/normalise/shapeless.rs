@@ -52,7 +52,7 @@ pub fn bare(message: &str) -> (Vec<Traced>, bool) {
 /// South-East Asia and the like; and emoji, which joiners put together.
 fn needs_marks(base: char) -> bool {
     match base {
-        '\u{115F}' | '\u{1160}' => false,
+        '\u{115F}' | '\u{1160}' | '\u{1F1E6}'..='\u{1F1FF}' => false,
         '\u{590}'..='\u{10FF}' | '\u{1200}'..='\u{139F}' | '\u{1700}'..='\u{1CFF}' => true,
         '\u{2190}'..='\u{27BF}' | '\u{2B00}'..='\u{2BFF}' | '\u{A800}'..='\u{ABFF}' | '\u{FB1D}'..='\u{FEFC}' => true,
         '\u{10800}'..='\u{1CFFF}' | '\u{1E000}'..='\u{1FAFF}' => !base.is_alphabetic() || base < '\u{1D000}',

@@ -39,9 +39,9 @@ const PAIRS: [&[u8; 27]; 27] = [
 /// Nats that a pair of letters costs where all are as likely.
 const NOISE: f32 = 3.3;
 /// Nats a letter by which languages beyond those of the table may fit it worse than noise does.
-const STRANGE: f32 = 0.65;
+const STRANGE: f32 = 0.5;
 /// Nats that an unreadable stretch must have for each of its two ends.
-const EDGE: f32 = 5.0;
+const EDGE: f32 = 4.0;
 
 /// The share of a text's characters, white space left out, that stand in unreadable stretches, in [0, 1].
 ///
