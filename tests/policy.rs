@@ -275,7 +275,7 @@ fn markdown_mistakes_have_places_too() {
         ),
         (
             "---\nname: x\nversoin: 2\n---\n## S1: Locks\n",
-            "3:1 : one of the fields `name`, `version`, `categories`, `rules`, the field \"versoin\" (did you mean `version`?)",
+            "3:1 : one of the fields `name`, `version`, `categories`, `rules`, `unreadable`, the field \"versoin\" (did you mean `version`?)",
         ),
         (
             "# x\n## S1: Locks\ny\n## Rules\n\n- id: r\n  regex: '['\n",
