@@ -300,6 +300,7 @@ struct Scores {
     score: f32,
     categories: Vec<(String, f32)>,
     answer_score: Option<f32>,
+    unreadable: f32,
 }
 
 impl<'g> Session<'g> {
@@ -354,8 +355,8 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let wanted = self.wants_reasoning(&reading);
-        let (score, answer_score) = (reading.score, reading.answer_score);
-        let scores = Scores { score, categories: reading.categories, answer_score };
+        let (score, answer_score, unreadable) = (reading.score, reading.answer_score, reading.unreadable);
+        let scores = Scores { score, categories: reading.categories, answer_score, unreadable };
         match reading.reason.filter(|_| wanted) {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
@@ -402,7 +403,7 @@ impl<'g> Session<'g> {
         let guard = self.guard;
         let builder =
             Verdict::builder(self.policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
-        let scored = builder.score(scores.score);
+        let scored = builder.score(scores.score).unreadable(scores.unreadable, self.policy.unreadable);
         let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
         let verdict = scored.answer(answer, &self.conversation).build();
         Verdict { answer_score: scores.answer_score, ..verdict }

@@ -8,6 +8,8 @@ mod dataset;
 mod decoder;
 #[cfg(feature = "train")]
 mod decoder_rl;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod disguises;
 #[cfg(feature = "train")]
 mod dpo;
 #[cfg(feature = "cli")]

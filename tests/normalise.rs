@@ -1,16 +1,29 @@
 //! Other readings of disguised messages, held to their promises on random texts, and what they buy the guard.
 
+use std::sync::LazyLock;
+
 use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::eval::dataset::{Label, Row};
 use rsafe::eval::evasion::Transform;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
-use rsafe::normalise::readings;
+use rsafe::normalise::{MAX_READINGS, Reading};
+use rsafe::tokenizer::Tokenizer;
 use rsafe::{Bundle, Category, Policy, Target};
+
+static WORDS: LazyLock<Tokenizer> =
+    LazyLock::new(|| Tokenizer::from_bytes(&block_on(Bundle::embedded().unwrap().tokenizer()).unwrap()).unwrap());
+
+fn readings(message: &str) -> Vec<Reading> {
+    rsafe::normalise::readings(message, &*WORDS)
+}
 
 /// Whatever is in a text, a reading maps back to whole characters of it, in order.
 fn sound(message: &str) -> Result<(), TestCaseError> {
-    for reading in readings(message) {
+    let found = readings(message);
+    prop_assert!(found.len() <= MAX_READINGS);
+    prop_assert!(found.iter().map(|reading| reading.text.len()).sum::<usize>() <= 4 * message.len() + 4096);
+    for reading in found {
         prop_assert!(!reading.text.is_empty());
         let mut last = 0;
         for (at, c) in reading.text.char_indices() {

@@ -275,7 +275,7 @@ fn markdown_mistakes_have_places_too() {
         ),
         (
             "---\nname: x\nversoin: 2\n---\n## S1: Locks\n",
-            "3:1 : one of the fields `name`, `version`, `categories`, `rules`, the field \"versoin\" (did you mean `version`?)",
+            "3:1 : one of the fields `name`, `version`, `categories`, `rules`, `unreadable`, the field \"versoin\" (did you mean `version`?)",
         ),
         (
             "# x\n## S1: Locks\ny\n## Rules\n\n- id: r\n  regex: '['\n",
@@ -415,4 +415,36 @@ fn a_file_is_loaded_and_its_name_is_in_its_errors() {
     assert_eq!(error.code(), "bad_policy");
     assert!(error.to_string().contains("policy.md: line 1"), "{error}");
     assert_eq!(Policy::load(folder.path().join("none.yaml")).unwrap_err().code(), "io");
+}
+
+#[test]
+fn what_is_done_about_unreadable_text_is_read_in_every_format_and_written_back() {
+    use rsafe::policy::Unreadable;
+
+    let yaml = "name: a\ncategories: [{id: S1, definition: x}]\nunreadable: {action: block, share: 0.25}\n";
+    let json = r#"{"name": "a", "categories": [{"id": "S1", "definition": "x"}], "unreadable": {"action": "block", "share": 0.25}}"#;
+    let markdown = "---\nunreadable: {action: block, share: 0.25}\n---\n# a\n\n## S1\nx\n";
+    for (text, format) in [(yaml, Format::Yaml), (json, Format::Json), (markdown, Format::Markdown)] {
+        let policy = Policy::parse(text, format).unwrap();
+        assert_eq!(policy.unreadable, Some(Unreadable { action: Action::Block, share: 0.25 }));
+        assert_eq!(Policy::parse(&policy.to_yaml(), Format::Yaml).unwrap(), policy);
+        assert_eq!(Policy::parse(&policy.to_json(), Format::Json).unwrap(), policy);
+    }
+    let read = |unreadable: &str| {
+        Policy::parse(
+            &format!("name: a\ncategories: [{{id: S1, definition: x}}]\nunreadable: {unreadable}\n"),
+            Format::Yaml,
+        )
+    };
+    assert_eq!(read("{}").unwrap().unreadable, Some(Unreadable::default()));
+    for (wrong, path) in [
+        ("{action: allow}", "unreadable.action"),
+        ("{share: 0}", "unreadable.share"),
+        ("{share: 1.5}", "unreadable.share"),
+        ("{share: .nan}", "unreadable.share"),
+        ("{part: 0.5}", "unreadable"),
+        ("review", "unreadable"),
+    ] {
+        assert_eq!(read(wrong).unwrap_err().findings[0].path, path, "{wrong}");
+    }
 }

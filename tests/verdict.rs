@@ -1,6 +1,7 @@
 //! From answers and scores to a decision, its evidence, and the shapes others read.
 
 use proptest::prelude::*;
+use rsafe::policy::Unreadable;
 use rsafe::verdict::{
     Answer, Decision, Label, OnError, QuoteSpan, Step, Thresholds, Verdict, VerdictBuilder, parse_llama_guard,
     parse_qwen3guard, parse_rsafe, quotes_in,
@@ -32,6 +33,21 @@ fn the_severest_action_of_the_categories_that_apply_decides() {
     assert_eq!(decide(0.9, &[("block", 0.49), ("review", 0.3)]), Decision::Review);
     assert_eq!(decide(0.9, &[("block", 0.1), ("allow", 0.9)]), Decision::Allow);
     assert_eq!(decide(0.1, &[("block", 0.49), ("review", 0.29)]), Decision::Allow);
+}
+
+#[test]
+fn unreadable_text_is_told_and_does_what_the_policy_says_from_its_share_on() {
+    let categories = categories();
+    let decided = |share, limit| {
+        let verdict = VerdictBuilder::new(&categories).category("block", 0.1).unreadable(share, limit).build();
+        assert_eq!(verdict.unreadable, share);
+        assert_eq!(verdict.flagged, verdict.decision != Decision::Allow);
+        verdict.decision
+    };
+    assert_eq!(decided(1.0, None), Decision::Allow);
+    assert_eq!(decided(0.5, Some(Unreadable::default())), Decision::Review);
+    assert_eq!(decided(0.49, Some(Unreadable::default())), Decision::Allow);
+    assert_eq!(decided(0.2, Some(Unreadable { action: Action::Block, share: 0.2 })), Decision::Block);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{Reading, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
+use crate::normalise::Disguise;
 use crate::prompt::{self, SegmentKind, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -95,6 +96,8 @@ impl DecoderEngine {
             prompt_tokens,
             cached_tokens,
             answer_tokens: writer.tokens(),
+            unreadable: Disguise::of(&conversation.messages[conversation.target_index()?].content, tokenizer)
+                .unreadable,
             reason: thought.map(|grammar| (reader, grammar)),
         })
     }

@@ -76,6 +76,8 @@ pub struct Reading<'e> {
     pub prompt_tokens: usize,
     pub cached_tokens: usize,
     pub answer_tokens: usize,
+    /// The share of the judged message, in [0, 1], that is in no language and no code that was undone.
+    pub unreadable: f32,
     /// Where a reasoned answer begins; `None` if the template has none.
     pub(crate) reason: Option<(Reader<'e>, Grammar)>,
 }

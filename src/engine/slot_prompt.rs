@@ -2,7 +2,7 @@
 //! grammar. Inference and training both read here.
 
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
-use crate::normalise::readings;
+use crate::normalise::Disguise;
 use crate::prompt::slots::{
     BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
@@ -43,6 +43,8 @@ pub struct SlotPrompt {
     texts: Vec<Vec<Span>>,
     /// Which of the texts a window shows, and from which token on.
     windows: Vec<(usize, usize)>,
+    /// The share of the judged message, in [0, 1], that no text makes readable.
+    pub unreadable: f32,
     context: Option<Vec<TokenId>>,
     /// What each category's block says.
     pub blocks: Vec<Vec<TokenId>>,
@@ -80,7 +82,8 @@ impl SlotPrompts {
         if texts[0].len() > MAX_JUDGED {
             return Err(Error::ContextLength { needed: texts[0].len(), limit: MAX_JUDGED });
         }
-        for reading in readings(&content) {
+        let disguise = Disguise::of(&content, tokenizer);
+        for reading in disguise.readings {
             let spans = tokenizer.encode(&reading.text)?.into_iter();
             texts.push(spans.map(|span| Span { bytes: reading.original(span.bytes), ..span }).collect());
         }
@@ -96,7 +99,16 @@ impl SlotPrompts {
             ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
         });
         let blocks = Self::blocks(tokenizer, policy)?;
-        Ok(SlotPrompt { target: conversation.target, judged, content, texts, windows, context, blocks })
+        Ok(SlotPrompt {
+            target: conversation.target,
+            judged,
+            content,
+            texts,
+            windows,
+            unreadable: disguise.unreadable,
+            context,
+            blocks,
+        })
     }
 
     /// What the block of each category says.

@@ -227,6 +227,7 @@ impl<'e> Scan<'e> {
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             answer_tokens: 0,
+            unreadable: self.prompt.unreadable,
             reason,
         })
     }

@@ -1,17 +1,76 @@
 //! Other readings of a message that hides what it says: look-alike letters, spelt-out words, digits for letters, codes.
 //!
 //! A guard judges the message as it is and each reading; a message that hides nothing has none. What is shown to people
-//! stays the original: every character of a reading knows the bytes that it stands for.
+//! stays the original: every character of a reading knows the bytes that it stands for. What no reading makes sense of is
+//! measured: [`Disguise::unreadable`].
+//!
+//! A kind of disguise is a file with a function that undoes it ([`Undo`]); this one puts them together.
 
+mod backwards;
+mod base32;
 mod base64;
+mod chunks;
+mod doubled;
+mod escapes;
 mod fold;
+mod leet;
+mod lexicon;
+mod lookalike;
+mod markup;
+mod morse;
+mod numerals;
 mod rotation;
+mod segment;
+mod shapeless;
 mod spelling;
+mod stretches;
+mod traced;
+mod unreadable;
 
 use std::ops::Range;
 
-/// Codes inside codes are followed so deep.
-const DEPTH: usize = 2;
+pub use lexicon::Lexicon;
+pub(crate) use shapeless::{is_mark, is_shapeless};
+
+use traced::Traced;
+
+/// Disguises inside disguises are followed so deep.
+const DEPTH: usize = 3;
+/// A message has so many readings at most.
+pub const MAX_READINGS: usize = 7;
+/// And they have so many times its bytes together, beside [`FREE_BYTES`].
+const TIMES: usize = 2;
+const FREE_BYTES: usize = 4096;
+
+/// Undoes one kind of disguise: the text that was hidden, or `None` where there is none. Takes linear time.
+type Undo = fn(&[Traced], &dyn Lexicon) -> Option<Vec<Traced>>;
+
+/// Ways to write words differently, each undone in what the one before it left.
+const SPELLINGS: [Undo; 8] = [
+    markup::strip,
+    fold::fold,
+    spelling::join,
+    doubled::undouble,
+    leet::undraw,
+    leet::unleet,
+    chunks::join,
+    segment::part,
+];
+/// Ways to write a stretch of text in other characters: what they decode is read alone, and the rest without it.
+const CODES: [Undo; 6] =
+    [numerals::binary_digits, numerals::codes, numerals::hex, base64::decode, base32::decode, morse::decode];
+/// Ways to write a whole text differently, after which it may be disguised still.
+const WHOLES: [Undo; 5] =
+    [escapes::undo, rotation::undo, backwards::upright, backwards::reverse, backwards::reverse_words];
+
+/// What there is to a message beside what it plainly says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Disguise {
+    /// The message as somebody who sees through its disguise reads it; none for ordinary text.
+    pub readings: Vec<Reading>,
+    /// The share of the message, in [0, 1], that neither it nor a reading makes readable.
+    pub unreadable: f32,
+}
 
 /// A message as somebody who sees through its disguise reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,64 +100,129 @@ impl Reading {
         let mut text = String::with_capacity(traced.len());
         let mut marks = Vec::with_capacity(traced.len());
         for one in traced {
-            marks.push((text.len(), one.start..one.end));
+            marks.push((text.len(), one.bytes()));
             text.push(one.character);
         }
         Self { text, marks }
     }
 }
 
-/// A character and the bytes of the original that it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Traced {
-    character: char,
-    start: usize,
-    end: usize,
-}
-
-impl Traced {
-    /// Another character in the same place.
-    fn with(self, character: char) -> Self {
-        Self { character, ..self }
+impl Disguise {
+    /// Looks through a message. Takes linear time; there are [`MAX_READINGS`] readings at most, with four times the bytes
+    /// of the message together, beside the first 4096.
+    ///
+    /// - Shapeless characters and marks between Latin letters are dropped. Look-alike letters become ASCII where that
+    ///   makes a word of them; letters with separators between them are joined, words that run together are parted;
+    ///   digits, signs and doubled letters inside words become letters; tags inside words are dropped.
+    /// - Escapes, Base64, Base32, numbers of characters, Morse, shifted and reversed text are decoded where the result is
+    ///   text, and read on their own, three deep.
+    ///
+    /// `lexicon` knows the words that tell whether it is.
+    pub fn of(message: &str, lexicon: &dyn Lexicon) -> Self {
+        let (text, hides) = shapeless::bare(message);
+        let room = message.len().saturating_mul(TIMES) + FREE_BYTES;
+        let mut reader = Reader { message, lexicon, readings: Vec::new(), left: MAX_READINGS - 1, room };
+        let rest = reader.decode(&text, DEPTH);
+        let plain = reader.plain(&rest.text);
+        // Whatever codes there were, this one has a place.
+        reader.left += 1;
+        reader.room += 2 * message.len();
+        if let Some(plain) = &plain {
+            reader.add(plain);
+        } else if hides {
+            reader.add(&rest.text);
+        }
+        let plain = plain.as_deref().unwrap_or(&rest.text);
+        let unreadable = reader.whole(plain, DEPTH) * plain.len() as f32 + rest.unreadable;
+        let unreadable = unreadable / text.len().max(1) as f32;
+        Self { readings: reader.readings, unreadable: unreadable.clamp(0.0, 1.0) }
     }
 }
 
-/// The readings of a message that differ from what it plainly says; none for ordinary text. Takes linear time, and it has
-/// 7 readings at most, none longer than itself.
-///
-/// - Look-alike letters, full-width and mathematical ones become ASCII where that makes a word of them; letters with
-///   separators between them are joined; digits and signs inside words become letters.
-/// - Base64 and texts whose letters are shifted in the alphabet (ROT13 and the like) are decoded where the result is
-///   text, and read on their own.
-///
-/// Shapeless characters are dropped on the way. They make no reading alone: tokenizers drop them, too.
-pub fn readings(message: &str) -> Vec<Reading> {
-    let traced = fold::visible(message);
-    let mut readings = Vec::new();
-    read(&traced, DEPTH, &mut readings);
-    readings
+/// The readings of a message: [`Disguise::of`].
+pub fn readings(message: &str, lexicon: &dyn Lexicon) -> Vec<Reading> {
+    Disguise::of(message, lexicon).readings
 }
 
-/// Adds what is hidden in a text that is judged as it stands already.
-fn read(text: &[Traced], depth: usize, readings: &mut Vec<Reading>) {
-    let (decoded, rest) = base64::decode(text);
-    if depth == DEPTH {
-        readings.extend(plain(&rest).as_deref().map(Reading::of));
-    }
-    for hidden in [decoded, rotation::undo(&rest)].into_iter().flatten() {
-        readings.push(Reading::of(plain(&hidden).as_deref().unwrap_or(&hidden)));
-        if depth > 1 {
-            read(&hidden, depth - 1, readings);
+/// A message on its way through all kinds of disguise.
+struct Reader<'m> {
+    message: &'m str,
+    lexicon: &'m dyn Lexicon,
+    readings: Vec<Reading>,
+    /// How many readings there may still be, and how many bytes they may have.
+    left: usize,
+    room: usize,
+}
+
+/// What codes leave of a text.
+struct Rest {
+    text: Vec<Traced>,
+    /// How many characters of the codes hide what nobody can read.
+    unreadable: f32,
+}
+
+impl Reader<'_> {
+    /// Keeps a reading that is worth one, as long as there is room.
+    fn add(&mut self, text: &[Traced]) {
+        let reading = Reading::of(text);
+        let known = reading.text == self.message || self.readings.iter().any(|other| other.text == reading.text);
+        let is_blank = text.iter().all(|one| one.character.is_whitespace());
+        if !known && !is_blank && self.left > 0 && reading.text.len() <= self.room {
+            self.left -= 1;
+            self.room -= reading.text.len();
+            self.readings.push(reading);
         }
     }
-}
 
-/// The text letter by letter as it is meant; `None` where that is how it stands.
-fn plain(text: &[Traced]) -> Option<Vec<Traced>> {
-    let folded = fold::fold(text);
-    let joined = spelling::join(folded.as_deref().unwrap_or(text));
-    let spelt = spelling::unleet(joined.as_deref().or(folded.as_deref()).unwrap_or(text));
-    spelt.or(joined).or(folded)
+    /// The text letter by letter as it is meant; `None` where that is how it stands.
+    fn plain(&self, text: &[Traced]) -> Option<Vec<Traced>> {
+        SPELLINGS.iter().fold(None, |plain: Option<Vec<Traced>>, undo| {
+            undo(plain.as_deref().unwrap_or(text), self.lexicon).or(plain)
+        })
+    }
+
+    /// Reads what codes hide in a text.
+    fn decode(&mut self, text: &[Traced], depth: usize) -> Rest {
+        let mut rest = Rest { text: text.to_vec(), unreadable: 0.0 };
+        for code in CODES {
+            let Some(hidden) = code(&rest.text, self.lexicon) else { continue };
+            let before = rest.text.len();
+            let mut stretches = hidden.iter().map(|one| one.bytes()).peekable();
+            // Both go forwards through the message.
+            rest.text.retain(|one| {
+                while stretches.next_if(|bytes| bytes.end <= one.start as usize).is_some() {}
+                stretches.peek().is_none_or(|bytes| bytes.start > one.start as usize)
+            });
+            rest.unreadable += self.hidden(&hidden, depth) * (before - rest.text.len()) as f32;
+        }
+        rest
+    }
+
+    /// Reads what other ways of writing hide in a text; the share of it that stays unreadable.
+    fn whole(&mut self, text: &[Traced], depth: usize) -> f32 {
+        let mut unreadable = unreadable::share(text, self.lexicon);
+        for undo in WHOLES {
+            if let Some(hidden) = undo(text, self.lexicon) {
+                let share = hidden.len() as f32 / text.len().max(1) as f32;
+                let inside = self.hidden(&hidden, depth);
+                unreadable = (unreadable - share).max(0.0) + share.min(1.0) * inside;
+            }
+        }
+        unreadable
+    }
+
+    /// Reads a text that was hidden, and what it hides in turn; the share of it that stays unreadable.
+    fn hidden(&mut self, text: &[Traced], depth: usize) -> f32 {
+        let plain = self.plain(text);
+        let plain = plain.as_deref().unwrap_or(text);
+        self.add(plain);
+        if depth <= 1 {
+            return unreadable::share(plain, self.lexicon);
+        }
+        let rest = self.decode(text, depth - 1);
+        let unreadable = self.whole(if rest.text.len() == text.len() { plain } else { &rest.text }, depth - 1);
+        (unreadable * rest.text.len() as f32 + rest.unreadable) / text.len().max(1) as f32
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Texts whose letters are shifted in the alphabet: ROT13 and its 24 siblings.
+//! Texts whose letters are shifted in the alphabet (ROT13 and its 24 siblings) or taken from its other end (Atbash).
 
 use std::collections::HashSet;
 
-use super::Traced;
+use super::lexicon::Lexicon;
+use super::traced::{Traced, small, words};
 
 /// How often each letter from `a` to `z` stands in English text, in thousandths.
 const OFTEN: [u16; 26] =
@@ -20,17 +21,20 @@ const EDGE: f32 = 2.5;
 /// have −3.7.
 const ENGLISH: f32 = -3.2;
 
+/// The shift that is none: the alphabet read backwards.
+const ATBASH: usize = 26;
+
 /// The stretch of the text that most looks like shifted English, shifted back; `None` if none does.
 ///
 /// The evidence is the log-likelihood ratio of the letters shifted back against the letters as they stand, and the
 /// stretch the run of words where it is highest (Kadane's algorithm).
-pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
-    let words = words(text);
+pub fn undo(text: &[Traced], _: &dyn Lexicon) -> Option<Vec<Traced>> {
+    let words: Vec<(usize, usize)> = words(text).into_iter().map(|word| (word.start, word.end)).collect();
     if words.iter().map(|(start, end)| end - start).sum::<usize>() < LETTERS {
         return None;
     }
     let logs = OFTEN.map(|thousandths| (f32::from(thousandths) / 1e3).ln());
-    let best = (1..26)
+    let best = (1..=ATBASH)
         .filter_map(|shift| {
             let (evidence, first, last) = stretch(text, &words, &logs, shift)?;
             (evidence >= EVIDENCE).then_some((evidence, shift, first, last))
@@ -41,20 +45,20 @@ pub fn undo(text: &[Traced]) -> Option<Vec<Traced>> {
     let first = first - beside(words[..first].iter().rev().map(gains));
     let last = last + beside(words[last + 1..].iter().map(gains));
     let (start, end) = (words[first].0, words[last].1);
-    let different: HashSet<_> = words[first..=last].iter().map(|&(start, end)| spelt(&text[start..end])).collect();
+    let different: HashSet<_> = words[first..=last].iter().map(|&(start, end)| small(&text[start..end])).collect();
     if different.len() < WORDS {
         return None;
     }
     let letters = || text[start..end].iter().filter_map(|one| place(one.character));
     let count = letters().count();
-    let mean = letters().map(|place| logs[(place + shift) % 26]).sum::<f32>() / count.max(1) as f32;
+    let mean = letters().map(|place| logs[turned(place, shift)]).sum::<f32>() / count.max(1) as f32;
     if count < LETTERS || mean < ENGLISH {
         return None;
     }
     let turn = |one: &Traced| match place(one.character) {
         Some(place) => {
             let first = if one.character.is_ascii_uppercase() { b'A' } else { b'a' };
-            one.with(char::from(first + ((place + shift) % 26) as u8))
+            one.with(char::from(first + turned(place, shift) as u8))
         }
         None => *one,
     };
@@ -72,7 +76,7 @@ fn stretch(text: &[Traced], words: &[(usize, usize)], logs: &[f32; 26], shift: u
         }
         let gain = gain(&text[start..end], logs, shift);
         // Saying a rare word again is no evidence.
-        if gain < 0.0 || speaking.insert(spelt(&text[start..end])) {
+        if gain < 0.0 || speaking.insert(small(&text[start..end])) {
             sum += gain;
         }
         if best.is_none_or(|(most, ..)| sum > most) {
@@ -82,14 +86,14 @@ fn stretch(text: &[Traced], words: &[(usize, usize)], logs: &[f32; 26], shift: u
     best
 }
 
-/// A word in small letters.
-fn spelt(word: &[Traced]) -> Vec<char> {
-    word.iter().map(|one| one.character.to_ascii_lowercase()).collect()
+/// Where a letter comes from.
+fn turned(place: usize, shift: usize) -> usize {
+    if shift == ATBASH { 25 - place } else { (place + shift) % 26 }
 }
 
 /// How much better a word's letters fit English when they are shifted back, in nats.
 fn gain(word: &[Traced], logs: &[f32; 26], shift: usize) -> f32 {
-    word.iter().filter_map(|one| place(one.character)).map(|place| logs[(place + shift) % 26] - logs[place]).sum()
+    word.iter().filter_map(|one| place(one.character)).map(|place| logs[turned(place, shift)] - logs[place]).sum()
 }
 
 /// How many words beside a stretch belong to it.
@@ -106,18 +110,4 @@ fn beside(gains: impl Iterator<Item = f32>) -> usize {
 /// A letter's place in the alphabet.
 fn place(c: char) -> Option<usize> {
     c.is_ascii_alphabetic().then(|| usize::from(c.to_ascii_lowercase() as u8 - b'a'))
-}
-
-/// Runs of ASCII letters.
-fn words(text: &[Traced]) -> Vec<(usize, usize)> {
-    let mut words = Vec::new();
-    let mut start = 0;
-    while start < text.len() {
-        let len = text[start..].iter().take_while(|one| one.character.is_ascii_alphabetic()).count();
-        if len > 0 {
-            words.push((start, start + len));
-        }
-        start += len.max(1);
-    }
-    words
 }

@@ -1,42 +1,50 @@
-//! Words spelt out letter by letter, and words with digits and signs for letters.
+//! Words spelt out letter by letter: `p i c k`, `l.o.c.k`, and a letter on each line.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Traced;
+use super::leet::is_sign;
+use super::lexicon::Lexicon;
+use super::traced::Traced;
 
 /// Spelt-out words have so many letters together, or one of them has [`LONG`]; fewer may be an abbreviation or a list.
 const LETTERS: usize = 6;
 const LONG: usize = 4;
 /// A spelt-out word counts from this many letters on.
 const SHORT: usize = 3;
-/// So many words with digits for letters inside show that digits at their edges and alone are letters as well.
-const LEET_WORDS: usize = 2;
+/// What parts two letters has so many characters at most.
+const WIDEST: usize = 4;
 
-/// The text with spelt-out words joined (`p i c k`, `l.o.c.k`); `None` if it has none. Where spaces part the letters, more
-/// of them part the words.
-pub fn join(text: &[Traced]) -> Option<Vec<Traced>> {
+/// The text with spelt-out words joined; `None` if it has none. Where spaces part the letters, more of them part the
+/// words.
+pub fn join(text: &[Traced], _: &dyn Lexicon) -> Option<Vec<Traced>> {
     let chains = chains(text);
     // Letters in spelt-out words, and in the longest of them, by separator.
-    let mut letters: HashMap<char, (usize, usize)> = HashMap::new();
+    let mut letters: HashMap<&[char], (usize, usize)> = HashMap::new();
     for chain in &chains {
-        let (sum, most) = letters.entry(chain.separator).or_default();
+        let (sum, most) = letters.entry(&chain.separator).or_default();
         // One or two letters again and again are words of one letter.
-        let spelt = if chain.different >= SHORT { chain.letters() } else { 0 };
+        let spelt = if chain.different >= SHORT { chain.letters.len() } else { 0 };
         *sum += spelt;
         *most = spelt.max(*most);
     }
-    let telling = |separator: char| letters.get(&separator).is_some_and(|&(sum, most)| sum >= LETTERS || most >= LONG);
+    let telling = |separator: &[char]| {
+        let &(sum, most) = letters.get(separator).unwrap_or(&(0, 0));
+        // Columns have lines of one letter.
+        sum >= LETTERS || most >= if separator.contains(&'\n') { LETTERS } else { LONG }
+    };
     let mut joined = Vec::with_capacity(text.len());
     let mut at = 0;
-    for chain in chains.iter().filter(|chain| telling(chain.separator)) {
-        joined.extend_from_slice(&text[at..chain.start]);
-        joined.extend(text[chain.start..chain.end].iter().step_by(2));
+    for chain in chains.iter().filter(|chain| telling(&chain.separator)) {
+        joined.extend_from_slice(&text[at..chain.letters[0]]);
+        joined.extend(chain.letters.iter().map(|&letter| text[letter]));
+        let end = chain.letters[chain.letters.len() - 1] + 1;
         // A mark between the word and what follows it: `k*e*y*?`.
         let next = |at: usize| text.get(at).map(|one| one.character);
-        let stray = chain.separator != ' '
-            && next(chain.end) == Some(chain.separator)
-            && next(chain.end + 1).is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
-        at = chain.end + usize::from(stray);
+        let stray = chain.separator != [' ']
+            && chain.separator.len() == 1
+            && next(end) == Some(chain.separator[0])
+            && next(end + 1).is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
+        at = end + usize::from(stray);
     }
     if at == 0 {
         return None;
@@ -45,19 +53,13 @@ pub fn join(text: &[Traced]) -> Option<Vec<Traced>> {
     Some(joined)
 }
 
-/// Single letters with one separator between each two.
+/// Single letters with the same characters between each two.
 struct Chain {
-    start: usize,
-    end: usize,
-    separator: char,
+    /// Where its letters stand; two at least.
+    letters: Vec<usize>,
+    separator: Vec<char>,
     /// How many different characters it spells with.
     different: usize,
-}
-
-impl Chain {
-    fn letters(&self) -> usize {
-        (self.end - self.start).div_ceil(2)
-    }
 }
 
 fn chains(text: &[Traced]) -> Vec<Chain> {
@@ -66,120 +68,52 @@ fn chains(text: &[Traced]) -> Vec<Chain> {
     let is_letter = |at: usize| character(at).is_some_and(|c| c.is_alphanumeric() || is_sign(c) || is_apostrophe(c));
     // Alone: no letter touches it.
     let alone = |at: usize| is_letter(at) && !is_letter(at + 1) && (at == 0 || !is_letter(at - 1));
+    // What stands between a letter and the next one, if that is alone, too.
+    let separator = |at: usize| {
+        let between: Vec<char> =
+            (at + 1..at + 2 + WIDEST).take_while(|&at| !is_letter(at)).map_while(character).collect();
+        let next = at + 1 + between.len();
+        (between.len() <= WIDEST && alone(next)).then(|| (between.into_iter().map(evened).collect::<Vec<_>>(), next))
+    };
     // A letter that a word spelt out with another separator begins with: `I p.i.c.k`.
-    let opens_other = |at: usize| character(at + 1).and_then(separator).is_some_and(|c| c != ' ') && alone(at + 2);
+    let opens_other = |at: usize| separator(at).is_some_and(|(between, _)| !between.contains(&' '));
     let mut chains = Vec::new();
     let mut start = 0;
     while start < text.len() {
-        let mut end = start + 1;
-        if let Some(separator) = character(start + 1).filter(|_| alone(start)).and_then(separator) {
-            while character(end).and_then(self::separator) == Some(separator)
-                && alone(end + 1)
-                && !(separator == ' ' && opens_other(end + 1))
-            {
-                end += 2;
+        let mut letters = vec![start];
+        let first = if alone(start) { separator(start) } else { None };
+        if let Some((between, mut next)) = first {
+            while !(between == [' '] && opens_other(next)) {
+                letters.push(next);
+                match separator(next) {
+                    Some((same, behind)) if same == between => next = behind,
+                    _ => break,
+                }
             }
-            let letters = text[start..end].iter().step_by(2).filter(|one| one.character.is_alphabetic()).count();
-            let different: HashSet<char> =
-                text[start..end].iter().step_by(2).map(|one| one.character.to_ascii_lowercase()).collect();
+            // Two letters far from each other, the second of which opens a word that is written closer: `I   p i c k`.
+            let closer = |at: usize| separator(at).is_some_and(|(other, _)| other.len() < between.len());
+            if letters.len() == 2 && closer(letters[1]) {
+                start = letters[1];
+                continue;
+            }
+            let spelt = letters.iter().map(|&at| text[at].character);
+            let alphabetic = spelt.clone().filter(|c| c.is_alphabetic()).count();
+            let different: HashSet<char> = spelt.map(|c| c.to_ascii_lowercase()).collect();
             // Mostly digits: a number, a date, a list.
-            if end > start + 1 && letters * 2 >= (end - start).div_ceil(2) {
-                chains.push(Chain { start, end, separator, different: different.len() });
+            if letters.len() > 1 && alphabetic * 2 >= letters.len() {
+                chains.push(Chain { letters: letters.clone(), separator: between, different: different.len() });
             }
         }
-        start = end;
+        start = letters[letters.len() - 1] + 1;
     }
     chains
 }
 
-/// What parts spelt-out letters; all spaces count as one.
-fn separator(c: char) -> Option<char> {
-    match c {
-        '.' | '-' | '_' | '*' | '~' | '·' | '•' | ',' => Some(c),
-        _ if c.is_whitespace() && c != '\n' => Some(' '),
-        _ => None,
-    }
+/// All spaces count as one; only the end of a line is something else.
+fn evened(c: char) -> char {
+    if c.is_whitespace() && c != '\n' { ' ' } else { c }
 }
 
 fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '’')
-}
-
-fn is_sign(c: char) -> bool {
-    matches!(c, '@' | '$' | '!')
-}
-
-/// The letter that a digit or sign stands for.
-fn letter(c: char) -> Option<char> {
-    Some(match c {
-        '0' => 'o',
-        '1' | '!' => 'i',
-        '3' => 'e',
-        '4' | '@' => 'a',
-        '5' | '$' => 's',
-        '7' => 't',
-        _ => return None,
-    })
-}
-
-/// The text with letters for the digits and signs inside words (`p1ck`, `l0ck`); `None` if it has no such word. Numbers,
-/// mail addresses and names such as `B2B` or `mp3` stay.
-pub fn unleet(text: &[Traced]) -> Option<Vec<Traced>> {
-    let words = words(text);
-    let inside = words.iter().filter(|&&(start, end)| has_inside(&text[start..end])).count();
-    if inside == 0 {
-        return None;
-    }
-    let all = inside >= LEET_WORDS;
-    let mut spelt = text.to_vec();
-    for (start, end) in words {
-        let word = &text[start..end];
-        // A price or a year is no word, in such a text either.
-        let number = end - start > 1 && word.iter().all(|one| letter(one.character).is_some());
-        if !(has_inside(word) || (all && !number)) {
-            continue;
-        }
-        for at in 0..word.len() {
-            let c = word[at].character;
-            // What closes a sentence is no letter.
-            let closes = c == '!' && !word[at + 1..].iter().any(|one| one.character.is_ascii_alphabetic());
-            if let Some(letter) = letter(c).filter(|_| !closes) {
-                let twice = |other: Option<&Traced>| other.is_some_and(|one| one.character == '1');
-                let double = c == '1' && (twice(word.get(at + 1)) || (at > 0 && twice(word.get(at - 1))));
-                spelt[start + at] = word[at].with(if double { 'l' } else { letter });
-            }
-        }
-    }
-    Some(spelt)
-}
-
-/// Runs of ASCII letters, digits and signs, without those that have a digit which stands for no letter, mail
-/// addresses, and what is too long for a word.
-fn words(text: &[Traced]) -> Vec<(usize, usize)> {
-    const LONGEST: usize = 24;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || is_sign(c);
-    let mut words = Vec::new();
-    let mut start = 0;
-    while start < text.len() {
-        let len = text[start..].iter().take_while(|one| is_part(one.character)).count();
-        let end = start + len;
-        let word = &text[start..end];
-        let stays = word.iter().any(|one| one.character.is_ascii_digit() && letter(one.character).is_none());
-        let named = |at: usize| text.get(at).is_some_and(|one| one.character.is_alphanumeric());
-        let dotted = text.get(end).is_some_and(|one| one.character == '.') && named(end + 1);
-        let mail = dotted && word.iter().any(|one| one.character == '@');
-        if (1..=LONGEST).contains(&len) && !stays && !mail {
-            words.push((start, end));
-        }
-        start = end + 1;
-    }
-    words
-}
-
-/// Whether digits or signs stand between letters.
-fn has_inside(word: &[Traced]) -> bool {
-    let is_letter = |one: &Traced| one.character.is_ascii_alphabetic();
-    let first = word.iter().position(is_letter).unwrap_or(word.len());
-    let last = word.iter().rposition(is_letter).unwrap_or(0);
-    (first..last).any(|at| letter(word[at].character).is_some())
 }

@@ -1,4 +1,16 @@
+use std::sync::LazyLock;
+
 use super::*;
+use crate::tokenizer::Tokenizer;
+
+static WORDS: LazyLock<Tokenizer> = LazyLock::new(|| {
+    Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json"))
+        .expect("the embedded model's tokenizer")
+});
+
+fn readings(message: &str) -> Vec<Reading> {
+    super::readings(message, &*WORDS)
+}
 
 /// The readings' texts.
 fn texts(message: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::finding::{Finding, Severity, quoted};
 use super::limits::*;
 use super::rules::{Case, Pattern, RuleAction};
-use super::{Action, Category, Policy, Rule};
+use super::{Action, Category, Policy, Rule, Unreadable};
 
 /// Checks a whole policy that numbers its parts from 0.
 pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
@@ -16,7 +16,8 @@ pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
     findings.extend(self::categories(&categories));
     let rules = policy.rules.numbered();
     findings.extend(self::rules(&rules));
-    findings.extend(effect(&categories, &rules));
+    findings.extend(unreadable(policy.unreadable.as_ref()));
+    findings.extend(effect(&categories, &rules, policy.unreadable.as_ref()));
     findings
 }
 
@@ -118,10 +119,32 @@ pub(super) fn rules(rules: &[(String, &Rule)]) -> Vec<Finding> {
     findings
 }
 
+/// Checks what is done about unreadable text.
+pub(super) fn unreadable(unreadable: Option<&Unreadable>) -> Vec<Finding> {
+    let Some(Unreadable { action, share }) = unreadable else { return Vec::new() };
+    let mut findings = Vec::new();
+    if *action == Action::Allow {
+        let finding = Finding::error("unreadable.action", "`block` or `review`", "`allow`");
+        findings.push(finding.help("without `unreadable`, nothing is done about it"));
+    }
+    if !(*share > 0.0 && *share <= 1.0) {
+        findings.push(Finding::error("unreadable.share", "a number above 0, at most 1", share.to_string()));
+    } else if *share < 0.1 {
+        let finding = Finding::warning("unreadable.share", "0.1 or more", share.to_string());
+        findings.push(finding.help("keys, hashes and names are a small share of many harmless texts"));
+    }
+    findings
+}
+
 /// Whether anything in the policy can flag a text.
-pub(super) fn effect(categories: &[(String, &Category)], rules: &[(String, &Rule)]) -> Option<Finding> {
+pub(super) fn effect(
+    categories: &[(String, &Category)],
+    rules: &[(String, &Rule)],
+    unreadable: Option<&Unreadable>,
+) -> Option<Finding> {
     let idle = categories.iter().all(|(_, category)| category.action == Action::Allow)
-        && rules.iter().all(|(_, rule)| rule.action == RuleAction::Allow);
+        && rules.iter().all(|(_, rule)| rule.action == RuleAction::Allow)
+        && unreadable.is_none();
     let finding = Finding::warning("categories", "a category or rule that blocks or reviews", "none");
     (idle && !categories.is_empty()).then(|| finding.help("the policy allows every text"))
 }

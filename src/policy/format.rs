@@ -30,11 +30,14 @@ pub enum Format {
     ///     action: block           # default; or allow
     ///     applies_to: both        # default; or prompt, response
     ///     case: insensitive       # default; or sensitive
+    /// unreadable:                 # default: told in verdicts, without effect
+    ///   action: review            # default; or block
+    ///   share: 0.5                # default; of the judged text, above 0 and at most 1
     /// ```
     Yaml,
     /// The same fields as in YAML.
     Json,
-    /// Front matter in YAML, then a `##` heading for each category:
+    /// Front matter in YAML, which may hold `name`, `version` and `unreadable`, then a `##` heading for each category:
     ///
     /// ```markdown
     /// # House rules
@@ -77,8 +80,9 @@ impl Format {
         }
         // `#` opens a comment in YAML and a heading in Markdown: the fields outside any front matter tell.
         let body = outline::split_front_matter(text).map_or(text, |(_, body)| body.text);
-        let is_field =
-            |line: &str| ["name:", "version:", "categories:", "rules:"].iter().any(|it| line.starts_with(it));
+        let is_field = |line: &str| {
+            ["name:", "version:", "categories:", "rules:", "unreadable:"].iter().any(|it| line.starts_with(it))
+        };
         if body.lines().any(is_field) || !body.lines().any(|line| line.starts_with('#')) {
             return Format::Yaml;
         }

@@ -125,6 +125,22 @@ fn trimmed(text: impl AsRef<str>) -> String {
     text.as_ref().trim().to_owned()
 }
 
+/// What is done about a text of which too much is unreadable: ciphers, codes that could not be decoded, tokens at random.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Unreadable {
+    /// [`Action::Review`] or [`Action::Block`].
+    pub action: Action,
+    /// The share of the judged text's characters, above 0 and at most 1, from which the action applies.
+    pub share: f32,
+}
+
+impl Default for Unreadable {
+    /// Review from half of the text on.
+    fn default() -> Self {
+        Self { action: Action::Review, share: 0.5 }
+    }
+}
+
 /// A policy. Parse once at the border, trust inside.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -133,12 +149,20 @@ pub struct Policy {
     pub categories: Vec<Category>,
     /// Evaluated outside the model, before it: what they decide, its verdict cannot change.
     pub rules: Rules,
+    /// `None`: verdicts tell how much is unreadable, and nothing follows from it.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl Policy {
     /// A policy of version 1 without categories; add at least one, then [`validate`](Self::validate).
     pub fn new(name: impl AsRef<str>) -> Self {
-        Self { name: trimmed(name), version: "1".to_owned(), categories: Vec::new(), rules: Rules::default() }
+        Self {
+            name: trimmed(name),
+            version: "1".to_owned(),
+            categories: Vec::new(),
+            rules: Rules::default(),
+            unreadable: None,
+        }
     }
 
     pub fn version(mut self, version: impl AsRef<str>) -> Self {
@@ -155,6 +179,12 @@ impl Policy {
     /// Replaces the rules; [`Rules::compile`] makes them.
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
+        self
+    }
+
+    /// Sets what is done about text that nobody can read.
+    pub fn unreadable(mut self, unreadable: Unreadable) -> Self {
+        self.unreadable = Some(unreadable);
         self
     }
 

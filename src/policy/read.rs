@@ -7,10 +7,11 @@ use super::finding::{Finding, Location, PolicyError, Severity, quoted, suggestio
 use super::limits::*;
 use super::node::{Node, Value};
 use super::rules::{AppliesTo, Case, Rule, RuleAction, Rules};
-use super::{Action, Category, Policy};
+use super::{Action, Category, Policy, Unreadable};
 
-const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules"];
+const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules", "unreadable"];
 const CATEGORY_FIELDS: &[&str] = &["id", "name", "definition", "examples", "action", "threshold"];
+const UNREADABLE_FIELDS: &[&str] = &["action", "share"];
 const EXAMPLE_FIELDS: &[&str] = &["unsafe", "safe"];
 const RULE_FIELDS: &[&str] = &["id", "literal", "regex", "action", "applies_to", "case"];
 
@@ -94,6 +95,7 @@ impl Reader {
         let version = self.text(&fields, "version").unwrap_or_else(|| "1".to_owned());
         let categories = self.categories(&fields);
         let rules = self.rules(&fields);
+        let unreadable = self.unreadable(&fields);
 
         // A name that was missing or misshapen has its own finding already.
         self.checked(check::header(name.as_deref().unwrap_or("-"), &version));
@@ -101,13 +103,15 @@ impl Reader {
         let read_rules: Vec<_> = rules.iter().map(|(path, (rule, _))| (path.clone(), rule)).collect();
         self.checked(check::categories(&read_categories));
         self.checked(check::rules(&read_rules));
-        self.checked(check::effect(&read_categories, &read_rules));
+        self.checked(check::unreadable(unreadable.as_ref()));
+        self.checked(check::effect(&read_categories, &read_rules, unreadable.as_ref()));
 
         Some(Policy {
             name: name?,
             version,
             categories: categories.into_iter().map(|(_, category)| category).collect(),
             rules: Rules::from_compiled(rules.into_iter().map(|(_, rule)| rule).collect()),
+            unreadable,
         })
     }
 
@@ -135,7 +139,7 @@ impl Reader {
         let (unsafe_examples, safe_examples) = self.examples(&fields);
         let actions = [("block", Action::Block), ("review", Action::Review), ("allow", Action::Allow)];
         let action = self.choice(&fields, "action", &actions).unwrap_or(Action::Block);
-        let threshold = self.threshold(&fields);
+        let threshold = self.fraction(&fields, "threshold");
         let name = name.or_else(|| id.clone()).unwrap_or_default();
         Some(Category { id: id?, name, definition, unsafe_examples, safe_examples, action, threshold })
     }
@@ -154,9 +158,20 @@ impl Reader {
         (read("unsafe"), read("safe"))
     }
 
-    fn threshold(&mut self, fields: &Fields) -> Option<f32> {
-        let node = fields.get("threshold")?;
-        let path = fields.path("threshold");
+    fn unreadable(&mut self, fields: &Fields) -> Option<Unreadable> {
+        let node = fields.get("unreadable")?;
+        let fields = self.fields(node, "unreadable", UNREADABLE_FIELDS, "a mapping with `action` and `share`")?;
+        let actions = [("block", Action::Block), ("review", Action::Review)];
+        let assumed = Unreadable::default();
+        Some(Unreadable {
+            action: self.choice(&fields, "action", &actions).unwrap_or(assumed.action),
+            share: self.fraction(&fields, "share").unwrap_or(assumed.share),
+        })
+    }
+
+    fn fraction(&mut self, fields: &Fields, name: &str) -> Option<f32> {
+        let node = fields.get(name)?;
+        let path = fields.path(name);
         self.places.insert(path.clone(), node.at);
         let (found, help) = match &node.value {
             Value::Scalar { text, plain: true } => match text.parse::<f32>() {

@@ -11,12 +11,18 @@ use super::{Category, Policy, json, read};
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Policy", 3 + usize::from(!self.rules.is_empty()))?;
+        let mut fields = serializer.serialize_struct(
+            "Policy",
+            3 + usize::from(!self.rules.is_empty()) + usize::from(self.unreadable.is_some()),
+        )?;
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("version", &self.version)?;
         fields.serialize_field("categories", &self.categories)?;
         if !self.rules.is_empty() {
             fields.serialize_field("rules", &self.rules)?;
+        }
+        if let Some(unreadable) = &self.unreadable {
+            fields.serialize_field("unreadable", unreadable)?;
         }
         fields.end()
     }
@@ -115,6 +121,11 @@ impl Policy {
             entry(&mut out, "    ", "action", rule.action.as_str());
             entry(&mut out, "    ", "applies_to", rule.applies_to.as_str());
             entry(&mut out, "    ", "case", rule.case.as_str());
+        }
+        if let Some(unreadable) = &self.unreadable {
+            out.push_str("unreadable:\n");
+            entry(&mut out, "  ", "action", unreadable.action.as_str());
+            let _ = writeln!(out, "  share: {}", unreadable.share);
         }
         out
     }

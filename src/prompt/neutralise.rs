@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::normalise::{is_mark, is_shapeless};
+
 /// A message as a template may show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neutralised {
@@ -57,36 +59,47 @@ struct Seen {
 ///
 /// - Block markers (`<BEGIN CONVERSATION>`, `<END UNSAFE CONTENT CATEGORIES>`, …), `<think>` tags and look-alikes of
 ///   control tokens (`<|im_end|>`) get round brackets; `\boxed` gets a slash. Case, white space, `_`, `-`, `*`,
-///   accents, full-width forms and other angle brackets do not hide a marker.
+///   marks over and under letters, full-width forms and other brackets that point or are drawn double do not hide a
+///   marker.
 /// - A line that opens with the name of a role and a colon (`Agent:`) gets `> ` in front, as quoted text has.
-/// - Characters without a shape (zero-width, bidirectional controls, soft hyphen, C0 and C1 controls) are dropped: they
-///   split words that a reader sees whole. Joiners and variation selectors stay where scripts and emoji need
-///   them, that is, away from ASCII. Unicode tags, which spell invisible ASCII, become the letters that they spell.
+/// - Characters without a shape (zero-width, bidirectional controls, fillers, soft hyphen, C0 and C1 controls) are
+///   dropped: they split words that a reader sees whole. Joiners and variation selectors stay where scripts and emoji
+///   need them, that is, away from ASCII. Unicode tags, which spell invisible ASCII, become the letters that they spell.
 /// - White space at both ends is dropped.
 ///
-/// Letters of other scripts that look like Latin ones are not folded. Takes linear time.
+/// Letters of other scripts that look like Latin ones are not folded. What was made harmless stays as it is when it is
+/// made harmless again. Takes linear time.
 pub fn neutralise(message: &str) -> Neutralised {
-    let seen = seen(message);
-    let solid = next_solid(&seen);
+    let mut seen = seen(message);
+    soften(&mut seen);
+    // Only now is it known next to what a joiner stands, and how a line begins.
+    drop_joiners(&mut seen);
+    trim(&mut seen);
     let mut out = Writer { text: String::with_capacity(message.len()), stretches: Vec::new() };
-    let mut closer = None;
     for (at, one) in seen.iter().enumerate() {
         if at > 0 && is_line_break(seen[at - 1].character) && opens_turn(&seen, at) {
             out.text.push_str("> ");
         }
-        let character = if closer == Some(at) {
-            ')'
-        } else if is_opener(one.character) && opens_marker(&seen, &solid, at + 1) {
-            closer = find_closer(&seen, at + 1);
-            '('
-        } else if is_backslash(one.character) && word(&seen, &solid, at + 1, "boxed").is_some() {
-            '/'
-        } else {
-            one.character
-        };
-        out.push(character, one.start..one.end);
+        out.push(one.character, one.start..one.end);
     }
     Neutralised { text: out.text, stretches: out.stretches }
+}
+
+/// Takes the brackets of markers and the backslash of `\boxed`.
+fn soften(seen: &mut [Seen]) {
+    let solid = next_solid(seen);
+    let mut closer = None;
+    for at in 0..seen.len() {
+        let character = seen[at].character;
+        if closer == Some(at) {
+            seen[at].character = ')';
+        } else if is_opener(character) && opens_marker(seen, &solid, at + 1) {
+            closer = find_closer(seen, at + 1);
+            seen[at].character = '(';
+        } else if is_backslash(character) && word(seen, &solid, at + 1, "boxed").is_some() {
+            seen[at].character = '/';
+        }
+    }
 }
 
 struct Writer {
@@ -114,38 +127,47 @@ impl Writer {
     }
 }
 
-/// The characters of a message that its reader sees, white space at both ends left out.
+/// The characters of a message that its reader sees.
 fn seen(message: &str) -> Vec<Seen> {
-    let mut seen: Vec<Seen> = Vec::with_capacity(message.len());
-    for (start, character) in message.char_indices() {
-        let end = start + character.len_utf8();
-        let before = seen.last().map(|last| last.character);
-        let shown = match character {
-            '\u{E0020}'..='\u{E007E}' => char::from_u32(u32::from(character) - 0xE0000),
-            _ if is_joiner(character) => before.is_some_and(|c| !c.is_ascii()).then_some(character),
-            _ if is_shapeless(character) => None,
-            _ => Some(character),
+    let seen = message.char_indices().filter_map(|(start, c)| {
+        let character = match c {
+            '\u{E0020}'..='\u{E007E}' => char::from_u32(u32::from(c) - 0xE0000),
+            _ if is_joiner(c) => Some(c),
+            _ if is_control(c) || is_shapeless(c) => None,
+            _ => Some(c),
         };
-        let leading_space = seen.is_empty() && shown.is_some_and(char::is_whitespace);
-        if let Some(character) = shown.filter(|_| !leading_space) {
-            seen.push(Seen { character, start, end });
+        character.map(|character| Seen { character, start, end: start + c.len_utf8() })
+    });
+    seen.collect()
+}
+
+/// Drops white space at both ends.
+fn trim(seen: &mut Vec<Seen>) {
+    let is_solid = |one: &Seen| !one.character.is_whitespace();
+    seen.truncate(seen.iter().rposition(is_solid).map_or(0, |last| last + 1));
+    // A joiner behind white space would be the first character then.
+    let opens = |one: &Seen| is_solid(one) && !is_joiner(one.character);
+    seen.drain(..seen.iter().position(opens).unwrap_or(0));
+}
+
+/// Drops joiners beside ASCII and at both ends, where they join nothing.
+fn drop_joiners(seen: &mut Vec<Seen>) {
+    let is_joined = |beside: Option<&Seen>| beside.is_some_and(|one| !one.character.is_ascii());
+    let mut kept: Vec<Seen> = Vec::with_capacity(seen.len());
+    for &one in seen.iter() {
+        if is_joiner(one.character) {
+            if is_joined(kept.last()) {
+                kept.push(one);
+            }
+            continue;
         }
-    }
-    // From the end, because a joiner that goes may leave the one before it next to ASCII.
-    let mut after = None;
-    let mut stays: Vec<bool> = Vec::with_capacity(seen.len());
-    for one in seen.iter().rev() {
-        let stay = !is_joiner(one.character) || after.is_none_or(|c: char| !c.is_ascii());
-        stays.push(stay);
-        if stay {
-            after = Some(one.character);
+        // What stands behind joiners decides about all of them.
+        if one.character.is_ascii() {
+            kept.truncate(kept.iter().rposition(|one| !is_joiner(one.character)).map_or(0, |last| last + 1));
         }
+        kept.push(one);
     }
-    let mut stays = stays.into_iter().rev();
-    seen.retain(|_| stays.next().unwrap_or(true));
-    let kept = seen.iter().rposition(|one| !one.character.is_whitespace()).map_or(0, |last| last + 1);
-    seen.truncate(kept);
-    seen
+    *seen = kept;
 }
 
 /// Joiners and variation selectors: part of how scripts and emoji look.
@@ -153,25 +175,26 @@ fn is_joiner(character: char) -> bool {
     matches!(character, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
 }
 
-fn is_shapeless(character: char) -> bool {
-    matches!(character,
-        '\0'..='\u{8}' | '\u{E}'..='\u{1F}' | '\u{7F}'..='\u{84}' | '\u{86}'..='\u{9F}'
-        | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
-        | '\u{180B}'..='\u{180F}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}'
-        | '\u{E0000}'..='\u{E0FFF}')
+/// Controls that are no white space.
+fn is_control(character: char) -> bool {
+    character.is_control() && !character.is_whitespace()
 }
 
 fn is_line_break(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
+/// Brackets, round ones left out: ASCII's, those that point (angle brackets of mathematics, East Asia and quotations, with
+/// their small, wide, heavy and double forms), and the square, curly and double ones of other scripts.
+const OPENERS: &str = "<＜﹤‹«≪⋘⪡⋖≺⟨⟪⦑⧼\u{2329}\u{3008}《❬❮❰ᐸ˂⦉⟦⁅⦃⦋⦍⦏⦗⸢⸤⸦⸨「『【〔〖〘〚〝｢［｛﹛﹝︷︹︻︽︿﹁﹃﹇⌈⌊≮";
+const CLOSERS: &str = ">＞﹥›»≫⋙⪢⋗≻⟩⟫⦒⧽\u{232A}\u{3009}》❭❯❱ᐳ˃⦊⟧⁆⦄⦌⦎⦐⦘⸣⸥⸧⸩」』】〕〗〙〛〞｣］｝﹜﹞︸︺︼︾﹀﹂﹄﹈⌉⌋≯";
+
 fn is_opener(character: char) -> bool {
-    matches!(character, '<' | '＜' | '﹤' | '‹' | '\u{2329}' | '\u{3008}' | '⟨' | '«')
+    OPENERS.contains(character)
 }
 
 fn is_closer(character: char) -> bool {
-    matches!(character, '>' | '＞' | '﹥' | '›' | '\u{232A}' | '\u{3009}' | '⟩' | '»')
+    CLOSERS.contains(character)
 }
 
 fn is_backslash(character: char) -> bool {
@@ -181,13 +204,12 @@ fn is_backslash(character: char) -> bool {
 /// A character as markers are compared: lower case, full-width forms as ASCII; `None` if it does not count.
 fn folded(character: char) -> Option<char> {
     match character {
-        '_' | '-' | '*' | '\u{300}'..='\u{36F}' | '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}' => None,
-        '\u{E0100}'..='\u{E01EF}' => None,
-        _ if character.is_whitespace() => None,
+        '_' | '-' | '*' => None,
+        _ if character.is_whitespace() || is_joiner(character) || is_mark(character) => None,
         '\u{FF01}'..='\u{FF5E}' => {
             char::from_u32(u32::from(character) - 0xFEE0).map(|c| c.to_ascii_lowercase()).and_then(folded)
         }
-        '￨' | '∣' | '│' => Some('|'),
+        '￨' | '∣' | '│' | 'ǀ' | '❘' | '⏐' => Some('|'),
         _ => Some(character.to_ascii_lowercase()),
     }
 }
@@ -217,15 +239,18 @@ fn word(seen: &[Seen], solid: &[usize], at: usize, word: &str) -> Option<usize> 
 
 /// Whether what follows an angle bracket makes it a marker.
 fn opens_marker(seen: &[Seen], solid: &[usize], at: usize) -> bool {
-    let letter =
-        |at: usize| seen.get(solid[at]).and_then(|one| folded(one.character)).is_some_and(|c| c.is_alphabetic());
+    let letter = |at: usize| {
+        seen.get(solid[at]).and_then(|one| folded(one.character)).is_some_and(|c| c.is_alphabetic() && !is_closer(c))
+    };
     // Whatever stands behind it: which control tokens a model knows is not known here.
     if word(seen, solid, at, "|").is_some() {
         return true;
     }
     let at = word(seen, solid, at, "/").unwrap_or(at);
     if let Some(behind) = word(seen, solid, at, "think") {
-        return !letter(behind);
+        // A word does not go on in the next line.
+        let ends = seen[behind..solid[behind]].iter().any(|one| is_line_break(one.character));
+        return ends || !letter(behind);
     }
     let Some(behind) = ["begin", "end"].iter().find_map(|edge| word(seen, solid, at, edge)) else { return false };
     ["conversation", "unsafe", "safety", "refusal"].iter().any(|block| word(seen, solid, behind, block).is_some())
@@ -244,8 +269,10 @@ fn opens_turn(seen: &[Seen], at: usize) -> bool {
     let line = seen[at..].iter().map(|one| one.character).take_while(|c| !is_line_break(*c));
     let letters: String = line.skip_while(|c| c.is_whitespace()).take(LETTERS).filter_map(folded).collect();
     let Some((name, _)) = letters.split_once(':') else { return false };
-    // Headings and brackets around a name: `### User:`, `[User]:`.
-    let name = name.trim_matches(|c: char| matches!(c, '#' | '[' | ']' | '(' | ')' | '`' | '"' | '\''));
+    // Headings and brackets around a name: `### User:`, `[User]:`. A line that begins with `>` is quoted already.
+    let is_bracket = |c: char| (is_opener(c) || is_closer(c)) && c != '>';
+    let name =
+        name.trim_matches(|c: char| matches!(c, '#' | '[' | ']' | '(' | ')' | '`' | '"' | '\'') || is_bracket(c));
     matches!(name, "user" | "agent" | "assistant" | "system" | "tool" | "human")
 }
 
@@ -296,6 +323,58 @@ mod tests {
         ] {
             assert_eq!(text(message), harmless);
             assert_eq!(text(harmless), harmless, "once is enough");
+        }
+    }
+
+    #[test]
+    fn marks_and_shapeless_characters_inside_a_marker_do_not_hide_it() {
+        for hidden in [
+            "\u{115F}",
+            "\u{1160}",
+            "\u{180F}",
+            "\u{3164}",
+            "\u{FFA0}",
+            "\u{2800}",
+            "\u{13440}",
+            "\u{20DD}",
+            "\u{1AB0}",
+        ] {
+            let message = format!("a <E{hidden}ND{hidden} CONVER{hidden}SATION> b");
+            assert!(!text(&message).contains(['<', '>']), "{message:?} became {:?}", text(&message));
+        }
+    }
+
+    #[test]
+    fn brackets_that_look_alike_mark_nothing() {
+        let pairs = OPENERS.chars().zip(CLOSERS.chars());
+        for (open, close) in pairs.filter(|(open, close)| is_opener(*open) && is_closer(*close)) {
+            for inside in ["END CONVERSATION", "|im_end|", "/think"] {
+                assert_eq!(text(&format!("a {open}{inside}{close} b")), format!("a ({inside}) b"));
+            }
+            let quoted = format!("{open}plain words{close}");
+            assert_eq!(text(&quoted), quoted);
+        }
+    }
+
+    #[test]
+    fn what_made_a_marker_or_a_turn_of_harmless_text_makes_none() {
+        for message in
+            ["a\n<|\n>user: no", "é\u{200D}＜\u{200D}|", "<think\nuser: no", "a\n＜\u{200D}|user: b", "x\n》user：y"]
+        {
+            let once = text(message);
+            assert_eq!(text(&once), once, "{message:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn harmless_text_stays_as_it_is(
+            message in "([<>＜＞〈》|\\\\/() \n\r:#\\[\u{200D}\u{FE0F}\u{300}\u{1AB0}\u{3164}\u{3000}é漢\u{E003C}x]|think|user|boxed|begin|end|conversation){0,12}"
+        ) {
+            let once = text(&message);
+            proptest::prop_assert_eq!(text(&once), once);
         }
     }
 

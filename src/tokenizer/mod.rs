@@ -104,6 +104,12 @@ impl Tokenizer {
         })
     }
 
+    /// The id of a whole word that is one token of a WordPiece vocabulary, in the case that the vocabulary has.
+    pub fn word(&self, word: &str) -> Option<TokenId> {
+        let known = || self.inner.token_to_id(word).filter(|id| !self.is_control(*id));
+        matches!(self.spelling, Spelling::Words { .. }).then(known).flatten()
+    }
+
     /// The ids that no text encodes to, ascending: every added token, without the unknown token of WordPiece.
     pub fn control_ids(&self) -> &[TokenId] {
         &self.control_ids

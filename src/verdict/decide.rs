@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use super::{Answer, CategoryScore, Decision, Evidence, Label, Thresholds, Usage, Verdict, quotes_in};
+use crate::policy::Unreadable;
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
@@ -30,13 +31,16 @@ impl From<OnError> for Decision {
 /// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
 /// have scores, they alone decide: the severest action of those that apply (block, then review, then allow), and
 /// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text is
-/// blocked. A score that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
+/// blocked. Where more of the text is unreadable than the policy takes, it asks for what the policy says, too. A score
+/// that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
 /// check has failed.
 #[derive(Debug, Clone)]
 pub struct VerdictBuilder<'a> {
     policy: &'a [Category],
+    limit: Option<Unreadable>,
     thresholds: Thresholds,
     on_error: OnError,
+    unreadable: f32,
     score: Option<f32>,
     categories: Vec<(String, f32)>,
     answer: Option<(&'a Answer, &'a Conversation)>,
@@ -48,8 +52,10 @@ impl<'a> VerdictBuilder<'a> {
     pub fn new(categories: &'a [Category]) -> Self {
         Self {
             policy: categories,
+            limit: None,
             thresholds: Thresholds::default(),
             on_error: OnError::default(),
+            unreadable: 0.0,
             score: None,
             categories: Vec::new(),
             answer: None,
@@ -65,6 +71,13 @@ impl<'a> VerdictBuilder<'a> {
 
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
+        self
+    }
+
+    /// The share of the judged text, in [0, 1], that nobody can read, and what the policy does about it.
+    pub fn unreadable(mut self, share: f32, limit: Option<Unreadable>) -> Self {
+        self.unreadable = probability(share);
+        self.limit = limit;
         self
     }
 
@@ -104,10 +117,11 @@ impl<'a> VerdictBuilder<'a> {
         let reasoning = answer.map(|a| a.reasoning.clone()).filter(|text| !text.is_empty());
         let Some(score) = self.score.or(from_label).or(from_categories) else {
             let failed = Verdict::fail_closed("the answer holds no verdict", self.on_error);
-            return Verdict { reasoning, usage: self.usage, ..failed };
+            return Verdict { reasoning, unreadable: self.unreadable, usage: self.usage, ..failed };
         };
 
-        let mut severest = Decision::Allow;
+        let hides = self.limit.filter(|limit| self.unreadable >= limit.share);
+        let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
         let mut categories = Vec::new();
         for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
@@ -137,6 +151,7 @@ impl<'a> VerdictBuilder<'a> {
             categories,
             evidence: self.answer.map(|(answer, conversation)| evidence(answer, conversation)).unwrap_or_default(),
             reasoning,
+            unreadable: self.unreadable,
             rule: None,
             failure: None,
             usage: self.usage,
@@ -171,6 +186,7 @@ impl Verdict {
             categories: Vec::new(),
             evidence: Vec::new(),
             reasoning: None,
+            unreadable: 0.0,
             rule: None,
             failure: None,
             usage: Usage::default(),

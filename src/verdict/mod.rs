@@ -101,6 +101,10 @@ pub struct Verdict {
     pub evidence: Vec<Evidence>,
     /// The step-by-step reasoning, if there was any.
     pub reasoning: Option<String>,
+    /// The share of the judged text, in [0, 1], that is unreadable: ciphers, codes that could not be decoded, tokens at
+    /// random. What stands there was not judged; the policy says from which share on that matters
+    /// ([`Unreadable`](crate::policy::Unreadable)). 0 where a rule decided.
+    pub unreadable: f32,
     /// The id of the policy's rule that decided, if one did.
     pub rule: Option<String>,
     /// Why the text could not be judged; a verdict with a failure is no statement about the text.

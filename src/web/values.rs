@@ -101,6 +101,7 @@ pub struct Verdict<'v> {
     categories: Vec<Category<'v>>,
     evidence: Vec<Evidence<'v>>,
     reasoning: Option<&'v str>,
+    unreadable: f64,
     rule: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'v str>,
@@ -175,6 +176,7 @@ impl<'v> Verdict<'v> {
             categories: verdict.categories.iter().map(Category::of).collect(),
             evidence: evidence.collect(),
             reasoning: verdict.reasoning.as_deref(),
+            unreadable: decimal(verdict.unreadable),
             rule: verdict.rule.as_deref(),
             failure: verdict.failure.as_deref(),
             usage: JsUsage(verdict.usage),

@@ -1,7 +1,7 @@
 //! Sources that are too large, damaged or meant to do harm, and the promise that what is written reads back the same.
 
 use proptest::prelude::*;
-use rsafe::policy::{AppliesTo, Case, Format, Rule, RuleAction, Rules, Severity, limits, lint};
+use rsafe::policy::{AppliesTo, Case, Format, Rule, RuleAction, Rules, Severity, Unreadable, limits, lint};
 use rsafe::{Action, Category, Policy, Target};
 
 use super::{JSON, MARKDOWN, YAML, first_error};
@@ -114,10 +114,12 @@ prop_compose! {
         version in line(),
         categories in (category(1), category(2)),
         rules in prop::option::of((rule(1), rule(2))),
+        unreadable in prop::option::of((prop::sample::select(vec![Action::Block, Action::Review]), 0.01_f32..=1.0)),
     ) -> Policy {
         let rules: Vec<_> = rules.into_iter().flat_map(|(a, b)| [a, b]).collect();
         let rules = Rules::compile(rules).unwrap();
-        Policy { name, version, categories: vec![categories.0, categories.1], rules }
+        let unreadable = unreadable.map(|(action, share)| Unreadable { action, share });
+        Policy { name, version, categories: vec![categories.0, categories.1], rules, unreadable }
     }
 }
 

@@ -40,12 +40,22 @@ export interface PolicyRule {
   case?: 'sensitive' | 'insensitive';
 }
 
+/** What is done where at least `share` of the judged text is unreadable. */
+export interface PolicyUnreadable {
+  /** Default `'review'`. */
+  action?: 'block' | 'review';
+  /** Above 0, at most 1. Default 0.5. */
+  share?: number;
+}
+
 /** A policy as an object; the fields are those of a policy file. */
 export interface PolicyObject {
   name: string;
   version?: string;
   categories: PolicyCategory[];
   rules?: PolicyRule[];
+  /** What is done about text that nobody can read; without it, nothing. */
+  unreadable?: PolicyUnreadable;
 }
 
 /** A policy: an object, a built-in name, the text of a policy file (YAML, JSON or Markdown), or its address. A string is
@@ -112,6 +122,9 @@ export interface Verdict {
   categories: CategoryScore[];
   evidence: Evidence[];
   reasoning: string | null;
+  /** The share of the judged text, in [0, 1], that is unreadable (ciphers, codes that could not be decoded) and so was not
+   * judged; a policy's `unreadable` says what is done about it. */
+  unreadable: number;
   /** The id of the policy's rule that decided, if one did. */
   rule: string | null;
   /** Why the text could not be judged; a verdict with a failure is no statement about the text. */

@@ -80,6 +80,10 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
     if let Some(rule) = &verdict.rule {
         write!(out, "  by rule {}", one_line(rule, 60))?;
     }
+    // Names and keys make a small share of many texts.
+    if verdict.unreadable >= 0.1 {
+        write!(out, "  {:.0} % unreadable", 100.0 * verdict.unreadable)?;
+    }
     if let Some(failure) = &verdict.failure {
         write!(out, "  not judged: {}", one_line(failure, 200))?;
     }
