@@ -30,6 +30,8 @@ mod metrics;
 mod monitor;
 #[cfg(all(feature = "embedded", feature = "eval"))]
 mod normalise;
+#[cfg(feature = "native")]
+mod own_data;
 mod policy;
 mod prompt;
 #[cfg(feature = "train")]
