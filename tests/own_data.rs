@@ -113,7 +113,8 @@ fn rows() -> Vec<Row> {
 
 fn owners() -> Vec<(PathBuf, OwnerFile)> {
     let parse = |path: PathBuf| {
-        let file = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let file =
+            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         (path, file)
     };
     files("policies", "json").into_iter().map(parse).collect()
@@ -160,8 +161,10 @@ fn every_label_names_its_row_once_and_known_concepts() {
 fn every_row_is_whole() {
     let concepts = concepts();
     let mut ids = HashSet::new();
+    let mut splits = HashSet::new();
     for row in rows() {
         let id = &row.id;
+        splits.insert(row.split);
         assert!(ids.insert(id.clone()), "{id} stands twice");
         assert!(id.starts_with(&row.source) && !row.lang.is_empty(), "{id}: source or language");
         assert!(!row.prompt.trim().is_empty() && row.prompt.len() < 8_000, "{id}: its prompt's length");
@@ -177,6 +180,7 @@ fn every_row_is_whole() {
             Label::Borderline => {}
         }
     }
+    assert_eq!(splits.len(), 2, "some rows train, some measure");
 }
 
 #[test]
@@ -223,7 +227,8 @@ fn no_row_is_an_evaluations() {
     let known = fs::read_to_string(folder("evaluation.sha256")).unwrap();
     let known: HashSet<&str> = known.lines().collect();
     let is_known = |text: &str| {
-        let head: String = Sha256::digest(words(text).as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let head: String =
+            Sha256::digest(words(text).as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         known.contains(head.as_str())
     };
     assert!(is_known("I hate women!"), "a text of HateCheck is known whatever its case and punctuation");

@@ -203,7 +203,9 @@ impl Reader<'_> {
         let mut unreadable = unreadable::share(text, self.lexicon);
         for undo in WHOLES {
             if let Some(hidden) = undo(text, self.lexicon) {
-                let share = hidden.len() as f32 / text.len().max(1) as f32;
+                // In bytes of the message: an escape is longer than the character that it writes.
+                let bytes = |text: &[Traced]| text.iter().map(|one| one.bytes().len()).sum::<usize>();
+                let share = bytes(&hidden) as f32 / bytes(text).max(1) as f32;
                 let inside = self.hidden(&hidden, depth);
                 unreadable = (unreadable - share).max(0.0) + share.min(1.0) * inside;
             }

@@ -77,14 +77,16 @@ fn without_prefixes(text: &[Traced]) -> Option<Vec<Traced>> {
 
 /// Bytes of eight bits, else characters of seven.
 fn binary(run: &[Traced]) -> Option<Vec<Traced>> {
-    packed(run, 1, 2).or_else(|| {
-        let value =
-            |seven: &[Traced]| seven.iter().fold(0, |sum, one| sum * 2 + one.character.to_digit(2).unwrap_or(0));
-        let bytes: Vec<u8> = run.chunks_exact(7).map(|seven| value(seven) as u8).collect();
-        text_of(&bytes).map(|text| traced(text, run, 1)).filter(|_| run.len() % 7 == 0).map(|_| {
-            run.chunks_exact(7).zip(&bytes).map(|(seven, byte)| Traced::over(char::from(*byte), seven)).collect()
-        })
-    })
+    packed(run, 1, 2).or_else(|| sevens(run))
+}
+
+fn sevens(run: &[Traced]) -> Option<Vec<Traced>> {
+    let value = |seven: &[Traced]| seven.iter().fold(0, |sum, one| sum * 2 + one.character.to_digit(2).unwrap_or(0));
+    let bytes: Vec<u8> = run.chunks_exact(7).map(|seven| value(seven) as u8).collect();
+    if !run.len().is_multiple_of(7) || text_of(&bytes).is_none() {
+        return None;
+    }
+    Some(run.chunks_exact(7).zip(&bytes).map(|(seven, byte)| Traced::over(char::from(*byte), seven)).collect())
 }
 
 /// Text in digits of so many bits, which fill whole bytes.
@@ -94,6 +96,6 @@ fn packed(run: &[Traced], bits: usize, radix: u32) -> Option<Vec<Traced>> {
         digits.iter().fold(0, |sum, one| sum * radix + one.character.to_digit(radix).unwrap_or(0)) as u8
     };
     let bytes: Vec<u8> = run.chunks_exact(width).map(value).collect();
-    let text = (run.len() % width == 0).then(|| text_of(&bytes)).flatten()?;
+    let text = run.len().is_multiple_of(width).then(|| text_of(&bytes)).flatten()?;
     Some(traced(text, run, bits))
 }
