@@ -30,6 +30,13 @@ pub enum Error {
         "context length: the prompt has {needed} tokens, the model takes {limit}; shorten the conversation or the policy"
     )]
     ContextLength { needed: usize, limit: usize },
+    /// Judging would take more work than the guard's budget allows, see
+    /// [`LoadOptions::max_work`](crate::LoadOptions::max_work). Nothing was read.
+    #[error(
+        "context length: judging this takes {needed} tokens of reading (each stretch of the text with every category), \
+         the budget is {budget}; send a shorter text, use fewer or shorter categories, or raise the budget (`max_work`)"
+    )]
+    Work { needed: usize, budget: usize },
     /// This build, device or template cannot do what was asked.
     #[error("unsupported: {0}")]
     Unsupported(String),
@@ -50,7 +57,7 @@ impl Error {
             Error::BadModel(_) => "bad_model",
             Error::Integrity(_) => "integrity",
             Error::SelfTest(_) => "self_test",
-            Error::ContextLength { .. } => "context_length",
+            Error::ContextLength { .. } | Error::Work { .. } => "context_length",
             Error::Unsupported(_) => "unsupported",
             Error::DeviceLost(_) => "device_lost",
             Error::Io { .. } => "io",

@@ -8,7 +8,7 @@ use web_time::Instant;
 
 use crate::bundle::{Bundle, SelfTest};
 pub use crate::engine::Steps;
-use crate::engine::{Answering, Engine, Reading, Scan, Writer};
+use crate::engine::{Answering, Engine, Scan, Writer};
 use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
 #[cfg(feature = "cpu")]
@@ -46,11 +46,22 @@ pub struct LoadOptions {
     /// How readily texts are flagged, from 0 (least) to 1 (most), of requests that do not say; 0.5 takes the bundle's
     /// thresholds as they are. [`Dial`] says how far the others move; a threshold that the policy sets stays.
     pub strictness: f32,
+    /// The most work that one check may take, in tokens that the model reads: for the slot model each window of the
+    /// judged text with the words that frame it and the blocks of all categories; for a decoder the prompt. A check that
+    /// needs more is refused with [`Error::Work`] before anything is read. Caches spare work but do not count, nor do the
+    /// tokens of a written answer and the one window that an answer about a long text reads again.
+    ///
+    /// The default, [`MAX_WORK`], is beyond what any text that fits the model needs. rsafe-mini reads 1,000 tokens in
+    /// about 0.3 s as WebAssembly on one core.
+    pub max_work: usize,
 }
+
+/// The default of [`LoadOptions::max_work`]: 2²³ tokens.
+pub const MAX_WORK: usize = 1 << 23;
 
 impl LoadOptions {
     /// That device, failing to block, greedy, RSafe's longest reasoning (512 tokens), steps by their scores,
-    /// strictness 0.5.
+    /// strictness 0.5, work of 2²³ tokens.
     pub fn on(device: Device) -> Self {
         Self {
             device,
@@ -59,6 +70,7 @@ impl LoadOptions {
             reasoning_tokens: 512,
             steps: Steps::default(),
             strictness: BALANCED,
+            max_work: MAX_WORK,
         }
     }
 
@@ -80,6 +92,12 @@ impl LoadOptions {
 
     pub fn steps(mut self, steps: Steps) -> Self {
         self.steps = steps;
+        self
+    }
+
+    /// The most work that a check may be, in tokens.
+    pub fn max_work(mut self, tokens: usize) -> Self {
+        self.max_work = tokens;
         self
     }
 
@@ -146,13 +164,19 @@ impl<'a> Request<'a> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// More of a long text was read. Nothing to show; a chance to do other work, or to drop the session.
+    /// More of the conversation or the policy was read: about 128 tokens since the last event. Nothing to show; a chance
+    /// to do other work, or to drop the session.
     Reading,
     /// The next piece of reasoning, whole characters only.
     Reasoning(String),
     /// The last event.
     Verdict(Box<Verdict>),
 }
+
+/// What a long call awaits between its steps: a chance for other work, or an error that ends the call.
+pub trait Pause: AsyncFnMut() -> Result<()> {}
+
+impl<F: AsyncFnMut() -> Result<()>> Pause for F {}
 
 /// A model ready to judge. Checks share its caches but nothing that one request said reaches another's verdict.
 pub struct Guard {
@@ -236,11 +260,17 @@ impl Guard {
     /// What the request, the model or the device has wrong. An error is no verdict: treat it as [`Decision::Block`],
     /// or make one with [`Verdict::fail_closed`].
     pub async fn check(&self, request: &Request<'_>) -> Result<Verdict> {
+        self.check_pausing(request, &mut async || Ok(())).await
+    }
+
+    /// [`check`](Self::check) that awaits `pause` between its steps; an error of it ends the check.
+    pub(crate) async fn check_pausing(&self, request: &Request<'_>, pause: &mut impl Pause) -> Result<Verdict> {
         let mut session = self.start(request)?;
         while let Some(event) = session.next().await? {
             if let Event::Verdict(verdict) = event {
                 return Ok(*verdict);
             }
+            pause().await?;
         }
         // A session's last event is a verdict; should that ever fail to hold, the text is not let through.
         Ok(Verdict::fail_closed("the check ended without a verdict", self.options.on_error))
@@ -333,17 +363,25 @@ impl<'g> Session<'g> {
             return Ok(());
         }
         let guard = self.guard;
-        let reasoning_tokens = if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens };
-        let thresholds = self.thresholds.clone();
-        let answering = Answering { reasoning_tokens, steps: guard.options.steps, thresholds };
-        self.stage = Stage::Reading(guard.engine.scan(self.policy, !self.custom, &self.conversation, answering)?);
+        let answering = Answering {
+            reasoning_tokens: if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens },
+            uncertain: (self.reasoning == Reasoning::Auto && !self.custom).then_some(self.thresholds.uncertain),
+            steps: guard.options.steps,
+            thresholds: self.thresholds.clone(),
+        };
+        let scan = guard.engine.scan(self.policy, !self.custom, &self.conversation, answering)?;
+        let (needed, budget) = (scan.work(), guard.options.max_work);
+        if needed > budget {
+            return Err(Error::Work { needed, budget });
+        }
+        self.stage = Stage::Reading(scan);
         Ok(())
     }
 
     /// One more step of reading; after the last, the model's scores.
     async fn read(&mut self, scan: Scan<'g>) -> Result<()> {
         let guard = self.guard;
-        let reading = match scan.step(self.policy, &self.conversation).await? {
+        let reading = match scan.step(self.policy).await? {
             Ok(reading) => reading,
             Err(scan) => {
                 self.events.push_back(Event::Reading);
@@ -354,10 +392,9 @@ impl<'g> Session<'g> {
         self.usage.prompt_tokens = reading.prompt_tokens;
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
-        let wanted = self.wants_reasoning(&reading);
         let (score, answer_score, unreadable) = (reading.score, reading.answer_score, reading.unreadable);
         let scores = Scores { score, categories: reading.categories, answer_score, unreadable };
-        match reading.reason.filter(|_| wanted) {
+        match reading.reason {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
                 self.stage = Stage::Reasoning(Box::new((scores, writer)));
@@ -368,15 +405,6 @@ impl<'g> Session<'g> {
             }
         }
         Ok(())
-    }
-
-    fn wants_reasoning(&self, reading: &Reading<'_>) -> bool {
-        let [low, high] = self.thresholds.uncertain;
-        match self.reasoning {
-            Reasoning::Never => false,
-            Reasoning::Always => true,
-            Reasoning::Auto => self.custom || (low..=high).contains(&reading.score),
-        }
     }
 
     /// The next piece of reasoning; at its end the verdict.

@@ -1,12 +1,12 @@
 //! How a decoder reads: the policy's segment once for each policy, forked for every request.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Reading, fits, read_numbers};
+use super::{Answering, Reading, STEP, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
@@ -33,6 +33,33 @@ struct Prefix {
     cache: KvCache,
 }
 
+/// A prompt on its way through a decoder.
+pub struct Scan<'e> {
+    engine: &'e DecoderEngine,
+    /// The policy's tokens, so many of them, then the conversation's.
+    tokens: Vec<TokenId>,
+    prefix: usize,
+    answering: Answering,
+    thought: Option<Grammar>,
+    unreadable: f32,
+    cached: usize,
+    /// `None` while a step is made, and after one that failed.
+    stage: Option<Stage<'e>>,
+}
+
+enum Stage<'e> {
+    Ready {
+        quick: Grammar,
+        capacity: usize,
+    },
+    Reading {
+        quick: Grammar,
+        cache: KvCache,
+    },
+    /// The prompt as it was read, and the answer that is written behind it.
+    Writing(Box<(Reader<'e>, Writer<'e>)>),
+}
+
 impl DecoderEngine {
     pub async fn load(bundle: &Bundle, template: Template, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
         let manifest = bundle.manifest();
@@ -47,85 +74,67 @@ impl DecoderEngine {
         Ok(Self { decoder, template, prefixes: Mutex::new(Vec::new()) })
     }
 
-    /// Prefills the prompt behind the policy's cached prefix and writes the answer that needs no reasoning.
-    pub async fn read(
+    /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
+    pub fn scan(
         &self,
         tokenizer: &Tokenizer,
         policy: &Policy,
         conversation: &Conversation,
-        reasoning_tokens: usize,
-    ) -> Result<Reading<'_>> {
+        answering: Answering,
+    ) -> Result<Scan<'_>> {
         conversation.validate()?;
         let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
-        let prompt_tokens = encoded.len();
         let (policy_part, rest): (Vec<_>, Vec<_>) =
             encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
-        let prefix: Vec<TokenId> = policy_part.iter().flat_map(|s| &s.tokens).copied().collect();
-        let rest: Vec<TokenId> = rest.iter().flat_map(|s| &s.tokens).copied().collect();
+        let prefix = policy_part.iter().map(|segment| segment.tokens.len()).sum();
+        let tokens: Vec<TokenId> = policy_part.iter().chain(&rest).flat_map(|s| &s.tokens).copied().collect();
 
         let grammar = |think| grammar(self.template, tokenizer, &policy.categories, conversation.target, think);
         let quick = grammar(Think::Skip)?;
         let thought = match self.template {
-            Template::Rsafe if reasoning_tokens > 0 => {
-                let think = Think::First { max_tokens: reasoning_tokens };
-                Some(grammar(think)?)
+            Template::Rsafe if answering.reasoning_tokens > 0 => {
+                Some(grammar(Think::First { max_tokens: answering.reasoning_tokens })?)
             }
             _ => None,
         };
         let room = thought.iter().map(Grammar::max_len).fold(quick.max_len().min(SHORT_ANSWER), usize::max);
         let limit = self.decoder.config().max_position_embeddings;
-        let capacity = (prompt_tokens + room).min(limit);
-        if prompt_tokens >= limit {
-            return Err(Error::ContextLength { needed: prompt_tokens, limit });
+        if tokens.len() >= limit {
+            return Err(Error::ContextLength { needed: tokens.len(), limit });
         }
-        let (cache, cached_tokens) = self.prefix(&prefix, capacity)?;
-        let reader = Reader::decoder(&self.decoder, cache, &rest)?;
-        let mut writer = Writer::new(reader.clone(), quick, Sampling::greedy());
-        let finished = writer.finish().await;
-        let score = writer.p_unsafe().unwrap_or(1.0);
-        if finished.is_err() || !score.is_finite() {
-            // What the device got wrong once must not stay for the requests that follow.
-            self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-        }
-        finished?;
-        Ok(Reading {
-            score,
-            categories: Vec::new(),
-            answer_score: Some(score),
-            answer: writer.answer().clone(),
-            prompt_tokens,
-            cached_tokens,
-            answer_tokens: writer.tokens(),
-            unreadable: Disguise::of(&conversation.messages[conversation.target_index()?].content, tokenizer)
-                .unreadable,
-            reason: thought.map(|grammar| (reader, grammar)),
-        })
+        let capacity = (tokens.len() + room).min(limit);
+        let stage = Some(Stage::Ready { quick, capacity });
+        let judged = &conversation.messages[conversation.target_index()?].content;
+        let unreadable = Disguise::of(judged, tokenizer).unreadable;
+        Ok(Scan { engine: self, tokens, prefix, answering, thought, unreadable, cached: 0, stage })
     }
 
-    /// A fork of the cache behind the policy's tokens, and how many of them it held before.
-    fn prefix(&self, tokens: &[TokenId], capacity: usize) -> Result<(KvCache, usize)> {
-        if tokens.is_empty() {
-            return Ok((self.decoder.new_cache(capacity)?, 0));
-        }
+    fn prefixes(&self) -> MutexGuard<'_, Vec<Prefix>> {
         // A poisoned lock holds whole prefixes still: they are only ever pushed and moved.
-        let lock = || self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut prefixes = lock();
-        if let Some(at) = prefixes.iter().position(|prefix| prefix.tokens == tokens) {
-            let prefix = prefixes.remove(at);
-            let cache = prefix.cache.fork(capacity)?;
-            prefixes.push(prefix);
-            return Ok((cache, tokens.len()));
-        }
-        drop(prefixes);
-        let mut cache = self.decoder.new_cache(tokens.len())?;
-        self.decoder.extend(tokens, &mut cache)?;
-        let fork = cache.fork(capacity)?;
-        let mut prefixes = lock();
-        prefixes.push(Prefix { tokens: tokens.to_vec(), cache });
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cache of that capacity, which holds the policy's tokens if they were read before.
+    fn begun(&self, policy: &[TokenId], capacity: usize) -> Result<KvCache> {
+        let mut prefixes = self.prefixes();
+        let found = prefixes.iter().position(|prefix| !policy.is_empty() && prefix.tokens == policy);
+        let Some(at) = found else { return self.decoder.new_cache(capacity) };
+        let prefix = prefixes.remove(at);
+        let cache = prefix.cache.fork(capacity);
+        prefixes.push(prefix);
+        cache
+    }
+
+    /// Keeps a cache that holds the policy's tokens and no others.
+    fn keep(&self, policy: &[TokenId], cache: &KvCache) -> Result<()> {
+        let prefix = Prefix { tokens: policy.to_vec(), cache: cache.fork(policy.len())? };
+        let mut prefixes = self.prefixes();
+        prefixes.retain(|older| older.tokens != policy);
+        prefixes.push(prefix);
         if prefixes.len() > KEPT_PREFIXES {
             prefixes.remove(0);
         }
-        Ok((fork, 0))
+        Ok(())
     }
 
     /// The logits behind `ids`.
@@ -133,6 +142,82 @@ impl DecoderEngine {
         let mut cache = self.decoder.new_cache(ids.len())?;
         let states = self.decoder.extend(ids, &mut cache)?;
         read_numbers(self.decoder.last_logits(states)).await
+    }
+}
+
+impl<'e> Scan<'e> {
+    /// How many tokens the prompt has.
+    pub fn work(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Reads [`STEP`] tokens more, or writes a piece of the answer; whether there is more to do.
+    pub async fn step(&mut self) -> Result<bool> {
+        let over = || Error::BadInput("the conversation was not read to its end".into());
+        match self.stage.take().ok_or_else(over)? {
+            Stage::Ready { quick, capacity } => {
+                let cache = self.engine.begun(&self.tokens[..self.prefix], capacity)?;
+                self.cached = cache.len();
+                self.read(quick, cache)?;
+                Ok(true)
+            }
+            Stage::Reading { quick, cache } => {
+                self.read(quick, cache)?;
+                Ok(true)
+            }
+            Stage::Writing(mut stage) => {
+                let written = stage.1.next().await;
+                let more = matches!(written, Ok(Some(_)));
+                if !more && !stage.1.p_unsafe().is_some_and(f32::is_finite) {
+                    // What the device got wrong once must not stay for the requests that follow.
+                    self.engine.prefixes().clear();
+                }
+                written?;
+                self.stage = Some(Stage::Writing(stage));
+                Ok(more)
+            }
+        }
+    }
+
+    fn read(&mut self, quick: Grammar, mut cache: KvCache) -> Result<()> {
+        let decoder = &self.engine.decoder;
+        let start = cache.len();
+        // A pause at the policy's end, so that its states can be kept.
+        let until = if start < self.prefix { self.prefix } else { self.tokens.len() };
+        let end = until.min(start + STEP);
+        let states = decoder.extend(&self.tokens[start..end], &mut cache)?;
+        if end == self.prefix {
+            self.engine.keep(&self.tokens[..end], &cache)?;
+        }
+        self.stage = Some(if end < self.tokens.len() {
+            Stage::Reading { quick, cache }
+        } else {
+            let reader = Reader::decoder(decoder, cache, states);
+            let writer = Writer::new(reader.clone(), quick, Sampling::greedy());
+            Stage::Writing(Box::new((reader, writer)))
+        });
+        Ok(())
+    }
+
+    /// What was read and answered, once there is no more to do.
+    pub fn finish(self) -> Result<Reading<'e>> {
+        let Some(Stage::Writing(stage)) = self.stage else {
+            return Err(Error::BadInput("the conversation was not read to its end".into()));
+        };
+        let (reader, writer) = *stage;
+        let score = writer.p_unsafe().unwrap_or(1.0);
+        let reasons = self.answering.reasons(score);
+        Ok(Reading {
+            score,
+            categories: Vec::new(),
+            answer_score: Some(score),
+            answer: writer.answer().clone(),
+            prompt_tokens: self.tokens.len(),
+            cached_tokens: self.cached,
+            answer_tokens: writer.tokens(),
+            unreadable: self.unreadable,
+            reason: self.thought.filter(|_| reasons).map(|grammar| (reader, grammar)),
+        })
     }
 }
 

@@ -30,6 +30,11 @@ use reader::Reader;
 use slots::SlotEngine;
 pub use writer::Writer;
 
+/// Tokens that the slot model or a decoder reads in one step, between two of which a session may wait or be given up.
+/// For rsafe-mini as WebAssembly a step is some 40 ms on one core of a server; a larger model takes longer in
+/// proportion. It is counted in tokens because in some runtimes the clock stands still while they compute.
+pub(crate) const STEP: usize = 128;
+
 /// A model, its tokenizer, and what its caches hold.
 pub struct Engine {
     tokenizer: Tokenizer,
@@ -56,11 +61,30 @@ pub enum Steps {
 /// How the answer about a conversation is made.
 #[derive(Debug, Clone)]
 pub struct Answering {
-    /// The longest reasoning, in tokens; 0 prepares none.
+    /// The longest reasoning, in tokens; 0 writes none.
     pub reasoning_tokens: usize,
+    /// Reasoning is written where P(unsafe) is in this range, both ends included; `None`: wherever it is.
+    pub uncertain: Option<[f32; 2]>,
     pub steps: Steps,
     /// The scores from which a category applies.
     pub thresholds: Thresholds,
+}
+
+impl Answering {
+    /// Whether reasoning is written about a conversation of this score.
+    fn reasons(&self, score: f32) -> bool {
+        self.reasoning_tokens > 0 && self.uncertain.is_none_or(|[low, high]| (low..=high).contains(&score))
+    }
+
+    /// Whether the slot model writes anything about it.
+    fn writes(&self, score: f32) -> bool {
+        self.steps == Steps::Written || self.reasons(score)
+    }
+
+    /// Whether it may write, as far as can be told before there is a score.
+    fn may_write(&self) -> bool {
+        self.steps == Steps::Written || self.reasoning_tokens > 0
+    }
 }
 
 /// What one prefill gives.
@@ -78,7 +102,7 @@ pub struct Reading<'e> {
     pub answer_tokens: usize,
     /// The share of the judged message, in [0, 1], that is in no language and no code that was undone.
     pub unreadable: f32,
-    /// Where a reasoned answer begins; `None` if the template has none.
+    /// Where a reasoned answer begins; `None` if none is to be written.
     pub(crate) reason: Option<(Reader<'e>, Grammar)>,
 }
 
@@ -107,13 +131,16 @@ impl Engine {
         conversation: &Conversation,
         answering: Answering,
     ) -> Result<Scan<'_>> {
-        match &self.kind {
-            Kind::Decoder(engine) => Ok(Scan { engine: self, work: Work::Whole(engine, answering.reasoning_tokens) }),
-            Kind::Slots(engine) => {
-                let scan = engine.scan(&self.tokenizer, policy, own, conversation, answering)?;
-                Ok(Scan { engine: self, work: Work::Windows(Box::new(scan)) })
+        let tokenizer = &self.tokenizer;
+        let work = match &self.kind {
+            Kind::Decoder(engine) => {
+                Work::Decoder(Box::new(engine.scan(tokenizer, policy, conversation, answering)?))
             }
-        }
+            Kind::Slots(engine) => {
+                Work::Slots(Box::new(engine.scan(tokenizer, policy, own, conversation, answering)?))
+            }
+        };
+        Ok(Scan { engine: self, work })
     }
 
     /// Values of a known prompt, for a bundle's self-test: a decoder's logits behind `ids`, or the slot model's
@@ -141,24 +168,34 @@ pub struct Scan<'e> {
 }
 
 enum Work<'e> {
-    /// A decoder reads in one step, with so many tokens of reasoning to follow.
-    Whole(&'e DecoderEngine, usize),
-    Windows(Box<slots::Scan<'e>>),
+    Decoder(Box<decoder::Scan<'e>>),
+    Slots(Box<slots::Scan<'e>>),
 }
 
 impl<'e> Scan<'e> {
-    /// The next step: what was read, or `Err(self)` while there is more to read.
+    /// How many tokens the model reads before it can answer, whatever its caches hold: known before it reads any.
+    pub fn work(&self) -> usize {
+        match &self.work {
+            Work::Decoder(scan) => scan.work(),
+            Work::Slots(scan) => scan.work(),
+        }
+    }
+
+    /// The next step of about [`STEP`] tokens: what was read, or `Err(self)` while there is more to read.
     ///
     /// # Errors
-    /// Whatever the conversation or the device has wrong.
-    pub async fn step(self, policy: &Policy, conversation: &Conversation) -> Result<Result<Reading<'e>, Self>> {
-        let tokenizer = &self.engine.tokenizer;
+    /// Whatever the device has wrong.
+    pub async fn step(mut self, policy: &Policy) -> Result<Result<Reading<'e>, Self>> {
+        let more = match &mut self.work {
+            Work::Decoder(scan) => scan.step().await?,
+            Work::Slots(scan) => scan.step().await?,
+        };
+        if more {
+            return Ok(Err(self));
+        }
         match self.work {
-            Work::Whole(engine, tokens) => Ok(Ok(engine.read(tokenizer, policy, conversation, tokens).await?)),
-            Work::Windows(mut scan) => match scan.step().await? {
-                true => Ok(Err(Self { work: Work::Windows(scan), ..self })),
-                false => Ok(Ok(scan.finish(tokenizer, policy).await?)),
-            },
+            Work::Decoder(scan) => Ok(Ok(scan.finish()?)),
+            Work::Slots(scan) => Ok(Ok(scan.finish(&self.engine.tokenizer, policy).await?)),
         }
     }
 }

@@ -28,15 +28,14 @@ enum Network<'e> {
 }
 
 impl<'e> Reader<'e> {
-    /// A decoder behind a cache, reading `ids` next.
-    pub fn decoder(decoder: &'e Decoder, mut cache: KvCache, ids: &[TokenId]) -> Result<Self> {
-        let state = last(decoder.extend(ids, &mut cache)?);
-        Ok(Self { network: Network::Decoder(decoder), cache, state })
+    /// A decoder behind a cache, whose last tokens' states are `states`.
+    pub fn decoder(decoder: &'e Decoder, cache: KvCache, states: Tensor<3>) -> Self {
+        Self { network: Network::Decoder(decoder), cache, state: last(states) }
     }
 
-    /// The slot model behind a cache that holds `layout`, of which the last token's state is `state`.
-    pub fn slots(model: &'e SlotModel, cache: KvCache, layout: Layout, state: Tensor<3>) -> Self {
-        Self { network: Network::Slots(model, vec![layout]), cache, state: last(state) }
+    /// The slot model behind a cache that holds `layout`, whose last tokens' states are `states`.
+    pub fn slots(model: &'e SlotModel, cache: KvCache, layout: Layout, states: Tensor<3>) -> Self {
+        Self { network: Network::Slots(model, vec![layout]), cache, state: last(states) }
     }
 
     /// Rows that all begin with what this one has read, each with room for `more` tokens.

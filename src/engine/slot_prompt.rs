@@ -154,6 +154,13 @@ impl SlotPrompt {
         0..self.windows.len()
     }
 
+    /// How many tokens are read to score every category: each window's conversation and all blocks.
+    pub fn work(&self) -> usize {
+        let context = self.context.as_ref().map_or(0, |ids| ids.len() + 1);
+        let blocks: usize = self.blocks.iter().map(|block| block.len() + 1).sum();
+        self.windows().map(|window| 1 + context + self.window(window).len() + blocks).sum()
+    }
+
     /// The conversation with a window of the judged message.
     pub fn conversation(&self, frame: Frame, window: usize) -> Layout {
         let ids: Vec<TokenId> = self.window(window).iter().map(|span| span.id).collect();

@@ -5,14 +5,14 @@
 //! highest.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Tensor};
 
 use super::reader::Reader;
 use super::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use super::writer::Writer;
-use super::{Answering, Reading, Steps, fits, read_numbers};
+use super::{Answering, Reading, STEP, Steps, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::Think;
 use crate::model::KvCache;
@@ -40,28 +40,52 @@ struct Kept {
     cache: KvCache,
 }
 
-/// A judged message on its way through the model, window by window.
+/// A judged message on its way through the model, window by window and in each step by step.
 pub struct Scan<'e> {
     engine: &'e SlotEngine,
     prompt: SlotPrompt,
     scoring: Scoring,
     answering: Answering,
-    /// The windows that were not read yet.
+    /// The windows that were not begun yet.
     left: VecDeque<usize>,
+    /// The one that is being read.
+    window: Option<Window>,
     scores: Vec<f32>,
     /// The highest score, and which window has it.
-    best: Option<(f32, usize, Window)>,
+    best: Option<(f32, usize)>,
+    /// That window with all blocks, where an answer is written about it.
+    whole: Option<Whole>,
     prompt_tokens: usize,
     cached_tokens: usize,
 }
 
-/// One window of the judged message, read under a policy.
+/// One window of the judged message under a policy.
+///
+/// Blocks do not see each other: each group of them is read behind the conversation alone and then dropped, so that
+/// neither time nor memory grows faster than their number.
 struct Window {
+    at: usize,
+    conversation: Layout,
+    /// The conversation as far as it was read, with room for one group of blocks.
+    cache: KvCache,
+    cached: usize,
+    /// How many blocks were read, the logits of their tokens, `[1, tokens, 1]` for each group, and where among those
+    /// tokens each category's score stands.
+    read: usize,
+    logits: Vec<Tensor<3>>,
+    slots: Vec<usize>,
+    tokens: usize,
+    /// Whether an answer is to see all blocks, and those that it will see.
+    keeps: bool,
+    whole: Option<Whole>,
+}
+
+/// A conversation with all the blocks that were read behind it.
+struct Whole {
     layout: Layout,
     cache: KvCache,
+    /// Of the last group's tokens.
     states: Tensor<3>,
-    scores: Vec<f32>,
-    cached: usize,
 }
 
 impl SlotEngine {
@@ -95,8 +119,10 @@ impl SlotEngine {
             engine: self,
             scoring: self.calibration.of(conversation.target, policy, own),
             left: prompt.windows().collect(),
+            window: None,
             scores: vec![0.0; policy.categories.len()],
             best: None,
+            whole: None,
             prompt_tokens: 0,
             cached_tokens: 0,
             prompt,
@@ -104,61 +130,35 @@ impl SlotEngine {
         })
     }
 
-    /// Reads a window's conversation, as far as no cache holds it, then the blocks.
-    async fn window(&self, conversation: Layout, blocks: &[Vec<TokenId>], scoring: Scoring) -> Result<Window> {
-        let room = blocks.iter().map(|block| block.len() + 1).sum::<usize>() + ANSWER;
-        let (kept, cached) = self.conversation(&conversation)?;
-        let mut cache = kept.fork(conversation.len() + room)?;
-        let mut layout = conversation;
-        let start = layout.len();
-        let slots: Vec<usize> = blocks.iter().map(|b| layout.push_block(self.model.vocab_size(), b) - start).collect();
-        let batch = SlotBatch::new(&[&layout], start, self.model.vocab_size(), &self.device);
-        let states = self.model.forward(&batch, Some(&mut cache));
-        let logits = read_numbers(self.model.slot_logits(states.clone())).await;
-        if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
-            // What the device got wrong once must not stay for the requests that follow.
-            self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-        }
-        let logits = logits?;
-        let logits: Vec<f32> = slots.iter().map(|&slot| logits.get(slot).copied().unwrap_or(f32::NAN)).collect();
-        Ok(Window { scores: scoring.scores(&logits), layout, cache, states, cached })
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        // A poisoned lock holds whole conversations still: they are only ever pushed and moved.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cache that holds the conversation alone, and how many of its tokens were there already: those of whole
-    /// chunks that an earlier conversation began with.
-    fn conversation(&self, layout: &Layout) -> Result<(KvCache, usize)> {
-        // A poisoned lock holds whole conversations still: they are only ever pushed and moved.
-        let lock = || self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut kept = lock();
-        let shared = |entry: &Kept| entry.layout.shared_prefix(layout);
+    /// A cache with `room` behind the conversation. It holds as much of that as whole chunks of an earlier one.
+    fn begun(&self, conversation: &Layout, room: usize) -> Result<KvCache> {
+        let capacity = conversation.len() + room;
+        let mut kept = self.kept();
+        let shared = |entry: &Kept| entry.layout.shared_prefix(conversation);
         let found = (0..kept.len()).max_by_key(|&at| shared(&kept[at])).filter(|&at| shared(&kept[at]) > 0);
-        let (mut cache, cached) = match found {
-            Some(at) => {
-                let cached = shared(&kept[at]);
-                // A conversation that has only grown takes the place of what it grew from; its last chunk may have
-                // been filled up since.
-                let grown = cached == kept[at].layout.shared_prefix(&kept[at].layout);
-                let entry = kept.remove(at);
-                let mut cache = entry.cache.clone();
-                if !grown {
-                    kept.push(entry);
-                }
-                cache.truncate(cached);
-                (cache.fork(layout.len())?, cached)
-            }
-            None => (self.model.cache(layout.len(), &self.device), 0),
-        };
-        drop(kept);
-        if cached < layout.len() {
-            let batch = SlotBatch::new(&[layout], cached, self.model.vocab_size(), &self.device);
-            self.model.forward(&batch, Some(&mut cache));
-        }
-        let mut kept = lock();
-        kept.push(Kept { layout: layout.clone(), cache: cache.clone() });
+        let Some(at) = found else { return Ok(self.model.cache(capacity, &self.device)) };
+        let entry = kept.remove(at);
+        let mut cache = entry.cache.clone();
+        cache.truncate(shared(&entry));
+        kept.push(entry);
+        cache.fork(capacity)
+    }
+
+    /// Keeps a conversation that was read to its end, in the place of those that it grew from.
+    fn keep(&self, conversation: &Layout, cache: &KvCache) -> Result<()> {
+        let entry = Kept { layout: conversation.clone(), cache: cache.fork(conversation.len())? };
+        let mut kept = self.kept();
+        kept.retain(|older| older.layout.shared_prefix(conversation) < older.layout.len());
+        kept.push(entry);
         if kept.len() > KEPT {
             kept.remove(0);
         }
-        Ok((cache, cached))
+        Ok(())
     }
 
     /// The score of each category of `policy`, before calibration, for a user's message of these tokens.
@@ -168,38 +168,167 @@ impl SlotEngine {
         }
         let blocks = SlotPrompts::blocks(tokenizer, policy)?;
         let layout = Layout::conversation(self.prompts.frame, &[], Turn { kind: Kind::JudgedUser, ids });
-        Ok(self.window(layout, &blocks, Scoring::default()).await?.scores)
+        let mut window = Window::open(self, 0, layout, &blocks, false)?;
+        while window.step(self, &blocks)? {}
+        Ok(Scoring::default().scores(&window.logits(self).await?))
+    }
+}
+
+impl Window {
+    /// A window of which as much is read as the engine's caches hold.
+    fn open(
+        engine: &SlotEngine,
+        at: usize,
+        conversation: Layout,
+        blocks: &[Vec<TokenId>],
+        keeps: bool,
+    ) -> Result<Self> {
+        let longest = blocks.iter().map(|block| block.len() + 1).max().unwrap_or(0);
+        let cache = engine.begun(&conversation, longest.max(STEP))?;
+        let cached = cache.len();
+        let (read, tokens) = (0, 0);
+        let (logits, slots) = (Vec::new(), Vec::new());
+        Ok(Self { at, conversation, cache, cached, read, logits, slots, tokens, keeps, whole: None })
+    }
+
+    /// Reads [`STEP`] tokens more, as far as chunks and blocks allow; whether there are blocks left.
+    fn step(&mut self, engine: &SlotEngine, blocks: &[Vec<TokenId>]) -> Result<bool> {
+        if self.cache.len() < self.conversation.len() {
+            self.read_conversation(engine)?;
+        } else {
+            self.read_blocks(engine, blocks)?;
+        }
+        Ok(self.read < blocks.len())
+    }
+
+    fn read_conversation(&mut self, engine: &SlotEngine) -> Result<()> {
+        let start = self.cache.len();
+        let head = self.conversation.head(self.conversation.pause(start, STEP));
+        let batch = SlotBatch::new(&[&head], start, engine.model.vocab_size(), &engine.device);
+        engine.model.forward(&batch, Some(&mut self.cache));
+        if head.len() == self.conversation.len() {
+            engine.keep(&self.conversation, &self.cache)?;
+        }
+        Ok(())
+    }
+
+    fn read_blocks(&mut self, engine: &SlotEngine, blocks: &[Vec<TokenId>]) -> Result<()> {
+        let vocab_size = engine.model.vocab_size();
+        let (first, start) = (self.read, self.conversation.len());
+        let mut group = self.conversation.clone();
+        while let Some(block) = blocks.get(self.read) {
+            if self.read > first && group.len() - start + block.len() + 1 > STEP {
+                break;
+            }
+            self.slots.push(self.tokens + group.push_block(vocab_size, block) - start);
+            self.read += 1;
+        }
+        self.tokens += group.len() - start;
+        let batch = SlotBatch::new(&[&group], start, vocab_size, &engine.device);
+        let states = engine.model.forward(&batch, Some(&mut self.cache));
+        self.logits.push(engine.model.slot_logits(states.clone()));
+        if self.keeps {
+            let mut whole = match self.whole.take() {
+                Some(whole) => Whole { states, ..whole },
+                None => {
+                    let room = blocks.iter().map(|block| block.len() + 1).sum::<usize>() + ANSWER;
+                    let mut cache = self.cache.clone();
+                    cache.truncate(start);
+                    Whole { layout: self.conversation.clone(), cache: cache.fork(start + room)?, states }
+                }
+            };
+            whole.cache.append(&self.cache, start)?;
+            blocks[first..self.read].iter().for_each(|block| {
+                whole.layout.push_block(vocab_size, block);
+            });
+            self.whole = Some(whole);
+        }
+        self.cache.truncate(start);
+        Ok(())
+    }
+
+    /// The logit of each category, once all blocks are read.
+    async fn logits(&mut self, engine: &SlotEngine) -> Result<Vec<f32>> {
+        if self.logits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let logits = read_numbers(Tensor::cat(std::mem::take(&mut self.logits), 1)).await;
+        if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
+            // What the device got wrong once must not stay for the requests that follow.
+            engine.kept().clear();
+        }
+        let logits = logits?;
+        Ok(self.slots.iter().map(|&slot| logits.get(slot).copied().unwrap_or(f32::NAN)).collect())
     }
 }
 
 impl<'e> Scan<'e> {
-    /// Reads the next window; whether there is another one.
+    /// How many tokens are read to score every category, of which caches may spare some.
+    pub fn work(&self) -> usize {
+        self.prompt.work()
+    }
+
+    /// Reads on, [`STEP`] tokens or a little more; whether there is more to read.
     pub async fn step(&mut self) -> Result<bool> {
-        let Some(at) = self.left.pop_front() else { return Ok(false) };
-        let layout = self.prompt.conversation(self.engine.prompts.frame, at);
-        let window = self.engine.window(layout, &self.prompt.blocks, self.scoring).await?;
-        self.prompt_tokens += window.layout.len();
-        self.cached_tokens += window.cached;
-        self.scores.iter_mut().zip(&window.scores).for_each(|(most, score)| *most = most.max(*score));
-        let top = window.scores.iter().copied().fold(0.0, f32::max);
-        if self.best.as_ref().is_none_or(|(most, ..)| top > *most) {
-            self.best = Some((top, at, window));
+        let mut window = match self.window.take() {
+            Some(window) => window,
+            None => match self.next()? {
+                Some(window) => window,
+                None => return Ok(false),
+            },
+        };
+        if window.step(self.engine, &self.prompt.blocks)? {
+            self.window = Some(window);
+            return Ok(true);
         }
-        Ok(!self.left.is_empty())
+        let scores = self.scoring.scores(&window.logits(self.engine).await?);
+        self.close(window, &scores);
+        Ok(self.pending().is_some())
+    }
+
+    /// The window that comes next, and whether its blocks are kept for an answer. Where there are several, only one is
+    /// answered about: it is read again when it is known, since all of them would take too much memory.
+    fn pending(&self) -> Option<(usize, bool)> {
+        if let Some(&at) = self.left.front() {
+            return Some((at, self.prompt.windows().len() == 1 && self.answering.may_write()));
+        }
+        let (score, at) = self.best?;
+        (self.whole.is_none() && self.answering.writes(score)).then_some((at, true))
+    }
+
+    fn next(&mut self) -> Result<Option<Window>> {
+        let Some((at, keeps)) = self.pending() else { return Ok(None) };
+        self.left.pop_front();
+        let conversation = self.prompt.conversation(self.engine.prompts.frame, at);
+        Window::open(self.engine, at, conversation, &self.prompt.blocks, keeps).map(Some)
+    }
+
+    fn close(&mut self, window: Window, scores: &[f32]) {
+        self.whole = window.whole;
+        if self.whole.is_some() && self.best.is_some() {
+            // It was read before.
+            return;
+        }
+        self.prompt_tokens += window.conversation.len() + window.tokens;
+        self.cached_tokens += window.cached;
+        self.scores.iter_mut().zip(scores).for_each(|(most, score)| *most = most.max(*score));
+        let top = scores.iter().copied().fold(0.0, f32::max);
+        if self.best.is_none_or(|(most, _)| top > most) {
+            self.best = Some((top, window.at));
+        }
     }
 
     /// What the windows gave, once all are read.
     pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
         // There is a window even for an empty message.
-        let Some((score, read, window)) = self.best.take().filter(|_| self.left.is_empty()) else {
+        let Some((score, read)) = self.best.filter(|_| self.pending().is_none() && self.window.is_none()) else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let engine = self.engine;
         let (mut answer_score, mut reason) = (None, None);
-        let Answering { reasoning_tokens, steps, thresholds } = &self.answering;
-        let written = *steps == Steps::Written;
-        if written || *reasoning_tokens > 0 {
-            let says = |at: usize| match steps {
+        if let Some(whole) = self.whole.take().filter(|_| self.answering.writes(score)) {
+            let Answering { steps: who, thresholds, .. } = &self.answering;
+            let says = |at: usize| match who {
                 Steps::Scored => Some(self.scores[at] >= thresholds.of(&policy.categories[at])),
                 Steps::Written => None,
             };
@@ -208,14 +337,14 @@ impl<'e> Scan<'e> {
                 let plan = Plan { think, steps: &steps, verdict: None };
                 engine.prompts.grammar(tokenizer, policy, &self.prompt, read, plan)
             };
-            let mut reader = Reader::slots(&engine.model, window.cache, window.layout, window.states);
+            let mut reader = Reader::slots(&engine.model, whole.cache, whole.layout, whole.states);
             reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
-            if written {
+            if *who == Steps::Written {
                 let mut writer = Writer::new(reader.clone(), grammar(Think::Skip)?, Sampling::greedy());
                 writer.finish().await?;
                 answer_score = writer.p_unsafe();
             }
-            if *reasoning_tokens > 0 {
+            if self.answering.reasons(score) {
                 reason = Some((reader, grammar(Think::First { max_tokens: ANSWER })?));
             }
         }

@@ -104,16 +104,37 @@ impl KvCache {
     /// after [`advance`](Self::advance), so that every layer of one pass writes at the same place.
     pub fn write(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, heads, time, head_dim] = keys.dims();
-        let end = self.len + time;
-        let place = [0..batch, 0..heads, self.len..end, 0..head_dim];
-        let filled = [0..batch, 0..heads, 0..end, 0..head_dim];
+        let filled = [0..batch, 0..heads, 0..self.len + time, 0..head_dim];
+        self.put(layer, keys, values);
+        let (k, v) = &self.layers[layer];
+        (k.clone().slice(filled.clone()), v.clone().slice(filled))
+    }
+
+    fn put(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) {
+        let [batch, heads, time, head_dim] = keys.dims();
+        let place = [0..batch, 0..heads, self.len..self.len + time, 0..head_dim];
         // `slice_assign` works in place only on a tensor that nobody else holds: move it out and back.
         let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));
-        let k = k.slice_assign(place.clone(), keys);
-        let v = v.slice_assign(place, values);
-        let read = (k.clone().slice(filled.clone()), v.clone().slice(filled));
-        self.layers[layer] = (k, v);
-        read
+        self.layers[layer] = (k.slice_assign(place.clone(), keys), v.slice_assign(place, values));
+    }
+
+    /// Adds what `other`, a cache of as many rows, holds behind its first `from` positions.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`] if it does not fit.
+    pub fn append(&mut self, other: &Self, from: usize) -> Result<()> {
+        let time = other.len.saturating_sub(from);
+        if time == 0 {
+            return Ok(());
+        }
+        self.reserve(time)?;
+        let CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let added = [0..self.batch, 0..kv_heads, from..other.len, 0..head_dim];
+        for (layer, (keys, values)) in other.layers.iter().enumerate() {
+            self.put(layer, keys.clone().slice(added.clone()), values.clone().slice(added.clone()));
+        }
+        self.advance(time);
+        Ok(())
     }
 
     /// Counts the positions that every layer has just written as filled.
@@ -190,6 +211,20 @@ mod tests {
         assert!(cache.reserve(1).is_ok());
         assert_eq!(cache.reserve(2).unwrap_err().code(), "context_length");
         assert_eq!(cache.reserve(usize::MAX).unwrap_err().code(), "context_length");
+    }
+
+    #[test]
+    fn what_is_appended_lies_behind_what_was_there() {
+        let mut one = KvCache::new(SHAPE, 8, &Device::flex());
+        write(&mut one, 2, 1.0);
+        let mut other = KvCache::new(SHAPE, 4, &Device::flex());
+        write(&mut other, 1, 2.0);
+        write(&mut other, 2, 3.0);
+        one.append(&other, 1).unwrap();
+        one.append(&other, 3).unwrap();
+        assert_eq!(write(&mut one, 1, 4.0), [1.0, 1.0, 3.0, 3.0, 4.0]);
+        let mut full = KvCache::new(SHAPE, 2, &Device::flex());
+        assert_eq!(full.append(&other, 0).unwrap_err().code(), "context_length");
     }
 
     #[test]

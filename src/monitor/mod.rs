@@ -40,6 +40,7 @@ use std::ops::{Deref, Range};
 
 use progress::Progress;
 
+use crate::guard::Pause;
 use crate::policy::{RuleAction, Rules};
 use crate::verdict::check_strictness;
 use crate::{Conversation, Decision, Error, Guard, Message, Policy, Reasoning, Request, Result, Role, Target, Verdict};
@@ -204,13 +205,22 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     /// As [`Guard::check`], [`Error::BadInput`] if the response has become longer than 262,144 characters, or if it was
     /// finished or the monitor closed before.
     pub async fn push(&mut self, text: &str) -> Result<Released> {
+        self.push_pausing(text, async || Ok(())).await
+    }
+
+    /// [`push`](Self::push) that awaits `pause` after every 128 tokens that the model reads, so that other work may be
+    /// done meanwhile; an error of it ends the call and closes the monitor.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and what `pause` gives.
+    pub async fn push_pausing(&mut self, text: &str, mut pause: impl Pause) -> Result<Released> {
         if let Some(blocked) = self.enter()? {
             return Ok(blocked);
         }
         self.progress.push(text)?;
         let mut released = Released::default();
         while let Some(stretch) = self.progress.due() {
-            let verdict = self.check(stretch.clone()).await?;
+            let verdict = self.check(stretch.clone(), &mut pause).await?;
             if !self.options.passes(&verdict) {
                 return Ok(self.block(verdict));
             }
@@ -229,6 +239,14 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     /// # Errors
     /// As [`push`](Self::push), and [`Error::ContextLength`] where the whole is longer than the model can judge.
     pub async fn finish(&mut self) -> Result<Released> {
+        self.finish_pausing(async || Ok(())).await
+    }
+
+    /// [`finish`](Self::finish) that pauses as [`push_pausing`](Self::push_pausing) does.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and what `pause` gives.
+    pub async fn finish_pausing(&mut self, mut pause: impl Pause) -> Result<Released> {
         if let Some(blocked) = self.enter()? {
             return Ok(blocked);
         }
@@ -238,7 +256,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
             reasoning: self.options.reasoning,
             strictness: self.options.strictness,
         };
-        let verdict = self.guard.check(&request).await?;
+        let verdict = self.guard.check_pausing(&request, &mut pause).await?;
         self.curve.push((self.progress.chars(), verdict.score));
         if !self.options.passes(&verdict) {
             return Ok(self.block(verdict));
@@ -280,7 +298,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     }
 
     /// Judges the response up to the end of `stretch`: the rules all of it, the model the stretch.
-    async fn check(&mut self, stretch: Range<usize>) -> Result<Verdict> {
+    async fn check(&mut self, stretch: Range<usize>, pause: &mut impl Pause) -> Result<Verdict> {
         let known = &self.progress.text()[..stretch.end];
         let rules = &self.policy.as_ref().unwrap_or(self.guard.policy()).rules;
         let verdict = match rules.evaluate(known, Target::Response) {
@@ -294,7 +312,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
                     reasoning: Reasoning::Never,
                     strictness: self.options.strictness,
                 };
-                self.guard.check(&request).await?
+                self.guard.check_pausing(&request, pause).await?
             }
         };
         let seen = self.progress.seen_by(&stretch);

@@ -193,6 +193,28 @@ impl Layout {
         (0..=len).rev().find(|&end| end == 0 || self.views[end - 1].prefix == end).unwrap_or(0)
     }
 
+    /// Where reading from `start` on may pause: behind whole chunks of at most `most` tokens together, or behind the
+    /// first one where that alone has more.
+    pub fn pause(&self, start: usize, most: usize) -> usize {
+        let mut end = self.views.get(start).map_or(start, |view| view.block.1);
+        while let Some(next) = self.views.get(end).map(|view| view.block.1).filter(|next| next - start <= most) {
+            end = next;
+        }
+        end
+    }
+
+    /// The first `end` tokens.
+    pub fn head(&self, end: usize) -> Self {
+        Self {
+            ids: self.ids[..end].to_vec(),
+            kinds: self.kinds[..end].to_vec(),
+            positions: self.positions[..end].to_vec(),
+            views: self.views[..end].to_vec(),
+            conversation: self.conversation.min(end),
+            answer: 0,
+        }
+    }
+
     /// Adds a category's block (the marker first) and gives the index of its marker.
     pub fn push_block(&mut self, vocab_size: usize, words: &[TokenId]) -> usize {
         let start = self.len();

@@ -19,6 +19,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bundle::Bundle;
+use crate::guard::MAX_WORK;
 use crate::policy::{Format, Policy, lint};
 use crate::verdict::OnError;
 use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request, Target};
@@ -39,6 +40,7 @@ pub struct WasmGuard {
 #[serde(rename_all = "camelCase")]
 struct Options {
     on_error: OnError,
+    max_work: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -56,12 +58,12 @@ impl WasmGuard {
     #[wasm_bindgen(unchecked_return_type = "Promise<WasmGuard>")]
     pub fn load(manifest: Vec<u8>, read: Function, options: JsValue) -> Promise {
         promise(async move {
-            let Options { on_error } = from_js(options)?;
+            let Options { on_error, max_work } = from_js(options)?;
             let reader = Arc::new(JsReader::new(read));
             let bundle = Bundle::from_reader(&manifest, reader.clone()).map_err(values::error)?;
             let model = bundle.manifest().name.clone();
             let device = device::open().await.map_err(values::error)?;
-            let options = LoadOptions { on_error, ..LoadOptions::on(device) };
+            let options = LoadOptions { on_error, max_work: max_work.unwrap_or(MAX_WORK), ..LoadOptions::on(device) };
             let guard = Guard::load(bundle, options).await.and_then(|guard| device::alive().map(|()| guard));
             // What the function threw says more than that it did.
             let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);

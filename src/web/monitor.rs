@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::Promise;
+use js_sys::{Function, Promise};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use super::task::promise;
 use super::values::{self, from_js, to_js};
@@ -46,17 +47,24 @@ impl WasmGuard {
 
 #[wasm_bindgen]
 impl WasmMonitor {
-    /// More of the response: what may be shown now.
-    pub fn push(&self, text: String) -> Promise {
-        self.with(async move |monitor| monitor.push(&text).await)
+    /// More of the response: what may be shown now. What `on_reading` returns is awaited between the steps of reading;
+    /// where it throws, the call ends with that and the monitor is closed.
+    pub fn push(&self, text: String, on_reading: Option<Function>) -> Promise {
+        let pause = JsPause::new(on_reading);
+        self.with(pause.clone(), async move |monitor| monitor.push_pausing(&text, async || pause.take().await).await)
     }
 
     /// The end of the response: the rest of it, and the verdict on all of it.
-    pub fn finish(&self) -> Promise {
-        self.with(async |monitor| monitor.finish().await)
+    pub fn finish(&self, on_reading: Option<Function>) -> Promise {
+        let pause = JsPause::new(on_reading);
+        self.with(pause.clone(), async move |monitor| monitor.finish_pausing(async || pause.take().await).await)
     }
 
-    fn with(&self, work: impl AsyncFnOnce(&mut Monitor<Rc<Guard>>) -> Result<Released> + 'static) -> Promise {
+    fn with(
+        &self,
+        pause: JsPause,
+        work: impl AsyncFnOnce(&mut Monitor<Rc<Guard>>) -> Result<Released> + 'static,
+    ) -> Promise {
         let cell = self.0.clone();
         promise(async move {
             let taken = cell.borrow_mut().take();
@@ -65,12 +73,38 @@ impl WasmMonitor {
                 return Err(values::error(Error::BadInput(what.into())));
             };
             let released = work(&mut monitor).await.and_then(|released| device::alive().map(|()| released));
-            let value = released.map_err(values::error).and_then(|released| {
+            // What the function threw says more than that it did.
+            let failed = |error| pause.thrown.take().unwrap_or_else(|| values::error(error));
+            let value = released.map_err(failed).and_then(|released| {
                 let texts: Vec<&str> = monitor.texts().collect();
                 to_js(&values::Released::of(&released, &texts))
             });
             *cell.borrow_mut() = Some(monitor);
             value
         })
+    }
+}
+
+/// A JavaScript function that is awaited between steps, and what it threw.
+#[derive(Clone)]
+struct JsPause {
+    call: Option<Function>,
+    thrown: Rc<RefCell<Option<JsValue>>>,
+}
+
+impl JsPause {
+    fn new(call: Option<Function>) -> Self {
+        Self { call, thrown: Rc::default() }
+    }
+
+    async fn take(&self) -> Result<()> {
+        let Some(call) = &self.call else { return Ok(()) };
+        let failed = |thrown| {
+            self.thrown.replace(Some(thrown));
+            Error::BadInput("the call was given up".into())
+        };
+        let promise = call.call0(&JsValue::NULL).map_err(failed)?;
+        JsFuture::from(Promise::resolve(&promise)).await.map_err(failed)?;
+        Ok(())
     }
 }

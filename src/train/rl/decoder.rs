@@ -249,7 +249,9 @@ impl Network for DecoderNetwork {
         if needed > limit {
             return Err(Error::ContextLength { needed, limit });
         }
-        let reader = Reader::decoder(&decoder, decoder.new_cache(prompt.len())?, &prompt)?;
+        let mut cache = decoder.new_cache(prompt.len())?;
+        let states = decoder.extend(&prompt, &mut cache)?;
+        let reader = Reader::decoder(&decoder, cache, states);
         let mut rng = generator(seed, "answers", 0);
         let answers = (0..group).map(|_| (grammar.clone(), rng.random())).collect();
         let written = block_on(write_group(&reader, answers, sampling, prompt[0]))?;
