@@ -24,6 +24,8 @@ export interface EngineSpec {
   offline: boolean;
   /** Where a copy of the package's files lies, as an absolute address that ends with `/`; absent: beside the code. */
   assets?: string | undefined;
+  /** Tokens that one check may read at most; absent: as many as any text that the model takes. */
+  maxWork?: number | undefined;
   /** Absent: the model's own. */
   policy?: PolicyText | undefined;
 }
@@ -64,11 +66,11 @@ export interface EngineMonitor {
 
 export interface CheckHooks {
   signal?: AbortSignal | undefined;
-  /** Gets each event. The engine waits for the promise before it goes on, unless another call waits for its turn. */
+  /** Gets each event. The engine waits for the promise before it goes on; others run meanwhile. */
   onEvent?: ((event: GuardEvent) => void | Promise<void>) | undefined;
 }
 
-/** A loaded model. Its calls run one after the other. Everything rejects with `GuardError`. */
+/** A loaded model. One of its calls computes at a time, and long ones let short ones pass. Everything rejects with `GuardError`. */
 export interface Engine {
   readonly info: GuardInfo;
   readonly policy: PolicyObject;

@@ -48,7 +48,10 @@ const either =
 
 const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text) })));
 
-const file = record({ name: text, size: whole(0), arrayBuffer: is('a function', (value) => typeof value === 'function') });
+const named = { name: text, size: whole(0) };
+const bytes = is('bytes', (value) => value instanceof ArrayBuffer || value instanceof Uint8Array);
+const arrayBuffer = is('a function', (value) => typeof value === 'function');
+const file = either((value) => record('content' in value ? { ...named, content: bytes } : { ...named, arrayBuffer }));
 const model = either(({ kind }) => {
   if (kind === 'address') return record({ address: text });
   if (kind === 'files') return record({ files: list(file) });
@@ -63,6 +66,7 @@ const SPEC: Fields<EngineSpec> = {
   offline: flag,
   policy: optional(policy),
   assets: optional(text),
+  maxWork: optional(whole(1)),
 };
 
 const parts = list(record({ type: text, text: optional(text) }));
@@ -75,7 +79,7 @@ const CHECK: Fields<CheckRequest> = {
   reasoning: oneOf('never', 'auto', 'always'),
   strictness: optional(unit),
 };
-const MONITOR: Fields<MonitorRequest> = { ...CHECK, checkEvery: whole(1), holdBack: whole(0) };
+const MONITOR: Fields<MonitorRequest> = { ...CHECK, checkEvery: whole(1), holdBack: whole(0), releaseOnReview: flag };
 
 const CALLS: { readonly [Name in keyof Calls]: Fields<Calls[Name]['send']> } = {
   load: { spec: record(SPEC) },
