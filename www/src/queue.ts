@@ -1,14 +1,14 @@
 /** The order of a guard's calls: one computes at a time, and where it pauses, a call that has had less may pass.
  *
  * Calls begin in the order in which they were made. One that has paused a few times counts as long: it lets those pass that
- * had less, and those that begin. So that it is not passed for ever, every so manieth turn is its own. */
+ * had less, and those that begin. So that it is not passed for ever, every so manieth stretch is its own. */
 
 import { abortError } from './errors.ts';
 import { abortable, macrotask, onAbort } from './signals.ts';
 
 /** Pauses, about 50 ms apart, up to which a call is short. Short ones do not pass one another. */
 const SHORT = 8;
-/** Every so manieth turn goes to the long call that has waited longest. */
+/** Every so manieth stretch between two pauses belongs to the long call that has waited longest. */
 const PATIENCE = 8;
 /** Calls that are under way at once: each has memory of its own. */
 const BEGUN = 8;
@@ -33,11 +33,12 @@ interface Ticket {
 /** Whoever waits is told by a promise and goes on by itself: at the edge, each request may only do its own work. */
 export class FairQueue {
   #holder: Ticket | undefined;
-  /** Whoever has waited longest comes first. */
+  /** Of the long calls, whoever has waited longest comes first; of the others, whoever began or came first. */
   #waiting: Ticket[] = [];
   #begun = 0;
   #calls = 0;
-  #turns = 0;
+  /** Stretches between two pauses so far. */
+  #stretches = 0;
   #idle: (() => void)[] = [];
 
   /** Runs `task` when its turn has come. A signal that fires while it waits takes it out of the queue; one that fires while
@@ -69,6 +70,7 @@ export class FairQueue {
 
   async #pause(ticket: Ticket): Promise<void> {
     ticket.pauses++;
+    this.#stretches++;
     await macrotask();
     if (ticket.state === 'over') return never();
     if (ticket.signal?.aborted || this.#holder !== ticket) return;
@@ -107,15 +109,16 @@ export class FairQueue {
         stop();
         resolve();
       };
-      this.#waiting.push(ticket);
+      // A short one that was interrupted is not passed by those behind it.
+      if (ticket.state === 'begun' && rank(ticket) === SHORT) this.#waiting.unshift(ticket);
+      else this.#waiting.push(ticket);
     });
   }
 
   /** The turn passes on at once, so that nobody slips in between. */
   #release(ticket: Ticket): void {
-    if (this.#holder !== ticket) return;
-    this.#holder = undefined;
-    this.#turns++;
+    if (this.#holder === ticket) this.#holder = undefined;
+    if (this.#holder) return;
     const next = this.#next();
     if (!next) return;
     this.#waiting = this.#waiting.filter((waiting) => waiting !== next);
@@ -127,6 +130,7 @@ export class FairQueue {
     if (ticket.state === 'begun') this.#begun--;
     ticket.state = 'over';
     this.#calls--;
+    this.#stretches++;
     this.#waiting = this.#waiting.filter((waiting) => waiting !== ticket);
     this.#release(ticket);
     if (this.#calls === 0) this.#idle.splice(0).forEach((tell) => tell());
@@ -137,7 +141,7 @@ export class FairQueue {
   }
 
   #isPatient(): boolean {
-    return this.#turns % PATIENCE === PATIENCE - 1 && this.#waiting.some((ticket) => rank(ticket) > SHORT);
+    return this.#stretches % PATIENCE === PATIENCE - 1 && this.#waiting.some((ticket) => rank(ticket) > SHORT);
   }
 
   /** Whose turn it is. */

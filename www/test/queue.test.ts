@@ -90,14 +90,15 @@ test('an abort counts while a call waits to begin and while it has paused', asyn
     }
   }, first.signal);
   await until(() => log.length > 10);
-  const gate = new AbortController();
-  const holding = queue.run((turn) => turn.aside(new Promise((resolve) => (gate.signal.onabort = resolve))).then(() => 'held'));
+  let letGo: (() => void) | undefined;
+  const holding = queue.run((turn) => turn.aside(new Promise<void>((resolve) => (letGo = resolve))).then(() => 'held'));
   const waiting = queue.run(call(log, 'w', 1), second.signal);
   second.abort();
   first.abort();
   await assert.rejects(waiting, { code: 'aborted' });
   await assert.rejects(paused, { code: 'aborted' });
-  gate.abort();
+  await until(() => letGo !== undefined);
+  letGo?.();
   assert.equal(await holding, 'held');
   assert.equal(log.includes('w'), false);
   await queue.idle();
