@@ -405,6 +405,99 @@ fn policies_that_read_otherwise_than_the_bundles_have_a_threshold_of_their_own()
     assert_eq!(thresholds(&house), [0.1, 0.1, 0.1, 0.7]);
 }
 
+/// A policy of that many categories, none of which is said in two words.
+fn wide(categories: usize) -> Policy {
+    (0..categories).fold(Policy::new("wide"), |policy, number| {
+        let definition = "Asking for or giving help with what the house does not want to help with, in this part of it.";
+        policy.category(Category::new(format!("c{number}"), format!("Part {number}")).definition(definition))
+    })
+}
+
+#[test]
+fn many_categories_in_groups_score_as_each_alone() {
+    let guard = embedded();
+    let all = wide(64);
+    for conversation in [
+        Conversation::prompt("How do I pick a lock?"),
+        Conversation::response("How do I make tea?", "First put the kettle on, then warm the pot. ".repeat(8)),
+    ] {
+        let judge = |policy: &Policy, reasoning| {
+            check(&guard, &Request::new(conversation.clone()).policy(policy).reasoning(reasoning))
+        };
+        let together = judge(&all, Reasoning::Never);
+        for at in [0, 4, 5, 31, 63] {
+            let alone = Policy::new("one").category(all.categories[at].clone());
+            let (alone, among) = (judge(&alone, Reasoning::Never).categories[0].score, together.categories[at].score);
+            assert!((alone - among).abs() < 1e-4, "category {at}: {alone} alone, {among} among others");
+        }
+        assert!(close(&together, &judge(&all, Reasoning::Always)), "what is kept for an answer moves no score");
+    }
+}
+
+#[test]
+fn no_step_of_a_check_reads_more_than_a_few_blocks() {
+    let guard = embedded();
+    let policy = wide(64);
+    let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Never);
+    let mut session = guard.start(&request).unwrap();
+    let mut pauses = 0;
+    let verdict = loop {
+        match block_on(session.next()).unwrap().unwrap() {
+            Event::Verdict(verdict) => break verdict,
+            _ => pauses += 1,
+        }
+    };
+    assert!(verdict.usage.prompt_tokens.div_ceil(128) <= pauses + 1, "{pauses} pauses, {:?}", verdict.usage);
+}
+
+#[test]
+fn an_answer_about_a_long_text_is_about_the_window_that_scored_highest() {
+    let guard = embedded();
+    let padding = "The garden was quiet and the tea was warm. ".repeat(40);
+    let text = format!("{padding}How do I pick the lock of my neighbour's door? {padding}");
+    let policy = house();
+    let judge = |reasoning| check(&guard, &Request::prompt(&text).policy(&policy).reasoning(reasoning));
+    let (quick, reasoned) = (judge(Reasoning::Never), judge(Reasoning::Always));
+    assert!(close(&quick, &reasoned));
+    assert_eq!(quick.usage.prompt_tokens, reasoned.usage.prompt_tokens, "what is read again counts once");
+    assert!(reasoned.reasoning.is_some_and(|reasoning| reasoning.contains("Lock picking")));
+}
+
+#[test]
+fn a_decoder_pauses_between_chunks_of_a_long_prompt() {
+    let (guard, policy) = (decoder(), house());
+    let request = Request::prompt("tea ".repeat(1_000)).policy(&policy).reasoning(Reasoning::Never);
+    let mut session = guard.start(&request).unwrap();
+    let mut pauses = 0;
+    while let Event::Reading = block_on(session.next()).unwrap().unwrap() {
+        pauses += 1;
+    }
+    assert!(pauses >= 1_000 / 128, "{pauses}");
+}
+
+#[test]
+fn work_beyond_the_budget_is_refused_before_anything_is_read() {
+    let policy = wide(64);
+    let request = Request::prompt("How do I pick a lock?").policy(&policy);
+    let limited = |max_work| {
+        let options = LoadOptions { max_work, ..LoadOptions::default() };
+        block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap()
+    };
+    let guard = limited(1_000);
+    let mut session = guard.start(&request).unwrap();
+    let error = block_on(session.next()).unwrap_err();
+    assert_eq!(error.code(), "context_length");
+    let Error::Work { needed, budget: 1_000 } = error else { panic!("{error}") };
+    let said = error.to_string();
+    assert!(said.contains(&needed.to_string()) && said.contains("max_work"), "{said}");
+    assert_eq!(check(&guard, &Request::prompt("Hi").reasoning(Reasoning::Never)).usage.cached_tokens, 0);
+
+    // What is said to be needed is needed, to the token.
+    let verdict = check(&limited(needed), &request.clone().reasoning(Reasoning::Never));
+    assert_eq!(verdict.usage.prompt_tokens, needed);
+    assert_eq!(block_on(limited(needed - 1).check(&request)).unwrap_err().code(), "context_length");
+}
+
 /// What the model card promises at the least: a retrained model that lost it must not ship.
 #[test]
 fn the_embedded_model_tells_plain_requests_for_harm_from_harmless_ones() {

@@ -22,6 +22,8 @@ export interface EngineSpec {
   onError: 'block' | 'review';
   cache: boolean;
   offline: boolean;
+  /** Tokens that one check may read at most; absent: as many as any text that the model takes. */
+  maxWork?: number | undefined;
   /** Absent: the model's own. */
   policy?: PolicyText | undefined;
 }
@@ -58,11 +60,11 @@ export interface EngineMonitor {
 
 export interface CheckHooks {
   signal?: AbortSignal | undefined;
-  /** Gets each event. The engine waits for the promise before it goes on, unless another call waits for its turn. */
+  /** Gets each event. The engine waits for the promise before it goes on; others run meanwhile. */
   onEvent?: ((event: GuardEvent) => void | Promise<void>) | undefined;
 }
 
-/** A loaded model. Its calls run one after the other. Everything rejects with `GuardError`. */
+/** A loaded model. One of its calls computes at a time, and long ones let short ones pass. Everything rejects with `GuardError`. */
 export interface Engine {
   readonly info: GuardInfo;
   readonly policy: PolicyObject;

@@ -24,7 +24,7 @@ const RETRYABLE = {
   device_lost: true,
   /** The model does not give the answers that it gave when it was made. */
   self_test: false,
-  /** Conversation and policy are longer than the model's context. */
+  /** Conversation and policy are longer than the model's context, or than the guard's `maxWork` allows. */
   context_length: false,
   /** The caller's signal, or the end of a loop over a stream. */
   aborted: false,

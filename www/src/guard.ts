@@ -50,6 +50,7 @@ export async function openGuard(options: OpenOptions, platform: Platform): Promi
       onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
       cache: options.cache ?? true,
       offline: options.offline ?? false,
+      ...(options.maxWork !== undefined && { maxWork: positive('maxWork', options.maxWork, 1) }),
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
     const strictness = unit('strictness', options.strictness);

@@ -105,7 +105,7 @@ async function load(
         throw error;
       }
     };
-    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError });
+    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError, maxWork: spec.maxWork });
     const guard = await abortable(whileLeased(lease, loading), signal);
     const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
     return { lease, guard, info };

@@ -1,4 +1,4 @@
-/** The engine on this side: owns the compiled guard, lets one call at it at a time, and builds it anew after it is lost. */
+/** The engine on this side: owns the compiled guard, lets one call compute at a time, and builds it anew after it is lost. */
 
 import type {
   CheckHooks,
@@ -15,8 +15,8 @@ import { whileLeased } from './instance.ts';
 import { build, type Live, type LocalParts } from './load.ts';
 import type { PolicyText } from './policy.ts';
 import { ProgressTracker } from './progress.ts';
-import { Fifo } from './queue.ts';
-import { abortable, macrotask, onAbort, throwIfAborted } from './signals.ts';
+import { FairQueue, type Turn } from './queue.ts';
+import { abortable, onAbort, throwIfAborted } from './signals.ts';
 import type { GuardInfo, PolicyObject, Verdict } from './types.ts';
 import type { WasmEvent, WasmModule, WasmMonitor, WasmRequest } from './wasm.ts';
 
@@ -35,7 +35,7 @@ export class LocalEngine implements Engine {
   /** The JSON of the engine's policy, where it is not the model's own. */
   #ownPolicy: string | undefined;
   #parsed = new Map<string, string>();
-  #queue = new Fifo();
+  #queue = new FairQueue();
 
   private constructor(parts: LocalParts, spec: EngineSpec, live: Live) {
     this.#parts = parts;
@@ -70,21 +70,18 @@ export class LocalEngine implements Engine {
 
   check(request: CheckRequest, hooks: CheckHooks = {}): Promise<Verdict> {
     const { signal, onEvent } = hooks;
-    return this.#run(signal, async (live) => {
+    return this.#run(signal, async (live, turn) => {
       let stopped = () => {};
       const stop = new Promise<void>((resolve) => (stopped = resolve));
       const letGo = onAbort(signal, stopped);
       const forward = async (event: WasmEvent): Promise<boolean> => {
         if (signal?.aborted) return false;
-        if (event.type === 'reading') {
-          // Nothing to show: only a moment in which an abort can arrive.
-          await macrotask();
-          return !signal?.aborted;
-        }
-        const pulled = onEvent?.(event);
+        // Between two stretches of a text there is nothing to show.
+        const pulled = event.type === 'reading' ? undefined : onEvent?.(event);
         if (event.type === 'verdict') return true;
-        if (pulled) await Promise.race([pulled, this.#queue.contended(), stop]);
-        await macrotask();
+        // A slow reader holds up nobody else.
+        if (pulled) await turn.aside(Promise.race([pulled, stop]));
+        await turn.pause();
         return !signal?.aborted;
       };
       try {
@@ -114,11 +111,18 @@ export class LocalEngine implements Engine {
       started.then(close, () => {});
       throw error;
     });
-    const step = (call: (monitor: WasmMonitor) => Promise<MonitorStep>, signal?: AbortSignal) =>
-      this.#run(signal, (live) => call(monitor.of(live)));
+    type Step = (monitor: WasmMonitor, onReading: () => Promise<void>) => Promise<MonitorStep>;
+    const step = (call: Step, signal?: AbortSignal) =>
+      this.#run(signal, (live, turn) => {
+        const onReading = async () => {
+          await turn.pause();
+          throwIfAborted(signal);
+        };
+        return call(monitor.of(live), onReading);
+      });
     return {
-      push: (text, signal) => step((body) => body.push(text), signal),
-      finish: (signal) => step((body) => body.finish(), signal),
+      push: (text, signal) => step((body, onReading) => body.push(text, onReading), signal),
+      finish: (signal) => step((body, onReading) => body.finish(onReading), signal),
       close: () => close(monitor),
     };
   }
@@ -146,12 +150,12 @@ export class LocalEngine implements Engine {
   }
 
   /** Runs `task` in its turn, on a guard that lives. */
-  #run<T>(signal: AbortSignal | undefined, task: (live: Live) => Promise<T>): Promise<T> {
-    return this.#queue.run(async () => {
+  #run<T>(signal: AbortSignal | undefined, task: (live: Live, turn: Turn) => Promise<T>): Promise<T> {
+    return this.#queue.run(async (turn) => {
       const live = await this.#ready();
       if (signal?.aborted) throw abortError(signal);
       try {
-        return await whileLeased(live.lease, task(live));
+        return await whileLeased(live.lease, task(live, turn));
       } catch (thrown) {
         const error = toGuardError(thrown);
         // What is a `GuardError` already was thrown on this side, not by the core.

@@ -1,19 +1,19 @@
-/** rsafe in Node: the CPU build and the bundled model, read from the package's files. A check occupies the thread while
- * it computes; a server that must answer meanwhile runs its guard in a `worker_threads` worker. */
+/** rsafe in Node: the CPU build and the bundled model, read from the package's files, in a worker thread of its own or on
+ * the calling thread. */
 
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { GuardError } from './errors.ts';
+import { readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { openGuard, type Platform } from './guard.ts';
-import { type Device, Instances } from './instance.ts';
-import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
-import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
+import { bundleAddress, BUNDLED, contentOf } from './model/source.ts';
+import { instances, nodeParts } from './node-parts.ts';
 import type { Reach } from './policy.ts';
+import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
 import { Tools } from './tools.ts';
 import type { Finding, Guard, GuardOptions, PolicyObject, PolicySource } from './types.ts';
-import type { WasmModule } from './wasm.ts';
 
 export { isSupported } from './device.ts';
 export { type ErrorCode, GuardError } from './errors.ts';
@@ -21,54 +21,43 @@ export { builtinPolicies } from './policy.ts';
 export { cacheStatus } from './store.ts';
 export type * from './types.ts';
 
-const instances = new Instances({
-  async glue(device: Device, n: number): Promise<WasmModule> {
-    const url = new URL(`./wasm/${device}.js?${n}`, import.meta.url);
-    return import(url.href) as Promise<WasmModule>;
-  },
-  async code(device: Device): Promise<WebAssembly.Module> {
-    const bytes = await readFile(new URL(`./wasm/${device}.wasm`, import.meta.url));
-    return WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
-  },
-});
-
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
 const reach = (fetch = globalThis.fetch): Reach => ({ fetch, base: base(), readFile: (url) => readFile(url) });
 
-const parts = (fetch = globalThis.fetch): LocalParts => ({
-  instances,
-  gpu: false,
-  async open({ model, cache, offline }, signal): Promise<Model> {
-    if (model.kind === 'files') return filesModel(model.files);
-    if (model.kind === 'bundled') return folderModel(new URL(`./model/${BUNDLED}/`, import.meta.url));
-    if (model.address.startsWith('file:')) return folderModel(bundleAddress(model.address).folder);
-    return addressModel(model.address, { fetch, cache, offline, signal });
-  },
-});
+/** A thread as the browser's workers are. It keeps the process alive only while a call is open. */
+function startThread(): WorkerLike {
+  const thread = new Worker(new URL('./node-worker.js', import.meta.url), { name: 'rsafe' });
+  thread.unref();
+  const events = new EventTarget();
+  const tell = (type: string, fields: object) => events.dispatchEvent(Object.assign(new Event(type), fields));
+  thread.on('message', (data: unknown) => tell('message', { data }));
+  thread.on('messageerror', () => tell('messageerror', {}));
+  thread.on('error', (error: unknown) => tell('error', { message: error instanceof Error ? error.message : String(error) }));
+  thread.on('exit', (code) => tell('error', { message: `it ended with ${code}` }));
+  return {
+    postMessage: (message) => thread.postMessage(message),
+    terminate: () => void thread.terminate(),
+    addEventListener: (type, listener) => events.addEventListener(type, listener),
+    hold: (held) => (held ? thread.ref() : thread.unref()),
+  };
+}
 
-/** A bundle on the disk. */
-async function folderModel(folder: URL): Promise<Model> {
-  const path = fileURLToPath(folder);
-  const names = await readdir(path).catch((error: unknown) => {
-    throw new GuardError('bad_model', `expected a bundle's folder but ${path} cannot be read: ${String(error)}`);
-  });
-  const file = async (name: string): Promise<FileLike> => ({
-    name,
-    size: (await stat(new URL(name, folder))).size,
-    arrayBuffer: () => readFile(new URL(name, folder)),
-  });
-  return filesModel(await Promise.all(names.map(file)));
+/** Files as plain bytes: Node's clones of a `File` lose their name. */
+async function sendable(spec: EngineSpec): Promise<EngineSpec> {
+  if (spec.model.kind !== 'files') return spec;
+  const files = spec.model.files.map(async (file) => ({ name: file.name, size: file.size, content: await contentOf(file) }));
+  return { ...spec, model: { kind: 'files', files: await Promise.all(files) } };
 }
 
 /** Loads a model and gives a guard, on the CPU. Relative addresses are relative to the working directory.
  *
  * @throws GuardError e.g. `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export function createGuard(options: GuardOptions = {}): Promise<Guard> {
-  const platform: Platform = {
-    reach: reach(options.fetch),
-    bundled: true,
-    connect: (spec, hooks) => LocalEngine.load(parts(options.fetch), spec, hooks),
-  };
+  // A function cannot be sent to a thread.
+  const here = !(options.worker ?? true) || options.fetch !== undefined;
+  const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> =>
+    here ? LocalEngine.load(nodeParts(options.fetch), spec, hooks) : RemoteEngine.load(startThread, await sendable(spec), hooks);
+  const platform: Platform = { reach: reach(options.fetch), bundled: true, connect };
   return openGuard(options, platform);
 }
 

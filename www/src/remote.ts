@@ -12,6 +12,8 @@ export interface WorkerLike {
   postMessage(message: unknown): void;
   terminate(): void;
   addEventListener(type: 'message' | 'error' | 'messageerror', listener: (event: Event) => void): void;
+  /** Told whether calls are open, where a worker would else keep its process alive. */
+  hold?(held: boolean): void;
 }
 
 interface Pending {
@@ -63,21 +65,34 @@ class Connection {
     const answer = new Promise<Calls[Name]['get']>((resolve, reject) => {
       throwIfAborted(signal);
       if (this.#end) throw this.#end;
-      this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject, onEvent });
+      this.#open(id, { resolve: resolve as Pending['resolve'], reject, onEvent });
       try {
         this.post({ type, id, ...send } as ToWorker);
       } catch (error) {
-        this.#pending.delete(id);
+        this.#take(id);
         const why = error instanceof Error ? error.message : String(error);
         throw new GuardError('bad_input', `expected plain data but got what cannot be sent to a worker: ${why}`);
       }
     });
     const stop = onAbort(signal, () => {
-      if (this.#pending.delete(id)) this.post({ type: 'abort', id });
+      if (this.#take(id)) this.post({ type: 'abort', id });
     });
     const outcome = abortable(answer, signal);
     outcome.then(stop, stop);
     return outcome;
+  }
+
+  #open(id: number, pending: Pending): void {
+    this.#pending.set(id, pending);
+    this.#worker.hold?.(true);
+  }
+
+  /** The call that is open under the number, which it is no more. */
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (this.#pending.size === 0) this.#worker.hold?.(false);
+    return pending;
   }
 
   post(message: ToWorker): void {
@@ -107,8 +122,7 @@ class Connection {
       case 'trapped':
         return this.close(died(message.why));
     }
-    const pending = this.#pending.get(message.id);
-    this.#pending.delete(message.id);
+    const pending = this.#take(message.id);
     if (message.type === 'done') return pending?.resolve(message.value);
     const error = fromWire(message.error);
     pending?.reject(error);

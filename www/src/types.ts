@@ -188,13 +188,20 @@ export interface GuardOptions {
   strictness?: number;
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
-  /** Whether the model runs in a Web Worker of its own. Default: true where there are workers. */
+  /** The most that one check may cost, in tokens that the model reads: each window of the text (112 tokens, 80 apart, and
+   * some around them) with about 25 tokens for each category. A check that needs more rejects with `context_length` before
+   * anything is read; the message has both numbers. On one core of a server, 1,000 tokens take about 0.3 s. Default: as
+   * much as any text that the model takes; for servers that judge what strangers send, some ten thousand are plenty. */
+  maxWork?: number;
+  /** Whether the model runs in a thread of its own: a Web Worker, or one of Node's worker threads, which keeps no process
+   * alive that has nothing else to do. `false`: on the calling thread, which every check then occupies for some 50 ms at a
+   * time. Default: true where there are workers. */
   worker?: boolean;
   /** Whether a model from an address is kept on this machine. Default true. */
   cache?: boolean;
   /** Never touch the network for the model: what is not cached is an error. Default false. */
   offline?: boolean;
-  /** Instead of the global `fetch`. A guard with its own `fetch` runs in the page. */
+  /** Instead of the global `fetch`. A guard with its own `fetch` runs on the calling thread. */
   fetch?: typeof fetch;
   onProgress?: (progress: Progress) => void;
   /** Ends the loading; a loaded guard lives on. */
@@ -242,7 +249,8 @@ export interface GuardStream extends AsyncIterableIterator<GuardEvent>, AsyncDis
   [Symbol.asyncIterator](): GuardStream;
 }
 
-/** A loaded model behind a policy. Calls wait for one another; each may be aborted. Everything that fails rejects with a
+/** A loaded model behind a policy. One call computes at a time; a long one pauses about every 50 ms and lets short ones
+ * pass. Each may be aborted, also while it waits. Everything that fails rejects with a
  * `GuardError`, which is never a statement about the text: treat it as not allowed. */
 export interface Guard extends AsyncDisposable {
   /** Where the model runs and where it came from. */

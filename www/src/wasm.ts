@@ -5,6 +5,8 @@ import type { Finding, GuardEvent, Message, PolicyObject, Reasoning, Target, Ver
 
 export interface WasmLoadOptions {
   onError: 'block' | 'review';
+  /** Tokens; absent: as much as any text that the model takes. */
+  maxWork?: number | undefined;
 }
 
 export interface WasmRequest {
@@ -33,12 +35,14 @@ export interface WasmGuard {
   free(): void;
 }
 
+/** What `onReading` returns is awaited after every 128 tokens or so that were read; what it throws ends the call and
+ * closes the monitor. */
 export interface WasmMonitor {
   /** More of the response: the text that may be shown now, and the verdict if it was checked or ended it. After a
    * verdict that blocks, nothing is released any more; one that asks for review is reported only. */
-  push(text: string): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
+  push(text: string, onReading?: () => unknown): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
   /** The end of the response: the rest, if it may be shown, and the verdict on all of it. */
-  finish(): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;
+  finish(onReading?: () => unknown): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;
   free(): void;
 }
 

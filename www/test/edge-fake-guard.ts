@@ -29,6 +29,8 @@ interface Options {
   policy?: string;
 }
 
+export const builtinPolicies = ['general', 'mlcommons', 'openai', 'rsafe'];
+
 export async function createGuard({ wasm, model, fetch, policy }: Options): Promise<FakeGuard> {
   if (!(wasm instanceof WebAssembly.Module)) throw new GuardError('unsupported', 'no module');
   const response = await fetch(new URL('manifest.json', model));

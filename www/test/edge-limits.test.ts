@@ -129,7 +129,10 @@ test('a variable that cannot be meant is refused, not guessed', () => {
   const env = (more: object) => ({ ASSETS: { fetch }, ...more }) as Env;
   assert.equal(readConfig(env({})).maxBodyBytes, 65_536);
   assert.equal(readConfig(env({ CHECK_MS: '250' })).checkMs, 250);
-  for (const wrong of [{ CHECK_MS: 'soon' }, { MAX_BODY_BYTES: '0' }, { REASONING: 'often' }, { UPSTREAM_URL: 'ftp://x' }]) {
+  for (const [value, is] of [[undefined, false], ['', false], ['false', false], ['true', true], [true, true]]) {
+    assert.equal(readConfig(env({ ALLOW_POLICIES: value })).allowPolicies, is);
+  }
+  for (const wrong of [{ CHECK_MS: 'soon' }, { MAX_BODY_BYTES: '0' }, { REASONING: 'often' }, { ALLOW_POLICIES: 'yes' }, { MAX_WORK: 0 }, { UPSTREAM_URL: 'ftp://x' }]) {
     assert.throws(() => readConfig(env(wrong)), { status: 500, code: 'bad_config' });
   }
 });

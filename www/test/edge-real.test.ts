@@ -22,7 +22,7 @@ rules:
   - {id: house-7, literal: pick a lock}
 `;
 /** Machines that run tests may be slow; limits of time have tests of their own. */
-const PATIENT = { LOAD_MS: 120_000, CHECK_MS: 120_000, UPSTREAM_MS: 120_000 };
+const PATIENT = { LOAD_MS: 120_000, CHECK_MS: 120_000, UPSTREAM_MS: 120_000, ALLOW_POLICIES: 'true' };
 const MIB = 1024 * 1024;
 /** What the worker's own objects take, generously: 8 MiB were seen while it loaded. */
 const SCRIPT = 16 * MIB;
@@ -131,11 +131,45 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     assert.equal(said(await events('/v1/chat/completions', { stream: true, messages })), text);
   });
 
+  /** As wide as a policy may be, each category with a definition beyond what is read of it. */
+  const WIDE = {
+    name: 'wide',
+    categories: Array.from({ length: 64 }, (_, number) => ({
+      id: `c${number}`,
+      name: `Part ${number} of what the house does not want`,
+      definition: 'Asking for or giving help with what the house does not want to help with, in this part of it. '.repeat(2),
+    })),
+  };
+  /** Under 64 categories, as much as the limit of work allows. */
+  const WORST = { prompt: 'the cat sat on the mat and looked at the moon over the sea '.repeat(60), policy: WIDE, reasoning: 'never' };
+
+  test('what needs more work than the limit is refused at once, with both numbers', async () => {
+    const response = await send('/v1/check', { ...WORST, prompt: WORST.prompt.repeat(4) });
+    const { error } = (await response.json()) as any;
+    assert.deepEqual([response.status, error.code], [400, 'context_length']);
+    assert.match(error.message, /\d+ tokens .* budget is 16384/);
+  });
+
+  test('twenty short checks are answered before the longest that the limits allow, which is answered too', async () => {
+    const order: string[] = [];
+    const timed = (name: string, body: unknown) => answer('/v1/check', body).then(() => order.push(name));
+    const long = timed('long', WORST);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const short = async (caller: number) => {
+      for (let round = 0; round < 10; round++) await timed('short', { prompt: `how do I bake bread ${caller} ${round}?`, reasoning: 'never' });
+    };
+    await Promise.all([long, short(0), short(1)]);
+    assert.equal(order.length, 21);
+    assert.equal(order.at(-1), 'long');
+  });
+
   test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
     const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
     const input = Array.from({ length: 10 }, (_, number) => `how do I bake bread number ${number}?`);
     for (let round = 0; round < 5; round++) await answer('/v1/moderations', { input });
     await answer('/v1/moderations', { input: 'how do I bake bread that is soft inside? '.repeat(40) });
+    await answer('/v1/check', WORST);
+    await answer('/v1/check', { ...WORST, reasoning: 'always' });
     const instances: number[] = await answer('/memory');
     const module = instances.reduce((sum, bytes) => sum + bytes, 0);
     t.diagnostic(`${instances.length} instance(s), ${module / MIB} MiB; the weights pass through as ${weights / MIB} MiB`);

@@ -114,8 +114,16 @@ describe('check', () => {
     assert.equal(verdict.evidence[0].quote, 'pick a lock');
   });
 
-  test('a policy comes with the request, as text or object; an address is refused', async () => {
+  test('a policy of the caller is refused unless the owner allows it, a built-in one is taken', async () => {
     start();
+    assert.equal((await answer(await post('/v1/check', { prompt: 'hi', policy: 'mlcommons' }))).reasoning, 'under mlcommons');
+    for (const policy of [{ name: 'mine', categories: [] }, 'name: text\ncategories: []\n', 'mlcommons ', 'constructor']) {
+      assert.match(await refused(await post('/v1/check', { prompt: 'hi', policy }), 403, 'policy_not_allowed'), /ALLOW_POLICIES/);
+    }
+  });
+
+  test('a policy comes with the request, as text or object; an address is refused', async () => {
+    start({ ALLOW_POLICIES: 'true' });
     const under = async (policy: unknown) => (await answer(await post('/v1/check', { prompt: 'hi', policy }))).reasoning;
     assert.equal(await under('mlcommons'), 'under mlcommons');
     assert.equal(await under({ name: 'mine', categories: [] }), 'under mine');

@@ -3,7 +3,8 @@
 import type { CheckOptions, Guard, Message, PolicyObject, Reasoning, Target } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
-import { isAddress } from './guard.ts';
+import type { Config } from './config.ts';
+import { allowPolicy } from './guard.ts';
 import { badInput, errorBody, type Fields, isFields, json, readBody } from './http.ts';
 import { readMessages, readText } from './messages.ts';
 import { writeEvent } from './sse.ts';
@@ -12,7 +13,7 @@ export async function check(app: App): Promise<Response> {
   const { config, holder, request } = app;
   const body = await readBody(request, config.maxBodyBytes);
   const messages = conversation(body);
-  const options = readOptions(body);
+  const options = readOptions(body, config);
   const guard = await app.guard();
   const accepts = request.headers.get('accept') ?? '';
   if (body.stream === true || (body.stream === undefined && accepts.includes('text/event-stream'))) {
@@ -54,7 +55,7 @@ function conversation(body: Fields): Message[] {
   return response === undefined ? [asked] : [asked, { role: 'assistant', content: readText(response, 'response') }];
 }
 
-function readOptions({ target, policy, reasoning, strictness, stream }: Fields): CheckOptions {
+function readOptions({ target, policy, reasoning, strictness, stream }: Fields, config: Config): CheckOptions {
   if (stream !== undefined && typeof stream !== 'boolean') throw badInput('stream must be true or false');
   const options: CheckOptions = {};
   if (target !== undefined) options.target = oneOf<Target>('target', target, ['prompt', 'response']);
@@ -66,7 +67,7 @@ function readOptions({ target, policy, reasoning, strictness, stream }: Fields):
   if (policy !== undefined) {
     if (typeof policy !== 'string' && !isFields(policy)) throw badInput('policy must be an object or the text of a policy');
     const source = policy as string | (PolicyObject & Fields);
-    if (isAddress(source)) throw badInput('policy must be the policy itself or the name of a built-in one, not an address');
+    allowPolicy(config, source);
     options.policy = source;
   }
   return options;

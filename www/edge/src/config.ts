@@ -34,6 +34,9 @@ export interface Env {
   MAX_INPUTS?: string | number;
   MAX_CHOICES?: string | number;
   MAX_CONCURRENT?: string | number;
+  MAX_WORK?: string | number;
+  /** Whether callers may bring policies of their own: `true` or `false` (default). */
+  ALLOW_POLICIES?: string | boolean;
   MAX_QUEUED?: string | number;
   MAX_CHATS?: string | number;
   LOAD_MS?: string | number;
@@ -59,6 +62,10 @@ export interface Config {
   maxChoices: number;
   /** Requests that are worked on at once. */
   maxConcurrent: number;
+  /** Tokens that one check may read. */
+  maxWork: number;
+  /** Whether a caller's request may bring a policy that is not built in. */
+  allowPolicies: boolean;
   /** Requests that wait for a place. */
   maxQueued: number;
   /** Chat completions that are being relayed. */
@@ -85,6 +92,8 @@ export function readConfig(env: Env): Config {
     maxInputs: count(env, 'MAX_INPUTS', 32),
     maxChoices: count(env, 'MAX_CHOICES', 4),
     maxConcurrent: count(env, 'MAX_CONCURRENT', 4),
+    maxWork: count(env, 'MAX_WORK', 16_384),
+    allowPolicies: flag(env, 'ALLOW_POLICIES', false),
     maxQueued: count(env, 'MAX_QUEUED', 16, 0),
     maxChats: count(env, 'MAX_CHATS', 32),
     loadMs: count(env, 'LOAD_MS', 20_000),
@@ -103,6 +112,15 @@ function count(env: Env, name: NonNullable<Numbers>, fallback: number, least = 1
     throw misconfigured(`${name} must be a whole number from ${least}, not ${JSON.stringify(value)}`);
   }
   return number;
+}
+
+function flag(env: Env, name: 'ALLOW_POLICIES', fallback: boolean): boolean {
+  const value = env[name];
+  if (value === undefined || value === '') return fallback;
+  if (String(value) !== 'true' && String(value) !== 'false') {
+    throw misconfigured(`${name} must be true or false, not ${JSON.stringify(value)}`);
+  }
+  return String(value) === 'true';
 }
 
 function reasoning(value: string | undefined): Config['reasoning'] {

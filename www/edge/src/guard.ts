@@ -1,11 +1,11 @@
 /** The isolate's one guard: loaded at the first request that needs it, replaced if it hangs. After a crash it starts
  * itself again at the next call. */
 
-import { type CheckOptions, createGuard, type Guard, type GuardEvent, type Input, type PolicySource, type Verdict } from 'rsafe/workerd';
+import { builtinPolicies, type CheckOptions, createGuard, type Guard, type GuardEvent, type Input, type PolicySource, type Verdict } from 'rsafe/workerd';
 import wasm from 'rsafe/cpu.wasm';
 
 import { misconfigured, type Config, type Env, type ExecutionContext } from './config.ts';
-import { codeOf, HttpError } from './http.ts';
+import { badInput, codeOf, HttpError } from './http.ts';
 import { Gate, within } from './limits.ts';
 
 export type State = 'idle' | 'loading' | 'ready' | 'failed';
@@ -18,14 +18,14 @@ const ASSETS = 'https://assets.local';
 export class GuardHolder {
   readonly #config: Config;
   #loading: Promise<Guard> | null = null;
-  /** One piece of work at a time. The guard has a queue of its own, but one that waits there in a request that the runtime
-   * has ended would never pass its turn on; a lease runs out. */
+  /** As many pieces of work as there may be requests at once; among them the guard lets short ones pass long ones. One
+   * whose request was ended by the runtime in the middle never goes on; its lease runs out. */
   readonly #turn: Gate;
   state: State = 'idle';
 
   constructor(config: Config) {
     this.#config = config;
-    this.#turn = new Gate(1, Infinity, 2 * (config.checkMs + GRACE_MS));
+    this.#turn = new Gate(config.maxConcurrent, Infinity, 2 * (config.checkMs + GRACE_MS));
   }
 
   /** The guard, loaded if it is not. A failed load is forgotten, so that the next request tries again. */
@@ -66,6 +66,7 @@ export class GuardHolder {
       model: new URL(config.model, ASSETS),
       fetch,
       reasoning: config.reasoning,
+      maxWork: config.maxWork,
       onError: 'block',
       ...(policy === null ? {} : { policy }),
     });
@@ -106,7 +107,7 @@ export class GuardHolder {
     await working;
   }
 
-  /** Runs one piece of a guard's work in its turn, within the time for a check; a guard that hangs is given up. */
+  /** Runs one piece of a guard's work in its place, within the time for a check; a guard that hangs is given up. */
   async run<T>(guard: Guard, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { checkMs } = this.#config;
     const leave = await this.#turn.enter(checkMs, signal);
@@ -153,8 +154,17 @@ async function ownPolicy(env: Env, config: Config): Promise<string | null> {
   return config.policy;
 }
 
+/** Refuses what a caller may not bring as a policy. Built-in ones cost no more than the owner's and hold no rules. */
+export function allowPolicy(config: Config, policy: PolicySource): void {
+  if (isAddress(policy)) throw badInput('policy must be the policy itself or the name of a built-in one, not an address');
+  if (config.allowPolicies || (typeof policy === 'string' && (builtinPolicies as readonly string[]).includes(policy))) return;
+  const names = builtinPolicies.join(', ');
+  const message = `policy must be a built-in one here (${names}) or left out; the owner of this worker can set ALLOW_POLICIES`;
+  throw new HttpError(403, 'policy_not_allowed', message);
+}
+
 /** Whether a policy source would be read as an address, which a caller must not make the worker fetch. */
-export function isAddress(source: PolicySource): boolean {
+function isAddress(source: PolicySource): boolean {
   if (typeof source !== 'string') return source instanceof URL;
   return /^(?:\.{0,2}\/|[a-z][a-z0-9+.-]*:\S)[^\r\n]*$/i.test(source.trim());
 }

@@ -3,6 +3,7 @@
 declare module 'rsafe/workerd' {
   type Types = typeof import('../../src/workerd.ts');
   export const createGuard: Types['createGuard'];
+  export const builtinPolicies: Types['builtinPolicies'];
   export type CategoryScore = import('../../src/types.ts').CategoryScore;
   export type CheckOptions = import('../../src/types.ts').CheckOptions;
   export type Guard = import('../../src/types.ts').Guard;

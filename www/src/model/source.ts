@@ -30,11 +30,18 @@ export interface FileLike {
   arrayBuffer(): Promise<ArrayBuffer | Uint8Array>;
 }
 
+/** A file that was read, which crosses every border. */
+export interface FileContent {
+  readonly name: string;
+  readonly size: number;
+  readonly content: ArrayBuffer | Uint8Array;
+}
+
 /** Which model, in a form that crosses a worker's border. */
 export type ModelSpec =
   | { kind: 'bundled' }
   | { kind: 'address'; /** Absolute: the folder or its manifest. */ address: string }
-  | { kind: 'files'; files: readonly FileLike[] };
+  | { kind: 'files'; files: readonly (FileLike | FileContent)[] };
 
 /** The model in the package: its manifest is part of the code, its files lie beside it. */
 export interface Bundled {
@@ -54,7 +61,18 @@ export interface FetchOptions {
 /** Name under which the bundled model is kept. */
 export const BUNDLED = 'rsafe-mini';
 
-export function filesModel(files: readonly FileLike[]): Promise<Model> {
+/** @throws GuardError `bad_model` if the file cannot be read. */
+export async function contentOf(file: FileLike | FileContent): Promise<Uint8Array> {
+  try {
+    const bytes = 'content' in file ? file.content : await file.arrayBuffer();
+    return bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes);
+  } catch (error) {
+    const message = `\`${file.name}\` could not be read (${String(error)}); choose the files again`;
+    throw new GuardError('bad_model', message, { cause: error });
+  }
+}
+
+export function filesModel(files: readonly (FileLike | FileContent)[]): Promise<Model> {
   const byName = new Map(files.map((file) => [file.name, file]));
   const read = async (name: string) => {
     const file = byName.get(name);
@@ -62,13 +80,7 @@ export function filesModel(files: readonly FileLike[]): Promise<Model> {
       const names = [...byName.keys()].join(', ') || 'none';
       throw new GuardError('bad_model', `expected a file \`${name}\` of the bundle but got ${names}`);
     }
-    try {
-      const bytes = await file.arrayBuffer();
-      return bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes);
-    } catch (error) {
-      const message = `\`${name}\` could not be read (${String(error)}); choose the files again`;
-      throw new GuardError('bad_model', message, { cause: error });
-    }
+    return contentOf(file);
   };
   return read(MANIFEST).then((bytes) => ({
     manifest: parseManifest(bytes),
