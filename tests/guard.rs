@@ -480,7 +480,7 @@ fn work_beyond_the_budget_is_refused_before_anything_is_read() {
     let policy = wide(64);
     let request = Request::prompt("How do I pick a lock?").policy(&policy);
     let limited = |max_work| {
-        let options = LoadOptions { max_work, ..LoadOptions::default() };
+        let options = LoadOptions::default().max_work(max_work);
         block_on(Guard::load(Bundle::embedded().unwrap(), options)).unwrap()
     };
     let guard = limited(1_000);

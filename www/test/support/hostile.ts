@@ -30,6 +30,7 @@ export const RIGHT: readonly Record<string, unknown>[] = [
       offline: true,
       policy: { text: 'name: x', fileName: 'x.yaml' },
       assets: 'https://example.org/rsafe/',
+      maxWork: 1000,
     },
   },
   {
@@ -43,7 +44,7 @@ export const RIGHT: readonly Record<string, unknown>[] = [
       strictness: 0.5,
     },
   },
-  { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0 } },
+  { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0, releaseOnReview: true } },
   { type: 'push', monitor: 1, text: 'bread' },
   { type: 'finish', monitor: 1 },
   { type: 'policy', policy: { text: 'name: x' } },
