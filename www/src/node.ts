@@ -26,7 +26,8 @@ const reach = (fetch = globalThis.fetch): Reach => ({ fetch, base: base(), readF
 
 /** A thread as the browser's workers are. It keeps the process alive only while a call is open. */
 function startThread(): WorkerLike {
-  const thread = new Worker(new URL('./node-worker.js', import.meta.url), { name: 'rsafe' });
+  // Without the process's own flags: `--input-type`, say, is for another script.
+  const thread = new Worker(new URL('./node-worker.js', import.meta.url), { name: 'rsafe', execArgv: [] });
   thread.unref();
   const events = new EventTarget();
   const tell = (type: string, fields: object) => events.dispatchEvent(Object.assign(new Event(type), fields));
