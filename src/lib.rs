@@ -54,6 +54,8 @@ pub mod engine;
 mod error;
 #[cfg(feature = "eval")]
 pub mod eval;
+#[cfg(feature = "native")]
+mod files;
 pub mod grammar;
 pub mod guard;
 pub mod kernels;
