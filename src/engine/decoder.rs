@@ -56,6 +56,9 @@ impl DecoderEngine {
         reasoning_tokens: usize,
     ) -> Result<Reading<'_>> {
         conversation.validate()?;
+        let limit = self.decoder.config().max_position_embeddings;
+        // Before the template copies them.
+        tokenizer.refuse_longer(conversation.messages.iter().map(|message| message.content.as_str()), limit)?;
         let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
         let prompt_tokens = encoded.len();
         let (policy_part, rest): (Vec<_>, Vec<_>) =
@@ -73,7 +76,6 @@ impl DecoderEngine {
             _ => None,
         };
         let room = thought.iter().map(Grammar::max_len).fold(quick.max_len().min(SHORT_ANSWER), usize::max);
-        let limit = self.decoder.config().max_position_embeddings;
         let capacity = (prompt_tokens + room).min(limit);
         if prompt_tokens >= limit {
             return Err(Error::ContextLength { needed: prompt_tokens, limit });

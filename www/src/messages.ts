@@ -46,7 +46,7 @@ const either =
   (choose: (value: Record<string, unknown>) => Shape): Shape =>
   (value, name) => (isObject(value) ? choose(value)(value, name) : `${name}: expected an object but got ${kind(value)}`);
 
-const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text) })));
+const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text), limits: optional(oneOf('owner', 'caller')) })));
 
 const file = record({ name: text, size: whole(0), arrayBuffer: is('a function', (value) => typeof value === 'function') });
 const model = either(({ kind }) => {
@@ -75,7 +75,7 @@ const CHECK: Fields<CheckRequest> = {
   reasoning: oneOf('never', 'auto', 'always'),
   strictness: optional(unit),
 };
-const MONITOR: Fields<MonitorRequest> = { ...CHECK, checkEvery: whole(1), holdBack: whole(0) };
+const MONITOR: Fields<MonitorRequest> = { ...CHECK, checkEvery: whole(1), holdBack: whole(0), releaseOnReview: flag };
 
 const CALLS: { readonly [Name in keyof Calls]: Fields<Calls[Name]['send']> } = {
   load: { spec: record(SPEC) },

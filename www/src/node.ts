@@ -3,12 +3,13 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { GuardError } from './errors.ts';
+import { type ErrorCode, GuardError } from './errors.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
 import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
+import { fields } from './plain.ts';
 import type { Reach } from './policy.ts';
 import { clearCache as clear } from './store.ts';
 import { Tools } from './tools.ts';
@@ -33,7 +34,11 @@ const instances = new Instances({
 });
 
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
-const reach = (fetch = globalThis.fetch): Reach => ({ fetch, base: base(), readFile: (url) => readFile(url) });
+const reach = (fetch = globalThis.fetch): Reach => ({
+  fetch,
+  base: base(),
+  readFile: (url, most) => readRegular(url, 'bad_policy', most),
+});
 
 const parts = (fetch = globalThis.fetch): LocalParts => ({
   instances,
@@ -46,6 +51,15 @@ const parts = (fetch = globalThis.fetch): LocalParts => ({
   },
 });
 
+/** A file's bytes, at most `most` of them; a pipe or a device, which may never end, is not read. */
+async function readRegular(url: URL, code: ErrorCode, most = Infinity): Promise<Uint8Array> {
+  const found = await stat(url);
+  const path = fileURLToPath(url);
+  if (!found.isFile()) throw new GuardError(code, `${path}: expected a regular file but found something else`);
+  if (found.size > most) throw new GuardError(code, `${path}: expected at most ${most} bytes but found ${found.size}`);
+  return readFile(url);
+}
+
 /** A bundle on the disk. */
 async function folderModel(folder: URL): Promise<Model> {
   const path = fileURLToPath(folder);
@@ -55,7 +69,7 @@ async function folderModel(folder: URL): Promise<Model> {
   const file = async (name: string): Promise<FileLike> => ({
     name,
     size: (await stat(new URL(name, folder))).size,
-    arrayBuffer: () => readFile(new URL(name, folder)),
+    arrayBuffer: () => readRegular(new URL(name, folder), 'bad_model'),
   });
   return filesModel(await Promise.all(names.map(file)));
 }
@@ -63,7 +77,8 @@ async function folderModel(folder: URL): Promise<Model> {
 /** Loads a model and gives a guard, on the CPU. Relative addresses are relative to the working directory.
  *
  * @throws GuardError e.g. `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export function createGuard(options: GuardOptions = {}): Promise<Guard> {
+export async function createGuard(given: GuardOptions = {}): Promise<Guard> {
+  const options = fields('the options', given);
   const platform: Platform = {
     reach: reach(options.fetch),
     bundled: true,

@@ -43,10 +43,10 @@ export const RIGHT: readonly Record<string, unknown>[] = [
       strictness: 0.5,
     },
   },
-  { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0 } },
+  { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0, releaseOnReview: true } },
   { type: 'push', monitor: 1, text: 'bread' },
   { type: 'finish', monitor: 1 },
-  { type: 'policy', policy: { text: 'name: x' } },
+  { type: 'policy', policy: { text: 'name: x', limits: 'caller' } },
 ];
 
 /** A random value that can be sent; objects have the names of the protocol more often than others. */
