@@ -67,10 +67,9 @@ impl Error {
             Error::BadModel(_) => "bad_model",
             Error::Integrity(_) => "integrity",
             Error::SelfTest(_) => "self_test",
-            Error::ContextLength { .. }
-            | Error::Work { .. }
-            | Error::TooManyBytes { .. }
-            | Error::RuleWork { .. } => "context_length",
+            Error::ContextLength { .. } | Error::Work { .. } | Error::TooManyBytes { .. } | Error::RuleWork { .. } => {
+                "context_length"
+            }
             Error::Unsupported(_) => "unsupported",
             Error::DeviceLost(_) => "device_lost",
             Error::Io { .. } => "io",
