@@ -15,6 +15,12 @@ pub(crate) enum Kind {
     Named,
 }
 
+impl Kind {
+    fn takes(self, metadata: &std::fs::Metadata) -> bool {
+        metadata.is_file() || (self == Kind::Named && is_pipe(metadata))
+    }
+}
+
 /// Opens a file for reading.
 ///
 /// # Errors
@@ -22,13 +28,13 @@ pub(crate) enum Kind {
 pub(crate) fn open(path: &Path, kind: Kind) -> Result<File> {
     // Asked before it is opened, which would wait at a pipe and wake a device.
     let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !metadata.is_file() && !(kind == Kind::Named && is_pipe(&metadata)) {
+    if !kind.takes(&metadata) {
         return Err(refused(path, &metadata, kind));
     }
     let file = File::open(path).map_err(Error::io(path))?;
     // The name may have come to mean something else meanwhile.
     let metadata = file.metadata().map_err(Error::io(path))?;
-    match metadata.is_file() || (kind == Kind::Named && is_pipe(&metadata)) {
+    match kind.takes(&metadata) {
         true => Ok(file),
         false => Err(refused(path, &metadata, kind)),
     }
