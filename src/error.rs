@@ -27,7 +27,8 @@ pub enum Error {
     SelfTest(String),
     /// The prompt does not fit into the model's context.
     #[error(
-        "context length: the prompt has {needed} tokens, the model takes {limit}; shorten the conversation or the policy"
+        "context length: the prompt has {needed} tokens or more, the model takes {limit}; shorten the conversation or the \
+         policy"
     )]
     ContextLength { needed: usize, limit: usize },
     /// Judging would take more work than the guard's budget allows, see
@@ -37,6 +38,15 @@ pub enum Error {
          the budget is {budget}; send a shorter text, use fewer or shorter categories, or raise the budget (`max_work`)"
     )]
     Work { needed: usize, budget: usize },
+    /// A text has more bytes than any that the model can take, so that it was not even read.
+    #[error("context length: the text has {bytes} bytes, at most {limit} are read; shorten the conversation")]
+    TooManyBytes { bytes: usize, limit: usize },
+    /// The policy's rules would take too long over a text as long as this.
+    #[error(
+        "context length: the policy's rules would cost {needed} units of work over a text of {bytes} bytes, their limit is \
+         {limit}; shorten the text, or write fewer or simpler regexes"
+    )]
+    RuleWork { bytes: usize, needed: u64, limit: u64 },
     /// This build, device or template cannot do what was asked.
     #[error("unsupported: {0}")]
     Unsupported(String),
@@ -57,7 +67,9 @@ impl Error {
             Error::BadModel(_) => "bad_model",
             Error::Integrity(_) => "integrity",
             Error::SelfTest(_) => "self_test",
-            Error::ContextLength { .. } | Error::Work { .. } => "context_length",
+            Error::ContextLength { .. } | Error::Work { .. } | Error::TooManyBytes { .. } | Error::RuleWork { .. } => {
+                "context_length"
+            }
             Error::Unsupported(_) => "unsupported",
             Error::DeviceLost(_) => "device_lost",
             Error::Io { .. } => "io",

@@ -354,7 +354,7 @@ impl<'g> Session<'g> {
     /// The rules; where none decides, the model is asked.
     fn open(&mut self) -> Result<()> {
         let judged = &self.conversation.messages[self.conversation.target_index()?].content;
-        if let Some(hit) = self.policy.rules.evaluate(judged, self.conversation.target) {
+        if let Some(hit) = self.policy.rules.evaluate(judged, self.conversation.target)? {
             let decision = match hit.action {
                 RuleAction::Block => Decision::Block,
                 RuleAction::Allow => Decision::Allow,

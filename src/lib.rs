@@ -60,6 +60,8 @@ pub mod engine;
 mod error;
 #[cfg(feature = "eval")]
 pub mod eval;
+#[cfg(feature = "native")]
+mod files;
 #[doc(hidden)]
 pub mod grammar;
 pub mod guard;

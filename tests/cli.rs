@@ -11,6 +11,16 @@ fn rsafe(args: &[&str]) -> Command {
     command
 }
 
+/// Longer than any command here takes on a busy machine, and shorter than for ever.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A pipe into which nobody writes.
+fn pipe(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
 /// Standard output as JSON lines, and the exit code.
 fn json_lines(mut command: Command) -> (Vec<Value>, Option<i32>) {
     let output = command.output().unwrap();
@@ -85,6 +95,99 @@ fn a_broken_data_file_is_found_before_anything_is_judged() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_instead_of_read_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    for (name, found) in [("/dev/zero", "a device"), (path, "a folder")] {
+        for args in [&["policy", "lint", name][..], &["policy", "show", name], &["check", "hi", "--policy", name]] {
+            rsafe(args).timeout(WAIT).assert().code(2).stdout("").stderr(contains("error[io]").and(contains(found)));
+        }
+    }
+    rsafe(&["eval", "--data", "/dev/zero"]).timeout(WAIT).assert().code(2).stderr(contains("a device"));
+}
+
+#[test]
+fn a_policy_may_come_through_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipe(folder.path(), "policy.yaml");
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || std::fs::write(path, "name: desk\ncategories: [{id: a, name: A, definition: Taking things.}]\n")
+    });
+    rsafe(&["policy", "lint", path.to_str().unwrap()]).timeout(WAIT).assert().code(0);
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_pipe_in_a_models_folder_is_refused_instead_of_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["check", "hi", "--model", folder.path().to_str().unwrap()];
+    let bundle = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini"));
+    let names: Vec<_> = std::fs::read_dir(bundle).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.len() > 2, "{names:?}");
+    let manifest = std::fs::read_to_string(bundle.join("manifest.json")).unwrap();
+    for name in names.iter().map(|name| name.to_str().unwrap()) {
+        for other in &names {
+            let copy = folder.path().join(other);
+            let _ = std::fs::remove_file(&copy);
+            std::os::unix::fs::symlink(bundle.join(other), copy).unwrap();
+        }
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+        pipe(folder.path(), name);
+        let run = rsafe(&args).timeout(WAIT).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        // What the manifest does not speak of is not even looked at.
+        if name == "manifest.json" || manifest.contains(&format!("\"{name}\"")) {
+            assert!(run.status.code() == Some(2) && said.contains("found a pipe"), "{name}: {said}");
+        } else {
+            assert_eq!(run.status.code(), Some(0), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn no_output_is_written_over_what_is_read_or_over_another_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let row = r#"{"id":"a","level":"prompt","prompt":"How do I bake bread?","label":"safe"}"#;
+    let (data, linked, hard, policy) = (at("rows.jsonl"), at("soft"), at("hard"), at("policy.yaml"));
+    std::fs::write(&data, row).unwrap();
+    std::fs::write(&policy, "name: desk").unwrap();
+    std::os::unix::fs::symlink(&data, &linked).unwrap();
+    std::fs::hard_link(&data, &hard).unwrap();
+    let winding =
+        format!("{}/./../{}/rows.jsonl", folder.path().display(), folder.path().file_name().unwrap().display());
+    for option in ["--json", "--html", "--out"] {
+        for output in [&data, &linked, &hard, &winding, &policy] {
+            let args = ["eval", "--data", &data, "--policy", &policy, option, output];
+            rsafe(&args).assert().code(2).stdout("").stderr(contains("error[bad_input]").and(contains(option)));
+        }
+    }
+    let new = at("new");
+    rsafe(&["eval", "--data", &data, "--json", &new, "--out", &new]).assert().code(2).stderr(contains("--json"));
+    for option in ["--json", "--html"] {
+        let args = ["eval", "compare", &data, &policy, option, &linked];
+        rsafe(&args).assert().code(2).stderr(contains("error[bad_input]").and(contains(option)));
+    }
+    assert!(!std::path::Path::new(&new).exists());
+    assert_eq!(std::fs::read_to_string(&data).unwrap(), row);
+    assert_eq!(std::fs::read_to_string(&policy).unwrap(), "name: desk");
+}
+
+#[test]
+fn a_closed_standard_output_is_an_error_before_anything_is_done() {
+    let program = assert_cmd::cargo::cargo_bin!("rsafe");
+    for arguments in ["check 'How do I bake bread?' --reasoning never", "check hi --json", "policy show rsafe"] {
+        let closed = Command::new("sh").arg("-c").arg(format!("\"$0\" {arguments} >&-")).arg(program).unwrap_err();
+        let output = closed.as_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("error[io]: standard output"), "{output:?}");
+        let open = Command::new("sh").arg("-c").arg(format!("\"$0\" {arguments} >/dev/null")).arg(program).output();
+        assert_ne!(open.unwrap().status.code(), Some(2), "{arguments}");
+    }
+}
+
+#[test]
 fn a_sample_policy_is_clean_and_shows_as_itself() {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/rsafe/demo/policy.yaml");
     rsafe(&["policy", "lint", demo]).assert().code(0).stdout("");
@@ -131,6 +234,35 @@ mod with_the_embedded_model {
         for at in [0, 2, 3] {
             is_verdict(&lines[at]);
         }
+    }
+
+    /// 8 MiB of a letter that is a token each, and the most memory that the program then had, in MiB.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_text_that_is_too_long_is_refused_with_little_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        std::fs::write(&text, "<".repeat(8 << 20)).unwrap();
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("rsafe"))
+            .args(["check", "--json", "--input", "text"])
+            .stdin(std::fs::File::open(&text).unwrap())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut most = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+            most = peak.and_then(|peak| peak.trim().parse::<u64>().ok()).map_or(most, |peak| most.max(peak / 1024));
+            assert!(most < 600, "{most} MiB");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["error"]["code"], "context_length", "{answer}");
+        println!("{most} MiB");
     }
 
     #[test]

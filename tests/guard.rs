@@ -408,7 +408,8 @@ fn policies_that_read_otherwise_than_the_bundles_have_a_threshold_of_their_own()
 /// A policy of that many categories, none of which is said in two words.
 fn wide(categories: usize) -> Policy {
     (0..categories).fold(Policy::new("wide"), |policy, number| {
-        let definition = "Asking for or giving help with what the house does not want to help with, in this part of it.";
+        let definition =
+            "Asking for or giving help with what the house does not want to help with, in this part of it.";
         policy.category(Category::new(format!("c{number}"), format!("Part {number}")).definition(definition))
     })
 }

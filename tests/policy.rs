@@ -355,11 +355,11 @@ fn a_blocking_rule_beats_an_allowing_one_and_the_first_written_wins() {
         Rule::literal("lock-too", "a lock"),
     ];
     let rules = Rules::compile(rules).unwrap();
-    let hit = rules.evaluate("Good day, Picking A Lock", Target::Prompt).unwrap();
+    let hit = rules.evaluate("Good day, Picking A Lock", Target::Prompt).unwrap().unwrap();
     assert_eq!((hit.rule.as_str(), hit.action, hit.range), ("lock", RuleAction::Block, 10..24));
-    let hit = rules.evaluate("good DAY", Target::Response).unwrap();
+    let hit = rules.evaluate("good DAY", Target::Response).unwrap().unwrap();
     assert_eq!((hit.rule.as_str(), hit.action), ("greet", RuleAction::Allow));
-    assert_eq!(rules.evaluate("good night", Target::Prompt), None);
+    assert_eq!(rules.evaluate("good night", Target::Prompt).unwrap(), None);
 }
 
 #[test]
@@ -369,10 +369,10 @@ fn rules_keep_to_their_side_and_case() {
         Rule::literal("Key", "Key").case(Case::Sensitive).applies_to(AppliesTo::Response),
     ];
     let rules = Rules::compile(rules).unwrap();
-    assert_eq!(rules.evaluate("so ein ärger (X!", Target::Prompt).unwrap().range, 7..16);
-    assert_eq!(rules.evaluate("so ein ärger (X!", Target::Response), None);
-    assert_eq!(rules.evaluate("key", Target::Response), None);
-    assert!(rules.evaluate("Key", Target::Response).is_some());
+    assert_eq!(rules.evaluate("so ein ärger (X!", Target::Prompt).unwrap().unwrap().range, 7..16);
+    assert_eq!(rules.evaluate("so ein ärger (X!", Target::Response).unwrap(), None);
+    assert_eq!(rules.evaluate("key", Target::Response).unwrap(), None);
+    assert!(rules.evaluate("Key", Target::Response).unwrap().is_some());
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! A Hugging Face folder as it is: config, tokenizer and safetensors, in one file or in shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::manifest::plain_name;
 use super::shard::{Input, Shard, is_buffer};
 use super::weights::Weights;
+use crate::files;
 use crate::prompt::Template;
 use crate::{Error, Result};
 
@@ -124,7 +124,7 @@ impl Checkpoint {
     pub(super) fn shards(&self) -> impl Iterator<Item = Result<Shard>> {
         self.shards.iter().map(|name| {
             let path = self.folder.join(name);
-            let file = File::open(&path).map_err(Error::io(&path))?;
+            let file = files::open(&path, files::Kind::Regular)?;
             let size = file.metadata().map_err(Error::io(&path))?.len();
             let size = usize::try_from(size);
             let size = size.map_err(|_| Error::Unsupported(format!("`{name}` is too large for this machine")))?;
@@ -172,11 +172,5 @@ fn json(path: &Path) -> Result<Value> {
 
 /// Reads a file that must not be enormous.
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > MAX_JSON {
-        return Err(Error::BadModel(format!("{}: expected at most {MAX_JSON} bytes", path.display())));
-    }
-    Ok(bytes)
+    files::read(path, files::Kind::Regular, MAX_JSON, Error::BadModel)
 }

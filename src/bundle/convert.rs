@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::checkpoint::{Checkpoint, not_in_index};
+use super::checkpoint::{Checkpoint, not_in_index, read_small};
 use super::manifest::{DefaultPolicy, Manifest, SCORES, Scores};
 use super::shard::{Shard, TensorHeader};
 use super::writer::{Writer, bad_weight};
@@ -141,11 +141,11 @@ fn describe(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Manifes
 
 fn scores(folder: &Path) -> Result<Option<Scores>> {
     let path = folder.join(SCORES);
-    match std::fs::read(&path) {
+    match read_small(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|error| Error::BadModel(format!("{}: {error}", path.display()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path)(error)),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -13,6 +13,8 @@ use super::manifest::FileEntry;
 use super::shard::hex;
 use super::shard::{Input, Shard, sha256};
 use super::weights::Weights;
+#[cfg(feature = "native")]
+use crate::files;
 use crate::kernels::Bytes;
 use crate::{Error, Result};
 
@@ -115,7 +117,7 @@ fn stream(file: std::fs::File, entry: &FileEntry, size: usize, weights: &mut Wei
 /// Opens a file whose size is the manifest's.
 #[cfg(feature = "native")]
 fn open(path: &std::path::Path, entry: &FileEntry) -> Result<std::fs::File> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let file = files::open(path, files::Kind::Regular)?;
     same_size(entry, file.metadata().map_err(Error::io(path))?.len())?;
     Ok(file)
 }

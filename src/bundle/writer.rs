@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::read_small;
 use super::manifest::{DefaultPolicy, FileEntry, MANIFEST, Manifest, plain_name};
 use super::shard::{description, hex};
 use crate::kernels::{BadWeight, Encoding};
@@ -103,7 +104,7 @@ impl Writer {
                     folder.display()
                 )));
             }
-            let old = fs::read(folder.join(MANIFEST)).ok().and_then(|json| Manifest::parse(&json).ok());
+            let old = read_small(&folder.join(MANIFEST)).ok().and_then(|json| Manifest::parse(&json).ok());
             stale = old.into_iter().flat_map(|old| old.files).map(|file| file.name).collect();
         }
         Ok(Self {

@@ -83,6 +83,9 @@ impl DecoderEngine {
         answering: Answering,
     ) -> Result<Scan<'_>> {
         conversation.validate()?;
+        let limit = self.decoder.config().max_position_embeddings;
+        // Before the template copies them.
+        tokenizer.refuse_longer(conversation.messages.iter().map(|message| message.content.as_str()), limit)?;
         let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
         let (policy_part, rest): (Vec<_>, Vec<_>) =
             encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
@@ -98,7 +101,6 @@ impl DecoderEngine {
             _ => None,
         };
         let room = thought.iter().map(Grammar::max_len).fold(quick.max_len().min(SHORT_ANSWER), usize::max);
-        let limit = self.decoder.config().max_position_embeddings;
         if tokens.len() >= limit {
             return Err(Error::ContextLength { needed: tokens.len(), limit });
         }

@@ -74,10 +74,12 @@ impl SlotPrompts {
     /// Reads a conversation and a policy.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] for a judged message that is too long; what the conversation has wrong.
+    /// [`Error::ContextLength`] or [`Error::TooManyBytes`] for a judged message that is too long; what the conversation has wrong.
     pub fn read(&self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<SlotPrompt> {
         let judged = conversation.target_index()?;
-        let content = conversation.messages[judged].content.clone();
+        let content = &conversation.messages[judged].content;
+        tokenizer.refuse_longer(std::iter::once(content.as_str()), MAX_JUDGED)?;
+        let content = content.clone();
         let mut texts = vec![tokenizer.encode(&content)?];
         if texts[0].len() > MAX_JUDGED {
             return Err(Error::ContextLength { needed: texts[0].len(), limit: MAX_JUDGED });
@@ -94,10 +96,7 @@ impl SlotPrompts {
             Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
             Target::Prompt => None,
         };
-        let context = context.map(|message| tokenizer.encode(&message.content)).transpose()?.map(|spans| {
-            let ids: Vec<TokenId> = spans.iter().map(|span| span.id).collect();
-            ids[ids.len().saturating_sub(CONTEXT_WORDS)..].to_vec()
-        });
+        let context = context.map(|message| tokenizer.encode_end(&message.content, CONTEXT_WORDS)).transpose()?;
         let blocks = Self::blocks(tokenizer, policy)?;
         Ok(SlotPrompt {
             target: conversation.target,

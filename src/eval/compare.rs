@@ -1,7 +1,7 @@
 //! Two runs on the same rows: what differs, and whether it is more than chance.
 
 use std::collections::HashMap;
-use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::interval::{Bootstrap, Interval};
 use super::{HEADLINES, Headline, Judgement, Sample};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// What two runs said of the rows of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,12 +120,16 @@ type Pair<'a> = (&'a Judgement, &'a Judgement);
 /// [`Error::Io`]; [`Error::BadInput`] names the line that is none, or the row that comes twice.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Judgement>> {
     let path = path.as_ref();
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let reader = BufReader::new(files::open(path, files::Kind::Named)?);
     let mut ids = HashMap::new();
     let mut judgements = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (at, line) in reader.lines().enumerate() {
+        let line = line.map_err(Error::io(path))?;
+        if line.trim().is_empty() {
+            continue;
+        }
         let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", path.display(), at + 1));
-        let judgement: Judgement = serde_json::from_str(line)
+        let judgement: Judgement = serde_json::from_str(&line)
             .map_err(|error| bad(format!("expected a line of `rsafe eval --out`: {error}")))?;
         let id = named(&judgement);
         if let Some(first) = ids.insert((judgement.set.clone(), id.clone()), at + 1) {

@@ -1,6 +1,5 @@
 //! Labelled rows: one JSON object a line, plain or gzipped, read as a stream.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Conversation, Error, Result, Target};
+use crate::{Conversation, Error, Result, Target, files};
 
 /// What the judges of a data set said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,15 +88,17 @@ fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
     };
-    let mut files: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
-    files.sort();
-    if files.is_empty() {
+    let mut found: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
+    // A pipe among them would keep the run waiting for ever.
+    found.iter().try_for_each(|path| files::open(path, files::Kind::Regular).map(drop))?;
+    found.sort();
+    if found.is_empty() {
         return Err(Error::BadInput(format!(
             "{}: expected .jsonl or .jsonl.gz files with a labelled row a line, found none",
             data.display()
         )));
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// What the rows of a file are called together: `dev/toxicchat_test.jsonl.gz` holds `toxicchat_test`.
@@ -106,6 +107,9 @@ pub fn set_name(path: &Path) -> String {
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     name.strip_suffix(".jsonl").unwrap_or(name).to_owned()
 }
+
+/// Bytes of a row; no conversation that can be judged is longer.
+const MAX_LINE: u64 = 16 << 20;
 
 /// The rows of one file, in order. A bad line is an error in its place; the lines after it still come.
 pub struct Rows {
@@ -123,7 +127,7 @@ impl Rows {
     /// [`Error::Io`] if the file cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = files::open(path, files::Kind::Named)?;
         let gzipped = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let bytes: Box<dyn Read + Send> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
         Ok(Self {
@@ -162,8 +166,16 @@ impl Iterator for Rows {
         while !self.broken {
             self.buffer.clear();
             self.line += 1;
-            match self.reader.read_until(b'\n', &mut self.buffer) {
+            match (&mut self.reader).take(MAX_LINE + 1).read_until(b'\n', &mut self.buffer) {
                 Ok(0) => return None,
+                Ok(read) if read as u64 > MAX_LINE => {
+                    self.broken = true;
+                    return Some(Err(Error::BadInput(format!(
+                        "{}, line {}: expected a row of at most {MAX_LINE} bytes, found more",
+                        self.path.display(),
+                        self.line
+                    ))));
+                }
                 Ok(_) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
                 Ok(_) => return Some(self.parse()),
                 Err(error) => {

@@ -301,7 +301,7 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     async fn check(&mut self, stretch: Range<usize>, pause: &mut impl Pause) -> Result<Verdict> {
         let known = &self.progress.text()[..stretch.end];
         let rules = &self.policy.as_ref().unwrap_or(self.guard.policy()).rules;
-        let verdict = match rules.evaluate(known, Target::Response) {
+        let verdict = match rules.evaluate(known, Target::Response)? {
             Some(hit) if hit.action == RuleAction::Block => Verdict::by_rule(hit.rule, Decision::Block),
             // A match that reaches the end may be none any more when the response goes on.
             Some(hit) if hit.range.end < known.len() => Verdict::by_rule(hit.rule, Decision::Allow),

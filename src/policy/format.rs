@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::finding::{Finding, Location, PolicyError};
-use super::limits::MAX_FILE_BYTES;
+use super::limits::{MAX_FILE_BYTES, RuleLimits};
 use super::read::{self, Reading};
 use super::{Policy, json, markdown, outline, yaml};
 
@@ -96,7 +96,16 @@ impl Policy {
     /// # Errors
     /// Every mistake that can be told apart, with line, column and field.
     pub fn parse(text: &str, format: Format) -> Result<Self, PolicyError> {
-        reading(text, format).into_result()
+        Self::parse_within(text, format, RuleLimits::default())
+    }
+
+    /// Reads a policy whose rules have limits of their own, such as [`RuleLimits::CALLER`] for a policy that came with a
+    /// request. They hold for matching as well.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_within(text: &str, format: Format, limits: RuleLimits) -> Result<Self, PolicyError> {
+        reading(text, format, limits).into_result()
     }
 
     /// Reads a policy in the format that [`Format::detect`] finds.
@@ -104,9 +113,17 @@ impl Policy {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn detect(text: &str, file_name: Option<&str>) -> Result<Self, PolicyError> {
+        Self::detect_within(text, file_name, RuleLimits::default())
+    }
+
+    /// [`detect`](Self::detect) and [`parse_within`](Self::parse_within) in one.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn detect_within(text: &str, file_name: Option<&str>, limits: RuleLimits) -> Result<Self, PolicyError> {
         // A text beyond the size limit is not worth a look at all its lines.
         let format = if text.len() > MAX_FILE_BYTES { Format::Yaml } else { Format::detect(text, file_name) };
-        let error = match Self::parse(text, format) {
+        let error = match Self::parse_within(text, format, limits) {
             Ok(policy) => return Ok(policy),
             Err(error) => error,
         };
@@ -138,18 +155,8 @@ impl Policy {
     /// [`Error::Io`](crate::Error::Io) if it cannot be read, else as [`parse`](Self::parse).
     #[cfg(feature = "native")]
     pub fn load(path: impl AsRef<std::path::Path>) -> crate::Result<Self> {
-        use std::io::Read;
-
         let path = path.as_ref();
-        let file = std::fs::File::open(path).map_err(crate::Error::io(path))?;
-        let mut bytes = Vec::new();
-        // One byte more than allowed, so that a file that is too large is seen to be.
-        file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(crate::Error::io(path))?;
-        if bytes.len() > MAX_FILE_BYTES {
-            let error = PolicyError::of(too_large("more".to_owned()));
-            return Err(error.with_origin(path.to_string_lossy()).into());
-        }
-        Ok(Self::from_bytes(&bytes, Some(&path.to_string_lossy()))?)
+        Ok(Self::from_bytes(&read_file(path)?, Some(&path.to_string_lossy()))?)
     }
 }
 
@@ -164,10 +171,36 @@ impl FromStr for Policy {
 /// Everything that is wrong or doubtful with a policy's source, in the order of the source. The policy is refused if
 /// one of the findings is an error.
 pub fn lint(text: &str, format: Format) -> Vec<Finding> {
-    reading(text, format).findings
+    reading(text, format, RuleLimits::default()).findings
 }
 
-fn reading(text: &str, format: Format) -> Reading {
+/// [`lint`] of a policy's file, in the format that [`Format::detect`] finds.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) if it cannot be read or is no file or pipe.
+#[cfg(feature = "native")]
+pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<Vec<Finding>> {
+    let path = path.as_ref();
+    let bytes = match read_file(path) {
+        Err(crate::Error::BadPolicy(error)) => return Ok(error.findings),
+        bytes => bytes?,
+    };
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(text) => lint(text, Format::detect(text, path.to_str())),
+        Err(_) => Policy::from_bytes(&bytes, None).err().map(|error| error.findings).unwrap_or_default(),
+    })
+}
+
+#[cfg(feature = "native")]
+fn read_file(path: &std::path::Path) -> crate::Result<Vec<u8>> {
+    use crate::files::{Kind, read};
+
+    read(path, Kind::Named, MAX_FILE_BYTES as u64, |_| {
+        PolicyError::of(too_large("more".to_owned())).with_origin(path.to_string_lossy()).into()
+    })
+}
+
+fn reading(text: &str, format: Format, limits: RuleLimits) -> Reading {
     if text.len() > MAX_FILE_BYTES {
         return Reading { policy: None, findings: vec![too_large(format!("{} bytes", text.len()))] };
     }
@@ -175,10 +208,10 @@ fn reading(text: &str, format: Format) -> Reading {
     let tree = match format {
         Format::Yaml => yaml::parse(text, 1),
         Format::Json => json::parse(text),
-        Format::Markdown => return markdown::read(text),
+        Format::Markdown => return markdown::read(text, limits),
     };
     match tree {
-        Ok(root) => read::policy(&root),
+        Ok(root) => read::policy(&root, limits),
         Err(error) => Reading { policy: None, findings: error.findings },
     }
 }

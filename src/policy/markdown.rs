@@ -7,17 +7,18 @@
 use pulldown_cmark::HeadingLevel;
 
 use super::finding::{Finding, Location, PolicyError, quoted, suggestion};
+use super::limits::RuleLimits;
 use super::node::{Entry, Node, Value};
 use super::outline::{Block, Body, Outline, Section};
 use super::read::{self, Reading};
 use super::yaml;
 
 /// Reads a whole document.
-pub(super) fn read(text: &str) -> Reading {
+pub(super) fn read(text: &str, limits: RuleLimits) -> Reading {
     let tree = Outline::of(text).and_then(|outline| outline.into_tree());
     match tree {
         Ok((root, findings)) => {
-            let mut reading = read::policy(&root);
+            let mut reading = read::policy(&root, limits);
             if !findings.is_empty() {
                 reading.policy = None;
                 reading.findings.extend(findings);

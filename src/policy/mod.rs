@@ -35,7 +35,10 @@ mod yaml;
 use serde::{Deserialize, Serialize};
 
 pub use finding::{Finding, Location, PolicyError, Severity};
+#[cfg(feature = "native")]
+pub use format::lint_file;
 pub use format::{Format, lint};
+pub use limits::RuleLimits;
 pub use rules::{AppliesTo, Case, Pattern, Rule, RuleAction, RuleHit, Rules};
 
 /// What the guard does when a category applies.

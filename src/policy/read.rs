@@ -6,7 +6,7 @@ use super::check;
 use super::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 use super::limits::*;
 use super::node::{Node, Value};
-use super::rules::{AppliesTo, Case, Rule, RuleAction, Rules};
+use super::rules::{AppliesTo, Case, Rule, RuleAction, RuleCompiler, Rules};
 use super::{Action, Category, Policy, Unreadable};
 
 const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules", "unreadable"];
@@ -41,9 +41,9 @@ impl Reading {
     }
 }
 
-/// Reads a policy from a tree.
-pub(super) fn policy(root: &Node) -> Reading {
-    let mut reader = Reader::default();
+/// Reads a policy from a tree, its rules within limits.
+pub(super) fn policy(root: &Node, limits: RuleLimits) -> Reading {
+    let mut reader = Reader { limits, ..Reader::default() };
     let draft = reader.policy(root);
     reader.finish(draft)
 }
@@ -64,6 +64,7 @@ pub(super) fn category(root: &Node) -> Result<Category, PolicyError> {
 struct Reader {
     findings: Vec<Finding>,
     places: HashMap<String, Location>,
+    limits: RuleLimits,
 }
 
 /// The fields of a mapping by name.
@@ -94,13 +95,13 @@ impl Reader {
         let name = self.required(&fields, "name");
         let version = self.text(&fields, "version").unwrap_or_else(|| "1".to_owned());
         let categories = self.categories(&fields);
-        let rules = self.rules(&fields);
+        let (rule_paths, rules) = self.rules(&fields);
         let unreadable = self.unreadable(&fields);
 
         // A name that was missing or misshapen has its own finding already.
         self.checked(check::header(name.as_deref().unwrap_or("-"), &version));
         let read_categories: Vec<_> = categories.iter().map(|(path, category)| (path.clone(), category)).collect();
-        let read_rules: Vec<_> = rules.iter().map(|(path, (rule, _))| (path.clone(), rule)).collect();
+        let read_rules: Vec<_> = rule_paths.into_iter().zip(rules.iter()).collect();
         self.checked(check::categories(&read_categories));
         self.checked(check::rules(&read_rules));
         self.checked(check::unreadable(unreadable.as_ref()));
@@ -110,7 +111,7 @@ impl Reader {
             name: name?,
             version,
             categories: categories.into_iter().map(|(_, category)| category).collect(),
-            rules: Rules::from_compiled(rules.into_iter().map(|(_, rule)| rule).collect()),
+            rules,
             unreadable,
         })
     }
@@ -191,15 +192,29 @@ impl Reader {
         None
     }
 
-    fn rules(&mut self, fields: &Fields) -> Vec<(String, (Rule, regex::Regex))> {
-        let Some(node) = fields.get("rules") else { return Vec::new() };
-        let items = self.list(node, "rules");
-        // One more than allowed, so that the count is checked where all counts are.
-        let paths = (0..items.len().min(MAX_RULES + 1)).map(|index| format!("rules[{index}]"));
-        paths.zip(items).filter_map(|(path, item)| Some((path.clone(), self.rule(item, &path)?))).collect()
+    /// The rules, and the path of each.
+    fn rules(&mut self, fields: &Fields) -> (Vec<String>, Rules) {
+        let mut compiler = RuleCompiler::new(self.limits);
+        let mut read = Vec::new();
+        if let Some(node) = fields.get("rules") {
+            // One more than allowed, so that the count is checked where all counts are.
+            let items = self.list(node, "rules").iter().take(MAX_RULES + 1);
+            for (index, item) in items.enumerate() {
+                let path = format!("rules[{index}]");
+                let Some(rule) = self.rule(item, &path) else { continue };
+                match compiler.add(rule, &path) {
+                    Ok(()) => read.push(path),
+                    Err(error) => self.checked(error.findings),
+                }
+                if compiler.is_full() {
+                    break;
+                }
+            }
+        }
+        (read, compiler.finish())
     }
 
-    fn rule(&mut self, node: &Node, path: &str) -> Option<(Rule, regex::Regex)> {
+    fn rule(&mut self, node: &Node, path: &str) -> Option<Rule> {
         let fields = self.fields(node, path, RULE_FIELDS, "a mapping with `id` and `literal` or `regex`")?;
         let id = self.required(&fields, "id");
         let actions = [("block", RuleAction::Block), ("allow", RuleAction::Allow)];
@@ -218,14 +233,7 @@ impl Reader {
                 None
             }
         };
-        let rule = Rule { id: id?, action, applies_to, case, ..rule? };
-        match rule.compile(path) {
-            Ok(regex) => Some((rule, regex)),
-            Err(error) => {
-                self.checked(error.findings);
-                None
-            }
-        }
+        Some(Rule { id: id?, action, applies_to, case, ..rule? })
     }
 
     /// The fields of a mapping; unknown ones are reported with the nearest known name.

@@ -4,12 +4,14 @@ use std::fmt;
 use std::ops::Range;
 
 use regex::{Regex, RegexBuilder};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
 use serde::Serialize;
 
 use super::check;
 use super::finding::{Finding, PolicyError, quoted};
-use super::limits::{MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING};
-use crate::Target;
+use super::limits::{LITERAL_COST, MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING, MAX_RULES, RuleLimits};
+use crate::{Error, Result, Target};
 
 /// What a rule looks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -152,7 +154,7 @@ impl Rule {
     }
 
     /// The compiled pattern, or what is wrong with it; `path` is the rule's place in the policy.
-    pub(super) fn compile(&self, path: &str) -> Result<Regex, PolicyError> {
+    pub(super) fn compile(&self, path: &str) -> Result<Compiled, PolicyError> {
         let (field, source) = match &self.pattern {
             Pattern::Literal(text) => (format!("{path}.literal"), regex::escape(text)),
             Pattern::Regex(regex) => (format!("{path}.regex"), regex.clone()),
@@ -173,8 +175,29 @@ impl Rule {
             let finding = Finding::error(field, "a pattern that needs at least one character", quoted(&source));
             return Err(PolicyError::of(finding.help("as it stands it matches every text")));
         }
-        Ok(regex)
+        let cost = match &self.pattern {
+            Pattern::Literal(_) => LITERAL_COST,
+            Pattern::Regex(_) => self.compiled_bytes(&source),
+        };
+        Ok(Compiled { regex, cost })
     }
+
+    /// Bytes of the regex as the slowest of the engines that may have to match it visits them; [`MAX_REGEX_BYTES`] for one
+    /// that cannot be measured.
+    fn compiled_bytes(&self, source: &str) -> usize {
+        let syntax =
+            syntax::Config::new().case_insensitive(self.case == Case::Insensitive).nest_limit(MAX_REGEX_NESTING);
+        let config = thompson::Config::new().nfa_size_limit(Some(MAX_REGEX_BYTES));
+        let compiled = thompson::Compiler::new().syntax(syntax).configure(config).build(source);
+        compiled.map_or(MAX_REGEX_BYTES, |nfa| nfa.memory_usage())
+    }
+}
+
+/// A rule's regex, and what a byte of text may cost under it.
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    regex: Regex,
+    cost: usize,
 }
 
 fn regex_finding(field: &str, error: &regex::Error) -> Finding {
@@ -205,32 +228,39 @@ pub struct RuleHit {
 /// A policy's rules, compiled. Two are equal if they were written the same.
 #[derive(Clone, Default)]
 pub struct Rules {
-    rules: Vec<(Rule, Regex)>,
+    rules: Vec<(Rule, Compiled)>,
+    limits: RuleLimits,
 }
 
 impl Rules {
-    /// Compiles rules.
+    /// Compiles rules within [`RuleLimits::OWNER`].
     ///
     /// # Errors
     /// Every bad id, repeated id, and pattern that does not compile or is too large, with paths `rules[i]`.
     pub fn compile(rules: impl IntoIterator<Item = Rule>) -> Result<Self, PolicyError> {
+        Self::compile_within(rules, RuleLimits::default())
+    }
+
+    /// Compiles rules within limits, which hold for matching as well.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_within(rules: impl IntoIterator<Item = Rule>, limits: RuleLimits) -> Result<Self, PolicyError> {
         let mut findings = Vec::new();
-        let mut compiled = Vec::new();
+        let mut compiler = RuleCompiler::new(limits);
         for (index, rule) in rules.into_iter().enumerate() {
-            match rule.compile(&format!("rules[{index}]")) {
-                Ok(regex) => compiled.push((rule, regex)),
-                Err(error) => findings.extend(error.findings),
+            if let Err(error) = compiler.add(rule, &format!("rules[{index}]")) {
+                findings.extend(error.findings);
+                if compiler.is_full() {
+                    break;
+                }
             }
         }
-        let rules = Self { rules: compiled };
+        let rules = compiler.finish();
         if findings.is_empty() {
             findings = check::errors(check::rules(&rules.numbered()));
         }
         if findings.is_empty() { Ok(rules) } else { Err(PolicyError::new(findings)) }
-    }
-
-    pub(super) fn from_compiled(rules: Vec<(Rule, Regex)>) -> Self {
-        Self { rules }
     }
 
     /// The rules with their places in the policy.
@@ -252,16 +282,70 @@ impl Rules {
     }
 
     /// The rule that decides `text`, if any matches. Blocking rules come before allowing ones, whatever their order;
-    /// among rules of one action the first written wins. Linear in the text.
-    pub fn evaluate(&self, text: &str, target: Target) -> Option<RuleHit> {
+    /// among rules of one action the first written wins. Linear in the text, and within [`RuleLimits::work`].
+    ///
+    /// # Errors
+    /// [`Error::RuleWork`] where the rules could take longer than their limits allow; nothing was matched then.
+    pub fn evaluate(&self, text: &str, target: Target) -> Result<Option<RuleHit>> {
+        let concerned = || self.rules.iter().filter(|(rule, _)| rule.applies_to.includes(target));
+        let cost: u64 = concerned().map(|(_, compiled)| compiled.cost as u64).sum();
+        let needed = cost.saturating_mul(text.len() as u64);
+        if needed > self.limits.work {
+            return Err(Error::RuleWork { bytes: text.len(), needed, limit: self.limits.work });
+        }
         let first = |action| {
-            self.rules
-                .iter()
-                .filter(|(rule, _)| rule.action == action && rule.applies_to.includes(target))
-                .find_map(|(rule, regex)| regex.find(text).map(|found| (rule, found)))
+            concerned()
+                .filter(|(rule, _)| rule.action == action)
+                .find_map(|(rule, compiled)| compiled.regex.find(text).map(|found| (rule, found)))
         };
-        let (rule, found) = first(RuleAction::Block).or_else(|| first(RuleAction::Allow))?;
-        Some(RuleHit { rule: rule.id.clone(), action: rule.action, range: found.range() })
+        let hit = first(RuleAction::Block).or_else(|| first(RuleAction::Allow));
+        Ok(hit.map(|(rule, found)| RuleHit { rule: rule.id.clone(), action: rule.action, range: found.range() }))
+    }
+}
+
+/// Compiles rule after rule, as far as limits go.
+pub(super) struct RuleCompiler {
+    rules: Rules,
+    /// What is left of [`RuleLimits::compiled_bytes`]; `None` once that was not enough.
+    left: Option<usize>,
+}
+
+impl RuleCompiler {
+    pub fn new(limits: RuleLimits) -> Self {
+        Self { rules: Rules { rules: Vec::new(), limits }, left: Some(limits.compiled_bytes) }
+    }
+
+    /// Whether the limits are reached, so that no further rule is looked at.
+    pub fn is_full(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// # Errors
+    /// What is wrong with the rule, or with all of them together; `path` is its place in the policy.
+    pub fn add(&mut self, rule: Rule, path: &str) -> Result<(), PolicyError> {
+        let Some(left) = self.left else { return Ok(()) };
+        let RuleLimits { rules, compiled_bytes, .. } = self.rules.limits;
+        // One more than the limit of all policies is left to the check that counts what was written.
+        if self.rules.len() >= rules && rules < MAX_RULES {
+            self.left = None;
+            let finding = Finding::error("rules", format!("0 to {rules} rules"), "more");
+            return Err(PolicyError::of(
+                finding.help("policies that come with a request may have fewer than the owner's"),
+            ));
+        }
+        let compiled = rule.compile(path)?;
+        self.left = left.checked_sub(compiled.cost);
+        if self.left.is_none() {
+            let expected = format!("regexes that compile to at most {compiled_bytes} bytes together");
+            let finding = Finding::error(path, expected, "more, with this one");
+            return Err(PolicyError::of(finding.help("use smaller repetition counts, `[0-9]` for `\\d`, or literals")));
+        }
+        self.rules.rules.push((rule, compiled));
+        Ok(())
+    }
+
+    pub fn finish(self) -> Rules {
+        self.rules
     }
 }
 

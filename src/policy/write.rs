@@ -7,6 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use super::limits::RuleLimits;
 use super::{Category, Policy, json, read};
 
 impl Serialize for Policy {
@@ -65,7 +66,9 @@ impl Serialize for Category {
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = serde_json::Value::deserialize(deserializer)?.to_string();
-        json::parse(&json).and_then(|root| read::policy(&root).into_result()).map_err(D::Error::custom)
+        json::parse(&json)
+            .and_then(|root| read::policy(&root, RuleLimits::default()).into_result())
+            .map_err(D::Error::custom)
     }
 }
 

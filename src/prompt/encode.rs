@@ -61,10 +61,14 @@ pub fn encode(segments: &[Segment], tokenizer: &Tokenizer) -> Result<Encoded> {
                     encoded[index].tokens.push(tokenizer.control(name)?);
                     encoded[index].sources.push(None);
                 }
-                Piece::Text(words) => run.push(index, words, None),
+                Piece::Text(words) => {
+                    run.push(index, words);
+                }
                 Piece::Untrusted { message, text } => {
                     let harmless = neutralise(text);
-                    run.push(index, &harmless.text.clone(), Some((*message, harmless)));
+                    if let Some(part) = run.push(index, &harmless.text) {
+                        part.message = Some((*message, harmless));
+                    }
                 }
             }
         }
@@ -88,13 +92,14 @@ struct Part {
 }
 
 impl Run {
-    fn push(&mut self, segment: usize, text: &str, message: Option<(usize, Neutralised)>) {
+    fn push(&mut self, segment: usize, text: &str) -> Option<&mut Part> {
         if text.is_empty() {
-            return;
+            return None;
         }
         let start = self.text.len();
         self.text.push_str(text);
-        self.parts.push(Part { segment, bytes: start..self.text.len(), message });
+        self.parts.push(Part { segment, bytes: start..self.text.len(), message: None });
+        self.parts.last_mut()
     }
 
     fn encode_into(self, tokenizer: &Tokenizer, encoded: &mut [EncodedSegment]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Text to token ids and back, over the `tokenizers` crate; user text can never become a special token.
 
+mod bound;
 mod bytes;
 mod file;
 mod stream;
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use crate::{Error, Result};
 
+pub use bound::MAX_BYTES_PER_TOKEN;
 use bytes::ByteTable;
 pub use stream::StreamDecoder;
 

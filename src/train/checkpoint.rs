@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::slots::NamedTensor;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A checkpoint's folder.
 pub struct Checkpoint {
@@ -113,7 +113,7 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(Error::io(path))
+    files::read(path, files::Kind::Regular, u64::MAX, Error::BadModel)
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl Recipe {
     /// [`Error::Io`] if it cannot be read; [`Error::BadInput`] if it is not a recipe, naming the place.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::files::read_text(path)?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -209,13 +209,13 @@ pub(super) fn export(out: &Path, model: &SlotModel, config: &SlotConfig, tokeniz
 
 fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
     let path = options.init.join(file);
-    fs::read(&path).map_err(Error::io(&path))
+    crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)
 }
 
 /// The tensors of `init`: an earlier run's as they are, a BERT's with what BERT has not.
 fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate::model::slots::NamedTensor>> {
     let path = options.init.join("model.safetensors");
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let bytes = crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
     // A published BERT also holds what is no weight, such as the numbers of its positions.
     if file.names().contains(&"slot_head.weight") {

@@ -26,7 +26,7 @@ use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request
 use policies::Policies;
 use reader::JsReader;
 use task::promise;
-use values::{from_js, json, to_js};
+use values::{Limits, from_js, json, to_js};
 
 /// A loaded guard.
 #[wasm_bindgen]
@@ -50,6 +50,8 @@ struct CheckRequest {
     target: Option<Target>,
     reasoning: Reasoning,
     strictness: Option<f32>,
+    #[serde(default, rename = "policyLimits")]
+    policy_limits: Limits,
 }
 
 #[wasm_bindgen]
@@ -85,8 +87,8 @@ impl WasmGuard {
     pub fn check(&self, request: JsValue, on_event: Option<Function>) -> Promise {
         let (guard, policies) = (self.guard.clone(), self.policies.clone());
         promise(async move {
-            let CheckRequest { messages, policy, target, reasoning, strictness } = from_js(request)?;
-            let policy = policy.map(|json| policies.parse(json)).transpose()?;
+            let CheckRequest { messages, policy, target, reasoning, strictness, policy_limits } = from_js(request)?;
+            let policy = policy.map(|json| policies.parse(json, policy_limits)).transpose()?;
             let conversation = conversation(messages, target);
             let request = Request { conversation, policy: policy.as_deref(), reasoning, strictness };
             let texts: Vec<&str> = request.conversation.messages.iter().map(|it| it.content.as_str()).collect();
@@ -114,10 +116,12 @@ fn conversation(messages: Vec<Message>, target: Option<Target>) -> Conversation 
     Conversation { target: target.unwrap_or(conversation.target), ..conversation }
 }
 
-/// Reads a policy file's text; the name helps to tell the format.
+/// Reads a policy file's text; the name helps to tell the format. Its rules have the owner's limits if no others are named.
 #[wasm_bindgen(js_name = parsePolicy)]
-pub fn parse_policy(text: &str, file_name: Option<String>) -> Result<JsValue, JsValue> {
-    let policy = Policy::detect(text, file_name.as_deref()).map_err(|error| values::error(error.into()))?;
+pub fn parse_policy(text: &str, file_name: Option<String>, limits: JsValue) -> Result<JsValue, JsValue> {
+    let limits: Option<Limits> = from_js(limits)?;
+    let policy = Policy::detect_within(text, file_name.as_deref(), limits.unwrap_or_default().into())
+        .map_err(|error| values::error(error.into()))?;
     json(&policy.to_json())
 }
 

@@ -29,9 +29,10 @@ struct Pace {
 impl WasmGuard {
     /// Starts judging a response that grows: the request's `messages` are what it answers.
     pub fn monitor(&self, request: JsValue, pace: JsValue) -> Result<WasmMonitor, JsValue> {
-        let CheckRequest { messages, policy, reasoning, strictness, .. } = from_js(request)?;
+        let CheckRequest { messages, policy, reasoning, strictness, policy_limits, .. } = from_js(request)?;
         let Pace { check_every, hold_back, release_on_review } = from_js(pace)?;
-        let policy = policy.map(|json| self.policies.parse(json)).transpose()?.map(|policy| (*policy).clone());
+        let policy =
+            policy.map(|json| self.policies.parse(json, policy_limits)).transpose()?.map(|policy| (*policy).clone());
         let options = MonitorOptions {
             check_every,
             hold_back,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use super::values;
+use super::values::{self, Limits};
 use crate::Policy;
 use crate::policy::Format;
 
@@ -13,20 +13,24 @@ const KEPT: usize = 8;
 
 /// The latest used last.
 #[derive(Default)]
-pub struct Policies(RefCell<Vec<(String, Rc<Policy>)>>);
+pub struct Policies(RefCell<Vec<(Key, Rc<Policy>)>>);
+
+/// A policy's JSON text, and within which limits its rules were compiled.
+type Key = (String, Limits);
 
 impl Policies {
-    /// The policy of this JSON text.
+    /// The policy of this JSON text, its rules within limits.
     ///
     /// # Errors
     /// `bad_policy`, with its findings.
-    pub fn parse(&self, json: String) -> Result<Rc<Policy>, JsValue> {
+    pub fn parse(&self, json: String, limits: Limits) -> Result<Rc<Policy>, JsValue> {
+        let key = (json, limits);
         let mut kept = self.0.borrow_mut();
-        let entry = match kept.iter().position(|(text, _)| *text == json) {
+        let entry = match kept.iter().position(|(known, _)| *known == key) {
             Some(at) => kept.remove(at),
             None => {
-                let policy = Policy::parse(&json, Format::Json).map_err(|error| values::error(error.into()))?;
-                (json, Rc::new(policy))
+                let policy = Policy::parse_within(&key.0, Format::Json, limits.into());
+                (key, Rc::new(policy.map_err(|error| values::error(error.into()))?))
             }
         };
         let policy = entry.1.clone();

@@ -1,13 +1,32 @@
 //! What crosses to JavaScript, in its shapes: camelCase, and places in UTF-16 units.
 
 use js_sys::{JSON, Reflect};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
+use crate::policy::RuleLimits;
 use crate::verdict::{CategoryScore, Usage};
 use crate::{Decision, Error, policy};
+
+/// Whose limits a policy's rules have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limits {
+    #[default]
+    Owner,
+    Caller,
+}
+
+impl From<Limits> for RuleLimits {
+    fn from(limits: Limits) -> Self {
+        match limits {
+            Limits::Owner => RuleLimits::OWNER,
+            Limits::Caller => RuleLimits::CALLER,
+        }
+    }
+}
 
 /// A JavaScript value as a Rust one.
 pub fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, JsValue> {

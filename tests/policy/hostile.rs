@@ -1,7 +1,7 @@
 //! Sources that are too large, damaged or meant to do harm, and the promise that what is written reads back the same.
 
 use proptest::prelude::*;
-use rsafe::policy::{AppliesTo, Case, Format, Rule, RuleAction, Rules, Severity, Unreadable, limits, lint};
+use rsafe::policy::{AppliesTo, Case, Format, Rule, RuleAction, RuleLimits, Rules, Severity, Unreadable, limits, lint};
 use rsafe::{Action, Category, Policy, Target};
 
 use super::{JSON, MARKDOWN, YAML, first_error};
@@ -16,7 +16,53 @@ fn rules_that_would_cost_too_much_are_refused() {
     assert_eq!(Rules::compile(many).unwrap_err().findings[0].path, "rules");
     // A pattern that makes a backtracking engine hang.
     let rules = Rules::compile([Rule::regex("r", "(a+)+$")]).unwrap();
-    assert_eq!(rules.evaluate(&format!("{}b", "a".repeat(100_000)), Target::Prompt), None);
+    assert_eq!(rules.evaluate(&format!("{}b", "a".repeat(100_000)), Target::Prompt).unwrap(), None);
+}
+
+/// Rules whose states cross in ever new ways, so that an engine visits them all at each byte.
+fn crossing(count: usize) -> Vec<Rule> {
+    (0..count).map(|index| Rule::regex(format!("r{index}"), format!(r"[ab]*a[ab]{{{}}}c", 100 + index))).collect()
+}
+
+#[test]
+fn rules_that_would_take_too_long_over_a_text_are_refused_before_they_are_tried() {
+    let text = "ab".repeat(30_000);
+    let rules = Rules::compile(crossing(127)).unwrap();
+    let error = rules.evaluate(&text, Target::Prompt).unwrap_err();
+    assert_eq!(error.code(), "context_length");
+    assert!(error.to_string().contains("fewer or simpler regexes"), "{error}");
+    // Neither are rules of the other side counted, nor is a short text refused.
+    let prompts = crossing(127).into_iter().map(|rule| rule.applies_to(AppliesTo::Prompt));
+    assert_eq!(Rules::compile(prompts).unwrap().evaluate(&text, Target::Response).unwrap(), None);
+    assert_eq!(rules.evaluate("abba", Target::Prompt).unwrap(), None);
+}
+
+#[test]
+fn literals_and_plain_regexes_are_no_burden_for_a_text_of_any_length_that_a_model_takes() {
+    let literals = (0..100).map(|index| Rule::literal(format!("l{index}"), format!("the secret of day {index}")));
+    let regexes = (0..20).map(|index| Rule::regex(format!("r{index}"), format!(r"\bopen (the )?door {index}\b")));
+    let rules = Rules::compile(literals.chain(regexes)).unwrap();
+    assert_eq!(rules.evaluate(&"A word is here. ".repeat(10_000), Target::Prompt).unwrap(), None);
+}
+
+#[test]
+fn a_callers_rules_have_lower_limits_than_the_owners() {
+    let literals = |count| (0..count).map(|index| Rule::literal(format!("r{index}"), format!("x{index}")));
+    assert!(Rules::compile_within(literals(32), RuleLimits::CALLER).is_ok());
+    let error = Rules::compile_within(literals(33), RuleLimits::CALLER).unwrap_err();
+    assert_eq!(error.findings[0].path, "rules");
+    assert!(error.to_string().contains("32 rules"), "{error}");
+    assert!(
+        Rules::compile_within(crossing(127).split_off(95), RuleLimits::CALLER)
+            .unwrap_err()
+            .to_string()
+            .contains("together")
+    );
+    let one = || crossing(1);
+    let text = "ab".repeat(60_000);
+    assert!(Rules::compile(one()).unwrap().evaluate(&text, Target::Prompt).is_ok());
+    let few = RuleLimits { work: 1_000_000, ..RuleLimits::CALLER };
+    assert!(Rules::compile_within(one(), few).unwrap().evaluate(&text, Target::Prompt).is_err());
 }
 
 #[test]

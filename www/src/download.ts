@@ -1,10 +1,10 @@
 /** Fetches one file of a bundle: streams it, goes on where it broke off, and gives it out only if it is the one that the
  * manifest promises. */
 
-import { GuardError } from './errors.ts';
+import { type ErrorCode, GuardError } from './errors.ts';
 import { matches } from './hash.ts';
 import type { FileEntry } from './model/manifest.ts';
-import { sleep, throwIfAborted } from './signals.ts';
+import { abortable, follow, sleep, throwIfAborted } from './signals.ts';
 import { type ModelStore, type Part, PIECE } from './store.ts';
 
 export interface DownloadOptions {
@@ -16,9 +16,12 @@ export interface DownloadOptions {
   onBytes?: ((bytes: number) => void) | undefined;
   /** Milliseconds before each further attempt. */
   delays?: readonly number[] | undefined;
+  /** Milliseconds without a byte, or without an answer, after which an attempt is given up. Default 30,000. */
+  stall?: number | undefined;
 }
 
 const DELAYS = [250, 1000, 3000];
+const STALL = 30_000;
 
 /** Reads `entry` from `url`.
  *
@@ -71,7 +74,25 @@ async function fetchSome(url: string, entry: FileEntry, bytes: Uint8Array, part:
     // Elsewhere the header would need a preflight that most servers refuse; the hash decides in any case.
     if (part.etag && sameOrigin(url)) headers['if-range'] = part.etag;
   }
-  const response = await fetch(url, signal ? { signal, headers } : { headers });
+  const watch = new StallWatch(url, options.stall, signal);
+  try {
+    const response = await watch.next((signal) => fetch(url, { signal, headers }));
+    await take(response, url, entry, bytes, part, watch, { store, onBytes });
+  } finally {
+    watch.stop();
+  }
+}
+
+/** Puts what a response brings in its place. */
+async function take(
+  response: Response,
+  url: string,
+  entry: FileEntry,
+  bytes: Uint8Array,
+  part: Part,
+  watch: StallWatch,
+  { store, onBytes }: Pick<DownloadOptions, 'store' | 'onBytes'>,
+) {
   if (response.status === 416) {
     part.received = 0;
     throw new GuardError('network', `${url}: the server has no bytes at the place where the download broke off`);
@@ -88,7 +109,7 @@ async function fetchSome(url: string, entry: FileEntry, bytes: Uint8Array, part:
     await store?.begin(entry, part.etag);
   }
   let kept = Math.floor(part.received / PIECE);
-  for await (const chunk of chunks(response)) {
+  for await (const chunk of chunks(response, watch)) {
     if (part.received + chunk.length > entry.size) {
       part.received = 0;
       throw new GuardError('integrity', `${url}: expected ${entry.size} bytes but more came`);
@@ -106,14 +127,86 @@ async function fetchSome(url: string, entry: FileEntry, bytes: Uint8Array, part:
   }
 }
 
-async function* chunks(response: Response): AsyncGenerator<Uint8Array> {
+/** The pieces of a body; `watch` ends the wait for one that does not come. */
+async function* chunks(response: Response, watch: StallWatch): AsyncGenerator<Uint8Array> {
   const reader = response.body?.getReader();
-  if (!reader) return void (yield new Uint8Array(await response.arrayBuffer()));
+  if (!reader) return void (yield new Uint8Array(await watch.next(() => response.arrayBuffer())));
+  const read = () => watch.next(() => reader.read());
   try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+    for (let next = await read(); !next.done; next = await read()) yield next.value;
   } finally {
     // After an error in the middle, the rest is not wanted; after the end, this does nothing.
     reader.cancel().catch(() => {});
+  }
+}
+
+/** Gives up what a server does not go on with. Time counts only while something is awaited of the server: a slow disk
+ * on this side is not its fault. */
+class StallWatch {
+  #url: string;
+  #after: number;
+  #controller: AbortController;
+  #letGo: () => void;
+
+  constructor(url: string, after: number = STALL, signal?: AbortSignal) {
+    this.#url = url;
+    this.#after = after;
+    const { controller, stop } = follow(signal);
+    this.#controller = controller;
+    this.#letGo = stop;
+  }
+
+  /** What `work` comes to, unless that takes too long. A `fetch` of the caller's own may not heed the signal. */
+  async next<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { signal } = this.#controller;
+    throwIfAborted(signal);
+    const timer = setTimeout(() => this.#controller.abort(this.#stalled()), this.#after);
+    try {
+      return await abortable(work(signal), signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Lets go of the caller's signal. */
+  stop(): void {
+    this.#letGo();
+  }
+
+  #stalled(): GuardError {
+    const message = `${this.#url}: expected bytes but none came for ${this.#after / 1000} s; try again`;
+    return new GuardError('network', message);
+  }
+}
+
+/** A small file whole, such as a manifest.
+ *
+ * @throws GuardError `network` if it does not come, `limit.code` if it has more than `limit.bytes`. */
+export async function fetchSmall(
+  url: string,
+  limit: { bytes: number; code: ErrorCode },
+  { fetch, signal, stall }: Pick<DownloadOptions, 'fetch' | 'signal' | 'stall'>,
+): Promise<Uint8Array> {
+  const watch = new StallWatch(url, stall, signal);
+  try {
+    const response = await watch.next((signal) => fetch(url, { signal }));
+    if (!response.ok) throw statusError(url, response);
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for await (const piece of chunks(response, watch)) {
+      length += piece.length;
+      if (length > limit.bytes) throw new GuardError(limit.code, `${url}: expected at most ${limit.bytes} bytes but more came`);
+      pieces.push(piece);
+    }
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return bytes;
+  } finally {
+    watch.stop();
   }
 }
 

@@ -1,9 +1,10 @@
 /** The guard that users hold: reads their options, and gives calls to an engine wherever that runs. */
 
-import type { CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
+import type { CheckHooks, CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
 import { BUNDLED, type FileLike, type ModelSpec } from './model/source.ts';
-import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
+import { checked, fields, isFlag, isFunction, isSignal, reading, shown } from './plain.ts';
+import { isAddress, isUrl, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
 import { guardTransform } from './transform.ts';
@@ -40,16 +41,20 @@ export interface Platform {
 const CHECK_EVERY = 160;
 const HOLD_BACK = 24;
 
-export async function openGuard(options: OpenOptions, platform: Platform): Promise<Guard> {
-  const { signal, onProgress } = options;
+export async function openGuard(given: OpenOptions, platform: Platform): Promise<Guard> {
   try {
+    const options = fields('the options', given);
+    const signal = checked('signal', options.signal, 'an AbortSignal', isSignal);
+    const onProgress = checked('onProgress', options.onProgress, 'a function', isFunction);
+    checked('fetch', options.fetch, 'a function', isFunction);
+    checked('worker', options.worker, 'true, false or a function', (worker) => isFlag(worker) || isFunction(worker));
     if (signal?.aborted) throw abortError(signal);
     const spec: EngineSpec = {
       model: modelSpec(options.model ?? BUNDLED, platform),
       device: oneOf('device', options.device ?? 'auto', ['auto', 'webgpu', 'cpu']),
       onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
-      cache: options.cache ?? true,
-      offline: options.offline ?? false,
+      cache: checked('cache', options.cache, 'true or false', isFlag) ?? true,
+      offline: checked('offline', options.offline, 'true or false', isFlag) ?? false,
       ...(options.maxWork !== undefined && { maxWork: positive('maxWork', options.maxWork, 1) }),
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
@@ -95,43 +100,42 @@ class OpenGuard implements Guard {
     return this.#engine.policy;
   }
 
-  check(input: Input, options: CheckOptions = {}): Promise<Verdict> {
-    return this.#call(options.signal, async (signal) =>
-      judged(await this.#engine.check(await this.#request(input, options, signal), { signal })),
-    );
+  async check(input: Input, options: CheckOptions = {}): Promise<Verdict> {
+    return this.#check(input, callOptions(options), undefined);
   }
 
   stream(input: Input, options: CheckOptions = {}): GuardStream {
     const left = new AbortController();
-    const { controller, stop } = follow(options.signal, left.signal);
-    return new CheckStream(
-      (onEvent) => {
-        const verdict = this.#call(controller.signal, async (signal) =>
-          judged(await this.#engine.check(await this.#request(input, options, signal), { signal, onEvent })),
-        );
-        verdict.then(stop, stop);
-        return verdict;
-      },
-      (error) => left.abort(error),
-    );
+    const start = async (onEvent: NonNullable<CheckHooks['onEvent']>) => {
+      const given = callOptions(options);
+      const { controller, stop } = follow(given.signal, left.signal);
+      try {
+        return await this.#check(input, { ...given, signal: controller.signal }, onEvent);
+      } finally {
+        stop();
+      }
+    };
+    return new CheckStream(start, (error) => left.abort(error));
   }
 
-  transform(options: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
+  transform(given: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
+    const options = callOptions(given);
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
     const releaseOnReview = oneOf('releaseOnReview', options.releaseOnReview ?? true, [true, false]);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
+    const onCheck = checked('onCheck', options.onCheck, 'a function', isFunction);
     const { signal, stop } = this.#begin(options.signal);
     return guardTransform({
       open: async () => {
         if (signal.aborted) throw abortError(signal);
-        const policy = await this.#policyText(options.policy, signal);
+        const policy = await this.#policyText(options, signal);
         const messages = plainMessages(options.messages ?? []);
         const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
         return this.#engine.monitor({ ...request, checkEvery, holdBack, releaseOnReview }, signal);
       },
       signal,
-      onCheck: options.onCheck,
+      onCheck,
       done: stop,
     });
   }
@@ -152,6 +156,12 @@ class OpenGuard implements Guard {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #check(input: Input, options: CheckOptions, onEvent: CheckHooks['onEvent']): Promise<Verdict> {
+    return this.#call(options.signal, async (signal) =>
+      judged(await this.#engine.check(await this.#request(input, options, signal), { signal, onEvent })),
+    );
   }
 
   /** Runs `work` with a signal that the caller or the guard's end fires; every failure is a `GuardError`. */
@@ -185,18 +195,31 @@ class OpenGuard implements Guard {
     const reasoning = oneOf('reasoning', options.reasoning ?? this.#defaults.reasoning, ['never', 'auto', 'always']);
     const target = options.target && oneOf('target', options.target, ['prompt', 'response']);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
-    return { messages, reasoning, target, strictness, policy: await this.#policyText(options.policy, signal) };
+    return { messages, reasoning, target, strictness, policy: await this.#policyText(options, signal) };
   }
 
   /** A call's policy; an address is read by the first call that has it. */
-  async #policyText(policy: PolicySource | undefined, signal: AbortSignal): Promise<PolicyText | undefined> {
+  async #policyText(
+    { policy, policyLimits }: Pick<CheckOptions, 'policy' | 'policyLimits'>,
+    signal: AbortSignal,
+  ): Promise<PolicyText | undefined> {
+    const limits = policyLimits && oneOf('policyLimits', policyLimits, ['owner', 'caller']);
     if (policy === undefined) return undefined;
-    const address = policy instanceof URL || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
+    const address = isUrl(policy) || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
     if (address !== undefined) this.#addresses.set(address, text);
-    return text;
+    return limits === 'caller' && 'text' in text ? { ...text, limits } : text;
   }
+}
+
+/** A call's options, read once.
+ *
+ * @throws GuardError `bad_input` */
+function callOptions<T extends { signal?: AbortSignal }>(given: T): T {
+  const options = fields('the options', given);
+  checked('signal', options.signal, 'an AbortSignal', isSignal);
+  return options;
 }
 
 function end(controller: AbortController): void {
@@ -210,13 +233,13 @@ function end(controller: AbortController): void {
 /** A verdict that is none must not be read as one. */
 function judged(verdict: Verdict): Verdict {
   if (['allow', 'review', 'block'].includes(verdict?.decision)) return verdict;
-  throw new GuardError('crashed', `expected a verdict but got ${JSON.stringify(verdict)}`);
+  throw new GuardError('crashed', `expected a verdict but got ${shown(verdict)}`);
 }
 
 /** Copies without whatever else hangs on them: frameworks' proxies cannot be sent to a worker. */
 function plainMessages(messages: readonly Message[]): Message[] {
   if (!Array.isArray(messages)) throw badMessages('a text or a list of messages', messages);
-  return (messages as readonly Message[]).map((message) => {
+  return reading('messages', () => (messages as readonly Message[]).map((message) => {
     if (typeof message !== 'object' || message === null) throw badMessages('a message with `role` and `content`', message);
     const { role, content } = message;
     if (typeof role !== 'string') throw badMessages('a `role`', role);
@@ -227,7 +250,7 @@ function plainMessages(messages: readonly Message[]): Message[] {
       return typeof part.text === 'string' ? { type: part.type, text: part.text } : { type: part.type };
     });
     return { role, content: parts };
-  });
+  }));
 }
 
 function badMessages(expected: string, found: unknown): GuardError {
@@ -255,16 +278,16 @@ function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }:
 
 function oneOf<T extends string | boolean>(field: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;
-  throw new GuardError('bad_input', `${field}: expected one of ${allowed.join(', ')} but got ${JSON.stringify(value)}`);
+  throw new GuardError('bad_input', `${field}: expected one of ${allowed.join(', ')} but got ${shown(value)}`);
 }
 
 function positive(field: string, value: number, least: number): number {
   if (Number.isInteger(value) && value >= least) return value;
-  throw new GuardError('bad_input', `${field}: expected a whole number from ${least} but got ${value}`);
+  throw new GuardError('bad_input', `${field}: expected a whole number from ${least} but got ${shown(value)}`);
 }
 
 /** A number in [0, 1], where there is one. */
 function unit(field: string, value: number | undefined): number | undefined {
   if (value === undefined || (typeof value === 'number' && value >= 0 && value <= 1)) return value;
-  throw new GuardError('bad_input', `${field}: expected a number from 0 to 1 but got ${JSON.stringify(value)}`);
+  throw new GuardError('bad_input', `${field}: expected a number from 0 to 1 but got ${shown(value)}`);
 }

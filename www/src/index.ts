@@ -5,6 +5,7 @@ import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { GuardError } from './errors.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
+import { fields } from './plain.ts';
 import { type Reach, resolveAddress } from './policy.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
@@ -51,7 +52,8 @@ function made(worker: unknown): Worker {
  * find it kept.
  *
  * @throws GuardError e.g. `unsupported`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export function createGuard(options: GuardOptions = {}): Promise<Guard> {
+export async function createGuard(given: GuardOptions = {}): Promise<Guard> {
+  const options = fields('the options', given);
   const { worker = true, fetch } = options;
   const here = !worker || typeof Worker !== 'function' || fetch !== undefined;
   const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> => {

@@ -193,6 +193,7 @@ export class LocalEngine implements Engine {
       messages,
       reasoning,
       ...(policy && { policy }),
+      ...(request.policy && 'limits' in request.policy && { policyLimits: request.policy.limits }),
       ...(target && { target }),
       ...(strictness !== undefined && { strictness }),
     };
@@ -238,5 +239,5 @@ class LocalMonitor {
 
 export function parsePolicyText(module: WasmModule, policy: PolicyText): PolicyObject {
   if ('builtin' in policy) return module.builtinPolicy(policy.builtin);
-  return module.parsePolicy(policy.text, policy.fileName);
+  return module.parsePolicy(policy.text, policy.fileName, policy.limits);
 }

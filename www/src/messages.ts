@@ -46,7 +46,7 @@ const either =
   (choose: (value: Record<string, unknown>) => Shape): Shape =>
   (value, name) => (isObject(value) ? choose(value)(value, name) : `${name}: expected an object but got ${kind(value)}`);
 
-const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text) })));
+const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text), limits: optional(oneOf('owner', 'caller')) })));
 
 const named = { name: text, size: whole(0) };
 const bytes = is('bytes', (value) => value instanceof ArrayBuffer || value instanceof Uint8Array);

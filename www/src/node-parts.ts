@@ -2,7 +2,7 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { GuardError } from './errors.ts';
+import { type ErrorCode, GuardError } from './errors.ts';
 import { type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
@@ -30,6 +30,15 @@ export const nodeParts = (fetch = globalThis.fetch): LocalParts => ({
   },
 });
 
+/** A file's bytes, at most `most` of them; a pipe or a device, which may never end, is not read. */
+export async function readRegular(url: URL, code: ErrorCode, most = Infinity): Promise<Uint8Array> {
+  const found = await stat(url);
+  const path = fileURLToPath(url);
+  if (!found.isFile()) throw new GuardError(code, `${path}: expected a regular file but found something else`);
+  if (found.size > most) throw new GuardError(code, `${path}: expected at most ${most} bytes but found ${found.size}`);
+  return readFile(url);
+}
+
 /** A bundle on the disk. */
 async function folderModel(folder: URL): Promise<Model> {
   const path = fileURLToPath(folder);
@@ -39,7 +48,7 @@ async function folderModel(folder: URL): Promise<Model> {
   const file = async (name: string): Promise<FileLike> => ({
     name,
     size: (await stat(new URL(name, folder))).size,
-    arrayBuffer: () => readFile(new URL(name, folder)),
+    arrayBuffer: () => readRegular(new URL(name, folder), 'bad_model'),
   });
   return filesModel(await Promise.all(names.map(file)));
 }

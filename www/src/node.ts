@@ -1,14 +1,14 @@
 /** rsafe in Node: the CPU build and the bundled model, read from the package's files, in a worker thread of its own or on
  * the calling thread. */
 
-import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
 import { bundleAddress, BUNDLED, contentOf } from './model/source.ts';
-import { instances, nodeParts } from './node-parts.ts';
+import { instances, nodeParts, readRegular } from './node-parts.ts';
+import { fields } from './plain.ts';
 import type { Reach } from './policy.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
@@ -22,7 +22,11 @@ export { cacheStatus } from './store.ts';
 export type * from './types.ts';
 
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
-const reach = (fetch = globalThis.fetch): Reach => ({ fetch, base: base(), readFile: (url) => readFile(url) });
+const reach = (fetch = globalThis.fetch): Reach => ({
+  fetch,
+  base: base(),
+  readFile: (url, most) => readRegular(url, 'bad_policy', most),
+});
 
 /** A thread as the browser's workers are. It keeps the process alive only while a call is open. */
 function startThread(): WorkerLike {
@@ -53,7 +57,8 @@ async function sendable(spec: EngineSpec): Promise<EngineSpec> {
 /** Loads a model and gives a guard, on the CPU. Relative addresses are relative to the working directory.
  *
  * @throws GuardError e.g. `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export function createGuard(options: GuardOptions = {}): Promise<Guard> {
+export async function createGuard(given: GuardOptions = {}): Promise<Guard> {
+  const options = fields('the options', given);
   // A function cannot be sent to a thread.
   const here = !(options.worker ?? true) || options.fetch !== undefined;
   const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> =>

@@ -135,9 +135,15 @@ export interface Verdict {
 /** What a stream yields: pieces of reasoning, then the verdict. */
 export type GuardEvent = { type: 'reasoning'; text: string } | { type: 'verdict'; verdict: Verdict };
 
+/** Whose policy it is: the guard's owner's, or that of somebody who only calls and whose rules get lower limits. */
+export type PolicyLimits = 'owner' | 'caller';
+
 export interface CheckOptions {
   /** Instead of the guard's. */
   policy?: PolicySource;
+  /** How much the rules of `policy` may cost. Set `'caller'` where others than the guard's owner write it. Default
+   * `'owner'`. */
+  policyLimits?: PolicyLimits;
   /** Default: the side that spoke last. */
   target?: Target;
   /** Default: the guard's. */
@@ -150,6 +156,8 @@ export interface CheckOptions {
 /** How a growing response is checked and released. */
 export interface TransformOptions {
   policy?: PolicySource;
+  /** As for a check. */
+  policyLimits?: PolicyLimits;
   /** The conversation that the text answers. Default: none. */
   messages?: readonly Message[];
   /** Check again after so many new characters at most (UTF-16 units, default 160). */

@@ -2,7 +2,7 @@
  * `any` where objects cross. */
 
 import type { MonitorPace } from './engine.ts';
-import type { Finding, GuardEvent, Message, PolicyObject, Reasoning, Target, Verdict } from './types.ts';
+import type { Finding, GuardEvent, Message, PolicyLimits, PolicyObject, Reasoning, Target, Verdict } from './types.ts';
 
 export interface WasmLoadOptions {
   onError: 'block' | 'review';
@@ -14,6 +14,8 @@ export interface WasmRequest {
   messages: readonly Message[];
   /** A policy as JSON text; absent: the bundle's own. Parsed once while it is in use. */
   policy?: string | undefined;
+  /** Whose limits its rules have; absent: the owner's. */
+  policyLimits?: PolicyLimits | undefined;
   target?: Target | undefined;
   reasoning: Reasoning;
   /** In [0, 1]; absent: 0.5, the bundle's thresholds as they are. */
@@ -61,8 +63,9 @@ export interface WasmModule {
       options: WasmLoadOptions,
     ): Promise<WasmGuard>;
   };
-  /** Reads a policy file's text (YAML, JSON or Markdown); `fileName` helps to tell the format. */
-  parsePolicy(text: string, fileName?: string): PolicyObject;
+  /** Reads a policy file's text (YAML, JSON or Markdown); `fileName` helps to tell the format, and its rules have
+   * the owner's limits if no others are named. */
+  parsePolicy(text: string, fileName?: string, limits?: PolicyLimits): PolicyObject;
   builtinPolicy(name: string): PolicyObject;
   builtinPolicyNames(): string[];
   /** The policy as YAML, from its JSON text. */

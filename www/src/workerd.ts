@@ -7,6 +7,7 @@ import { Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
 import { addressModel, type FileLike, filesModel } from './model/source.ts';
+import { fields } from './plain.ts';
 import type { Reach } from './policy.ts';
 import { Tools } from './tools.ts';
 import type { Finding, Guard, GuardOptions, ModelSource, PolicyObject, PolicySource } from './types.ts';
@@ -46,7 +47,8 @@ const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis
  * hangs up does not stop the work on which the next one waits.
  *
  * @throws GuardError e.g. `bad_input`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export function createGuard(options: WorkerdOptions): Promise<Guard> {
+export async function createGuard(given: WorkerdOptions): Promise<Guard> {
+  const options = fields('the options', given);
   code = options.wasm;
   const { fetch } = reach(options.fetch);
   const parts: LocalParts = {

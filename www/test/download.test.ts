@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { download } from '../src/download.ts';
+import { download, fetchSmall } from '../src/download.ts';
 import type { FileEntry } from '../src/model/manifest.ts';
 import { MemoryStorage } from '../src/storage.ts';
 import { ModelStore, PIECE } from '../src/store.ts';
@@ -145,4 +147,80 @@ test('a full storage does not end the download', async () => {
   const store = new ModelStore(new MemoryStorage(PIECE), 'm', (message) => warnings.push(message));
   assert.deepEqual(await download(URL_, entry, { fetch, delays, store }), bytes);
   assert.equal(warnings.length, 1);
+});
+
+/** A server on this machine, with the first byte that each request asked for. */
+async function server(answer: (response: ServerResponse, from: number, attempt: number) => void) {
+  const asked: number[] = [];
+  const http = createServer((request, response) => {
+    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    asked.push(from);
+    answer(response, from, asked.length);
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/w.safetensors`;
+  const close = () => (http.closeAllConnections(), http.close());
+  return { asked, url, close };
+}
+
+const stalled = { name: 'GuardError', code: 'network', retryable: true, message: /none came for 0.2 s/ };
+
+test('a server that stalls in the middle is left, and the next attempt goes on from there', async () => {
+  const { asked, url, close } = await server((response, from, attempt) => {
+    const headers = { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+    if (from > 0) return void response.writeHead(206, headers).end(bytes.subarray(from));
+    response.writeHead(200).write(bytes.subarray(0, attempt === 1 ? PIECE + 10 : 0));
+  });
+  try {
+    assert.deepEqual(await download(url, entry, { fetch, delays, stall: 200 }), bytes);
+    assert.deepEqual(asked, [0, PIECE + 10]);
+  } finally {
+    close();
+  }
+});
+
+test('a server that stalls for good is a network error that may be tried again, and what came is kept', async () => {
+  const storage = new MemoryStorage();
+  const store = () => new ModelStore(storage, 'm');
+  const stuck = await server((response, from) => {
+    if (from === 0) response.writeHead(200).write(bytes.subarray(0, PIECE + 10));
+  });
+  try {
+    await assert.rejects(download(stuck.url, entry, { fetch, delays: [0], store: store(), stall: 200 }), stalled);
+    assert.deepEqual(stuck.asked, [0, PIECE + 10]);
+  } finally {
+    stuck.close();
+  }
+  const back = network((range) => rest(range));
+  assert.deepEqual(await download(URL_, entry, { fetch: back.fetch, delays, store: store() }), bytes);
+  assert.deepEqual(back.asked, [PIECE]);
+});
+
+test('a server that never answers is left, whether or not a fetch heeds its signal', async () => {
+  const { asked, url, close } = await server(() => {});
+  const deaf = (() => new Promise(() => {})) as typeof globalThis.fetch;
+  try {
+    await assert.rejects(download(url, entry, { fetch, delays: [], stall: 200 }), stalled);
+    await assert.rejects(fetchSmall(url, { bytes: 10, code: 'bad_model' }, { fetch, stall: 200 }), stalled);
+    assert.equal(asked.length, 2);
+    await assert.rejects(download(url, entry, { fetch: deaf, delays: [], stall: 200 }), stalled);
+  } finally {
+    close();
+  }
+});
+
+test('a slow server is not left while bytes come', async () => {
+  const small = bytes.subarray(0, 12);
+  const slow: FileEntry = { name: 'w', size: 12, sha256: createHash('sha256').update(small).digest('hex') };
+  const { asked, url, close } = await server((response) => {
+    response.writeHead(200);
+    let at = 0;
+    const timer = setInterval(() => (at < 12 ? response.write(small.subarray(at, ++at)) : (clearInterval(timer), response.end())), 100);
+  });
+  try {
+    assert.deepEqual(await download(url, slow, { fetch, delays: [], stall: 1000 }), small);
+    assert.equal(asked.length, 1);
+  } finally {
+    close();
+  }
 });

@@ -45,6 +45,55 @@ for (const [side, connect] of Object.entries(sides)) {
       assert.deepEqual(guard.policy, POLICY);
     });
 
+    test('an option of a wrong type is bad input that names the option', async () => {
+      const wrong = (value: unknown) => value as undefined;
+      const guard = await open(fakeCore());
+      const named = (option: string) => ({ name: 'GuardError', code: 'bad_input', message: new RegExp(`^${option}`) });
+      const call = { signal: 5, target: 5, reasoning: 5n, strictness: 5n, policyLimits: 'mine' };
+      for (const [option, value] of Object.entries(call)) {
+        const options = { [option]: wrong(value) };
+        await assert.rejects(guard.check('bread', options), named(option));
+        await assert.rejects(guard.stream('bread', options).verdict, named(option));
+        await assert.rejects(guard.stream('bread', options).next(), named(option));
+      }
+      for (const [option, value] of Object.entries({ signal: {}, onCheck: 5, checkEvery: 5n, holdBack: 'x', strictness: NaN })) {
+        assert.throws(() => guard.transform({ [option]: wrong(value) }), named(option));
+      }
+      const opening = { signal: 5, onProgress: 5, fetch: 5, worker: 5, cache: 5, offline: 5, device: 5n, onError: {}, model: 5 };
+      for (const [option, value] of Object.entries({ ...opening, reasoning: Symbol('x'), strictness: 5n })) {
+        await assert.rejects(open(fakeCore(), { [option]: wrong(value) }), named(option));
+      }
+      for (const options of [null, 5, 'x'].map(wrong)) await assert.rejects(guard.check('bread', options!), named('the options'));
+      assert.equal((await guard.check('bread')).decision, 'allow');
+    });
+
+    test("what cannot be read is the caller's mistake, and no crash", async () => {
+      const core = fakeCore();
+      const guard = await open(core);
+      const thrower = (field: string) => Object.defineProperty({}, field, { enumerable: true, get: () => { throw new Error('no'); } });
+      const failing = { role: 'user' as const, get content(): string { throw new TypeError('no'); } };
+      await assert.rejects(guard.check([failing]), { code: 'bad_input', message: /^messages/ });
+      await assert.rejects(guard.check('bread', thrower('policy')), { code: 'bad_input' });
+      const platform = { reach, bundled: true, connect: connect(core) };
+      await assert.rejects(openGuard(thrower('device'), platform), { code: 'bad_input' });
+      await assert.rejects(openGuard(5 as OpenOptions, platform), { code: 'bad_input' });
+      const cyclic: Record<string, unknown> = { name: 'x' };
+      cyclic['categories'] = [cyclic];
+      for (const policy of [cyclic, thrower('name')]) {
+        await assert.rejects(guard.check('bread', { policy: policy as never }), { code: 'bad_policy' });
+        await assert.rejects(guard.setPolicy(policy as never), { code: 'bad_policy' });
+      }
+      assert.equal(core.loads, 1, 'the instance was not thrown away');
+    });
+
+    test("a caller's policy reaches the core with a caller's limits", async () => {
+      const core = fakeCore();
+      const guard = await open(core);
+      await guard.check('bread', { policy: 'name: x', policyLimits: 'caller' });
+      await guard.check('bread', { policy: 'name: x' });
+      assert.deepEqual(core.requests.map((request) => request.policyLimits), ['caller', undefined]);
+    });
+
     test('calls run one at a time, in the order in which they were made', async () => {
       const core = fakeCore();
       const guard = await open(core);

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::library::{GuardArgs, number, unit};
 use crate::probes::ProbeArgs;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -103,6 +103,9 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     if let Some(missing) = args.guard.lacks(args.score.into()) {
         return Err(Error::BadInput(missing.into()).into());
     }
+    let inputs = args.data.iter().map(PathBuf::as_path).chain(args.guard.inputs()).chain(args.probes.inputs());
+    let [json, html, out] = [&args.json, &args.html, &args.out].map(Option::as_deref);
+    outputs::keep_apart(inputs, &[("--json", json), ("--html", html), ("--out", out)])?;
     // All rows first: a broken file should not be found after an hour of judging.
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut sets = Vec::with_capacity(args.data.len());

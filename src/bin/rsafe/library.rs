@@ -98,6 +98,11 @@ impl GuardArgs {
         Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
     }
 
+    /// The files and folders that [`load`](Self::load) reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        self.model.as_deref().into_iter().chain(self.policy.as_deref().map(Path::new))
+    }
+
     /// What was asked for, for reports.
     pub fn settings(&self) -> Vec<(&'static str, Value)> {
         let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());

@@ -11,8 +11,10 @@ mod eval;
 mod input;
 mod library;
 mod output;
+mod outputs;
 mod policy;
 mod probes;
+mod stdout;
 mod train;
 
 // Weights and caches are large, short blocks come and go with each token: mimalloc gives both back quickly.
@@ -92,6 +94,13 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    if stdout::was_closed() {
+        output::error(
+            "io",
+            "standard output: expected an open file, found it closed; `>/dev/null` discards what is said",
+        );
+        return ExitCode::from(2);
+    }
     let result = match cli.command {
         Command::Check(args) => check::run(args),
         Command::Policy(command) => policy::run(command),

@@ -1,10 +1,9 @@
 //! `rsafe policy`: what a policy says and what is wrong with it, without a model.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rsafe::policy::{self, Finding, Location, Severity, limits};
-use rsafe::{Error, Policy};
+use rsafe::policy::{self, Finding, Location, Severity};
 
 use crate::{Failure, Outcome, library, output};
 
@@ -38,7 +37,7 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
             let (mut errors, mut warnings) = (0, 0);
             for file in files {
                 let name = file.display().to_string();
-                for finding in findings(&file)? {
+                for finding in policy::lint_file(&file)? {
                     let (severity, count) = match finding.severity {
                         Severity::Error => ("error", &mut errors),
                         Severity::Warning => ("warning", &mut warnings),
@@ -68,21 +67,5 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
             writeln!(out, "{}", text.trim_end())?;
             Ok(Outcome::Clean)
         }
-    }
-}
-
-/// Everything wrong or doubtful with a file. What is not even a text, or too long to be looked at, has no
-/// policy to lint: loading it says why.
-fn findings(file: &Path) -> rsafe::Result<Vec<Finding>> {
-    if std::fs::metadata(file).is_ok_and(|metadata| metadata.len() <= limits::MAX_FILE_BYTES as u64)
-        && let Ok(text) = std::fs::read_to_string(file)
-    {
-        let format = policy::Format::detect(&text, file.to_str());
-        return Ok(policy::lint(&text, format));
-    }
-    match Policy::load(file) {
-        Err(Error::BadPolicy(error)) => Ok(error.findings),
-        Err(error) => Err(error),
-        Ok(_) => Ok(Vec::new()),
     }
 }

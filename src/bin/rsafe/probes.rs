@@ -69,6 +69,11 @@ pub struct Found {
 type Sets = [(String, Vec<Row>)];
 
 impl ProbeArgs {
+    /// The files that are read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        [&self.adaptive, &self.recipe].into_iter().filter_map(|path| path.as_deref())
+    }
+
     /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement.
     pub fn run(
         &self,

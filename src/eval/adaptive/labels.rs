@@ -35,7 +35,7 @@ impl AdaptiveSets {
     /// [`Error::Io`] if it cannot be read; [`Error::BadInput`] for a mistake in it, naming the place.
     pub fn load(path: impl AsRef<Path>, recipe: &Recipe) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::files::read_text(path)?;
         Self::parse(&text, &path.display().to_string(), recipe)
     }
 

@@ -145,7 +145,7 @@ impl Rewards {
     /// [`Error::Io`] if it cannot be read, otherwise as [`parse`](Self::parse).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::files::read_text(path)?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::kernels::Encoding;
 use crate::model::Decoder;
 use crate::model::decoder::{LoraOptions, Stored};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// What a checkpoint has beside config and weights, as far as it is there.
 const COMPANIONS: [&str; 8] = [
@@ -42,7 +42,7 @@ pub fn export(decoder: &Decoder, lora: Option<&LoraOptions>, init: &Path, out: &
         return Err(Error::BadInput("a tuned model cannot be written over the one it was tuned from".into()));
     }
     let path = init.join("config.json");
-    let config = fs::read(&path).map_err(Error::io(&path))?;
+    let config = files::read(&path, files::Kind::Regular, u64::MAX, Error::BadModel)?;
     let mut config: Value =
         serde_json::from_slice(&config).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
     for name in COMPANIONS.iter().filter(|name| init.join(name).is_file()) {

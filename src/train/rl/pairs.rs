@@ -1,6 +1,5 @@
 //! Pairs of a better and a worse answer to the same task, picked out of sampled answers, and the file that holds them.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::task::{Task, Tasks, generator};
 use crate::grammar::{Allowed, Mask};
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A sampled answer and what it earned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -197,7 +196,7 @@ pub fn write(pair: &Pair, to: &mut impl Write, path: &Path) -> Result<()> {
 /// [`Error::Io`] if it cannot be read, [`Error::BadInput`] with the number of a line that is not a pair, or if there is
 /// none.
 pub fn read(path: &Path) -> Result<Vec<Pair>> {
-    let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let file = BufReader::new(files::open(path, files::Kind::Named)?);
     let mut pairs = Vec::new();
     for (index, line) in file.lines().enumerate() {
         let line = line.map_err(Error::io(path))?;

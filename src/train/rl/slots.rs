@@ -86,7 +86,7 @@ impl SlotNetwork {
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
         let read = |file: &str| {
             let path = folder.join(file);
-            std::fs::read(&path).map_err(Error::io(path))
+            crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)
         };
         let (config, tokenizer_json, calibration, thresholds, own, weights);
         if folder.join(MANIFEST).exists() {

@@ -23,7 +23,8 @@ export interface Manifest {
 
 /** As in Rust: names that cannot leave the bundle's folder. */
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
-const MAX_MANIFEST = 4 << 20;
+/** Bytes of a manifest. */
+export const MAX_MANIFEST = 4 << 20;
 
 /** Reads a manifest.
  *

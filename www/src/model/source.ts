@@ -1,12 +1,12 @@
 /** Where a model's files come from, behind one interface: the package, an address, or the caller's files. */
 
-import { asNetworkError, download, statusError } from '../download.ts';
+import { asNetworkError, download, fetchSmall } from '../download.ts';
 import { GuardError, toGuardError } from '../errors.ts';
 import { onAbort, throwIfAborted } from '../signals.ts';
 import { ModelStore } from '../store.ts';
 import { openStorage } from '../storage.ts';
 import type { GuardInfo } from '../types.ts';
-import { type FileEntry, fileEntry, type Manifest, MANIFEST, parseManifest } from './manifest.ts';
+import { type FileEntry, fileEntry, type Manifest, MANIFEST, MAX_MANIFEST, parseManifest } from './manifest.ts';
 
 /** A model about to be loaded. */
 export interface Model {
@@ -138,9 +138,7 @@ async function readManifest(url: string, store: ModelStore | undefined, options:
     throw notKept(url);
   }
   try {
-    const response = await fetch(url, signal ? { signal } : {});
-    if (!response.ok) throw statusError(url, response);
-    const bytes = new Uint8Array(await response.arrayBuffer());
+    const bytes = await fetchSmall(url, { bytes: MAX_MANIFEST, code: 'bad_model' }, { fetch, signal });
     parseManifest(bytes);
     await store?.keepManifest(bytes);
     return bytes;

@@ -47,7 +47,7 @@ export const RIGHT: readonly Record<string, unknown>[] = [
   { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0, releaseOnReview: true } },
   { type: 'push', monitor: 1, text: 'bread' },
   { type: 'finish', monitor: 1 },
-  { type: 'policy', policy: { text: 'name: x' } },
+  { type: 'policy', policy: { text: 'name: x', limits: 'caller' } },
 ];
 
 /** A random value that can be sent; objects have the names of the protocol more often than others. */

@@ -8,7 +8,7 @@ use rsafe::eval::page::comparison_page;
 use serde_json::json;
 
 use super::{BootstrapArgs, table, write_file};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -32,6 +32,8 @@ pub struct CompareArgs {
 }
 
 pub fn run(args: CompareArgs) -> Result<Outcome, Failure> {
+    let inputs = [args.before.as_path(), &args.after];
+    outputs::keep_apart(inputs, &[("--json", args.json.as_deref()), ("--html", args.html.as_deref())])?;
     let (before, after) = (read(&args.before)?, read(&args.after)?);
     let bootstrap = args.bootstrap.bootstrap();
     let comparisons = compare(&before, &after, bootstrap)?;

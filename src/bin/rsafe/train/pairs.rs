@@ -1,14 +1,14 @@
 //! `rsafe train pairs`: a better and a worse answer to each task, out of the model's own.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rsafe::train::rl;
 use rsafe::train::rl::mine::MineOptions;
 
 use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar};
-use crate::{Failure, Outcome, library};
+use crate::{Failure, Outcome, library, outputs};
 
 #[derive(clap::Args)]
 pub struct PairsArgs {
@@ -48,6 +48,8 @@ pub struct PairsArgs {
 }
 
 pub fn run(args: PairsArgs) -> Result<Outcome, Failure> {
+    let inputs = args.rows.inputs().chain([args.init.as_path(), Path::new(&args.rewards)]);
+    outputs::keep_apart(inputs, &[("--out", Some(&args.out))])?;
     // Mining trains nothing, so there is no supervised term.
     let mut setup = args.rows.setup(args.init, 0)?;
     args.decoder.apply(&mut setup, args.seed);

@@ -1,7 +1,7 @@
 //! What several training commands are given: rows and the policies that they are judged under, and a bar to watch.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
@@ -41,6 +41,12 @@ pub struct RowsArgs {
 }
 
 impl RowsArgs {
+    /// The files and folders that are read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let policy = self.policy.as_deref().map(Path::new);
+        self.data.iter().map(PathBuf::as_path).chain(self.recipe.as_deref()).chain(policy)
+    }
+
     /// With the model to start from, and examples of the supervised loss in each step, for each core.
     pub fn setup(self, init: PathBuf, slots_examples: usize) -> Result<Setup, Failure> {
         let source = match source(self.recipe, self.policy, self.held_out)? {
