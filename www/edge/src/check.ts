@@ -81,6 +81,7 @@ function readOptions({ target, policy, reasoning, strictness, stream }: Fields, 
     const source = policy as string | (PolicyObject & Fields);
     allowPolicy(config, source);
     options.policy = source;
+    options.policyLimits = 'caller';
   }
   return options;
 }
