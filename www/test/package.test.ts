@@ -96,7 +96,8 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
 
 test('what a page downloads stays small', (t) => {
   const zipped = (path: string) => gzipSync(readFileSync(join(app.rsafe, path))).length;
-  const scripts = packed.files.map(({ path }) => path).filter((path) => /^dist\/[\w.-]+\.js$/.test(path) && !/(node|workerd)\.js$/.test(path));
+  const isElsewhere = (path: string) => /\/(node|node-worker|workerd|walk)\.js$/.test(path);
+  const scripts = packed.files.map(({ path }) => path).filter((path) => /^dist\/[\w.-]+\.js$/.test(path) && !isElsewhere(path));
   const js = scripts.reduce((sum, path) => sum + zipped(path), zipped('dist/wasm/cpu.js'));
   const cpu = zipped('dist/wasm/cpu.wasm') + zipped('dist/model/rsafe-mini/tokenizer.json');
   t.diagnostic(`gzip: scripts ${js}, cpu.wasm with the tokenizer ${cpu}`);
