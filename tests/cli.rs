@@ -262,7 +262,6 @@ mod with_the_embedded_model {
         assert_eq!(output.status.code(), Some(2));
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answer["error"]["code"], "context_length", "{answer}");
-        println!("{most} MiB");
     }
 
     #[test]

@@ -448,7 +448,7 @@ fn no_step_of_a_check_reads_more_than_a_few_blocks() {
             _ => pauses += 1,
         }
     };
-    assert!(verdict.usage.prompt_tokens.div_ceil(128) <= pauses + 1, "{pauses} pauses, {:?}", verdict.usage);
+    assert!(verdict.usage.prompt_tokens.div_ceil(64) <= pauses + 1, "{pauses} pauses, {:?}", verdict.usage);
 }
 
 #[test]

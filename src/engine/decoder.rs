@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Answering, Reading, STEP, fits, read_numbers};
+use super::{Answering, PASS, Reading, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::{Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
@@ -153,7 +153,7 @@ impl<'e> Scan<'e> {
         self.tokens.len()
     }
 
-    /// Reads [`STEP`] tokens more, or writes a piece of the answer; whether there is more to do.
+    /// Reads [`PASS`] tokens more, or writes a piece of the answer; whether there is more to do.
     pub async fn step(&mut self) -> Result<bool> {
         let over = || Error::BadInput("the conversation was not read to its end".into());
         match self.stage.take().ok_or_else(over)? {
@@ -186,7 +186,7 @@ impl<'e> Scan<'e> {
         let start = cache.len();
         // A pause at the policy's end, so that its states can be kept.
         let until = if start < self.prefix { self.prefix } else { self.tokens.len() };
-        let end = until.min(start + STEP);
+        let end = until.min(start + PASS);
         let states = decoder.extend(&self.tokens[start..end], &mut cache)?;
         if end == self.prefix {
             self.engine.keep(&self.tokens[..end], &cache)?;

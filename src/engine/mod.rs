@@ -30,10 +30,13 @@ use reader::Reader;
 use slots::SlotEngine;
 pub use writer::Writer;
 
-/// Tokens that the slot model or a decoder reads in one step, between two of which a session may wait or be given up.
-/// For rsafe-mini as WebAssembly a step is some 40 ms on one core of a server; a larger model takes longer in
-/// proportion. It is counted in tokens because in some runtimes the clock stands still while they compute.
-pub(crate) const STEP: usize = 128;
+/// Tokens that are read in one pass at most, as far as chunks and blocks allow. Bounds the memory of a pass; fewer would
+/// cost time, since each pass decodes the weights.
+const PASS: usize = 128;
+/// What is done of a pass in one step, between two of which a session may wait or be given up: as much as so many tokens
+/// take through all layers, and at least one layer. For rsafe-mini as WebAssembly that is some 40 ms on one core of a
+/// server. Work is counted because in some runtimes the clock stands still while they compute.
+const STEP: usize = 40;
 
 /// A model, its tokenizer, and what its caches hold.
 pub struct Engine {
@@ -181,7 +184,8 @@ impl<'e> Scan<'e> {
         }
     }
 
-    /// The next step of about [`STEP`] tokens: what was read, or `Err(self)` while there is more to read.
+    /// The next step, the work of about [`STEP`] tokens, or of [`PASS`] tokens of a decoder: what was read, or `Err(self)`
+    /// while there is more to read.
     ///
     /// # Errors
     /// Whatever the device has wrong.

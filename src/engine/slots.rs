@@ -12,11 +12,11 @@ use burn::tensor::{Device, Tensor};
 use super::reader::Reader;
 use super::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use super::writer::Writer;
-use super::{Answering, Reading, STEP, Steps, fits, read_numbers};
+use super::{Answering, PASS, Reading, STEP, Steps, fits, read_numbers};
 use crate::bundle::Bundle;
 use crate::grammar::Think;
 use crate::model::KvCache;
-use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
+use crate::model::slots::{Pass, SlotBatch, SlotConfig, SlotModel};
 use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -69,6 +69,7 @@ struct Window {
     /// The conversation as far as it was read, with room for one group of blocks.
     cache: KvCache,
     cached: usize,
+    reading: Option<InPass>,
     /// How many blocks were read, the logits of their tokens, `[1, tokens, 1]` for each group, and where among those
     /// tokens each category's score stands.
     read: usize,
@@ -78,6 +79,14 @@ struct Window {
     /// Whether an answer is to see all blocks, and those that it will see.
     keeps: bool,
     whole: Option<Whole>,
+}
+
+/// What is on its way through the layers: the conversation up to here, or all of it and a group of blocks.
+struct InPass {
+    layout: Layout,
+    /// Where among the pass's tokens the blocks begin; empty for tokens of the conversation.
+    slots: Vec<usize>,
+    pass: Pass,
 }
 
 /// A conversation with all the blocks that were read behind it.
@@ -184,49 +193,64 @@ impl Window {
         keeps: bool,
     ) -> Result<Self> {
         let longest = blocks.iter().map(|block| block.len() + 1).max().unwrap_or(0);
-        let cache = engine.begun(&conversation, longest.max(STEP))?;
+        let cache = engine.begun(&conversation, longest.max(PASS))?;
         let cached = cache.len();
         let (read, tokens) = (0, 0);
         let (logits, slots) = (Vec::new(), Vec::new());
-        Ok(Self { at, conversation, cache, cached, read, logits, slots, tokens, keeps, whole: None })
+        Ok(Self { at, conversation, cache, cached, reading: None, read, logits, slots, tokens, keeps, whole: None })
     }
 
-    /// Reads [`STEP`] tokens more, as far as chunks and blocks allow; whether there are blocks left.
+    /// Reads on by the work of [`STEP`] tokens; whether there is more to read.
     fn step(&mut self, engine: &SlotEngine, blocks: &[Vec<TokenId>]) -> Result<bool> {
-        if self.cache.len() < self.conversation.len() {
-            self.read_conversation(engine)?;
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => self.begin(engine, blocks),
+        };
+        let tokens = reading.layout.len() - self.cache.len();
+        let layers = (STEP * engine.model.layers() / tokens.max(1)).max(1);
+        if engine.model.advance(&mut reading.pass, Some(&mut self.cache), layers) {
+            self.end(engine, blocks, reading)?;
         } else {
-            self.read_blocks(engine, blocks)?;
+            self.reading = Some(reading);
         }
-        Ok(self.read < blocks.len())
+        Ok(self.reading.is_some() || self.read < blocks.len())
     }
 
-    fn read_conversation(&mut self, engine: &SlotEngine) -> Result<()> {
-        let start = self.cache.len();
-        let head = self.conversation.head(self.conversation.pause(start, STEP));
-        let batch = SlotBatch::new(&[&head], start, engine.model.vocab_size(), &engine.device);
-        engine.model.forward(&batch, Some(&mut self.cache));
-        if head.len() == self.conversation.len() {
-            engine.keep(&self.conversation, &self.cache)?;
-        }
-        Ok(())
-    }
-
-    fn read_blocks(&mut self, engine: &SlotEngine, blocks: &[Vec<TokenId>]) -> Result<()> {
-        let vocab_size = engine.model.vocab_size();
-        let (first, start) = (self.read, self.conversation.len());
-        let mut group = self.conversation.clone();
-        while let Some(block) = blocks.get(self.read) {
-            if self.read > first && group.len() - start + block.len() + 1 > STEP {
-                break;
+    /// A pass over chunks of the conversation or, behind all of it, over blocks: [`PASS`] tokens, or a chunk or block
+    /// that alone has more.
+    fn begin(&self, engine: &SlotEngine, blocks: &[Vec<TokenId>]) -> InPass {
+        let (start, vocab_size) = (self.cache.len(), engine.model.vocab_size());
+        let mut slots = Vec::new();
+        let layout = if start < self.conversation.len() {
+            self.conversation.head(self.conversation.pause(start, PASS))
+        } else {
+            let mut group = self.conversation.clone();
+            for block in &blocks[self.read..] {
+                if !slots.is_empty() && group.len() - start + block.len() + 1 > PASS {
+                    break;
+                }
+                slots.push(group.push_block(vocab_size, block) - start);
             }
-            self.slots.push(self.tokens + group.push_block(vocab_size, block) - start);
-            self.read += 1;
+            group
+        };
+        let batch = SlotBatch::new(&[&layout], start, vocab_size, &engine.device);
+        InPass { layout, slots, pass: engine.model.begin(&batch) }
+    }
+
+    /// Takes what a pass gave.
+    fn end(&mut self, engine: &SlotEngine, blocks: &[Vec<TokenId>], reading: InPass) -> Result<()> {
+        let (start, states) = (self.conversation.len(), reading.pass.states);
+        if reading.slots.is_empty() {
+            if self.cache.len() == start {
+                engine.keep(&self.conversation, &self.cache)?;
+            }
+            return Ok(());
         }
-        self.tokens += group.len() - start;
-        let batch = SlotBatch::new(&[&group], start, vocab_size, &engine.device);
-        let states = engine.model.forward(&batch, Some(&mut self.cache));
         self.logits.push(engine.model.slot_logits(states.clone()));
+        self.slots.extend(reading.slots.iter().map(|slot| self.tokens + slot));
+        self.tokens += self.cache.len() - start;
+        let group = self.read..self.read + reading.slots.len();
+        self.read = group.end;
         if self.keeps {
             let mut whole = match self.whole.take() {
                 Some(whole) => Whole { states, ..whole },
@@ -238,8 +262,8 @@ impl Window {
                 }
             };
             whole.cache.append(&self.cache, start)?;
-            blocks[first..self.read].iter().for_each(|block| {
-                whole.layout.push_block(vocab_size, block);
+            blocks[group].iter().for_each(|block| {
+                whole.layout.push_block(engine.model.vocab_size(), block);
             });
             self.whole = Some(whole);
         }
@@ -268,7 +292,7 @@ impl<'e> Scan<'e> {
         self.prompt.work()
     }
 
-    /// Reads on, [`STEP`] tokens or a little more; whether there is more to read.
+    /// Reads on by the work of [`STEP`] tokens; whether there is more to read.
     pub async fn step(&mut self) -> Result<bool> {
         let mut window = match self.window.take() {
             Some(window) => window,

@@ -206,7 +206,6 @@ pub struct SlotBatch {
     kinds: Tensor<2, Int>,
     /// `[batch, 1, time, seen]`: 0 where a token sees another, -∞ where it does not.
     bias: Tensor<4>,
-    time: usize,
 }
 
 /// A tensor by name: its shape and its values.
@@ -250,9 +249,16 @@ impl SlotBatch {
             positions: int(positions),
             kinds: int(kinds),
             bias: Tensor::from_data(TensorData::new(bias, [batch, 1, time, end]), device),
-            time,
         }
     }
+}
+
+/// A batch on its way through the layers.
+pub struct Pass {
+    /// Behind the layers so far, `[batch, time, hidden]`.
+    pub states: Tensor<3>,
+    bias: Tensor<4>,
+    layer: usize,
 }
 
 /// rsafe-mini's network.
@@ -340,17 +346,38 @@ impl SlotModel {
 
     /// Hidden states of the batch's tokens, `[batch, time, hidden]`; with a cache they continue what it holds.
     pub fn forward(&self, batch: &SlotBatch, mut cache: Option<&mut KvCache>) -> Tensor<3> {
-        let mut x = self.words.rows(batch.words.clone())
+        let mut pass = self.begin(batch);
+        while !self.advance(&mut pass, cache.as_deref_mut(), self.layers.len()) {}
+        pass.states
+    }
+
+    /// A pass of which [`advance`](Self::advance) makes the layers.
+    pub fn begin(&self, batch: &SlotBatch) -> Pass {
+        let embedded = self.words.rows(batch.words.clone())
             + self.positions.rows(batch.positions.clone())
             + self.kinds.rows(batch.kinds.clone());
-        x = self.norm.forward(x);
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, batch.bias.clone(), cache.as_deref_mut().map(|c| (c, index)));
+        Pass { states: self.norm.forward(embedded), bias: batch.bias.clone(), layer: 0 }
+    }
+
+    /// The next `layers` layers of a pass; whether it is at its end, and its tokens in the cache. Meanwhile nothing else may
+    /// be written to that.
+    pub fn advance(&self, pass: &mut Pass, mut cache: Option<&mut KvCache>, layers: usize) -> bool {
+        let end = self.layers.len().min(pass.layer + layers);
+        for index in pass.layer..end {
+            let cache = cache.as_deref_mut().map(|cache| (cache, index));
+            pass.states = self.layers[index].forward(pass.states.clone(), pass.bias.clone(), cache);
         }
-        if let Some(cache) = cache {
-            cache.advance(batch.time);
+        pass.layer = end;
+        let over = end == self.layers.len();
+        if let Some(cache) = cache.filter(|_| over) {
+            cache.advance(pass.states.dims()[1]);
         }
-        x
+        over
+    }
+
+    /// How many layers a token goes through.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// The logit of "this category applies" at each hidden state, `[batch, time, hidden]` to `[batch, time, 1]`.

@@ -208,8 +208,8 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
         self.push_pausing(text, async || Ok(())).await
     }
 
-    /// [`push`](Self::push) that awaits `pause` after every 128 tokens that the model reads, so that other work may be
-    /// done meanwhile; an error of it ends the call and closes the monitor.
+    /// [`push`](Self::push) that awaits `pause` where a session has [`Event::Reading`](crate::Event::Reading), so that other
+    /// work may be done meanwhile; an error of it ends the call and closes the monitor.
     ///
     /// # Errors
     /// As [`push`](Self::push), and what `pause` gives.

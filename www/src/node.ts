@@ -28,9 +28,9 @@ const reach = (fetch = globalThis.fetch): Reach => ({
   readFile: (url, most) => readRegular(url, 'bad_policy', most),
 });
 
-/** A thread as the browser's workers are. It keeps the process alive only while a call is open. */
+/** A thread as the browser's workers are. It keeps the process alive only while a call is open, and takes none of the
+ * process's own flags: some, such as `--input-type`, no thread starts with. */
 function startThread(): WorkerLike {
-  // Without the process's own flags: `--input-type`, say, is for another script.
   const thread = new Worker(new URL('./node-worker.js', import.meta.url), { name: 'rsafe', execArgv: [] });
   thread.unref();
   const events = new EventTarget();
@@ -40,6 +40,7 @@ function startThread(): WorkerLike {
   thread.on('error', (error: unknown) => tell('error', { message: error instanceof Error ? error.message : String(error) }));
   thread.on('exit', (code) => tell('error', { message: `it ended with ${code}` }));
   return {
+    help: "keep the package's dist folder together where the server runs, outside of a bundle",
     postMessage: (message) => thread.postMessage(message),
     terminate: () => void thread.terminate(),
     addEventListener: (type, listener) => events.addEventListener(type, listener),

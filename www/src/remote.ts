@@ -13,6 +13,8 @@ export interface WorkerLike {
   postMessage(message: unknown): void;
   terminate(): void;
   addEventListener(type: 'message' | 'error' | 'messageerror', listener: (event: Event) => void): void;
+  /** What to do where it does not start; absent: what a page does. */
+  readonly help?: string;
   /** Told whether calls are open, where a worker would else keep its process alive. */
   hold?(held: boolean): void;
 }
@@ -46,7 +48,7 @@ class Connection {
     this.#worker.addEventListener('message', (event) => this.#receive((event as MessageEvent<unknown>).data));
     this.#worker.addEventListener('error', (event) => {
       const { message } = event as ErrorEvent;
-      if (!this.#alive) return this.close(unavailable(message || 'its script did not load'));
+      if (!this.#alive) return this.close(unavailable(message || 'its script did not load', this.#worker.help));
       this.close(died(message || 'without a message'));
     });
     this.#worker.addEventListener('messageerror', () => this.close(died('a message could not be read')));
@@ -228,10 +230,12 @@ export class RemoteEngine implements Engine {
   }
 }
 
-function unavailable(why: string): GuardError {
-  const serve = `serve a copy of the package's dist folder from the page's own origin and give its address as \`assets\``;
-  const allow = `allow it with the CSP \`worker-src 'self'\`, or use \`worker: false\``;
-  return new GuardError('unsupported', `the guard's worker does not start (${why}); ${serve}, ${allow}`);
+const PAGE =
+  "serve a copy of the package's dist folder from the page's own origin and give its address as `assets`, " +
+  "allow it with the CSP `worker-src 'self'`";
+
+function unavailable(why: string, help = PAGE): GuardError {
+  return new GuardError('unsupported', `the guard's worker does not start (${why}); ${help}, or use \`worker: false\``);
 }
 
 function died(why: string): GuardError {

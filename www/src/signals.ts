@@ -39,12 +39,15 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return abortable(new Promise((resolve) => setTimeout(resolve, ms)), signal);
 }
 
-/** Lets messages, timers and, at the edge, other requests have a turn, which awaiting a settled promise does not. Pages
- * clamp timers to 4 ms, so a message to oneself is used there; workerd delivers that before it looks at other requests. */
+/** Whether this is workerd, where a message to oneself comes before any request that waits to come in. */
+const isWorkerd = globalThis.navigator?.userAgent === 'Cloudflare-Workers';
+
+/** Lets messages, timers and requests have a turn, which awaiting a settled promise does not. Timers are clamped to 4 ms in
+ * pages, so a message to oneself is used there. */
 export function macrotask(): Promise<void> {
   return new Promise((resolve) => {
     if (typeof setImmediate === 'function') return void setImmediate(resolve);
-    if (typeof MessageChannel !== 'function' || isWorkerd()) return void setTimeout(resolve, 0);
+    if (isWorkerd || typeof MessageChannel !== 'function') return void setTimeout(resolve, 0);
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();
@@ -53,5 +56,3 @@ export function macrotask(): Promise<void> {
     port2.postMessage(0);
   });
 }
-
-const isWorkerd = () => globalThis.navigator?.userAgent === 'Cloudflare-Workers';

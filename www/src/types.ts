@@ -220,9 +220,9 @@ export interface GuardOptions extends Assets {
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
   /** The most that one check may cost, in tokens that the model reads: each window of the text (112 tokens, 80 apart, and
-   * some around them) with about 25 tokens for each category. A check that needs more rejects with `context_length` before
-   * anything is read; the message has both numbers. On one core of a server, 1,000 tokens take about 0.3 s. Default: as
-   * much as any text that the model takes; for servers that judge what strangers send, some ten thousand are plenty. */
+   * some around them) with the words of every category, 25 at most. A check that needs more rejects with `context_length` before
+   * anything is read; the message has both numbers. On one core of a server, 1,000 tokens take about a second. Default: as
+   * much as any text that the model takes; for servers that judge what strangers send, some thousand are plenty. */
   maxWork?: number;
   /** Whether the model runs in a thread of its own: a Web Worker, or one of Node's worker threads, which keeps no process
    * alive that has nothing else to do. `false`: on the calling thread, which every check then occupies for some 50 ms at a

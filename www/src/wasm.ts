@@ -38,7 +38,7 @@ export interface WasmGuard {
   free(): void;
 }
 
-/** What `onReading` returns is awaited after every 128 tokens or so that were read; what it throws ends the call and
+/** What `onReading` returns is awaited between the steps of reading, some 40 ms apart; what it throws ends the call and
  * closes the monitor. */
 export interface WasmMonitor {
   /** More of the response: the text that may be shown now, and the verdict if it was checked or ended it. After a

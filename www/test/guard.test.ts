@@ -172,7 +172,7 @@ for (const [side, connect] of Object.entries(sides)) {
     });
 
     test('an abort takes a waiting call out of the queue', async () => {
-      const core = fakeCore(20);
+      const core = fakeCore(5);
       const guard = await open(core);
       const aborting = new AbortController();
       const first = guard.check('first');
@@ -181,7 +181,7 @@ for (const [side, connect] of Object.entries(sides)) {
       aborting.abort();
       assert.equal(await code(second), 'aborted');
       await Promise.all([first, third]);
-      assert.deepEqual(core.judged.toSorted(), ['first', 'third']);
+      assert.deepEqual(core.judged, ['first', 'third']);
       assert.equal(await code(guard.check('x', { signal: AbortSignal.abort() })), 'aborted');
     });
 
