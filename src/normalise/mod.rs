@@ -4,7 +4,7 @@
 //! stays the original: every character of a reading knows the bytes that it stands for. What no reading makes sense of is
 //! measured: [`Disguise::unreadable`].
 //!
-//! A kind of disguise is a file with a function that undoes it ([`Undo`]); this one puts them together.
+//! A kind of disguise is a file with a function that undoes it (`Undo`); this one puts them together.
 
 mod backwards;
 mod base32;
