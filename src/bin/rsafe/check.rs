@@ -173,7 +173,7 @@ fn many(
             Ok(Row { id, conversation }) => {
                 if form == Form::Text {
                     let judged = conversation.messages.last().map_or("", |message| &message.content);
-                    output::heading(out, id.as_ref(), judged)?;
+                    output::heading(out, id.as_deref(), judged)?;
                 }
                 match shown(judge, conversation, form, out) {
                     Ok(verdict) => Ok((id, verdict)),
@@ -185,12 +185,12 @@ fn many(
         };
         progress.suspend(|| -> io::Result<()> {
             match (&answer, form) {
-                (Ok((id, verdict)), Form::Json) => output::json_verdict(out, id.as_ref(), verdict),
+                (Ok((id, verdict)), Form::Json) => output::json_verdict(out, id.as_deref(), verdict),
                 (Ok((_, verdict)), Form::Text) => {
                     output::verdict(out, verdict)?;
                     writeln!(out)
                 }
-                (Err(bad), Form::Json) => output::json_error(out, Some(line_number), bad.id.as_ref(), &bad.error),
+                (Err(bad), Form::Json) => output::json_error(out, Some(line_number), bad.id.as_deref(), &bad.error),
                 (Err(bad), Form::Text) => {
                     output::error(bad.error.code(), &format!("line {line_number}: {}", bad.error));
                     Ok(())
@@ -322,6 +322,18 @@ mod tests {
         assert_eq!(answers[2]["error"]["code"], "context_length");
         assert_eq!((&answers[3]["id"], &answers[3]["flagged"]), (&3.into(), &true.into()));
         assert_eq!(answers.len(), 4);
+    }
+
+    #[test]
+    fn ids_come_back_as_they_were_written() {
+        for id in ["18446744073709551616", "-0.10", "1e400", "[1, 123456789012345678901234567890]", r#""\u00e9""#] {
+            for row in [format!(r#"{{"id":{id},"prompt":"bread"}}"#), format!(r#"{{"id": {id} ,"prompt":3}}"#)] {
+                let mut out = Vec::new();
+                let _ = many(&Stub, row.as_bytes(), None, Form::Json, &mut out, &ProgressBar::hidden());
+                let answer = String::from_utf8(out).unwrap();
+                assert!(answer.contains(&format!(r#""id":{id},"#)), "{answer}");
+            }
+        }
     }
 
     #[test]

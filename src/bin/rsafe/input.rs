@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Cursor, Read};
 
 use rsafe::{Conversation, Error, Message, Role, Target};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The longest text or line that is read, in bytes.
 pub const MAX_BYTES: usize = 8 << 20;
@@ -87,26 +87,35 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
+/// What a row is called: any JSON value, as it was written. As a number it could be rounded.
+pub type Id = Box<RawValue>;
+
 /// A row that could be read: what it is called and what is to be judged.
 pub struct Row {
-    pub id: Option<Value>,
+    pub id: Option<Id>,
     pub conversation: Conversation,
 }
 
 /// A row that could not be read, with its name if that could.
 pub struct BadRow {
-    pub id: Option<Value>,
+    pub id: Option<Id>,
     pub error: Error,
 }
 
 /// The keys that are looked at; rows of data sets carry more.
 #[derive(Deserialize)]
 struct Keys {
-    id: Option<Value>,
+    id: Option<Id>,
     prompt: Option<String>,
     response: Option<String>,
     messages: Option<Vec<Message>>,
     level: Option<Target>,
+}
+
+/// What is left of a row that makes no sense.
+#[derive(Deserialize)]
+struct Named {
+    id: Option<Id>,
 }
 
 /// Reads a row; `None` for a blank line. `target` wins over the row's own `level`.
@@ -127,7 +136,7 @@ pub fn parse_row(line: &[u8], target: Option<Target>) -> Option<Result<Row, BadR
             }
         }
         Err(error) => {
-            let id = serde_json::from_str::<Value>(text).ok().and_then(|mut row| row.get_mut("id").map(Value::take));
+            let id = serde_json::from_str::<Named>(text).ok().and_then(|row| row.id);
             let complaint: String = error.to_string().chars().take(MAX_COMPLAINT).collect();
             Err(BadRow {
                 id,
@@ -229,7 +238,7 @@ mod tests {
     fn rows_of_data_sets_go_in_as_they_are() {
         let line = r#"{"id":"a-1","source":"a","level":"prompt","prompt":"hi","response":null,"label":"safe","categories":[],"lang":"en","split":"test"}"#;
         let row = row(line).ok().unwrap();
-        assert_eq!(row.id, Some("a-1".into()));
+        assert_eq!(row.id.unwrap().get(), "\"a-1\"");
         assert_eq!(row.conversation, Conversation::prompt("hi"));
     }
 
@@ -247,7 +256,7 @@ mod tests {
     #[test]
     fn a_bad_row_keeps_its_id_and_says_what_was_expected() {
         let bad = row(r#"{"id":7,"prompt":3}"#).err().unwrap();
-        assert_eq!(bad.id, Some(7.into()));
+        assert_eq!(bad.id.unwrap().get(), "7");
         assert!(bad.error.to_string().contains("expected"));
         assert!(complaint("{}").contains("neither"));
         assert!(complaint(r#"{"prompt":"a","messages":[]}"#).contains("both"));

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use rsafe::verdict::{CategoryScore, Decision, Verdict};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -59,9 +59,9 @@ pub fn reasoning(out: &mut dyn Write, piece: &str) -> io::Result<()> {
 }
 
 /// What is about to be judged, above its reasoning.
-pub fn heading(out: &mut dyn Write, id: Option<&Value>, text: &str) -> io::Result<()> {
+pub fn heading(out: &mut dyn Write, id: Option<&RawValue>, text: &str) -> io::Result<()> {
     if let Some(id) = id {
-        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        let id = serde_json::from_str(id.get()).unwrap_or_else(|_| id.get().to_owned());
         write!(out, "{BOLD}{}{BOLD:#}  ", one_line(&id, 40))?;
     }
     writeln!(out, "{}", one_line(text, 90))?;
@@ -128,11 +128,11 @@ fn shown_categories(categories: &[CategoryScore]) -> Vec<&CategoryScore> {
 }
 
 /// One verdict as one line of JSON.
-pub fn json_verdict(out: &mut dyn Write, id: Option<&Value>, verdict: &Verdict) -> io::Result<()> {
+pub fn json_verdict(out: &mut dyn Write, id: Option<&RawValue>, verdict: &Verdict) -> io::Result<()> {
     #[derive(Serialize)]
     struct Answer<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a Value>,
+        id: Option<&'a RawValue>,
         #[serde(flatten)]
         verdict: &'a Verdict,
     }
@@ -140,13 +140,18 @@ pub fn json_verdict(out: &mut dyn Write, id: Option<&Value>, verdict: &Verdict) 
 }
 
 /// One error as one line of JSON; `line` counts from 1.
-pub fn json_error(out: &mut dyn Write, line: Option<u64>, id: Option<&Value>, error: &rsafe::Error) -> io::Result<()> {
+pub fn json_error(
+    out: &mut dyn Write,
+    line: Option<u64>,
+    id: Option<&RawValue>,
+    error: &rsafe::Error,
+) -> io::Result<()> {
     #[derive(Serialize)]
     struct Answer<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a Value>,
+        id: Option<&'a RawValue>,
         error: Body<'a>,
     }
     #[derive(Serialize)]
@@ -169,6 +174,7 @@ fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 pub mod tests {
     use rsafe::verdict::{Answer, QuoteSpan, Step};
     use rsafe::{Category, Conversation, Policy};
+    use serde_json::Value;
 
     use super::*;
 
@@ -209,7 +215,8 @@ pub mod tests {
     #[test]
     fn a_verdict_is_one_json_object_with_its_id_first() {
         let mut out = Vec::new();
-        json_verdict(&mut out, Some(&"a".into()), &sample(Decision::Review)).unwrap();
+        let id = RawValue::from_string("\"a\"".into()).unwrap();
+        json_verdict(&mut out, Some(&id), &sample(Decision::Review)).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.starts_with(r#"{"id":"a","decision":"review","flagged":true,"score":0.25,"categories":["#));
