@@ -6,8 +6,8 @@ const LETTER_AFTER = /^[\p{L}\p{M}\p{N}]/u;
 /** Whether two pieces would run into one word. */
 const isSeam = (left: string, right: string): boolean => LETTER_BEFORE.test(left) && LETTER_AFTER.test(right);
 
-/** The pieces as one text, a blank between them. Where they would run into one word, a second line reads them without a break: nobody knows how
- * the next reader joins them. */
+/** The pieces as one text, a blank between them. Where they would run into one word, a second line reads them without a
+ * break: nobody knows how the next reader joins them. */
 export function asRead(pieces: readonly string[]): string {
   let spaced = '';
   let seams = 0;
