@@ -61,8 +61,12 @@ function mpl(crates) {
   return licenceFiles(folder).map((file) => readText(join(folder, file)));
 }
 
+/** Some crates ship a link to their repository's licence as a file that holds its path: that is no licence. */
+const LINK = /^\S+$/;
+
 function licenceFiles(folder) {
-  return readdirSync(folder).filter((file) => LICENCE_FILE.test(file) && statSync(join(folder, file)).isFile());
+  const isLicence = (path) => statSync(path).isFile() && !LINK.test(readText(path));
+  return readdirSync(folder).filter((file) => LICENCE_FILE.test(file) && isLicence(join(folder, file)));
 }
 
 function readText(path) {
