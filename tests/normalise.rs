@@ -87,6 +87,8 @@ fn row(prompt: &str) -> Row {
         categories: Vec::new(),
         lang: String::new(),
         split: String::new(),
+        touches: Vec::new(),
+        policy: None,
     }
 }
 

@@ -145,6 +145,7 @@ impl Golden {
             let right = match self.truths[&case.truth].label {
                 dataset::Label::Safe => Some(Label::Safe),
                 dataset::Label::Unsafe => Some(Label::Unsafe),
+                dataset::Label::Borderline => None,
             };
             assert_eq!(parts.shift_remove("acc"), Some(f32::from(case.expected.verdict == right)), "{}", case.name);
             let rules = serde_json::to_value(&self.rewards[&case.rewards]).unwrap();

@@ -111,7 +111,7 @@ pub fn cases(
                     case(Asked::Safe, foreign, &mut rng)?;
                 }
             }
-            Label::Safe => {}
+            Label::Safe | Label::Borderline => {}
             Label::Unsafe => {
                 let pool = labels.doubtful(&row.categories).map(|doubtful| foreign(recipe, &doubtful));
                 let own = labels.own(&row.categories);

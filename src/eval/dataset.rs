@@ -14,6 +14,8 @@ use crate::{Conversation, Error, Result, Target, files};
 #[serde(rename_all = "lowercase")]
 pub enum Label {
     Safe,
+    /// Reasonable owners would differ: it trains, and no figure counts it.
+    Borderline,
     Unsafe,
 }
 
@@ -35,10 +37,24 @@ pub struct Row {
     /// The data set's own names for what the row is; they mean different things in different sets.
     #[serde(default)]
     pub categories: Vec<String>,
+    /// What it only mentions, forbids or defends; a data set that says so means the same names as in `categories`.
+    #[serde(default)]
+    pub touches: Vec<String>,
     #[serde(default)]
     pub lang: String,
     #[serde(default)]
     pub split: String,
+    /// The category of an owner's policy that it was labelled under, where a set has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<OwnerRule>,
+}
+
+/// One rule of somebody's policy, as a data set gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRule {
+    /// The name of its category.
+    pub category: String,
+    pub rule: String,
 }
 
 impl Row {
@@ -52,16 +68,20 @@ impl Row {
 
     /// Whether the row belongs to the share of rows, in `[0, 1]`, that is kept out of training.
     ///
-    /// It depends on the id alone, so it is the same on every machine and in every order of reading, and a larger
-    /// fraction holds out every row that a smaller one does.
+    /// Those of the split `dev` do. Of the others it depends on the id alone, so it is the same on every machine and in
+    /// every order of reading, and a larger fraction holds out every row that a smaller one does.
     pub fn is_held_out(&self, fraction: f64) -> bool {
+        if self.split == "dev" {
+            return true;
+        }
         let digest = Sha256::digest(self.id.as_bytes());
         let head = digest.iter().take(8).fold(0u64, |head, &byte| head << 8 | u64::from(byte));
         (head as f64) < fraction * 2f64.powi(64)
     }
 }
 
-/// All rows of files, and of the `.jsonl` and `.jsonl.gz` files of folders, by name.
+/// All rows of files, and of the `.jsonl` and `.jsonl.gz` files of folders, by name; without borderline ones, of which no
+/// verdict is right or wrong.
 ///
 /// # Errors
 /// [`Error::Io`] for what is missing; [`Error::BadInput`] for a folder without such files, and for bad rows.
@@ -72,12 +92,13 @@ pub fn labelled_rows<P: AsRef<Path>>(data: &[P]) -> Result<Vec<Row>> {
             for row in Rows::open(file)? {
                 rows.push(row?);
             }
+            rows.retain(|row: &Row| row.label != Label::Borderline);
         }
     }
     Ok(rows)
 }
 
-fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
     if !data.is_dir() {
         return Ok(vec![data.to_owned()]);
     }
@@ -143,7 +164,7 @@ impl Rows {
         let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", self.path.display(), self.line));
         let mut row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
             bad(format!(
-                "expected a row {{\"id\", \"level\": \"prompt\"|\"response\", \"prompt\", \"label\": \"safe\"|\"unsafe\", …}}: {error}"
+                "expected a row {{\"id\", \"level\": \"prompt\"|\"response\", \"prompt\", \"label\": \"safe\"|\"borderline\"|\"unsafe\", …}}: {error}"
             ))
         })?;
         if row.source.is_empty() {

@@ -139,6 +139,8 @@ mod tests {
             categories: vec!["locks".into()],
             lang: "en".into(),
             split: "test".into(),
+            touches: Vec::new(),
+            policy: None,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod evasion;
 mod flags;
 pub mod interval;
 pub mod metrics;
+pub mod owners;
 pub mod page;
 pub mod prefixes;
 mod report;

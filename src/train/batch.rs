@@ -15,9 +15,10 @@ const FORBIDDEN: f32 = -1e9;
 /// Examples as tensors.
 pub struct Batch {
     input: SlotBatch,
-    /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is (0 or 1).
+    /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is: 0, 1, or between them
+    /// where readers would differ.
     slots: Vec<i32>,
-    applies: Vec<f32>,
+    targets: Vec<f32>,
     /// How much each of them counts.
     weights: Vec<f32>,
     /// Indices of the slots of which even the highest should stay low, `[quiet_rows, most slots of a row]`; a row with
@@ -63,7 +64,7 @@ impl Batch {
         let mut batch = Self {
             input: SlotBatch::new(&layouts, 0, vocab_size, device),
             slots: Vec::new(),
-            applies: Vec::new(),
+            targets: Vec::new(),
             weights: Vec::new(),
             quiet: Vec::new(),
             quiet_rows: 0,
@@ -75,7 +76,7 @@ impl Batch {
             let at = |index: usize| (place * time + index) as i32;
             for slot in &example.slots {
                 batch.slots.push(at(slot.index));
-                batch.applies.push(f32::from(slot.applies));
+                batch.targets.push(slot.target);
                 batch.weights.push(slot.weight);
             }
             if let Some(&first) = example.quiet.first() {
@@ -99,7 +100,7 @@ impl Batch {
                 let logits = self.slot_logits(model, &hidden, &self.slots);
                 let weights = Tensor::<1>::from_data(self.weights.as_slice(), &self.device);
                 let total: f32 = self.weights.iter().sum();
-                (cross_entropy(logits, &self.applies) * weights).sum() / total
+                (cross_entropy(logits, &self.targets) * weights).sum() / total
             }
         };
         let quiet = match self.quiet_rows {
@@ -118,7 +119,7 @@ impl Batch {
         (slots * weights.slots + quiet * weights.quiet + answer * weights.answer, parts)
     }
 
-    /// The scores of the slots whose answer is known, with that answer.
+    /// The scores of the slots whose answer is known for sure, with that answer.
     pub fn slot_scores(&self, model: &SlotModel) -> Vec<(f32, bool)> {
         if self.slots.is_empty() {
             return Vec::new();
@@ -127,7 +128,8 @@ impl Batch {
         let [batch, time, width] = hidden.dims();
         let logits = self.slot_logits(model, &hidden.reshape([batch * time, width]), &self.slots);
         let scores = activation::sigmoid(logits).into_data();
-        scores.iter::<f32>().zip(self.applies.iter().map(|&y| y > 0.5)).collect()
+        let decided = |(score, &target): (f32, &f32)| (target == 0.0 || target == 1.0).then_some((score, target == 1.0));
+        scores.iter::<f32>().zip(&self.targets).filter_map(decided).collect()
     }
 
     /// `[batch * time, hidden]` to `[slots]`.

@@ -17,6 +17,10 @@ use crate::tokenizer::{TokenId, Tokenizer};
 
 /// The share of responses that are judged as they are being written: cut behind a word.
 const UNFINISHED: f64 = 0.4;
+/// What a slot counts whose answer is borderline.
+const BORDERLINE: f32 = 0.5;
+/// The share of an owner's categories that come with their definitions: by the name alone few are told for sure.
+const DEFINED: f64 = 0.85;
 /// What the slot of "harm of any kind" counts, next to a slot of another: it is what most rows know best.
 const ANY_HARM_WEIGHT: f32 = 3.0;
 
@@ -28,6 +32,18 @@ pub struct Sample {
     pub context: Option<Vec<TokenId>>,
     pub kind: Kind,
     pub facts: Facts,
+    /// The categories of the owner under whose policy it was labelled; without any a policy is drawn by the facts.
+    pub asked: Vec<Asked>,
+}
+
+/// A category as its owner wrote it, and what it is for one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    pub name: Vec<TokenId>,
+    pub definition: Vec<TokenId>,
+    /// What its slot should say: 1 where it applies, 0 where it does not, a half where it is borderline; `None` where nobody
+    /// said.
+    pub target: Option<f32>,
 }
 
 /// What a category's slot should say.
@@ -35,7 +51,8 @@ pub struct Sample {
 pub struct SlotTarget {
     /// Index of the slot's marker in the layout.
     pub index: usize,
-    pub applies: bool,
+    /// 1 where it applies, 0 where it does not, between them where reasonable owners would differ.
+    pub target: f32,
     /// What it counts in the mean loss.
     pub weight: f32,
 }
@@ -84,9 +101,10 @@ pub struct Examples<'a> {
 
 /// One category of a sampled policy.
 struct Sampled {
-    concept: usize,
-    /// Whether it applies; `None` if nobody knows.
-    applies: Option<bool>,
+    /// `None` for an owner's own.
+    concept: Option<ConceptIdx>,
+    /// 1 if it applies, 0 if not, a half if it is borderline; `None` if nobody knows.
+    target: Option<f32>,
     name: Vec<TokenId>,
     block: Vec<TokenId>,
 }
@@ -113,16 +131,11 @@ impl<'a> Examples<'a> {
 
     /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
     pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
-        let facts = &sample.facts;
-        let unexplained = facts.general_unsafe;
-        let Drawn { concepts, cover, short } = self.categories(facts, rng);
-        let mut policy: Vec<Sampled> = concepts
-            .into_iter()
-            .map(|concept| {
-                let (name, block) = self.words_of(concept, held_out, short, rng);
-                Sampled { concept, applies: facts.holds(concept), name, block }
-            })
-            .collect();
+        let unexplained = sample.facts.general_unsafe;
+        let (mut policy, cover) = match sample.asked.is_empty() {
+            true => self.drawn(&sample.facts, held_out, rng),
+            false => (owned(&sample.asked, rng), false),
+        };
         policy.shuffle(rng);
 
         let window = self.window(self.seen(sample, rng), rng);
@@ -141,29 +154,36 @@ impl<'a> Examples<'a> {
         };
         for category in &policy {
             let index = example.layout.push_block(self.vocab_size, &category.block);
-            let any_harm = Some(category.concept) == self.recipe.any_harm;
-            if let Some(applies) = category.applies {
+            let any_harm = category.concept.is_some() && category.concept == self.recipe.any_harm;
+            if let Some(target) = category.target {
                 let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
-                example.slots.push(SlotTarget { index, applies, weight });
+                let sure = category.applies().is_some();
+                example.slots.push(SlotTarget { index, target, weight: if sure { weight } else { weight * BORDERLINE } });
             }
             if cover {
                 example.quiet.push(index);
             }
         }
-        let known = !unexplained && policy.iter().all(|category| category.applies.is_some());
-        if known && rng.random_bool(0.6) {
+        let known = !unexplained && policy.iter().all(|category| category.applies().is_some());
+        // Which words of an owner's message speak for a category of his, nobody says.
+        if known && sample.asked.is_empty() && rng.random_bool(0.6) {
             self.reason(&mut example, sample, window, &policy, rng);
         } else if known || unexplained {
-            let flagged = unexplained || policy.iter().any(|category| category.applies == Some(true));
+            let flagged = unexplained || policy.iter().any(|category| category.applies() == Some(true));
             let opening = example.layout.push_answer(Marker::Answer.id(self.vocab_size));
             example.push_verdict(opening, flagged, self.vocab_size);
         }
         example
     }
 
-    /// The categories of a policy for a row.
-    pub fn categories(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Drawn {
-        self.policies.draw(facts, rng)
+    /// A policy for a row of which `facts` are known, and whether even its highest slot should stay low.
+    fn drawn(&self, facts: &Facts, held_out: bool, rng: &mut ChaCha8Rng) -> (Vec<Sampled>, bool) {
+        let Drawn { concepts, cover, short } = self.policies.draw(facts, rng);
+        let sampled = |concept| {
+            let (name, block) = self.words_of(concept, held_out, short, rng);
+            Sampled { concept: Some(concept), target: facts.target(concept), name, block }
+        };
+        (concepts.into_iter().map(sampled).collect(), cover)
     }
 
     /// A category's name and what its block says: the name, its definition, or both.
@@ -227,10 +247,10 @@ impl<'a> Examples<'a> {
         let mut steps: Vec<&Sampled> = policy.iter().collect();
         steps.shuffle(rng);
         // A category that applies is never left out of the reasoning.
-        steps.sort_by_key(|step| step.applies != Some(true));
+        steps.sort_by_key(|step| step.applies() != Some(true));
         steps.truncate(STEPS);
         steps.shuffle(rng);
-        let flagged = policy.iter().any(|category| category.applies == Some(true));
+        let flagged = policy.iter().any(|category| category.applies() == Some(true));
 
         example.layout.push_answer(marker(Marker::Answer));
         let mut last = example.layout.push_answer(marker(Marker::Think));
@@ -238,7 +258,7 @@ impl<'a> Examples<'a> {
             for &word in &step.name {
                 last = example.layout.push_answer(word);
             }
-            let applies = step.applies == Some(true);
+            let applies = step.applies() == Some(true);
             let (right, wrong) = match applies {
                 true => (Marker::Applies, Marker::DoesNotApply),
                 false => (Marker::DoesNotApply, Marker::Applies),
@@ -249,7 +269,7 @@ impl<'a> Examples<'a> {
                 continue;
             }
             let (tokens, starts) = (&sample.judged[window.clone()], &sample.word_starts[window.clone()]);
-            if let Some(quote) = self.lexicon.quote(tokens, starts, Some(step.concept)) {
+            if let Some(quote) = self.lexicon.quote(tokens, starts, step.concept) {
                 last = example.layout.push_answer(marker(Marker::Quote));
                 for &word in &tokens[quote] {
                     example.choices.push(Choice { index: last, next: Next::Word(word) });
@@ -262,6 +282,32 @@ impl<'a> Examples<'a> {
         last = example.layout.push_answer(marker(Marker::EndThink));
         example.push_verdict(last, flagged, self.vocab_size);
     }
+}
+
+impl Sampled {
+    /// Whether it applies; `None` if nobody knows, or readers would differ.
+    fn applies(&self) -> Option<bool> {
+        self.target.filter(|&target| target == 0.0 || target == 1.0).map(|target| target == 1.0)
+    }
+}
+
+/// An owner's policy for an example: all that is known of it, mostly with the definitions, sometimes without some of the
+/// categories that do not apply.
+fn owned(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
+    let keep = if rng.random_bool(0.5) { 1.0 } else { 0.6 };
+    let kept = asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
+    let kept: Vec<&Asked> = kept.collect();
+    let sampled = |category: &Asked| {
+        let mut name = category.name.clone();
+        name.truncate(NAME_WORDS);
+        let mut block = name.clone();
+        if rng.random_bool(DEFINED) {
+            block.extend(&category.definition);
+        }
+        block.truncate(BLOCK_WORDS);
+        Sampled { concept: None, target: category.target, name, block }
+    };
+    if kept.is_empty() { asked.iter().map(sampled).collect() } else { kept.into_iter().map(sampled).collect() }
 }
 
 impl Example {
@@ -314,7 +360,7 @@ mod tests {
         let word_starts: Vec<bool> = (0..40).map(|at| at % 2 == 0).collect();
         let cuts = |judged: &[TokenId], kind, facts: Facts| -> Vec<usize> {
             let sample =
-                Sample { judged: judged.to_vec(), word_starts: word_starts.clone(), context: None, kind, facts };
+                Sample { judged: judged.to_vec(), word_starts: word_starts.clone(), context: None, kind, facts, asked: vec![] };
             (0..200).map(|seed| examples.seen(&sample, &mut ChaCha8Rng::seed_from_u64(seed))).collect()
         };
         let positive = || Facts { positive: vec![0], ..Facts::default() };

@@ -8,6 +8,7 @@ mod evidence;
 mod examples;
 pub mod export;
 mod own_policy;
+mod owned;
 mod padding;
 mod policies;
 pub mod recipe;

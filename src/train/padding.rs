@@ -23,7 +23,9 @@ impl<'a> Padding<'a> {
     /// The prompts among the sources' samples that are free of harm of any kind.
     pub fn among(sources: impl IntoIterator<Item = &'a [Sample]>, any_harm: Option<ConceptIdx>) -> Self {
         let harmless = |sample: &&Sample| {
-            sample.kind == Kind::JudgedUser && any_harm.is_some_and(|harm| sample.facts.holds(harm) == Some(false))
+            let harmless = any_harm.is_some_and(|harm| sample.facts.holds(harm) == Some(false));
+            // What is harmless may still be about something: somebody seeks help.
+            sample.kind == Kind::JudgedUser && harmless && sample.facts.positive.is_empty()
         };
         let sources = sources.into_iter().map(|samples| samples.iter().filter(harmless).collect());
         Self(sources.filter(|samples: &Vec<_>| !samples.is_empty()).collect())
@@ -32,7 +34,9 @@ impl<'a> Padding<'a> {
     /// The sample among harmless text, if the generator says so and there is room; what is known is known of both texts.
     pub fn around(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
         let room = WINDOW.saturating_sub(sample.judged.len());
-        if sample.kind != Kind::JudgedUser || room < LEAST || !rng.random_bool(PADDED) {
+        // An owner may forbid what is harmless.
+        let any_text_is_free = sample.kind == Kind::JudgedUser && sample.asked.is_empty();
+        if !any_text_is_free || room < LEAST || !rng.random_bool(PADDED) {
             return None;
         }
         let harmless = self.0.choose(rng)?.choose(rng)?;
@@ -75,6 +79,7 @@ fn join(first: Text, second: Text, padded: &Sample, padding: &Facts) -> Sample {
         context: padded.context.clone(),
         kind: padded.kind,
         facts: Facts { negative: negative.collect(), ..padded.facts.clone() },
+        asked: padded.asked.clone(),
     }
 }
 
@@ -92,6 +97,7 @@ mod tests {
             context: None,
             kind: Kind::JudgedUser,
             facts: Facts { positive, negative, ..Facts::default() },
+            asked: Vec::new(),
         }
     }
 

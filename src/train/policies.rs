@@ -18,6 +18,8 @@ const COVER_DRAWS: usize = 12;
 const HARMLESS_COVERS: f64 = 0.35;
 /// The share of such policies whose categories are names alone: they are long enough without definitions.
 const SHORT_COVERS: f64 = 0.75;
+/// How much more often a category is asked that a text touches: where one word tells the two apart, there is most to learn.
+const TOUCHED: f64 = 6.0;
 /// The share of policies that also hold "harm of any kind", where the row says whether it applies.
 const ANY_HARM: f64 = 0.8;
 /// A safe row of this category looks alarming: flagging it is over-refusal.
@@ -65,7 +67,7 @@ impl<'a> Policies<'a> {
             (false, true) => self.cover(rng),
             (false, false) => self.policy(facts, rng),
         };
-        let any_harm = self.recipe.any_harm.filter(|&harm| facts.holds(harm).is_some());
+        let any_harm = self.recipe.any_harm.filter(|&harm| facts.target(harm).is_some());
         // Nothing else is known about a row whose harm nobody named.
         concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
         let short = cover && rng.random_bool(SHORT_COVERS);
@@ -101,7 +103,6 @@ impl<'a> Policies<'a> {
         held_out: bool,
         rng: &mut ChaCha8Rng,
     ) -> Option<(Policy, Truth)> {
-        let facts = &*self.recipe.certain(facts);
         let Drawn { mut concepts, short, .. } = self.draw(facts, rng);
         if !facts.general_unsafe {
             concepts.retain(|&concept| facts.holds(concept).is_some());
@@ -136,7 +137,8 @@ impl<'a> Policies<'a> {
         let not_any_harm = |&concept: &ConceptIdx| Some(concept) != self.recipe.any_harm;
         let mut chosen: Vec<ConceptIdx> = Vec::new();
         if rng.random_bool(0.8) {
-            let own: Vec<ConceptIdx> = facts.positive.iter().copied().filter(not_any_harm).collect();
+            let own: Vec<ConceptIdx> =
+                facts.positive.iter().chain(&facts.borderline).copied().filter(not_any_harm).collect();
             chosen.extend(own.choose(rng));
         }
         let size = rng.random_range(CATEGORIES).max(chosen.len() + 1);
@@ -149,7 +151,8 @@ impl<'a> Policies<'a> {
             .map(|concept| {
                 // By the root of its frequency, half-way between two faults: with equal chances a rare concept would learn
                 // never to hold, with chances like frequencies it would hardly be asked where it does not.
-                let chance = (self.frequency[concept] as f64 + 1.0).sqrt();
+                let touched = if facts.touched.contains(&concept) { TOUCHED } else { 1.0 };
+                let chance = (self.frequency[concept] as f64 + 1.0).sqrt() * touched;
                 (-(1.0 - rng.random::<f64>()).ln() / chance, concept)
             })
             .collect();
@@ -207,6 +210,7 @@ pub fn truth_under(policy: &Policy, row: &Row) -> Truth {
     let held: Vec<String> = policy.categories.iter().filter(named).map(|category| category.id.clone()).collect();
     let categories = match row.label {
         Label::Safe => Some(Vec::new()),
+        Label::Borderline => None,
         Label::Unsafe => (!held.is_empty()).then_some(held),
     };
     Truth { label: row.label, categories, look_alike: row.label == Label::Safe && is_look_alike(row) }
@@ -248,41 +252,5 @@ mod tests {
         // The roots of 10,000 and 100 are as 10 to 1.
         let ratio = f64::from(first[1]) / f64::from(first[2]);
         assert!((7.5..13.0).contains(&ratio), "{first:?}");
-    }
-
-    #[test]
-    fn what_only_words_say_is_not_taken_for_the_truth() {
-        let recipe = Recipe::parse(
-            "heldout_fraction: 0\n\
-             concepts:\n  theft: {names: [Theft], words: [steal*], definitions: [d]}\n  \
-             gore: {names: [Gore], words: [blood], definitions: [d]}\n\
-             broader: {any: {names: [Harm], definitions: [d], covers: [general]}}\n\
-             sources: {rows: {unsafe_means: general, negatives: [general], others: [general], labels: {t: [theft]}}}",
-            "test",
-        )
-        .unwrap();
-        let policies = Policies { recipe: &recipe, frequency: vec![1; 3] };
-        let judged = |categories: &str| -> Vec<(Vec<String>, Truth)> {
-            let row = format!(
-                r#"{{"id":"1","level":"prompt","prompt":"steal it","label":"unsafe","categories":[{categories}]}}"#
-            );
-            let row: Row = serde_json::from_str(&row).unwrap();
-            let facts = recipe.facts("rows", &row).unwrap();
-            let draw = |seed| {
-                let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-                let (policy, truth) = policies.judge(&recipe.sources["rows"], &row, &facts, false, rng)?;
-                Some((policy.categories.into_iter().map(|category| category.id).collect(), truth))
-            };
-            (0..100).filter_map(draw).collect()
-        };
-        let labelled = judged(r#""t""#);
-        assert!(labelled.iter().any(|(_, truth)| truth.label == Label::Safe), "under a policy without theft");
-        assert!(labelled.iter().all(|(_, truth)| truth.categories.is_some()));
-        let worded = judged("");
-        assert!(!worded.is_empty());
-        for (policy, truth) in worded {
-            assert!(policy.contains(&"any".to_string()), "it breaks something, so certainly this: {policy:?}");
-            assert_eq!((truth.label, truth.categories), (Label::Unsafe, None));
-        }
     }
 }

@@ -4,20 +4,20 @@
 //! file in `parse`.
 
 mod parse;
+mod reading;
 mod sample;
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use regex::Regex;
 use serde::Deserialize;
 
-use crate::eval::dataset::{Label, Row, Rows};
-use crate::{Error, Result, Target};
+use crate::eval::dataset::{Label, Row, Rows, data_files};
+use crate::{Error, Result};
+use reading::Reading;
 
 /// A place in [`Recipe::concepts`].
 pub type ConceptIdx = usize;
@@ -26,6 +26,8 @@ pub type ConceptIdx = usize;
 #[derive(Debug, Clone)]
 pub struct Concept {
     pub id: String,
+    /// What readers' labels and rows of our own call it; broader categories have none.
+    pub code: Option<String>,
     /// Names that training draws from; never empty.
     pub names: Vec<String>,
     /// Names that training must not see.
@@ -34,12 +36,12 @@ pub struct Concept {
     pub definitions: Vec<String>,
     /// Whether content of this kind is harmful in general, rather than under particular policies only.
     pub general: bool,
+    /// It says what a text is about rather than that it harms: it holds in full where a reader found the text borderline.
+    pub stands: bool,
     /// The fine concepts that fall under this one, ascending; a fine concept covers itself.
     pub covers: Vec<ConceptIdx>,
     /// Fine concepts that often hold together with this one, ascending, without itself; empty for broader categories.
     pub related: Vec<ConceptIdx>,
-    /// Finds words that an unsafe text about this concept is likely to hold, and another one is not.
-    pub words: Option<Regex>,
 }
 
 /// What an unsafe row is if none of its categories is mapped.
@@ -64,11 +66,19 @@ pub enum Judge {
     Text,
 }
 
+/// Where a source's rows are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// `<name>.jsonl.gz` or `<name>.jsonl` in the folder of the sets.
+    Set(String),
+    /// Rows of our own, of one kind: they bring a reader's labels.
+    Own(String),
+}
+
 /// How one data set is drawn and read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The data file's name without `.jsonl.gz`.
-    pub file: String,
+    pub origin: Origin,
     pub judge: Judge,
     /// Draws of a row in an epoch, on average; > 0.
     pub weight: f64,
@@ -84,6 +94,8 @@ pub struct Source {
     pub labels: HashMap<String, Vec<ConceptIdx>>,
     /// The data set's category → factor on the chance to be drawn; > 0.
     pub label_weights: HashMap<String, f64>,
+    /// Factor on the chance of a row that was labelled by reading; > 0.
+    pub read_weight: f64,
     pub unsafe_means: UnsafeMeans,
     /// Its safe rows look alarming: flagging one is over-refusal.
     pub look_alike: bool,
@@ -93,28 +105,44 @@ pub struct Source {
     pub others: Vec<ConceptIdx>,
 }
 
-/// What is known about a row. Concepts in neither list are unknown and must not enter a loss.
+/// Messages that were labelled under policies of their own, and how many of them an epoch takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnerSource {
+    pub origin: Origin,
+    /// Draws of a message in an epoch, on average; > 0.
+    pub weight: f64,
+}
+
+/// What is known about a row. Concepts in no list are unknown and must not enter a loss.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Concepts that hold, ascending, the broader ones they imply included.
     pub positive: Vec<ConceptIdx>,
     /// Concepts known not to hold, ascending.
     pub negative: Vec<ConceptIdx>,
-    /// The row breaks at least one general concept, and neither its labels nor its words say which: a policy that
-    /// covers every one of them is broken.
+    /// Those among them that the text touches: it speaks of them, and they do not hold.
+    pub touched: Vec<ConceptIdx>,
+    /// Concepts of which reasonable owners would say either, ascending.
+    pub borderline: Vec<ConceptIdx>,
+    /// The row breaks at least one general concept, and nobody said which: a policy that covers every one of them is
+    /// broken.
     pub general_unsafe: bool,
-    /// The row is unsafe, and its words alone say what it breaks: right more often than not.
-    pub weak: bool,
 }
 
 impl Facts {
-    /// `Some(true)` if the concept holds, `Some(false)` if it does not, `None` if nobody said.
+    /// `Some(true)` if the concept holds, `Some(false)` if it does not, `None` if nobody said or it is borderline.
     pub fn holds(&self, concept: ConceptIdx) -> Option<bool> {
         match (self.positive.binary_search(&concept), self.negative.binary_search(&concept)) {
             (Ok(_), _) => Some(true),
             (_, Ok(_)) => Some(false),
             _ => None,
         }
+    }
+
+    /// What a slot should say: 1 where the concept holds, 0 where it does not, a half where it is borderline.
+    pub fn target(&self, concept: ConceptIdx) -> Option<f32> {
+        let half = || self.borderline.binary_search(&concept).ok().map(|_| 0.5);
+        self.holds(concept).map(|holds| f32::from(u8::from(holds))).or_else(half)
     }
 }
 
@@ -129,6 +157,12 @@ pub struct Recipe {
     pub any_harm: Option<ConceptIdx>,
     /// In the order of the file, by name.
     pub sources: IndexMap<String, Source>,
+    /// Policies as owners wrote them, with the messages that were labelled under them.
+    pub owners: IndexMap<String, OwnerSource>,
+    /// The folder of our own rows and policies and of readers' labels.
+    own: PathBuf,
+    /// Readers' labels of rows of the sets, by the rows' ids: where there is one, it holds instead of the set's.
+    readings: HashMap<String, Reading>,
     /// Share of each source that is kept for thresholds; see [`Row::is_held_out`].
     pub heldout_fraction: f64,
 }
@@ -141,7 +175,12 @@ impl Recipe {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = crate::files::read_text(path)?;
-        Self::parse(&text, &path.display().to_string())
+        let mut recipe = Self::parse(&text, &path.display().to_string())?;
+        recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
+        if !recipe.own.as_os_str().is_empty() {
+            recipe.readings = reading::load(&recipe, &recipe.own.join("labels"))?;
+        }
+        Ok(recipe)
     }
 
     /// The one folder that is given as the place of a recipe's sets.
@@ -153,6 +192,19 @@ impl Recipe {
             [folder] => Ok(folder),
             _ => Err(Error::BadInput("with a recipe, --data is one folder: that of its sets".into())),
         }
+    }
+
+    /// The folder of our own rows and policies.
+    pub fn own(&self) -> &Path {
+        &self.own
+    }
+
+    /// The file of a set in the folder of the sets: `<name>.jsonl.gz` or `<name>.jsonl`.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if there is none.
+    pub fn file(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        data_file(folder, name)
     }
 
     /// The concept or broader category of that id.
@@ -185,17 +237,35 @@ impl Recipe {
         })
     }
 
-    /// The rows of a source that the recipe uses, read from its file in `folder`.
+    /// The rows of a source that the recipe uses: from its file in `folder`, or our own.
     ///
     /// # Errors
     /// [`Error::BadInput`] if the recipe has no such source, the folder no such file, or the file a bad row.
     pub fn rows(&self, source: &str, folder: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
         let source = self.source(source)?;
-        Ok(Rows::open(data_file(folder, &source.file)?)?.filter_map(|row| match row {
-            Ok(row) if source.uses(&row) => Some(Ok(source.view(row))),
+        let files = match &source.origin {
+            Origin::Set(name) => vec![data_file(folder, name)?],
+            Origin::Own(_) => data_files(&self.own.join("rows"))?,
+        };
+        let files: Vec<Rows> = files.into_iter().map(Rows::open).collect::<Result<_>>()?;
+        Ok(files.into_iter().flatten().filter_map(|row| match row {
+            Ok(row) if source.uses(&row) => Some(Ok(self.relabel(source, source.view(row)))),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         }))
+    }
+
+    /// The row with the reader's verdict in place of its set's, where there is one.
+    fn relabel(&self, source: &Source, row: Row) -> Row {
+        match self.reading(source, &row) {
+            Some(reading) => Row { label: reading.label, ..row },
+            None => row,
+        }
+    }
+
+    /// What a reader said of the side of a row that the source judges.
+    fn reading(&self, source: &Source, row: &Row) -> Option<&Reading> {
+        self.readings.get(&row.id).filter(|_| source.judge == Judge::Row)
     }
 
     /// What the recipe says about a row of a source.
@@ -204,8 +274,16 @@ impl Recipe {
     /// [`Error::BadInput`] if the recipe has no such source.
     pub fn facts(&self, source: &str, row: &Row) -> Result<Facts> {
         let source = self.source(source)?;
+        if let Some(reading) = self.reading(source, row) {
+            return Ok(self.read(reading));
+        }
+        if let Origin::Own(_) = source.origin {
+            return Ok(self.read(&Reading::of(self, row)?));
+        }
         let mut facts = match row.label {
             Label::Safe => self.close(&[], &source.negatives),
+            // Only readers find rows borderline.
+            Label::Borderline => Facts::default(),
             Label::Unsafe => {
                 let mut stated: Vec<ConceptIdx> = row
                     .categories
@@ -215,15 +293,12 @@ impl Recipe {
                     .copied()
                     .collect();
                 match &source.unsafe_means {
-                    _ if !stated.is_empty() => {
-                        stated.extend(self.parts_by_words(&stated, row));
-                        self.close(&stated, &source.others)
-                    }
+                    _ if !stated.is_empty() => self.close(&stated, &source.others),
                     UnsafeMeans::Concepts(concepts) => {
                         stated.extend(concepts);
                         self.close(&stated, &source.others)
                     }
-                    UnsafeMeans::General => self.read_words(row).unwrap_or_else(|| self.unexplained()),
+                    UnsafeMeans::General => self.unexplained(),
                 }
             }
         };
@@ -234,47 +309,9 @@ impl Recipe {
         Ok(facts)
     }
 
-    /// What is certain of a row: of one that only its words explain no more than that it breaks something. Rewards are made
-    /// of it, since they take every label at its word.
-    pub fn certain<'a>(&self, facts: &'a Facts) -> Cow<'a, Facts> {
-        if facts.weak { Cow::Owned(self.unexplained()) } else { Cow::Borrowed(facts) }
-    }
-
     /// A row that breaks something, and nobody knows what.
     fn unexplained(&self) -> Facts {
         Facts { positive: self.any_harm.into_iter().collect(), general_unsafe: true, ..Facts::default() }
-    }
-
-    /// Weak labels for an unsafe row that has none: the concepts whose words it holds most often apply, those whose words it
-    /// holds less often are unknown, those that have words but none in the row do not apply. What a response is about its
-    /// prompt says better: its own words count only where the prompt has none. `None` where no concept's words occur.
-    fn read_words(&self, row: &Row) -> Option<Facts> {
-        let counts = |text: &str| -> Vec<usize> {
-            let count = |concept: &Concept| concept.words.as_ref().map_or(0, |words| words.find_iter(text).count());
-            self.concepts.iter().map(count).collect()
-        };
-        let prompt = counts(&row.prompt);
-        let response = counts(judged_response(row).unwrap_or(""));
-        let telling = if prompt.iter().any(|&count| count > 0) { &prompt } else { &response };
-        let most = telling.iter().copied().max().filter(|&most| most > 0)?;
-        let (mut stated, mut absent) = (Vec::new(), Vec::new());
-        for (index, concept) in self.concepts.iter().enumerate() {
-            if telling[index] == most {
-                stated.push(index);
-            } else if concept.words.is_some() && prompt[index] + response[index] == 0 {
-                absent.extend(&concept.covers);
-            }
-        }
-        Some(Facts { weak: true, ..self.close(&stated, &absent) })
-    }
-
-    /// The fine concepts that a row's words name among the parts of the broader categories that are known to hold.
-    fn parts_by_words(&self, stated: &[ConceptIdx], row: &Row) -> Vec<ConceptIdx> {
-        let broader = stated.iter().filter(|&&concept| concept >= self.fine);
-        let parts: BTreeSet<ConceptIdx> =
-            broader.flat_map(|&category| &self.concepts[category].covers).copied().collect();
-        let named = |part: &ConceptIdx| self.concepts[*part].words.as_ref().is_some_and(|words| occur(words, row));
-        parts.into_iter().filter(named).collect()
     }
 
     /// Whether a source's labels say what is harmful in general.
@@ -332,15 +369,6 @@ impl Recipe {
         policy.shuffle(rng);
         policy
     }
-}
-
-/// Whether a row holds one of the words: its prompt, or its response if that is judged.
-fn occur(words: &Regex, row: &Row) -> bool {
-    words.is_match(&row.prompt) || judged_response(row).is_some_and(|text| words.is_match(text))
-}
-
-fn judged_response(row: &Row) -> Option<&str> {
-    row.response.as_deref().filter(|_| row.level == Target::Response)
 }
 
 /// The file of a source: `<name>.jsonl.gz` or `<name>.jsonl`.

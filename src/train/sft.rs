@@ -10,7 +10,8 @@ use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
-use rand::seq::SliceRandom;
+use pollster::block_on;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
@@ -20,11 +21,12 @@ use super::batch::{Batch, LossParts, LossWeights};
 use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::evidence::Lexicon;
 use super::examples::{Example, Examples, Sample};
+use super::owned;
 use super::padding::Padding;
-use super::recipe::{Facts, Recipe};
+use super::recipe::{Facts, OwnerSource, Recipe};
 use super::warm_start::warm_start;
 use super::workers::Workers;
-use crate::bundle::Weights;
+use crate::bundle::{Bundle, MANIFEST, Weights};
 use crate::eval::dataset::Row;
 use crate::eval::metrics;
 use crate::model::slots::{SlotConfig, SlotModel};
@@ -39,7 +41,8 @@ pub struct SftOptions {
     pub recipe: PathBuf,
     /// The folder of the recipe's sources, `<source>.jsonl` or `<source>.jsonl.gz`.
     pub data: PathBuf,
-    /// A folder with `config.json`, `tokenizer.json` and `model.safetensors`: a BERT, or the end of an earlier run.
+    /// A bundle, or a folder with `config.json`, `tokenizer.json` and `model.safetensors`: a BERT, or the end of an earlier
+    /// run.
     pub init: PathBuf,
     /// Where checkpoint, metrics and the trained tensors go. A run found there is resumed.
     pub out: PathBuf,
@@ -101,10 +104,9 @@ const MAX_CHARS: usize = 4000;
 pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
     let recipe = Recipe::load(&options.recipe)?;
-    let tokenizer = Tokenizer::from_bytes(&read(options, "tokenizer.json")?)?;
-    let config = serde_json::from_slice(&read(options, "config.json")?)
-        .map_err(|e| Error::BadModel(format!("{}: {e}", options.init.join("config.json").display())))?;
-    let config = SlotConfig::from_json(&config)?;
+    let init = Init::open(&options.init)?;
+    let tokenizer = Tokenizer::from_bytes(&init.tokenizer)?;
+    let config = SlotConfig::from_json(&init.config)?;
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
@@ -115,11 +117,10 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
     let optimizer = adam_w(options.weight_decay, Some(1.0));
-    let (tensors, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
-        Some(found) => found,
-        None => (first_tensors(options, &config)?, optimizer, Progress::default()),
+    let (mut weights, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
+        Some((tensors, optimizer, progress)) => (Weights::from_tensors(&device, tensors)?, optimizer, progress),
+        None => (init.weights(&config, options.seed, &device)?, optimizer, Progress::default()),
     };
-    let mut weights = Weights::from_tensors(&device, tensors)?;
     let mut model = SlotModel::load(&config, &mut weights)?.map(&mut Numbered(0)).freeze_words();
     weights.finish()?;
 
@@ -181,7 +182,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         progress.chunk += 1;
         progress.batch = 0;
     }
-    export(&options.out, &model, &config, &read(options, "tokenizer.json")?)
+    export(&options.out, &model, &config, &init.tokenizer)
 }
 
 /// AdamW (Loshchilov and Hutter, 2019), each tensor's gradient clipped to a norm if there is one.
@@ -207,21 +208,46 @@ pub(super) fn export(out: &Path, model: &SlotModel, config: &SlotConfig, tokeniz
     write_tensors(&out.join("model.safetensors"), &model.tensors())
 }
 
-fn read(options: &SftOptions, file: &str) -> Result<Vec<u8>> {
-    let path = options.init.join(file);
-    crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)
+/// Where a run begins.
+struct Init {
+    folder: PathBuf,
+    /// `None` for the files of a checkpoint.
+    bundle: Option<Bundle>,
+    config: serde_json::Value,
+    tokenizer: Vec<u8>,
 }
 
-/// The tensors of `init`: an earlier run's as they are, a BERT's with what BERT has not.
-fn first_tensors(options: &SftOptions, config: &SlotConfig) -> Result<Vec<crate::model::slots::NamedTensor>> {
-    let path = options.init.join("model.safetensors");
-    let bytes = crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
-    // A published BERT also holds what is no weight, such as the numbers of its positions.
-    if file.names().contains(&"slot_head.weight") {
-        read_tensors(&path)
-    } else {
-        warm_start(config, &file, options.seed)
+impl Init {
+    fn open(folder: &Path) -> Result<Self> {
+        let folder = folder.to_owned();
+        if folder.join(MANIFEST).exists() {
+            let bundle = Bundle::open(&folder)?;
+            let tokenizer = block_on(bundle.tokenizer())?.to_vec();
+            return Ok(Self { config: bundle.manifest().config.clone(), tokenizer, bundle: Some(bundle), folder });
+        }
+        let read = |file: &str| {
+            crate::files::read(&folder.join(file), crate::files::Kind::Regular, u64::MAX, Error::BadModel)
+        };
+        let config = serde_json::from_slice(&read("config.json")?)
+            .map_err(|e| Error::BadModel(format!("{}: {e}", folder.join("config.json").display())))?;
+        let tokenizer = read("tokenizer.json")?;
+        Ok(Self { config, tokenizer, bundle: None, folder })
+    }
+
+    /// The weights of a bundle or of an earlier run as they are, a BERT's with what BERT has not.
+    fn weights(&self, config: &SlotConfig, seed: u64, device: &Device) -> Result<Weights> {
+        if let Some(bundle) = &self.bundle {
+            return block_on(bundle.weights(device));
+        }
+        let path = self.folder.join("model.safetensors");
+        let bytes = crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
+        // A published BERT also holds what is no weight, such as the numbers of its positions.
+        let tensors = match file.names().contains(&"slot_head.weight") {
+            true => read_tensors(&path)?,
+            false => warm_start(config, &file, seed)?,
+        };
+        Weights::from_tensors(device, tensors)
     }
 }
 
@@ -283,6 +309,8 @@ pub struct Samples<'a> {
     pub(super) sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
     /// With the name of their source.
     pub(super) held_out: Vec<(&'a str, Row, Sample)>,
+    /// By source: labelled under owners' policies.
+    owned: Vec<(&'a OwnerSource, Vec<Sample>)>,
 }
 
 impl<'a> Samples<'a> {
@@ -305,7 +333,11 @@ impl<'a> Samples<'a> {
             sources.push((name.as_str(), rows, samples));
         }
         held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        Ok(Self { recipe, sources, held_out })
+        let mut owned = Vec::new();
+        for source in recipe.owners.values() {
+            owned.push((source, owned::samples(recipe, source, data, tokenizer)?));
+        }
+        Ok(Self { recipe, sources, held_out, owned })
     }
 
     /// How often each concept holds.
@@ -343,6 +375,21 @@ impl<'a> Samples<'a> {
         Ok(order)
     }
 
+    /// What an epoch learns from, in random order: the recipe's rows and owners' messages.
+    fn stream(&self, seed: u64, epoch: u64) -> Result<Vec<&Sample>> {
+        let rows = self.epoch(seed, epoch)?;
+        let mut order: Vec<&Sample> = rows.into_iter().map(|(source, row)| &self.sources[source].2[row]).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed.rotate_left(16) ^ (epoch + 1));
+        for (source, samples) in &self.owned {
+            let wanted = (samples.len() as f64 * source.weight).round() as usize;
+            let whole = wanted.checked_div(samples.len()).unwrap_or(0);
+            order.extend((0..whole).flat_map(|_| samples));
+            order.extend(samples.sample(&mut rng, wanted - whole * samples.len()));
+        }
+        order.shuffle(&mut rng);
+        Ok(order)
+    }
+
     /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
     /// exactly where it stopped.
     fn batches(
@@ -355,7 +402,7 @@ impl<'a> Samples<'a> {
         let mut left = chunk;
         let mut epoch = 0;
         let order = loop {
-            let order = self.epoch(options.seed, epoch)?;
+            let order = self.stream(options.seed, epoch)?;
             let chunks = order.len().div_ceil(CHUNK);
             if left < chunks {
                 break order;
@@ -367,8 +414,7 @@ impl<'a> Samples<'a> {
         let rows = &order[at..(at + CHUNK).min(order.len())];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let drawn = rows.iter().map(|&(source, row)| {
-            let sample = &self.sources[source].2[row];
+        let drawn = rows.iter().map(|&sample| {
             let padded = padding.around(sample, &mut rng);
             examples.draw(padded.as_ref().unwrap_or(sample), false, &mut rng)
         });
@@ -402,7 +448,7 @@ impl<'a> Samples<'a> {
 }
 
 /// A row's words and facts; `None` if there are no words.
-fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
+pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
     let (kind, judged, context) = match (row.level, row.response.as_deref()) {
         (Target::Response, Some(response)) => (Kind::JudgedAgent, response, Some(row.prompt.as_str())),
         _ => (Kind::JudgedUser, row.prompt.as_str(), None),
@@ -422,6 +468,7 @@ fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sampl
         context,
         kind,
         facts,
+        asked: Vec::new(),
     }))
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use rsafe::eval::dataset::{Row, Rows, set_name};
+use rsafe::eval::dataset::{Label, Row, Rows, set_name};
 use rsafe::eval::interval::Bootstrap;
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
@@ -24,7 +24,8 @@ use crate::{Failure, Outcome, outputs};
 #[derive(clap::Args)]
 #[command(after_help = "\
 A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line, gzipped or not. \
-Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe.")]
+Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe. \
+Borderline rows are left out.")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalArgs {
     #[command(subcommand)]
@@ -110,7 +111,8 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut sets = Vec::with_capacity(args.data.len());
     for path in &args.data {
-        let rows = Rows::open(path)?.take(limit).collect::<rsafe::Result<Vec<Row>>>()?;
+        let mut rows = Rows::open(path)?.take(limit).collect::<rsafe::Result<Vec<Row>>>()?;
+        rows.retain(|row| row.label != Label::Borderline);
         if rows.is_empty() {
             return Err(Error::BadInput(format!("{}: the file has no rows", path.display())).into());
         }

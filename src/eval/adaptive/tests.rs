@@ -20,6 +20,8 @@ fn row(id: usize, label: Label, categories: &[&str]) -> Row {
         categories: categories.iter().map(|&category| category.to_owned()).collect(),
         lang: String::new(),
         split: String::new(),
+        touches: Vec::new(),
+        policy: None,
     }
 }
 

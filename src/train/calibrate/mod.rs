@@ -211,7 +211,7 @@ async fn score(guard: &Guard, own_policy: &OwnPolicy, held_out: &HeldOut) -> Res
     let all = verdict.categories.len() == own_policy.policy().categories.len();
     let own = Judged {
         target: row.level,
-        is_unsafe: speaks.then_some(row.label == Label::Unsafe),
+        is_unsafe: (*speaks && row.label != Label::Borderline).then_some(row.label == Label::Unsafe),
         score: verdict.score,
         categories: if all { scores.zip(own_policy.applies(facts)).collect() } else { Vec::new() },
     };

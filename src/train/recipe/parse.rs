@@ -1,22 +1,36 @@
 //! The recipe file as it is written, and the checks that turn it into a [`Recipe`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer};
 
-use super::{Concept, ConceptIdx, Judge, Recipe, Source, UnsafeMeans};
+use super::{Concept, ConceptIdx, Judge, Origin, OwnerSource, Recipe, Source, UnsafeMeans};
 use crate::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecipeFile {
     heldout_fraction: f64,
+    /// Empty without any data of our own.
+    #[serde(default)]
+    own: PathBuf,
     concepts: IndexMap<String, ConceptFile>,
     #[serde(default)]
     broader: IndexMap<String, BroaderFile>,
     sources: IndexMap<String, SourceFile>,
+    #[serde(default)]
+    owners: IndexMap<String, OwnerSourceFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerSourceFile {
+    #[serde(default)]
+    own: bool,
+    #[serde(default = "one")]
+    weight: f64,
 }
 
 #[derive(Deserialize)]
@@ -26,12 +40,13 @@ struct ConceptFile {
     #[serde(default)]
     held_out_names: Vec<String>,
     definitions: Vec<String>,
+    code: Option<String>,
     #[serde(default = "yes")]
     general: bool,
     #[serde(default)]
-    related: Vec<String>,
+    stands: bool,
     #[serde(default)]
-    words: Vec<String>,
+    related: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,14 +57,15 @@ struct BroaderFile {
     held_out_names: Vec<String>,
     definitions: Vec<String>,
     covers: Vec<String>,
-    #[serde(default)]
-    words: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceFile {
     file: Option<String>,
+    /// Its rows are our own, of the kind that the entry is called by.
+    #[serde(default)]
+    own: bool,
     #[serde(default)]
     judge: Judge,
     #[serde(default = "one")]
@@ -63,10 +79,12 @@ struct SourceFile {
     labels: IndexMap<String, Vec<String>>,
     #[serde(default)]
     label_weights: HashMap<String, f64>,
-    unsafe_means: UnsafeMeansFile,
+    #[serde(default = "one")]
+    read_weight: f64,
+    unsafe_means: Option<UnsafeMeansFile>,
     #[serde(default)]
     look_alike: bool,
-    #[serde(deserialize_with = "flat")]
+    #[serde(default, deserialize_with = "flat")]
     negatives: Vec<String>,
     #[serde(default, deserialize_with = "flat")]
     others: Vec<String>,
@@ -101,6 +119,10 @@ fn yes() -> bool {
 
 fn one() -> f64 {
     1.0
+}
+
+fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }
 
 /// Words that stand for many concepts in `negatives` and `others`.
@@ -139,7 +161,27 @@ impl Recipe {
             return Err("sources: expected at least one data set".into());
         }
         let any_harm = (fine..concepts.len()).find(|&category| concepts[category].covers == general);
-        Ok(Self { concepts, fine, any_harm, sources, heldout_fraction: file.heldout_fraction })
+        let mut owners = IndexMap::new();
+        for (name, source) in file.owners {
+            if !positive(source.weight) {
+                return Err(format!("owners.{name}.weight: expected a number above 0, got {}", source.weight));
+            }
+            let origin = if source.own { Origin::Own(name.clone()) } else { Origin::Set(name.clone()) };
+            owners.insert(name, OwnerSource { origin, weight: source.weight });
+        }
+        if file.own.as_os_str().is_empty() && sources.values().any(|source| matches!(source.origin, Origin::Own(_))) {
+            return Err("own: expected the folder of the rows that `own: true` speaks of".into());
+        }
+        Ok(Self {
+            concepts,
+            fine,
+            any_harm,
+            sources,
+            owners,
+            own: file.own,
+            readings: HashMap::new(),
+            heldout_fraction: file.heldout_fraction,
+        })
     }
 }
 
@@ -196,37 +238,17 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
         .map(|(index, ((id, concept), related))| {
             Ok(Concept {
                 id: id.clone(),
+                code: concept.code.clone(),
                 names: concept.names.clone(),
                 held_out_names: concept.held_out_names.clone(),
                 definitions: concept.definitions.clone(),
                 general: concept.general,
+                stands: concept.stands || !concept.general,
                 covers: vec![index],
                 related: related.into_iter().collect(),
-                words: any_of(&concept.words).map_err(|error| format!("concepts.{id}.words: {error}"))?,
             })
         })
         .collect()
-}
-
-/// A pattern that finds any of the words, as whole words and without regard to case; one that ends in `*` stands for all
-/// that begin with it. `None` without words.
-fn any_of(words: &[String]) -> Result<Option<Regex>, String> {
-    if words.is_empty() {
-        return Ok(None);
-    }
-    // A sign or a space at an end has no word's boundary behind it: such a word would never be found.
-    let whole =
-        |stem: &str| [stem.chars().next(), stem.chars().last()].iter().all(|c| c.is_some_and(char::is_alphanumeric));
-    let pattern = |word: &String| match word.strip_suffix('*').unwrap_or(word) {
-        stem if !whole(stem) || stem.contains('*') => {
-            Err(format!("expected letters or digits at both ends of a word, and `*` behind it at most, got {word:?}"))
-        }
-        stem if stem.len() < word.len() => Ok(regex::escape(stem) + r"\w*"),
-        word => Ok(regex::escape(word)),
-    };
-    let patterns: Vec<String> = words.iter().map(pattern).collect::<Result<_, _>>()?;
-    let any = format!(r"\b(?:{})\b", patterns.join("|"));
-    RegexBuilder::new(&any).case_insensitive(true).build().map(Some).map_err(|error| error.to_string())
 }
 
 fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {
@@ -242,9 +264,9 @@ fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Conc
         if covers.len() < 2 || covers.iter().any(|&part| part >= fine.len()) {
             return Err(format!("broader.{id}.covers: expected two or more fine concepts, or `general`"));
         }
-        let words = any_of(&concept.words).map_err(|error| format!("broader.{id}.words: {error}"))?;
         broader.push(Concept {
-            words,
+            code: None,
+            stands: false,
             general: covers.iter().all(|&part| fine[part].general),
             id,
             names: concept.names,
@@ -277,9 +299,11 @@ fn check_wording(concepts: &[Concept]) -> Result<(), String> {
 }
 
 fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept]) -> Result<Source, String> {
-    let positive = |value: f64| value.is_finite() && value > 0.0;
     if !positive(source.weight) {
         return Err(format!("weight: expected a number above 0, got {}", source.weight));
+    }
+    if !positive(source.read_weight) {
+        return Err(format!("read_weight: expected a number above 0, got {}", source.read_weight));
     }
     if let Some(share) = source.unsafe_share.filter(|share| !(0.0..=1.0).contains(share)) {
         return Err(format!("unsafe_share: expected a share in [0, 1], got {share}"));
@@ -292,19 +316,25 @@ fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept])
         labels.insert(label.clone(), ids.find_all(names).map_err(|error| format!("labels.{label}: {error}"))?);
     }
     let unsafe_means = match &source.unsafe_means {
-        UnsafeMeansFile::Word(word) if word == GENERAL => UnsafeMeans::General,
-        UnsafeMeansFile::Concepts(names) if !names.is_empty() => {
+        // A reader's labels say what holds.
+        None if source.own => UnsafeMeans::General,
+        None => return Err("unsafe_means: expected `general` or a list of concepts, got nothing".into()),
+        Some(UnsafeMeansFile::Word(word)) if word == GENERAL => UnsafeMeans::General,
+        Some(UnsafeMeansFile::Concepts(names)) if !names.is_empty() => {
             UnsafeMeans::Concepts(ids.find_all(names).map_err(|error| format!("unsafe_means: {error}"))?)
         }
-        UnsafeMeansFile::Word(word) => {
+        Some(UnsafeMeansFile::Word(word)) => {
             return Err(format!("unsafe_means: expected `general` or a list of concepts, got {word:?}"));
         }
-        UnsafeMeansFile::Concepts(_) => {
+        Some(UnsafeMeansFile::Concepts(_)) => {
             return Err("unsafe_means: expected `general` or a list of concepts, got an empty list".into());
         }
     };
     Ok(Source {
-        file: source.file.unwrap_or_else(|| name.to_owned()),
+        origin: match source.own {
+            true => Origin::Own(name.to_owned()),
+            false => Origin::Set(source.file.unwrap_or_else(|| name.to_owned())),
+        },
         judge: source.judge,
         weight: source.weight,
         limit: source.limit,
@@ -313,6 +343,7 @@ fn check_source(name: &str, source: SourceFile, ids: &Ids, concepts: &[Concept])
         skip: source.skip,
         labels,
         label_weights: source.label_weights,
+        read_weight: source.read_weight,
         unsafe_means,
         look_alike: source.look_alike,
         negatives: expand(&source.negatives, ids, concepts).map_err(|error| format!("negatives: {error}"))?,

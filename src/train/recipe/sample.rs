@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{Judge, Recipe, Source};
+use super::{Judge, Origin, Recipe, Source};
 use crate::eval::dataset::{Label, Row};
 use crate::{Result, Target};
 
@@ -13,7 +13,9 @@ impl Source {
     /// Whether the source uses the row at all, for training or for thresholds.
     pub fn uses(&self, row: &Row) -> bool {
         let chars = || row.prompt.chars().count() + row.response.as_ref().map_or(0, |text| text.chars().count());
-        !row.categories.iter().any(|category| self.skip.contains(category))
+        let kind = |kind: &String| *kind == row.source;
+        !matches!(&self.origin, Origin::Own(own) if !kind(own))
+            && !row.categories.iter().any(|category| self.skip.contains(category))
             && self.max_chars.is_none_or(|limit| chars() <= limit)
     }
 
@@ -30,9 +32,10 @@ impl Source {
         row
     }
 
-    /// The factor on a row's chance to be drawn: the product over its categories.
-    fn chance(&self, row: &Row) -> f64 {
-        row.categories.iter().filter_map(|category| self.label_weights.get(category)).product()
+    /// The factor on a row's chance to be drawn: the product over its categories, and that of rows that were `read`.
+    fn chance(&self, row: &Row, read: bool) -> f64 {
+        let labels: f64 = row.categories.iter().filter_map(|category| self.label_weights.get(category)).product();
+        if read { labels * self.read_weight } else { labels }
     }
 }
 
@@ -58,7 +61,7 @@ impl Recipe {
             _ => bad.len() as f64 / available as f64,
         };
         let wanted_bad = (wanted as f64 * share).round() as usize;
-        let chance = |place: usize| source.chance(&rows[place]);
+        let chance = |place: usize| source.chance(&rows[place], self.reading(source, &rows[place]).is_some());
         let mut drawn = draw(&bad, wanted_bad, chance, &mut rng);
         drawn.extend(draw(&good, wanted - wanted_bad, chance, &mut rng));
         drawn.shuffle(&mut rng);

@@ -41,6 +41,8 @@ fn row(number: usize, label: Label, categories: &[&str]) -> Row {
         categories: categories.iter().map(|category| category.to_string()).collect(),
         lang: "en".into(),
         split: "train".into(),
+        touches: Vec::new(),
+        policy: None,
     }
 }
 
@@ -87,66 +89,6 @@ fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
 }
 
 #[test]
-fn words_name_the_concepts_of_unsafe_rows_that_nobody_named() {
-    let worded = SMALL
-        .replace("definitions: [Taking", "words: [pick a lock, burgl*], definitions: [Taking")
-        .replace("definitions: [Rude", "words: [idiot], definitions: [Rude");
-    let recipe = Recipe::parse(&worded, "small").unwrap();
-    let said = |prompt: &str, label, categories: &[&str]| {
-        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row(0, label, categories) })
-    };
-    let (positive, negative) = said("How do I PICK A LOCK?", Label::Unsafe, &[]);
-    assert_eq!((positive, negative), (vec!["theft".into(), "crime".into(), "wrong".into()], vec!["insults".into()]));
-    let facts =
-        |prompt: &str| recipe.facts("mixed", &Row { prompt: prompt.into(), ..row(0, Label::Unsafe, &[]) }).unwrap();
-    assert!(facts("how to pick a locket").general_unsafe, "whole words only");
-    assert!(!facts("how to pick a lock").general_unsafe);
-    assert_eq!(facts("burgling a house"), facts("how to pick a lock"), "an ending for every `*`");
-    assert_eq!(
-        said("you idiot", Label::Unsafe, &["stealing"]).0,
-        ["theft", "crime", "wrong"],
-        "a label says it better"
-    );
-    assert!(said("how do I pick a lock", Label::Safe, &[]).0.is_empty());
-
-    let (positive, negative) = said("burgling, or how to pick a lock, idiot", Label::Unsafe, &[]);
-    assert_eq!(
-        (positive, negative),
-        (vec!["theft".into(), "crime".into(), "wrong".into()], vec![]),
-        "insults: unknown"
-    );
-    let answered = |prompt: &str, response: &str| {
-        let row = Row { level: Target::Response, response: Some(response.into()), ..row(0, Label::Unsafe, &[]) };
-        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row })
-    };
-    assert_eq!(answered("open it", "pick a lock").0, ["theft", "crime", "wrong"]);
-    let (positive, negative) = answered("you idiot", "pick a lock, then burgle");
-    assert_eq!((positive, negative), (vec!["insults".into(), "wrong".into()], vec![]), "theft and crime: unknown");
-    let (explained, unexplained) = (facts("how to pick a lock"), facts("how to open it"));
-    assert_eq!(recipe.certain(&explained).into_owned(), unexplained, "words are no proof");
-    let labelled = recipe.facts("mixed", &row(0, Label::Unsafe, &["stealing"])).unwrap();
-    assert_eq!(recipe.certain(&labelled).into_owned(), labelled);
-
-    for broken in ["[\" \"]", "[\"*\"]", "[id*ot]", "[\"idio**\"]", "[c++]", "[\"idiot \"]"] {
-        let broken = worded.replace("[idiot]", broken);
-        assert!(Recipe::parse(&broken, "small").unwrap_err().to_string().contains("concepts.insults.words"));
-    }
-}
-
-#[test]
-fn words_say_which_part_of_a_broader_label_holds() {
-    let worded = SMALL
-        .replace("definitions: [Taking", "words: [pick a lock], definitions: [Taking")
-        .replace("definitions: [Rude", "words: [idiot], definitions: [Rude");
-    let recipe = Recipe::parse(&worded, "small").unwrap();
-    let said = |prompt: &str, categories: &[&str]| {
-        named(&recipe, "mixed", &Row { prompt: prompt.into(), ..row(0, Label::Unsafe, categories) }).0
-    };
-    assert_eq!(said("how do I pick a lock, idiot", &["offences"]), ["theft", "crime", "wrong"]);
-    assert_eq!(said("open it, idiot", &["offences"]), ["crime", "wrong"], "no part of what is known to hold");
-}
-
-#[test]
 fn a_safe_row_is_free_of_general_harm_and_says_nothing_about_the_rest() {
     let (positive, negative) = named(&small(), "mixed", &row(0, Label::Safe, &["stealing"]));
     assert!(positive.is_empty());
@@ -186,7 +128,7 @@ fn a_source_may_judge_another_side_of_its_rows() {
         let source = recipe.source("mixed").unwrap();
         let seen = source.view(answered.clone());
         assert_eq!((seen.level, seen.prompt.as_str(), seen.response), (level, prompt, response));
-        assert_eq!(source.file, "other");
+        assert_eq!(source.origin, Origin::Set("other".into()));
     }
 }
 
@@ -237,7 +179,10 @@ fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
     let recipe = shipped();
     assert!((40..=60).contains(&recipe.fine), "{}", recipe.fine);
     assert!(recipe.concepts.len() - recipe.fine >= 20);
-    let files: HashSet<&str> = recipe.sources.values().map(|source| source.file.as_str()).collect();
+    let files: HashSet<&str> = recipe.sources.values().filter_map(|source| match &source.origin {
+        Origin::Set(name) => Some(name.as_str()),
+        Origin::Own(_) => None,
+    }).collect();
     assert_eq!(files.len(), 30);
     for (index, concept) in recipe.concepts.iter().enumerate() {
         let least = if index < recipe.fine { (6, 3) } else { (4, 2) };

@@ -90,8 +90,7 @@ impl<'a> RecipeTasks<'a> {
     ) -> Result<Option<Task>> {
         let source_of_row = self.policies.recipe.source(source)?;
         let own = self.own.as_ref().filter(|(_, share)| !unseen && rng.random_bool(*share));
-        let certain = self.policies.recipe.certain(facts);
-        let under_own = own.and_then(|(own, _)| Some((own.policy().clone(), own.truth(source_of_row, row, &certain)?)));
+        let under_own = own.and_then(|(own, _)| Some((own.policy().clone(), own.truth(source_of_row, row, facts)?)));
         let judged = under_own.or_else(|| {
             let mut draws = (0..DRAWS).filter_map(|_| self.policies.judge(source_of_row, row, facts, unseen, rng));
             // Two concepts may have drawn one name.

@@ -91,7 +91,7 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
             };
             let target = |(index, category): (usize, &crate::Category)| SlotTarget {
                 index,
-                applies: held.contains(&category.id),
+                target: f32::from(u8::from(held.contains(&category.id))),
                 weight: 1.0,
             };
             let slots = places.into_iter().zip(&task.policy.categories).map(target).collect();
