@@ -31,7 +31,7 @@ pub struct EvalArgs {
     #[command(subcommand)]
     command: Option<EvalCommand>,
     /// Files of labelled rows; each is reported on its own
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "owners", num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
     #[command(flatten)]
     guard: GuardArgs,
@@ -49,7 +49,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page with intervals, curves, categories and the worst errors by id; one file, no texts of rows
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["evasion", "adaptive", "prefixes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["evasion", "adaptive", "owners", "prefixes"])]
     html: Option<PathBuf>,
     /// Write each row's id, label, categories and scores as JSON lines; no texts
     #[arg(long, value_name = "FILE")]

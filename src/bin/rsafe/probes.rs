@@ -7,6 +7,7 @@ use pollster::block_on;
 use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
 use rsafe::eval::dataset::Row;
 use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
+use rsafe::eval::owners::{Owner, evaluate_owners, owners};
 use rsafe::eval::prefixes::{PrefixReport, SHARES, evaluate_prefixes};
 use rsafe::eval::{EvalOptions, Judgement};
 use rsafe::train::recipe::Recipe;
@@ -35,6 +36,9 @@ pub struct ProbeArgs {
     /// Whether random policies call categories by names that training never shows, or by those it does
     #[arg(long, value_enum, default_value_t = NamesArg::HeldOut)]
     names: NamesArg,
+    /// Judge the messages of the owners in a folder whom training never saw, each under its owner's policy
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "evasion", "adaptive", "prefixes", "policy"])]
+    owners: Option<PathBuf>,
     /// Judge responses as they grow, at 10, 25, 50, 75 and 100 % of their characters; rows of prompts are left out
     #[arg(long)]
     prefixes: bool,
@@ -71,7 +75,7 @@ type Sets = [(String, Vec<Row>)];
 impl ProbeArgs {
     /// The files that are read.
     pub fn inputs(&self) -> impl Iterator<Item = &Path> {
-        [&self.adaptive, &self.recipe].into_iter().filter_map(|path| path.as_deref())
+        [&self.adaptive, &self.recipe, &self.owners].into_iter().filter_map(|path| path.as_deref())
     }
 
     /// Asks as the arguments say; `None` if they ask for nothing special. `keep` gets each judgement.
@@ -84,6 +88,9 @@ impl ProbeArgs {
     ) -> Result<Option<Found>> {
         if options.reasoning == Reasoning::Auto {
             options.reasoning = Reasoning::Never;
+        }
+        if let Some(folder) = &self.owners {
+            return of_owners(folder, guard, options, keep).map(Some);
         }
         match (&self.evasion, &self.adaptive, &self.recipe) {
             (Some(transforms), ..) => self.evasion(transforms, sets, guard, options, keep).map(Some),
@@ -202,6 +209,39 @@ fn prefixes(
         reports.push(report);
     }
     Ok(Found { table, json: json!({"evaluation": "prefixes", "reasoning": name(options), "sets": reports}) })
+}
+
+fn of_owners(
+    folder: &Path,
+    guard: &Guard,
+    options: EvalOptions<'_>,
+    keep: &mut dyn FnMut(&Judgement) -> Result<()>,
+) -> Result<Found> {
+    let owners = owners(folder)?;
+    if !owners.iter().any(Owner::is_held_out) {
+        return Err(Error::BadInput(format!(
+            "{}: expected an owner of the split `dev`: those that training saw measure nothing",
+            folder.display()
+        )));
+    }
+    let progress = progress_bar("owners", owners.iter().filter(|o| o.is_held_out()).map(|o| o.rows.len()).sum());
+    let report = block_on(evaluate_owners(guard, "owners", &owners, options, |judgement| {
+        progress.inc(1);
+        keep(judgement)
+    }))?;
+    progress.finish_and_clear();
+    let mut table = measures(&["set", "rows", "F1", "best F1", "recall", "FPR", "AUROC"]);
+    let measured = &report.measures;
+    table.add_row([
+        report.name.clone(),
+        report.rows.to_string(),
+        shown(measured.f1),
+        shown(measured.best.map(|best| best.f1)),
+        shown(measured.recall),
+        shown(measured.fpr),
+        shown(measured.auroc),
+    ]);
+    Ok(Found { table, json: json!({"evaluation": "owners", "reasoning": name(options), "sets": [report]}) })
 }
 
 /// How rows were judged, as the command line calls it.

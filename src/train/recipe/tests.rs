@@ -1,5 +1,7 @@
 //! What a recipe promises, on small ones and on the one that rsafe-mini is trained with.
 
+use std::fs;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -86,6 +88,70 @@ fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
     let positive = recipe.any_harm.into_iter().collect();
     assert_eq!(facts, Facts { positive, general_unsafe: true, ..Facts::default() });
     assert_eq!(facts.holds(0), None);
+}
+
+/// A recipe with a code for each concept, and readers' labels of two rows of the set `mixed`.
+fn read(folder: &Path) -> Recipe {
+    let coded = [("theft: {", "th"), ("fraud: {", "fr"), ("insults: {", "hs"), ("injection: {", "ij")];
+    let text = coded.iter().fold(SMALL.to_owned(), |text, (concept, code)| {
+        text.replacen(concept, &format!("{concept}code: {code}, "), 1)
+    });
+    let own = "heldout_fraction: 0.1\nown: own\n";
+    let text = text.replace("heldout_fraction: 0.1\n", own).replace("sources:\n", "sources:\n  twins: {own: true}\n");
+    fs::create_dir_all(folder.join("own/labels")).unwrap();
+    fs::create_dir_all(folder.join("own/rows")).unwrap();
+    let labels = "source\tid\tverdict\tcodes\ttouches\nmixed\trow-1\tU\tth\tfr\nmixed\trow-2\tB\ths\tth\n\
+                  mixed\trow-3\tS\tij\t\nmixed\trow-4\tU\tij\t\nmixed\trow-5\tS\t\tth\n";
+    fs::write(folder.join("own/labels/pack.tsv"), labels).unwrap();
+    fs::write(folder.join("recipe.yaml"), text).unwrap();
+    Recipe::load(folder.join("recipe.yaml")).unwrap()
+}
+
+#[test]
+fn a_readers_label_holds_instead_of_the_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = read(folder.path());
+    let ids = |list: &[ConceptIdx]| list.iter().map(|&at| recipe.concepts[at].id.as_str()).collect::<Vec<_>>();
+    let facts = |number| recipe.facts("mixed", &row(number, Label::Safe, &["stealing"])).unwrap();
+
+    let harmful = facts(1);
+    assert_eq!(ids(&harmful.positive), ["theft", "crime", "wrong"]);
+    assert_eq!(ids(&harmful.negative), ["fraud", "insults", "injection"], "what is touched does not hold, related or not");
+    assert_eq!(ids(&harmful.touched), ["fraud"]);
+
+    let borderline = facts(2);
+    assert_eq!((ids(&borderline.positive), ids(&borderline.borderline)), (vec![], vec!["insults", "wrong"]));
+    let insults = recipe.index("insults").unwrap();
+    assert_eq!((borderline.holds(insults), borderline.target(insults)), (None, Some(0.5)));
+
+    let about = facts(3);
+    assert_eq!(ids(&about.positive), ["injection"], "it holds, and harms nobody");
+    assert_eq!(about.holds(recipe.any_harm.unwrap()), Some(false));
+    assert_eq!(facts(4).holds(recipe.any_harm.unwrap()), None, "no harm in general, nor free of it");
+    assert!(ids(&facts(5).negative).contains(&"theft") && facts(5).positive.is_empty());
+    assert_eq!(ids(&facts(6).negative), ["theft", "fraud", "insults", "crime", "wrong"], "the set's own label");
+}
+
+#[test]
+fn rows_of_our_own_bring_their_labels_and_those_of_the_split_dev_are_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = read(folder.path());
+    let row = |id: &str, source: &str, split: &str| {
+        format!(
+            r#"{{"id":"{id}","source":"{source}","level":"prompt","prompt":"a","label":"borderline","categories":["th"],"touches":["hs"],"split":"{split}"}}"#
+        )
+    };
+    let rows = [row("t1", "twins", "train"), row("t2", "twins", "dev"), row("c1", "crisis", "train")].join("\n");
+    fs::write(folder.path().join("own/rows/all.jsonl"), rows).unwrap();
+    let found: Vec<Row> = recipe.rows("twins", Path::new("nowhere")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(found.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["t1", "t2"]);
+    assert_eq!(recipe.epoch("twins", &found, 1, 0).unwrap(), [0]);
+    let facts = recipe.facts("twins", &found[0]).unwrap();
+    assert_eq!(facts.target(recipe.index("theft").unwrap()), Some(0.5));
+    assert_eq!(facts.holds(recipe.index("insults").unwrap()), Some(false));
+    let unknown = Row { categories: vec!["xx".into()], ..found[0].clone() };
+    let error = recipe.facts("twins", &unknown).unwrap_err().to_string();
+    assert!(error.contains("t1") && error.contains("fr hs ij th") && error.contains("\"xx\""), "{error}");
 }
 
 #[test]
@@ -183,7 +249,7 @@ fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
         Origin::Set(name) => Some(name.as_str()),
         Origin::Own(_) => None,
     }).collect();
-    assert_eq!(files.len(), 30);
+    assert_eq!(files.len(), 58);
     for (index, concept) in recipe.concepts.iter().enumerate() {
         let least = if index < recipe.fine { (6, 3) } else { (4, 2) };
         assert!(concept.names.len() >= least.0 && concept.definitions.len() >= least.1, "{}", concept.id);
