@@ -48,10 +48,47 @@
 //! but are not shown: they change without notice. What will grow is marked `non_exhaustive`: options are made by
 //! `default()` and methods, and a `match` on [`Event`], [`Decision`] or [`Error`] needs an arm for what is to come.
 //!
-//! # Failing closed
+//! # Two kinds of model
 //!
-//! An error is never a verdict, and no verdict that stands for a failure allows: see [`Verdict::fail_closed`]. Errors
-//! have a stable [`code`](Error::code).
+//! - **A decoder** (Qwen, Llama) reads policy, conversation, answer, in this order. The policy's cache is computed once and
+//!   forked for each request. P(unsafe) is read at the verdict token.
+//! - **rsafe-mini** reads the conversation first, then each category as a short block that sees the conversation and
+//!   itself, never another category. Its score is read at the block's first token, the *slot*, and scaled so that it means
+//!   the same for prompts and for responses ([`verdict::Calibration`]). The answer comes last and sees both. So a category's
+//!   number and order carry nothing, and taking a category away takes its score away. The score of a text is that of its
+//!   highest category; the reasoning tells what the scores say, and quotes, but moves none of them.
+//!
+//! rsafe-mini reads the judged message in windows of 112 tokens that begin 80 apart; a category's score is the highest of
+//! all windows. The states of the last texts are kept, so a response that grows is not read from its start again.
+//!
+//! # Security
+//!
+//! - **Failing closed.** An error is never a verdict, and no verdict that stands for a failure allows: see
+//!   [`Verdict::fail_closed`]. Handle `Err` and [`Verdict::failure`] as blocked. Errors have a stable
+//!   [`code`](Error::code).
+//! - **User text is data.** Messages are encoded by a tokenizer that does not know control tokens. In text prompts,
+//!   look-alikes of control tokens, block markers, `<think>` and `\boxed` are made harmless, role names at the start of a
+//!   line are quoted, and zero-width and bidirectional characters are dropped. rsafe-mini's control tokens have no text.
+//! - **The answer parses.** A grammar admits only well-formed answers, category ids of the active policy, and quotes that
+//!   stand in the input.
+//! - **No silent garbage.** Files are checked against the sizes and sha256 of the manifest, and a model must give the known
+//!   answers that its manifest holds, or it does not load. Names, shapes and numbers are checked before they are used.
+//!   Hashes show damage, not who made a bundle: manifests are not signed. Load bundles only from where you would run code
+//!   from.
+//! - **Disguises.** rsafe-mini also reads what a message spells with look-alike, turned or invisible characters, letters or
+//!   pairs of letters apart, run together or on lines, digits and signs for letters, markup and escapes, numbers, Morse,
+//!   Base64, Base32, shifted or reversed text, three deep, and takes the highest score; quotes are of the message as it
+//!   stands. What it cannot read is told ([`Verdict::unreadable`]), and a policy can send it to review. Decoders do not read
+//!   disguises, and some still pass.
+//! - **Work is bounded.** Nothing is judged in part: a message beyond 32,768 tokens is an error, as is a prompt beyond a
+//!   decoder's context. Time grows with the length and the number of categories:
+//!   [`LoadOptions::max_work`](field@LoadOptions::max_work) bounds it before a check begins, and a check pauses again and
+//!   again while it reads ([`Event::Reading`]), where others may pass. [`policy`] says how policies are bounded.
+//! - **State does not leak.** A, then B, then A gives A's answer again. A guard keeps the states of the last four texts
+//!   that it read. They never change a verdict, but timing and [`cached_tokens`](verdict::Usage::cached_tokens) show whether
+//!   a text began like a recent one. Give users who must not learn that of each other guards of their own.
+//! - **Output.** Evidence and reasoning hold users' words: escape them in your own pages. The command line shows control
+//!   characters of messages and model escaped.
 
 pub mod bundle;
 mod conversation;

@@ -9,7 +9,12 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use rsafe::Policy;
 use rsafe::policy::{Format, lint};
 
-const MANUALS: [&str; 3] = ["README.md", "www/README.md", "www/edge/README.md"];
+const MANUALS: [&str; 5] = ["README.md", POLICIES, "models/TRAINING.md", "www/README.md", "www/edge/README.md"];
+/// The manual of policies.
+const POLICIES: &str = "src/policy/README.md";
+/// Documents without samples to run.
+const OTHERS: [&str; 4] =
+    ["models/data/README.md", "models/rsafe-mini/MODEL_CARD.md", "src/train/export/verl.md", "www/examples/README.md"];
 
 /// A code block of a manual.
 struct Block {
@@ -77,19 +82,31 @@ fn every_sample_has_somebody_who_checks_it() {
 }
 
 #[test]
-fn policies_are_clean_and_say_the_same_in_yaml_and_in_markdown() {
-    let mut policies: Vec<(String, Policy)> = Vec::new();
+fn policies_are_clean_and_a_manual_says_the_same_in_yaml_and_in_markdown() {
+    let mut policies: Vec<(Block, Policy)> = Vec::new();
     for (language, format) in [("yaml", Format::Yaml), ("markdown", Format::Markdown)] {
         for block in blocks_in(language) {
             let findings: Vec<_> = lint(&block.text, format).iter().map(ToString::to_string).collect();
             assert!(findings.is_empty(), "{}: {findings:?}", block.place());
-            policies.push((block.place(), Policy::parse(&block.text, format).unwrap()));
+            let policy = Policy::parse(&block.text, format).unwrap();
+            policies.push((block, policy));
         }
     }
-    let (_, first) = &policies[0];
-    assert!(policies.len() >= 2, "the manual shows a policy in both forms");
-    for (place, policy) in &policies {
-        assert_eq!(policy, first, "{place}");
+    for (block, policy) in &policies {
+        let (_, first) = policies.iter().find(|(other, _)| other.manual == block.manual).unwrap();
+        assert_eq!(policy, first, "{}", block.place());
+    }
+    let shown = policies.iter().filter(|(block, _)| block.manual == POLICIES);
+    let languages: Vec<&str> = shown.map(|(block, _)| block.language.as_str()).collect();
+    assert_eq!(languages, ["yaml", "markdown"], "{POLICIES} shows a policy in both forms");
+}
+
+#[test]
+fn documents_are_short_enough_to_be_read() {
+    for document in MANUALS.into_iter().chain(OTHERS) {
+        let limit = if document == "README.md" { 16_000 } else { 12_000 };
+        let bytes = fs::metadata(root().join(document)).unwrap().len();
+        assert!(bytes <= limit, "{document} has {bytes} bytes, more than {limit}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! The owner's policy: categories that the model reads, and rules that are evaluated outside it.
 //!
 //! YAML, JSON and Markdown give the same [`Policy`]; a mistake gives a [`PolicyError`] that names line, field and what
-//! was expected. The smallest policy is a name and a list of categories:
+//! was expected. What a file may hold and how a decision comes about stands below. The smallest policy is a name and a list
+//! of categories:
 //!
 //! ```
 //! use rsafe::{Action, Policy, policy::Format};
@@ -17,6 +18,7 @@
 //! assert_eq!(error.findings[0].help.as_deref(), Some("did you mean `threshold`?"));
 //! # Ok::<(), rsafe::policy::PolicyError>(())
 //! ```
+#![doc = include_str!("README.md")]
 
 mod builtin;
 mod check;

@@ -13,7 +13,7 @@ import { pack, project, type Packed, type Project } from './support/pack.ts';
 import { www } from './support/paths.ts';
 import { Site, STRICT_CSP } from './support/server.ts';
 
-const MANUALS = ['README.md', 'www/README.md', 'www/edge/README.md'];
+const MANUALS = ['README.md', 'src/policy/README.md', 'models/TRAINING.md', 'www/README.md', 'www/edge/README.md'];
 
 interface Sample {
   /** Manual and line. */
