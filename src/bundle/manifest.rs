@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::self_test::{self, SelfTest};
 use crate::prompt::Template;
-use crate::tokenizer::TokenId;
 use crate::verdict::{Calibration, Operating, Thresholds};
 use crate::{Error, Result};
 
@@ -55,8 +55,8 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// The file that holds the `tokenizer.json`.
     pub tokenizer: String,
-    /// What the model must answer before it is trusted; `None` checks nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What the model must answer before it is trusted; a guard refuses a bundle that has none, unless its owner allows it.
+    #[serde(default, deserialize_with = "self_test::read", skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
     /// Every file of the bundle but the manifest.
     pub files: Vec<FileEntry>,
@@ -96,27 +96,6 @@ pub struct Provenance {
     /// What it was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-}
-
-/// A prompt with a known answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SelfTest {
-    /// The prompt, as token ids.
-    pub ids: Vec<TokenId>,
-    /// A few of the values that the model gives for it.
-    pub expected: Vec<KnownValue>,
-    /// The largest difference that still passes.
-    pub tolerance: f32,
-}
-
-/// One value of a known answer: a decoder's logit of token `index` after the prompt, a slot model's score of category
-/// `index` before calibration.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnownValue {
-    pub index: u32,
-    pub value: f32,
 }
 
 /// A file of the bundle.
@@ -239,10 +218,7 @@ impl Manifest {
             }
         }
         if let Some(test) = &self.self_test {
-            let finite = test.expected.iter().all(|known| known.value.is_finite());
-            if test.ids.is_empty() || test.expected.is_empty() || !finite || !(0.0..=1e3).contains(&test.tolerance) {
-                return Err(bad("`self_test`: expected ids, finite values and a tolerance in 0..=1000"));
-            }
+            test.validate(self.template)?;
         }
         if self.files.len() > MAX_FILES {
             return Err(bad(format!("`files`: expected at most {MAX_FILES} entries but got {}", self.files.len())));
@@ -301,7 +277,7 @@ pub(super) fn plain_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn bad(what: impl std::fmt::Display) -> Error {
+pub(super) fn bad(what: impl std::fmt::Display) -> Error {
     Error::BadModel(format!("{MANIFEST}: {what}"))
 }
 
