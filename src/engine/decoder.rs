@@ -6,12 +6,12 @@ use burn::tensor::Device;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Reading, fits, read_numbers};
-use crate::bundle::Bundle;
-use crate::grammar::{Grammar, Think};
+use super::{Reading, fits, known};
+use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
 use crate::normalise::Disguise;
-use crate::prompt::{self, SegmentKind, Template};
+use crate::prompt::{self, EncodedSegment, SegmentKind, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::{Category, Conversation, Error, Policy, Result, Target};
@@ -56,12 +56,8 @@ impl DecoderEngine {
         reasoning_tokens: usize,
     ) -> Result<Reading<'_>> {
         conversation.validate()?;
-        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
-        let prompt_tokens = encoded.len();
-        let (policy_part, rest): (Vec<_>, Vec<_>) =
-            encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
-        let prefix: Vec<TokenId> = policy_part.iter().flat_map(|s| &s.tokens).copied().collect();
-        let rest: Vec<TokenId> = rest.iter().flat_map(|s| &s.tokens).copied().collect();
+        let (prefix, rest) = self.prompt(tokenizer, policy, conversation)?;
+        let prompt_tokens = prefix.len() + rest.len();
 
         let grammar = |think| grammar(self.template, tokenizer, &policy.categories, conversation.target, think);
         let quick = grammar(Think::Skip)?;
@@ -85,7 +81,7 @@ impl DecoderEngine {
         let score = writer.p_unsafe().unwrap_or(1.0);
         if finished.is_err() || !score.is_finite() {
             // What the device got wrong once must not stay for the requests that follow.
-            self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            self.forget();
         }
         finished?;
         Ok(Reading {
@@ -100,6 +96,20 @@ impl DecoderEngine {
                 .unreadable,
             reason: thought.map(|grammar| (reader, grammar)),
         })
+    }
+
+    /// The tokens of the policy, and those of what follows it.
+    fn prompt(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        conversation: &Conversation,
+    ) -> Result<(Vec<TokenId>, Vec<TokenId>)> {
+        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
+        let (policy_part, rest): (Vec<_>, Vec<_>) =
+            encoded.segments.into_iter().partition(|segment| segment.kind == SegmentKind::Policy);
+        let tokens = |segments: Vec<EncodedSegment>| segments.into_iter().flat_map(|segment| segment.tokens).collect();
+        Ok((tokens(policy_part), tokens(rest)))
     }
 
     /// A fork of the cache behind the policy's tokens, and how many of them it held before.
@@ -128,11 +138,36 @@ impl DecoderEngine {
         Ok((fork, 0))
     }
 
-    /// The logits behind `ids`.
-    pub async fn known_values(&self, ids: &[TokenId]) -> Result<Vec<f32>> {
-        let mut cache = self.decoder.new_cache(ids.len())?;
-        let states = self.decoder.extend(ids, &mut cache)?;
-        read_numbers(self.decoder.last_logits(states)).await
+    /// The values of a self-test's case: logits of the answer behind its prompt.
+    pub async fn known(&self, tokenizer: &Tokenizer, policy: &Policy, case: &KnownCase) -> Result<KnownCase> {
+        let (prefix, rest) = self.prompt(tokenizer, policy, &case.conversation())?;
+        let room: usize = case.answer.iter().map(|step| step.read.len()).sum();
+        let (cache, _) = self.prefix(&prefix, prefix.len() + rest.len() + room)?;
+        let answer = known::answer(Reader::decoder(&self.decoder, cache, &rest)?, &case.answer).await?;
+        self.forget();
+        Ok(KnownCase { answer, ..case.clone() })
+    }
+
+    /// Where the answer leaves its first choice, and behind one of the tokens that may be chosen.
+    pub fn known_steps(&self, tokenizer: &Tokenizer, policy: &Policy, target: Target) -> Result<Vec<KnownStep>> {
+        let answer = grammar(self.template, tokenizer, &policy.categories, target, Think::Skip)?;
+        let forced = answer.forced();
+        let mut chosen = answer;
+        forced.iter().try_for_each(|&id| chosen.consume(id).map(drop))?;
+        let choices = match chosen.allowed() {
+            Allowed::Few(ids) => ids,
+            Allowed::Mask(_) => Vec::new(),
+        };
+        let words: Vec<TokenId> = known::words(self.decoder.config().vocab_size).collect();
+        let second =
+            KnownStep { read: choices.first().copied().into_iter().collect(), next: words.clone(), logits: Vec::new() };
+        let next = choices.into_iter().chain(words.into_iter()).collect();
+        Ok(vec![KnownStep { read: forced, next, logits: Vec::new() }, second])
+    }
+
+    /// Lets go of every policy that was read.
+    fn forget(&self) {
+        self.prefixes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 }
 

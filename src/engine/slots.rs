@@ -12,12 +12,12 @@ use burn::tensor::{Device, Tensor};
 use super::reader::Reader;
 use super::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use super::writer::Writer;
-use super::{Answering, Reading, Steps, fits, read_numbers};
-use crate::bundle::Bundle;
+use super::{Answering, Reading, Steps, fits, known, read_numbers};
+use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::grammar::Think;
 use crate::model::KvCache;
 use crate::model::slots::{SlotBatch, SlotConfig, SlotModel};
-use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
+use crate::prompt::slots::{ANSWER, Layout, Marker};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::{Answer, Calibration, Scoring};
@@ -117,7 +117,7 @@ impl SlotEngine {
         let logits = read_numbers(self.model.slot_logits(states.clone())).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
-            self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            self.forget();
         }
         let logits = logits?;
         let logits: Vec<f32> = slots.iter().map(|&slot| logits.get(slot).copied().unwrap_or(f32::NAN)).collect();
@@ -161,14 +161,62 @@ impl SlotEngine {
         Ok((cache, cached))
     }
 
-    /// The score of each category of `policy`, before calibration, for a user's message of these tokens.
-    pub async fn known_values(&self, tokenizer: &Tokenizer, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
-        if ids.len() > WINDOW || ids.iter().any(|&id| id as usize >= self.model.vocab_size()) {
-            return Err(Error::BadModel(format!("self-test: expected at most {WINDOW} ids of the vocabulary")));
+    /// The values of a self-test's case: the logit of every category of both policies, a digest of the states under the
+    /// bundle's own, and logits of the answer behind it.
+    pub async fn known(
+        &self,
+        tokenizer: &Tokenizer,
+        own: &Policy,
+        other: &Policy,
+        case: &KnownCase,
+        seed: u32,
+    ) -> Result<KnownCase> {
+        let ids = self.model.vocab_size() + Marker::COUNT;
+        if case.answer.iter().flat_map(|step| &step.read).any(|&id| id as usize >= ids) {
+            return Err(Error::BadModel(format!("self-test: expected an answer of ids below {ids}")));
         }
-        let blocks = SlotPrompts::blocks(tokenizer, policy)?;
-        let layout = Layout::conversation(self.prompts.frame, &[], Turn { kind: Kind::JudgedUser, ids });
-        Ok(self.window(layout, &blocks, Scoring::default()).await?.scores)
+        let (under_other, _) = self.slot_logits(tokenizer, other, case).await?;
+        let (under_own, window) = self.slot_logits(tokenizer, own, case).await?;
+        let states = read_numbers(window.cache.digest(seed)).await?;
+        let reader = Reader::slots(&self.model, window.cache, window.layout, window.states);
+        let answer = known::answer(reader, &case.answer).await?;
+        self.forget();
+        Ok(KnownCase { own: under_own, other: under_other, states, answer, ..case.clone() })
+    }
+
+    /// The logit of each category of `policy` for a self-test's conversation, as the network gives it.
+    async fn slot_logits(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        case: &KnownCase,
+    ) -> Result<(Vec<f32>, Window)> {
+        let prompt = self.prompts.read(tokenizer, policy, &case.conversation())?;
+        let layout = prompt.conversation(self.prompts.frame, 0);
+        let window = self.window(layout, &prompt.blocks, Scoring::default()).await?;
+        let logits = read_numbers(self.model.slot_logits(window.states.clone())).await?;
+        let slot = Marker::Slot.id(self.model.vocab_size());
+        let blocks = window.layout.ids[window.layout.conversation_len()..].iter().zip(logits);
+        Ok((blocks.filter(|(id, _)| **id == slot).map(|(_, logit)| logit).collect(), window))
+    }
+
+    /// Where an answer opens, and where it has thought, said something of a category, and quoted: every marker is read
+    /// there, or asked about.
+    pub fn known_steps(&self) -> Vec<KnownStep> {
+        let vocab_size = self.model.vocab_size();
+        let markers = (0..Marker::COUNT).map(|marker| (vocab_size + marker) as TokenId);
+        let next: Vec<TokenId> = markers.chain(known::words(vocab_size)).collect();
+        let step = |read| KnownStep { read, next: next.clone(), logits: Vec::new() };
+        let mut said = vec![Marker::Think.id(vocab_size)];
+        let words = known::words(vocab_size);
+        let markers = [Marker::Applies, Marker::DoesNotApply, Marker::Quote, Marker::EndQuote, Marker::EndThink];
+        said.extend(markers.iter().zip(words).flat_map(|(marker, word)| [word, marker.id(vocab_size)]));
+        vec![step(vec![Marker::Answer.id(vocab_size)]), step(said)]
+    }
+
+    /// Lets go of every conversation that was read.
+    fn forget(&self) {
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 }
 
