@@ -198,7 +198,7 @@ impl Manifest {
         found.and_then(|test| test.says_enough().map(|()| test)).map_err(|what| {
             bad(format!(
                 "`self_test`: {what}, so nothing tells whether the model is whole; `rsafe self-test --renew DIR` gives a \
-                 bundle that you trust a new one, and `allow_untested` (`--allow-untested`, `allowUntested`) loads it as it is"
+                 bundle that you trust a new one, and `allow_untested` (`--allow-untested`) loads it as it is"
             ))
         })
     }
@@ -317,7 +317,7 @@ mod tests {
             ("prompts", |test| test.cases.retain(|case| case.assistant.is_some())),
             ("responses", |test| drop(test.cases.pop())),
             ("differ", |test| test.cases[1].answer = test.cases[0].answer.clone()),
-            ("differ", |test| test.cases[3].answer[0].logits = vec![-1.01]),
+            ("differ", |test| test.cases[3].answer[0].logits = vec![1.01]),
         ];
         let mut manifest = example();
         assert!(manifest.self_test().unwrap_err().to_string().contains("none"));

@@ -161,7 +161,7 @@ impl DecoderEngine {
         let words: Vec<TokenId> = known::words(self.decoder.config().vocab_size).collect();
         let second =
             KnownStep { read: choices.first().copied().into_iter().collect(), next: words.clone(), logits: Vec::new() };
-        let next = choices.into_iter().chain(words.into_iter()).collect();
+        let next = choices.into_iter().chain(words).collect();
         Ok(vec![KnownStep { read: forced, next, logits: Vec::new() }, second])
     }
 
