@@ -194,10 +194,11 @@ impl Manifest {
     /// # Errors
     /// [`Error::BadModel`] if there is none, or one that says too little to count.
     pub fn self_test(&self) -> Result<&SelfTest> {
-        let found = self.self_test.as_ref().ok_or_else(|| "it has none of this version".to_owned());
+        let none = "expected known answers in logits but got none, or those of an older version";
+        let found = self.self_test.as_ref().ok_or_else(|| none.to_owned());
         found.and_then(|test| test.says_enough().map(|()| test)).map_err(|what| {
             bad(format!(
-                "`self_test`: {what}, so nothing tells whether the model is whole; `rsafe self-test --renew DIR` gives a \
+                "`self_test`: {what}; nothing then tells whether the model is whole: `rsafe self-test --renew DIR` gives a \
                  bundle that you trust a new one, and `allow_untested` (`--allow-untested`) loads it as it is"
             ))
         })

@@ -13,9 +13,9 @@ use crate::{Category, Conversation, Policy, Result};
 /// The largest tolerance of a self-test: a model that is wrong by more may decide otherwise.
 pub const MAX_TOLERANCE: f32 = 0.05;
 
-/// The least difference between two conversations' values, in tolerances: one that is blind to what it reads would pass
-/// a test whose values are all alike.
-const TOLD_APART: f32 = 10.0;
+/// What two conversations' values must differ by more than, in tolerances: a model that is blind to what it reads gives
+/// the same for both, and that cannot then be within the tolerance of either.
+const TOLD_APART: f32 = 2.0;
 /// Conversations of each side: one that breaks the policy, and one that does not.
 const CASES_OF_A_SIDE: usize = 2;
 const MAX_CASES: usize = 16;
@@ -120,17 +120,17 @@ impl SelfTest {
     pub fn says_enough(&self) -> Result<(), String> {
         if !(self.tolerance > 0.0 && self.tolerance <= MAX_TOLERANCE) {
             let found = self.tolerance;
-            return Err(format!("its tolerance is {found} and not above 0 and at most {MAX_TOLERANCE} logits"));
+            return Err(format!("expected a tolerance above 0 and at most {MAX_TOLERANCE} logits but got {found}"));
         }
         for (side, responses) in [("prompts", false), ("responses", true)] {
             let cases: Vec<_> = self.cases.iter().filter(|case| case.assistant.is_some() == responses).collect();
             if cases.len() < CASES_OF_A_SIDE {
-                return Err(format!("it asks about {} {side} and not at least {CASES_OF_A_SIDE}", cases.len()));
+                return Err(format!("expected at least {CASES_OF_A_SIDE} {side} but got {}", cases.len()));
             }
             for (i, case) in cases.iter().enumerate() {
                 if cases[..i].iter().any(|other| case.apart(other) <= TOLD_APART * self.tolerance) {
                     return Err(format!(
-                        "the values of two of its {side} differ by no more than {TOLD_APART} tolerances"
+                        "expected {side} whose values differ by more than {TOLD_APART} tolerances but got two that do not"
                     ));
                 }
             }
