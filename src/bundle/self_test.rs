@@ -13,6 +13,11 @@ use crate::{Category, Conversation, Policy, Result};
 /// The largest tolerance of a self-test: a model that is wrong by more may decide otherwise.
 pub const MAX_TOLERANCE: f32 = 0.05;
 
+/// The smallest tolerance that a test is made with: what [`KnownCase::round`] takes from a value is a quarter of it.
+#[cfg(feature = "native")]
+const LEAST_TOLERANCE: f32 = 2e-4;
+/// The sides on trial, and whether an assistant's answer is.
+const SIDES: [(&str, bool); 2] = [("prompts", false), ("responses", true)];
 /// What two conversations' values must differ by more than, in tolerances: a model that is blind to what it reads gives
 /// the same for both, and that cannot then be within the tolerance of either.
 const TOLD_APART: f32 = 2.0;
@@ -122,20 +127,36 @@ impl SelfTest {
             let found = self.tolerance;
             return Err(format!("expected a tolerance above 0 and at most {MAX_TOLERANCE} logits but got {found}"));
         }
-        for (side, responses) in [("prompts", false), ("responses", true)] {
-            let cases: Vec<_> = self.cases.iter().filter(|case| case.assistant.is_some() == responses).collect();
-            if cases.len() < CASES_OF_A_SIDE {
-                return Err(format!("expected at least {CASES_OF_A_SIDE} {side} but got {}", cases.len()));
+        for (side, responses) in SIDES {
+            let cases = self.side(responses).count();
+            if cases < CASES_OF_A_SIDE {
+                return Err(format!("expected at least {CASES_OF_A_SIDE} {side} but got {cases}"));
             }
-            for (i, case) in cases.iter().enumerate() {
-                if cases[..i].iter().any(|other| case.apart(other) <= TOLD_APART * self.tolerance) {
-                    return Err(format!(
-                        "expected {side} whose values differ by more than {TOLD_APART} tolerances but got two that do not"
-                    ));
-                }
+            let (apart, least) = (self.apart(responses), TOLD_APART * self.tolerance);
+            if apart <= least {
+                return Err(format!("expected {side} whose logits differ by more than {least} but got {apart}"));
             }
         }
         Ok(())
+    }
+
+    /// The tolerance, of at most `most`, that the differences between the conversations leave room for: a model that tells
+    /// texts less apart is held to narrower values.
+    #[cfg(feature = "native")]
+    pub(crate) fn narrow(&self, most: f32) -> f32 {
+        let apart = SIDES.iter().map(|(_, responses)| self.apart(*responses)).fold(f32::INFINITY, f32::min);
+        (apart / (2.0 * TOLD_APART)).min(most).clamp(LEAST_TOLERANCE, MAX_TOLERANCE)
+    }
+
+    fn side(&self, responses: bool) -> impl Iterator<Item = &KnownCase> {
+        self.cases.iter().filter(move |case| case.assistant.is_some() == responses)
+    }
+
+    /// The least difference between any two of a side's conversations.
+    fn apart(&self, responses: bool) -> f32 {
+        let pairs = self.side(responses).enumerate();
+        let apart = pairs.flat_map(|(i, case)| self.side(responses).take(i).map(|other| case.apart(other)));
+        apart.fold(f32::INFINITY, f32::min)
     }
 }
 
@@ -163,14 +184,13 @@ impl KnownCase {
         lists.flatten().for_each(|value| *value = (*value * 1e4).round() / 1e4);
     }
 
-    /// How far what the model thinks of another conversation is from what it thinks of this one: the largest difference
-    /// in the list of logits that differs least.
+    /// The largest difference between the logits of this conversation and of another.
     fn apart(&self, other: &Self) -> f32 {
-        let answers = |case: &Self| case.answer.iter().flat_map(|step| step.logits.clone()).collect::<Vec<_>>();
-        let most = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let lists = [(&self.own, &other.own), (&self.other, &other.other), (&answers(self), &answers(other))];
-        let lists = lists.into_iter().filter(|(a, b)| !a.is_empty() || !b.is_empty());
-        lists.map(|(a, b)| most(a, b)).fold(f32::INFINITY, f32::min)
+        let logits = |case: &Self| -> Vec<f32> {
+            let answers = case.answer.iter().flat_map(|step| &step.logits);
+            case.own.iter().chain(&case.other).chain(answers).copied().collect()
+        };
+        logits(self).iter().zip(logits(other)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
     fn validate(&self, template: Template, categories: usize) -> Result<(), String> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Guard;
 use crate::bundle::SelfTest;
 #[cfg(feature = "native")]
-use crate::bundle::{Bundle, KnownCase, MAX_TOLERANCE, Manifest, TestCategory, save_manifest};
+use crate::bundle::{Bundle, KnownCase, Manifest, TestCategory, save_manifest};
 use crate::{Error, Result};
 #[cfg(feature = "native")]
 use crate::{Policy, prompt::Template};
@@ -54,7 +54,7 @@ const CASES: [(&str, Option<&str>); 4] = [
 pub struct Tested {
     /// How many numbers were compared.
     pub values: usize,
-    /// The largest difference from what the bundle expects.
+    /// The largest difference from what the bundle expects, in logits.
     pub difference: f32,
     /// The largest difference that passes.
     pub tolerance: f32,
@@ -117,11 +117,14 @@ impl Guard {
             known.round();
             test.cases.push(known);
         }
-        if template != Template::Slots {
-            let values = test.cases.iter().flat_map(KnownCase::values);
-            let largest = values.map(|(.., value)| value.abs()).fold(0.0, f32::max);
-            test.tolerance = (DECODER_SHARE * largest).min(MAX_TOLERANCE);
-        }
+        let most = match template {
+            Template::Slots => TOLERANCE,
+            _ => {
+                let values = test.cases.iter().flat_map(KnownCase::values);
+                DECODER_SHARE * values.map(|(.., value)| value.abs()).fold(0.0, f32::max)
+            }
+        };
+        test.tolerance = test.narrow(most);
         Ok(test)
     }
 }
