@@ -1,20 +1,23 @@
 //! The guard: a loaded model behind a policy; `check` for a verdict, `start` for a stream of reasoning and a verdict.
 
+mod self_test;
+
 use std::collections::VecDeque;
 
 use burn::tensor::Device;
 use serde::Deserialize;
 use web_time::Instant;
 
-use crate::bundle::{Bundle, SelfTest};
+use crate::bundle::Bundle;
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Engine, Scan, Writer};
 use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
-#[cfg(feature = "cpu")]
-use crate::tokenizer::TokenId;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
+pub use self_test::Tested;
+#[cfg(feature = "native")]
+pub use self_test::renew_self_test;
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -54,6 +57,9 @@ pub struct LoadOptions {
     /// The default, [`MAX_WORK`], is beyond what any text that fits the model needs. rsafe-mini reads 1,000 tokens in
     /// about a second as WebAssembly on one core.
     pub max_work: usize,
+    /// Whether a bundle is loaded that has no self-test, or one that says too little to count: nothing then tells a broken
+    /// model from a whole one. A self-test that counts must be passed all the same.
+    pub allow_untested: bool,
 }
 
 /// The default of [`LoadOptions::max_work`]: 2²³ tokens.
@@ -61,7 +67,7 @@ pub const MAX_WORK: usize = 1 << 23;
 
 impl LoadOptions {
     /// That device, failing to block, greedy, RSafe's longest reasoning (512 tokens), steps by their scores,
-    /// strictness 0.5, work of 2²³ tokens.
+    /// strictness 0.5, work of 2²³ tokens, no bundle without a self-test.
     pub fn on(device: Device) -> Self {
         Self {
             device,
@@ -71,6 +77,7 @@ impl LoadOptions {
             steps: Steps::default(),
             strictness: BALANCED,
             max_work: MAX_WORK,
+            allow_untested: false,
         }
     }
 
@@ -104,6 +111,12 @@ impl LoadOptions {
     /// From 0 (flags least) to 1 (flags most).
     pub fn strictness(mut self, strictness: f32) -> Self {
         self.strictness = strictness;
+        self
+    }
+
+    /// Whether a bundle without a self-test that counts is loaded, see the field.
+    pub fn allow_untested(mut self, allow: bool) -> Self {
+        self.allow_untested = allow;
         self
     }
 }
@@ -184,19 +197,26 @@ pub struct Guard {
     policy: Policy,
     dial: Dial,
     options: LoadOptions,
+    tested: Option<Tested>,
 }
 
 impl Guard {
     /// Loads the model and runs its self-test.
     ///
     /// # Errors
-    /// What the bundle's files have wrong, [`Error::BadInput`] for a strictness out of bounds, and [`Error::SelfTest`] if
-    /// the model does not give the answers that it gave when the bundle was made.
+    /// What the bundle's files have wrong, [`Error::BadInput`] for a strictness out of bounds, [`Error::BadModel`] if the
+    /// bundle has no self-test that counts and [`LoadOptions::allow_untested`](field@LoadOptions::allow_untested) is not
+    /// set, and [`Error::SelfTest`] if the model does not give the answers that it gave when the bundle was made.
     pub async fn load(bundle: Bundle, options: LoadOptions) -> Result<Self> {
         check_strictness(options.strictness)?;
-        let guard = Self::untested(&bundle, options).await?;
-        if let Some(test) = &bundle.manifest().self_test {
-            guard.pass(test).await?;
+        let test = match bundle.manifest().self_test() {
+            Ok(test) => Some(test),
+            Err(_) if options.allow_untested => None,
+            Err(error) => return Err(error),
+        };
+        let mut guard = Self::untested(&bundle, options).await?;
+        if let Some(test) = test {
+            guard.tested = Some(guard.pass(test).await?);
         }
         Ok(guard)
     }
@@ -206,47 +226,7 @@ impl Guard {
         let engine = Engine::load(bundle, &options.device).await?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
-        Ok(Self { engine, policy, dial, options })
-    }
-
-    async fn pass(&self, test: &SelfTest) -> Result<()> {
-        let values = self.engine.known_values(&self.policy, &test.ids).await?;
-        for known in &test.expected {
-            let found = values.get(known.index as usize).copied().unwrap_or(f32::NAN);
-            let off = (found - known.value).abs();
-            // NaN is not within any tolerance.
-            if off.is_nan() || off > test.tolerance {
-                return Err(Error::SelfTest(format!(
-                    "value {} is {found}, expected {} within {}; this device computes wrongly or the model is damaged",
-                    known.index, known.value, test.tolerance
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the self-test of a bundle that has none: the values that its model gives on the CPU for `text`.
-    ///
-    /// # Errors
-    /// What the bundle's files have wrong.
-    #[cfg(feature = "cpu")]
-    pub async fn self_test(bundle: &Bundle, text: &str, tolerance: f32) -> Result<SelfTest> {
-        let guard = Self::untested(bundle, LoadOptions::default()).await?;
-        guard.known_answer(&guard.policy, guard.engine.encode(text)?, tolerance).await
-    }
-
-    /// The self-test that a bundle of this model has for a prompt if `policy` is its own.
-    #[cfg(feature = "cpu")]
-    pub(crate) async fn known_answer(&self, policy: &Policy, ids: Vec<TokenId>, tolerance: f32) -> Result<SelfTest> {
-        use crate::bundle::KnownValue;
-
-        /// So many of a decoder's logits say as much as all of them.
-        const VALUES: usize = 32;
-        let values = self.engine.known_values(policy, &ids).await?;
-        let step = values.len().div_ceil(VALUES).max(1);
-        let expected = values.iter().enumerate().step_by(step);
-        let expected = expected.map(|(index, &value)| KnownValue { index: index as u32, value }).collect();
-        Ok(SelfTest { ids, expected, tolerance })
+        Ok(Self { engine, policy, dial, options, tested: None })
     }
 
     /// The policy of requests that bring none.

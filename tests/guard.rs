@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pollster::block_on;
 use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
-use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps};
+use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps, renew_self_test};
 use rsafe::policy::{Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
 use rsafe::verdict::{Decision, Verdict};
@@ -27,6 +27,7 @@ fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) 
     config["max_position_embeddings"] = 8192.into();
     fs::write(from.join("config.json"), config.to_string()).unwrap();
     convert(&from, &to, &ConvertOptions { template: Some(template), ..Default::default() }).unwrap();
+    block_on(renew_self_test(&to)).unwrap();
     (folder, to)
 }
 
@@ -155,18 +156,40 @@ fn what_cannot_be_judged_is_an_error_and_no_verdict() {
 #[test]
 fn a_model_that_answers_otherwise_than_when_it_was_made_is_refused() {
     let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
-    let bundle = Bundle::open(&path).unwrap();
-    let mut manifest: Manifest = bundle.manifest().clone();
-    let test = block_on(Guard::self_test(&bundle, "How do I reset a router?", 1e-3)).unwrap();
-    manifest.self_test = Some(test.clone());
-    save_manifest(&path, &manifest).unwrap();
-    block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).unwrap();
+    let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
+    let test = whole.self_test().unwrap();
+    for (case, step) in (0..test.cases.len()).flat_map(|case| [(case, 0), (case, 1)]) {
+        let mut manifest = whole.clone();
+        manifest.self_test.as_mut().unwrap().cases[case].answer[step].logits[0] += 2.0 * test.tolerance;
+        save_manifest(&path, &manifest).unwrap();
+        let error = block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).err().unwrap();
+        assert_eq!(error.code(), "self_test");
+        assert!(error.to_string().contains(&format!("case {}", case + 1)), "{error}");
+    }
+    save_manifest(&path, &whole).unwrap();
+    let guard = block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).unwrap();
+    assert!(guard.tested().is_some_and(|tested| tested.difference <= tested.tolerance && tested.values > 0));
+}
 
-    let self_test = manifest.self_test.as_mut().unwrap();
-    self_test.expected[3].value += 0.01;
-    save_manifest(&path, &manifest).unwrap();
-    let error = block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).err().unwrap();
-    assert_eq!(error.code(), "self_test");
+#[test]
+fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it() {
+    let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
+    let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
+    let mut wide = whole.clone();
+    wide.self_test.as_mut().unwrap().tolerance = 100.0;
+    for manifest in [Manifest { self_test: None, ..whole.clone() }, wide] {
+        save_manifest(&path, &manifest).unwrap();
+        let load = |options| block_on(Guard::load(Bundle::open(&path).unwrap(), options));
+        let error = load(LoadOptions::default()).err().unwrap();
+        assert!(error.code() == "bad_model" && error.to_string().contains("self_test"), "{error}");
+        assert_eq!(load(LoadOptions::default().allow_untested(true)).unwrap().tested(), None);
+    }
+    // Whoever allows untested models does not allow broken ones.
+    let mut broken = whole;
+    broken.self_test.as_mut().unwrap().cases[0].answer[0].logits[0] += 1.0;
+    save_manifest(&path, &broken).unwrap();
+    let allowing = LoadOptions::default().allow_untested(true);
+    assert_eq!(block_on(Guard::load(Bundle::open(&path).unwrap(), allowing)).err().unwrap().code(), "self_test");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 mod bundle;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod damage;
 #[cfg(feature = "eval")]
 mod dataset;
 mod decoder;

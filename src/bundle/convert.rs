@@ -48,8 +48,9 @@ impl Default for ConvertOptions {
     }
 }
 
-/// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet. Where training
-/// left [`Scores`] beside the weights, the bundle has its calibration and thresholds.
+/// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet:
+/// [`renew_self_test`](crate::guard::renew_self_test) comes next. Where training left [`Scores`] beside the weights, the
+/// bundle has its calibration and thresholds.
 ///
 /// # Errors
 /// [`Error::BadInput`] if `to` is not empty and overwriting was not asked for, or is `from`; [`Error::Unsupported`] if

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::self_test::{self, SelfTest};
 use crate::prompt::Template;
-use crate::tokenizer::TokenId;
 use crate::verdict::{Calibration, Operating, Thresholds};
 use crate::{Error, Result};
 
@@ -55,8 +55,8 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// The file that holds the `tokenizer.json`.
     pub tokenizer: String,
-    /// What the model must answer before it is trusted; `None` checks nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What the model must answer before it is trusted; a guard refuses a bundle that has none, unless its owner allows it.
+    #[serde(default, deserialize_with = "self_test::read", skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
     /// Every file of the bundle but the manifest.
     pub files: Vec<FileEntry>,
@@ -96,27 +96,6 @@ pub struct Provenance {
     /// What it was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-}
-
-/// A prompt with a known answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SelfTest {
-    /// The prompt, as token ids.
-    pub ids: Vec<TokenId>,
-    /// A few of the values that the model gives for it.
-    pub expected: Vec<KnownValue>,
-    /// The largest difference that still passes.
-    pub tolerance: f32,
-}
-
-/// One value of a known answer: a decoder's logit of token `index` after the prompt, a slot model's score of category
-/// `index` before calibration.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnownValue {
-    pub index: u32,
-    pub value: f32,
 }
 
 /// A file of the bundle.
@@ -210,6 +189,21 @@ impl Manifest {
         self.files.iter().find(|file| file.name == name).ok_or_else(|| bad(format!("`files` does not list `{name}`")))
     }
 
+    /// The self-test that a model must pass.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if there is none, or one that says too little to count.
+    pub fn self_test(&self) -> Result<&SelfTest> {
+        let none = "expected known answers in logits but got none, or those of an older version";
+        let found = self.self_test.as_ref().ok_or_else(|| none.to_owned());
+        found.and_then(|test| test.says_enough().map(|()| test)).map_err(|what| {
+            bad(format!(
+                "`self_test`: {what}; nothing then tells whether the model is whole: `rsafe self-test --renew DIR` gives a \
+                 bundle that you trust a new one, and `allow_untested` (`--allow-untested`) loads it as it is"
+            ))
+        })
+    }
+
     /// The weight files, in order.
     pub fn shards(&self) -> impl Iterator<Item = &FileEntry> {
         self.files.iter().filter(|file| file.name.ends_with(".safetensors"))
@@ -239,10 +233,7 @@ impl Manifest {
             }
         }
         if let Some(test) = &self.self_test {
-            let finite = test.expected.iter().all(|known| known.value.is_finite());
-            if test.ids.is_empty() || test.expected.is_empty() || !finite || !(0.0..=1e3).contains(&test.tolerance) {
-                return Err(bad("`self_test`: expected ids, finite values and a tolerance in 0..=1000"));
-            }
+            test.validate(self.template)?;
         }
         if self.files.len() > MAX_FILES {
             return Err(bad(format!("`files`: expected at most {MAX_FILES} entries but got {}", self.files.len())));
@@ -301,7 +292,7 @@ pub(super) fn plain_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn bad(what: impl std::fmt::Display) -> Error {
+pub(super) fn bad(what: impl std::fmt::Display) -> Error {
     Error::BadModel(format!("{MANIFEST}: {what}"))
 }
 
@@ -318,6 +309,41 @@ mod tests {
         manifest
     }
 
+    #[test]
+    fn a_self_test_that_a_broken_model_could_pass_does_not_count() {
+        type Change = fn(&mut SelfTest);
+        let broken: [(&str, Change); 6] = [
+            ("tolerance", |test| test.tolerance = 0.0),
+            ("tolerance", |test| test.tolerance = 0.5),
+            ("prompts", |test| test.cases.retain(|case| case.assistant.is_some())),
+            ("responses", |test| drop(test.cases.pop())),
+            ("differ", |test| test.cases[1].answer = test.cases[0].answer.clone()),
+            ("differ", |test| test.cases[3].answer[0].logits = vec![1.01]),
+        ];
+        let mut manifest = example();
+        assert!(manifest.self_test().unwrap_err().to_string().contains("none"));
+        manifest.self_test = Some(self_test::sample());
+        assert_eq!(manifest.self_test().unwrap(), &self_test::sample());
+        for (named, break_it) in broken {
+            let mut test = self_test::sample();
+            break_it(&mut test);
+            manifest.self_test = Some(test);
+            // It is read all the same: whether an untested model is loaded is for its owner to say.
+            let error = Manifest::parse(&manifest.to_json().unwrap()).unwrap().self_test().unwrap_err();
+            assert_eq!(error.code(), "bad_model");
+            assert!(error.to_string().contains(named), "{error} does not name {named}");
+        }
+    }
+
+    #[test]
+    fn a_self_test_of_probabilities_counts_as_none() {
+        let mut json: serde_json::Value = serde_json::to_value(example()).unwrap();
+        json["self_test"] =
+            serde_json::json!({"ids": [1], "expected": [{"index": 0, "value": 0.5}], "tolerance": 0.05});
+        let manifest = Manifest::parse(json.to_string().as_bytes()).unwrap();
+        assert_eq!(manifest.self_test, None);
+    }
+
     fn operating(thresholds: [f32; 2]) -> Operating {
         let point = |threshold, share| OperatingPoint { threshold, recall: share, fpr: share };
         let own = OperatingCurve(vec![point(thresholds[0], 0.25), point(thresholds[1], 0.5)]);
@@ -330,8 +356,7 @@ mod tests {
         manifest.thresholds.categories.insert("S1".into(), 0.25);
         manifest.thresholds.custom = Some(0.1);
         manifest.operating = Some(operating([0.75, 0.5]));
-        let expected = vec![KnownValue { index: 3, value: 1.5 }];
-        manifest.self_test = Some(SelfTest { ids: vec![1, 2], expected, tolerance: 0.01 });
+        manifest.self_test = Some(self_test::sample());
         assert_eq!(Manifest::parse(&manifest.to_json().unwrap()).unwrap(), manifest);
     }
 
@@ -357,7 +382,7 @@ mod tests {
             ("uncertain", |m| m.thresholds.uncertain = [0.7, 0.3]),
             ("custom", |m| m.thresholds.custom = Some(2.0)),
             ("operating", |m| m.operating = Some(operating([0.5, 0.75]))),
-            ("self_test", |m| m.self_test = Some(SelfTest { ids: vec![], expected: vec![], tolerance: 0.1 })),
+            ("self_test", |m| m.self_test = Some(SelfTest { categories: vec![], ..self_test::sample() })),
             ("twice", |m| m.files[1].name = "TOKENIZER.json".into()),
             ("sha256", |m| m.files[0].sha256 = "xyz".into()),
             ("vocab.json", |m| m.tokenizer = "vocab.json".into()),

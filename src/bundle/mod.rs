@@ -5,6 +5,7 @@ mod checkpoint;
 #[cfg(feature = "native")]
 mod convert;
 mod manifest;
+mod self_test;
 mod shard;
 mod source;
 mod weights;
@@ -20,9 +21,8 @@ use burn::tensor::Device;
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "native")]
 pub use convert::{ConvertOptions, convert};
-pub use manifest::{
-    DefaultPolicy, FORMAT, FileEntry, KnownValue, MANIFEST, Manifest, Provenance, SCORES, Scores, SelfTest, VERSION,
-};
+pub use manifest::{DefaultPolicy, FORMAT, FileEntry, MANIFEST, Manifest, Provenance, SCORES, Scores, VERSION};
+pub use self_test::{KnownCase, KnownStep, MAX_TOLERANCE, SelfTest, TestCategory};
 pub use weights::Weights;
 #[cfg(feature = "native")]
 pub use writer::{save_manifest, set_policy, write_bundle};

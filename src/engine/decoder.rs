@@ -6,9 +6,9 @@ use burn::tensor::Device;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Answering, PASS, Reading, fits, read_numbers};
-use crate::bundle::Bundle;
-use crate::grammar::{Grammar, Think};
+use super::{Answering, PASS, Reading, fits, known};
+use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
 use crate::normalise::Disguise;
 use crate::prompt::{self, SegmentKind, Template};
@@ -86,11 +86,7 @@ impl DecoderEngine {
         let limit = self.decoder.config().max_position_embeddings;
         // Before the template copies them.
         tokenizer.refuse_longer(conversation.messages.iter().map(|message| message.content.as_str()), limit)?;
-        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
-        let (policy_part, rest): (Vec<_>, Vec<_>) =
-            encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
-        let prefix = policy_part.iter().map(|segment| segment.tokens.len()).sum();
-        let tokens: Vec<TokenId> = policy_part.iter().chain(&rest).flat_map(|s| &s.tokens).copied().collect();
+        let (tokens, prefix) = self.prompt(tokenizer, policy, conversation)?;
 
         let grammar = |think| grammar(self.template, tokenizer, &policy.categories, conversation.target, think);
         let quick = grammar(Think::Skip)?;
@@ -139,11 +135,44 @@ impl DecoderEngine {
         Ok(())
     }
 
-    /// The logits behind `ids`.
-    pub async fn known_values(&self, ids: &[TokenId]) -> Result<Vec<f32>> {
-        let mut cache = self.decoder.new_cache(ids.len())?;
-        let states = self.decoder.extend(ids, &mut cache)?;
-        read_numbers(self.decoder.last_logits(states)).await
+    /// The prompt's tokens, and how many of them, at its beginning, are the policy's.
+    fn prompt(
+        &self,
+        tokenizer: &Tokenizer,
+        policy: &Policy,
+        conversation: &Conversation,
+    ) -> Result<(Vec<TokenId>, usize)> {
+        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
+        let (policy_part, rest): (Vec<_>, Vec<_>) =
+            encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
+        let prefix = policy_part.iter().map(|segment| segment.tokens.len()).sum();
+        Ok((policy_part.iter().chain(&rest).flat_map(|segment| &segment.tokens).copied().collect(), prefix))
+    }
+
+    /// The values of a self-test's case: logits of the answer behind its prompt.
+    pub async fn known(&self, tokenizer: &Tokenizer, policy: &Policy, case: &KnownCase) -> Result<KnownCase> {
+        let (tokens, _) = self.prompt(tokenizer, policy, &case.conversation())?;
+        let room: usize = case.answer.iter().map(|step| step.read.len()).sum();
+        let mut cache = self.decoder.new_cache(tokens.len() + room)?;
+        let states = self.decoder.extend(&tokens, &mut cache)?;
+        let answer = known::answer(Reader::decoder(&self.decoder, cache, states), &case.answer).await?;
+        Ok(KnownCase { answer, ..case.clone() })
+    }
+
+    /// Where the answer leaves its first choice, and behind one of the tokens that may be chosen.
+    pub fn known_steps(&self, tokenizer: &Tokenizer, policy: &Policy, target: Target) -> Result<Vec<KnownStep>> {
+        let mut answer = grammar(self.template, tokenizer, &policy.categories, target, Think::Skip)?;
+        let forced = answer.forced();
+        forced.iter().try_for_each(|&id| answer.consume(id).map(drop))?;
+        let choices = match answer.allowed() {
+            Allowed::Few(ids) => ids,
+            Allowed::Mask(_) => Vec::new(),
+        };
+        let words: Vec<TokenId> = known::words(self.decoder.config().vocab_size).collect();
+        let chosen: Vec<TokenId> = choices.first().copied().into_iter().collect();
+        let next = choices.into_iter().chain(words.iter().copied()).collect();
+        let step = |read, next| KnownStep { read, next, logits: Vec::new() };
+        Ok(vec![step(forced, next), step(chosen, words)])
     }
 }
 

@@ -8,6 +8,7 @@ mod decoder;
 mod draft;
 #[cfg(feature = "train")]
 pub(crate) mod group;
+mod known;
 pub(crate) mod reader;
 pub(crate) mod slot_prompt;
 mod slots;
@@ -16,12 +17,12 @@ mod writer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::grammar::Grammar;
 use crate::prompt::Template;
-use crate::tokenizer::{TokenId, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Thresholds};
-use crate::{Conversation, Error, Policy, Result};
+use crate::{Conversation, Error, Policy, Result, Target};
 
 use decoder::DecoderEngine;
 #[cfg(feature = "train")]
@@ -146,21 +147,28 @@ impl Engine {
         Ok(Scan { engine: self, work })
     }
 
-    /// Values of a known prompt, for a bundle's self-test: a decoder's logits behind `ids`, or the slot model's
-    /// score of each category of `policy` for a user's message of these tokens.
+    /// What the model gives where a case of a self-test is asked: the case with its values computed anew. `own` is the
+    /// bundle's policy, `other` the test's; `seed` is that of [`KvCache::digest`](crate::model::KvCache::digest). Nothing of
+    /// it stays in the caches.
     ///
     /// # Errors
-    /// [`Error::BadModel`] for ids that the model cannot read.
-    pub async fn known_values(&self, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
+    /// [`Error::BadModel`] for a case that the model cannot read; whatever the device has wrong.
+    pub async fn known(&self, own: &Policy, other: &Policy, case: &KnownCase, seed: u32) -> Result<KnownCase> {
         match &self.kind {
-            Kind::Decoder(engine) => engine.known_values(ids).await,
-            Kind::Slots(engine) => engine.known_values(&self.tokenizer, policy, ids).await,
+            Kind::Decoder(engine) => engine.known(&self.tokenizer, other, case).await,
+            Kind::Slots(engine) => engine.known(&self.tokenizer, own, other, case, seed).await,
         }
     }
 
-    /// The plain tokens of a text.
-    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
-        Ok(self.tokenizer.encode(text)?.into_iter().map(|span| span.id).collect())
+    /// The places in an answer that a self-test asks about where this is on trial, without logits yet.
+    ///
+    /// # Errors
+    /// Whatever the template has wrong.
+    pub fn known_steps(&self, other: &Policy, target: Target) -> Result<Vec<KnownStep>> {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.known_steps(&self.tokenizer, other, target),
+            Kind::Slots(engine) => Ok(engine.known_steps()),
+        }
     }
 }
 

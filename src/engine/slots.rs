@@ -12,12 +12,12 @@ use burn::tensor::{Device, Tensor};
 use super::reader::Reader;
 use super::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use super::writer::Writer;
-use super::{Answering, PASS, Reading, STEP, Steps, fits, read_numbers};
-use crate::bundle::Bundle;
+use super::{Answering, PASS, Reading, STEP, Steps, fits, known, read_numbers};
+use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::grammar::Think;
 use crate::model::KvCache;
 use crate::model::slots::{Pass, SlotBatch, SlotConfig, SlotModel};
-use crate::prompt::slots::{ANSWER, Kind, Layout, Marker, Turn, WINDOW};
+use crate::prompt::slots::{ANSWER, Layout, Marker};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::{Answer, Calibration, Scoring};
@@ -170,16 +170,54 @@ impl SlotEngine {
         Ok(())
     }
 
-    /// The score of each category of `policy`, before calibration, for a user's message of these tokens.
-    pub async fn known_values(&self, tokenizer: &Tokenizer, policy: &Policy, ids: &[TokenId]) -> Result<Vec<f32>> {
-        if ids.len() > WINDOW || ids.iter().any(|&id| id as usize >= self.model.vocab_size()) {
-            return Err(Error::BadModel(format!("self-test: expected at most {WINDOW} ids of the vocabulary")));
+    /// The values of a self-test's case: the logit of every category of both policies, a digest of the states under the
+    /// bundle's own, and logits of the answer behind it.
+    pub async fn known(
+        &self,
+        tokenizer: &Tokenizer,
+        own: &Policy,
+        other: &Policy,
+        case: &KnownCase,
+        seed: u32,
+    ) -> Result<KnownCase> {
+        let ids = self.model.vocab_size() + Marker::COUNT;
+        if case.answer.iter().flat_map(|step| &step.read).any(|&id| id as usize >= ids) {
+            return Err(Error::BadModel(format!("self-test: expected an answer of ids below {ids}")));
         }
-        let blocks = SlotPrompts::blocks(tokenizer, policy)?;
-        let layout = Layout::conversation(self.prompts.frame, &[], Turn { kind: Kind::JudgedUser, ids });
-        let mut window = Window::open(self, 0, layout, &blocks, false)?;
-        while window.step(self, &blocks)? {}
-        Ok(Scoring::default().scores(&window.logits(self).await?))
+        let (under_other, _) = self.asked(tokenizer, other, case).await?;
+        let (under_own, whole) = self.asked(tokenizer, own, case).await?;
+        self.kept().clear();
+        let states = read_numbers(whole.cache.digest(seed)).await?;
+        let reader = Reader::slots(&self.model, whole.cache, whole.layout, whole.states);
+        let answer = known::answer(reader, &case.answer).await?;
+        Ok(KnownCase { own: under_own, other: under_other, states, answer, ..case.clone() })
+    }
+
+    /// The logit of each category of `policy` for a self-test's conversation, as the network gives it, and what an answer
+    /// would be written about.
+    async fn asked(&self, tokenizer: &Tokenizer, policy: &Policy, case: &KnownCase) -> Result<(Vec<f32>, Whole)> {
+        let prompt = self.prompts.read(tokenizer, policy, &case.conversation())?;
+        let conversation = prompt.conversation(self.prompts.frame, 0);
+        let mut window = Window::open(self, 0, conversation, &prompt.blocks, true)?;
+        while window.step(self, &prompt.blocks)? {}
+        let logits = window.logits(self).await?;
+        let whole =
+            window.whole.ok_or_else(|| Error::BadModel("self-test: expected a policy with categories".into()))?;
+        Ok((logits, whole))
+    }
+
+    /// Where an answer opens, and where it has thought, said something of a category, and quoted: every marker is read
+    /// there, or asked about.
+    pub fn known_steps(&self) -> Vec<KnownStep> {
+        let vocab_size = self.model.vocab_size();
+        let markers = (0..Marker::COUNT).map(|marker| (vocab_size + marker) as TokenId);
+        let next: Vec<TokenId> = markers.chain(known::words(vocab_size)).collect();
+        let step = |read| KnownStep { read, next: next.clone(), logits: Vec::new() };
+        let mut said = vec![Marker::Think.id(vocab_size)];
+        let words = known::words(vocab_size);
+        let markers = [Marker::Applies, Marker::DoesNotApply, Marker::Quote, Marker::EndQuote, Marker::EndThink];
+        said.extend(markers.iter().zip(words).flat_map(|(marker, word)| [word, marker.id(vocab_size)]));
+        vec![step(vec![Marker::Answer.id(vocab_size)]), step(said)]
     }
 }
 

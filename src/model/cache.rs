@@ -1,6 +1,6 @@
 //! Keys and values of what was read: preallocated, extended in place, truncated, forked.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{Error, Result};
 
@@ -143,10 +143,32 @@ impl KvCache {
         debug_assert!(self.len <= self.capacity);
     }
 
+    /// Keys and values summed up for each layer, the keys' number first, `[2 · layers]`: the mean over the filled positions,
+    /// each of its `kv_heads · head_dim` numbers with a sign of its own, which `seed` draws. Every number moves the sum,
+    /// and none of a size like the others' drowns it. The cache must hold one row, and a position.
+    pub fn digest(&self, seed: u32) -> Tensor<1> {
+        let CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let signs: Vec<f32> = (0..(kv_heads * head_dim) as u32).map(|at| sign(seed, at)).collect();
+        let sum = |tensor: &Tensor<4>| {
+            let filled = tensor.clone().slice([0..1, 0..kv_heads, 0..self.len, 0..head_dim]);
+            let signs = TensorData::new(signs.clone(), [1, kv_heads, 1, head_dim]);
+            (filled.mean_dim(2) * Tensor::from_data(signs, &tensor.device())).sum()
+        };
+        Tensor::cat(self.layers.iter().flat_map(|(keys, values)| [sum(keys), sum(values)]).collect(), 0)
+    }
+
     /// Forgets everything behind the first `len` positions.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
+}
+
+/// 1 or -1, as a hash of both numbers says (the finaliser of MurmurHash3).
+fn sign(seed: u32, at: u32) -> f32 {
+    let mut hash = seed.wrapping_mul(0x9e37_79b9).wrapping_add(at);
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    if (hash ^ (hash >> 16)) & 1 == 0 { 1.0 } else { -1.0 }
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub struct WasmGuard {
 struct Options {
     on_error: OnError,
     max_work: Option<usize>,
+    allow_untested: bool,
 }
 
 #[derive(Deserialize)]
@@ -60,12 +61,13 @@ impl WasmGuard {
     #[wasm_bindgen(unchecked_return_type = "Promise<WasmGuard>")]
     pub fn load(manifest: Vec<u8>, read: Function, options: JsValue) -> Promise {
         promise(async move {
-            let Options { on_error, max_work } = from_js(options)?;
+            let Options { on_error, max_work, allow_untested } = from_js(options)?;
             let reader = Arc::new(JsReader::new(read));
             let bundle = Bundle::from_reader(&manifest, reader.clone()).map_err(values::error)?;
             let model = bundle.manifest().name.clone();
             let device = device::open().await.map_err(values::error)?;
-            let options = LoadOptions { on_error, max_work: max_work.unwrap_or(MAX_WORK), ..LoadOptions::on(device) };
+            let max_work = max_work.unwrap_or(MAX_WORK);
+            let options = LoadOptions { on_error, max_work, allow_untested, ..LoadOptions::on(device) };
             let guard = Guard::load(bundle, options).await.and_then(|guard| device::alive().map(|()| guard));
             // What the function threw says more than that it did.
             let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);
@@ -76,6 +78,12 @@ impl WasmGuard {
     #[wasm_bindgen(getter)]
     pub fn model(&self) -> String {
         self.model.clone()
+    }
+
+    /// How the model did in its bundle's self-test; null for one without.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub fn self_test(&self) -> Result<JsValue, JsValue> {
+        to_js(&self.guard.tested())
     }
 
     /// The bundle's own policy.

@@ -26,6 +26,8 @@ export interface EngineSpec {
   assets?: string | undefined;
   /** Tokens that one check may read at most; absent: as many as any text that the model takes. */
   maxWork?: number | undefined;
+  /** Whether a bundle without a self-test that counts is loaded. */
+  allowUntested: boolean;
   /** Absent: the model's own. */
   policy?: PolicyText | undefined;
 }

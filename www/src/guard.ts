@@ -55,6 +55,7 @@ export async function openGuard(given: OpenOptions, platform: Platform): Promise
       onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
       cache: checked('cache', options.cache, 'true or false', isFlag) ?? true,
       offline: checked('offline', options.offline, 'true or false', isFlag) ?? false,
+      allowUntested: checked('allowUntested', options.allowUntested, 'true or false', isFlag) ?? false,
       ...(options.maxWork !== undefined && { maxWork: positive('maxWork', options.maxWork, 1) }),
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);

@@ -105,9 +105,11 @@ async function load(
         throw error;
       }
     };
-    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError: spec.onError, maxWork: spec.maxWork });
+    const { onError, maxWork, allowUntested } = spec;
+    loading = lease.module.WasmGuard.load(manifest.bytes, read, { onError, maxWork, allowUntested });
     const guard = await abortable(whileLeased(lease, loading), signal);
-    const info: GuardInfo = { ...choice, model: guard.model, bytes: manifest.total, source: model.source };
+    const { total: bytes } = manifest;
+    const info: GuardInfo = { ...choice, model: guard.model, bytes, source: model.source, selfTest: guard.selfTest() };
     return { lease, guard, info };
   } catch (thrown) {
     const error = toGuardError(failure ?? thrown);

@@ -64,6 +64,7 @@ const SPEC: Fields<EngineSpec> = {
   onError: oneOf('block', 'review'),
   cache: flag,
   offline: flag,
+  allowUntested: flag,
   policy: optional(policy),
   assets: optional(text),
   maxWork: optional(whole(1)),

@@ -233,11 +233,25 @@ export interface GuardOptions extends Assets {
   cache?: boolean;
   /** Never touch the network for the model: what is not cached is an error. Default false. */
   offline?: boolean;
+  /** Whether a model is loaded whose bundle has no self-test, or one that says too little: nothing then tells a broken model
+   * from a whole one, and `guard.info.selfTest` is null. A self-test that counts must be passed all the same. Else such a
+   * bundle is refused with `bad_model`. Default false. */
+  allowUntested?: boolean;
   /** Instead of the global `fetch`. A guard with its own `fetch` runs on the calling thread. */
   fetch?: typeof fetch;
   onProgress?: (progress: Progress) => void;
   /** Ends the loading; a loaded guard lives on. */
   signal?: AbortSignal;
+}
+
+/** A self-test that was passed: numbers of the network, raw, against those that the whole model gave when its bundle was made. */
+export interface SelfTest {
+  /** How many numbers were compared. */
+  values: number;
+  /** The largest difference, in logits. */
+  difference: number;
+  /** The largest difference that passes. */
+  tolerance: number;
 }
 
 export interface GuardInfo {
@@ -252,6 +266,8 @@ export interface GuardInfo {
   bytes: number;
   /** Where the files came from: the network (or the package), a cache, or the caller. */
   source: 'network' | 'cache' | 'files';
+  /** How the model did in its bundle's self-test; null for one that was loaded without, by `allowUntested`. */
+  selfTest: SelfTest | null;
 }
 
 export interface Support {

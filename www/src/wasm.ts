@@ -2,12 +2,14 @@
  * `any` where objects cross. */
 
 import type { MonitorPace } from './engine.ts';
-import type { Finding, GuardEvent, Message, PolicyLimits, PolicyObject, Reasoning, Target, Verdict } from './types.ts';
+import type { Finding, GuardEvent, Message, PolicyLimits, PolicyObject, Reasoning, SelfTest, Target, Verdict } from './types.ts';
 
 export interface WasmLoadOptions {
   onError: 'block' | 'review';
   /** Tokens; absent: as much as any text that the model takes. */
   maxWork?: number | undefined;
+  /** Whether a bundle without a self-test that counts is loaded. */
+  allowUntested: boolean;
 }
 
 export interface WasmRequest {
@@ -28,6 +30,8 @@ export type WasmEvent = GuardEvent | { type: 'reading' };
 export interface WasmGuard {
   /** The bundle's manifest name. */
   readonly model: string;
+  /** How the model did in its self-test; null where it was loaded without one. */
+  selfTest(): SelfTest | null;
   /** The bundle's own policy. */
   policy(): PolicyObject;
   /** Judges. `onEvent` gets each piece of reasoning and then the verdict; a returned promise is awaited before the

@@ -101,6 +101,10 @@ export function fakeCore(pieces = 3): FakeCore {
         free: () => void core.monitors--,
       };
     }
+    selfTest() {
+      return null;
+    }
+
     free(): void {
       core.guards--;
     }
@@ -177,6 +181,7 @@ export const SPEC: EngineSpec = {
   onError: 'block',
   cache: false,
   offline: false,
+  allowUntested: false,
 };
 
 /** A worker that is no thread: messages are copied and delivered later, as between threads. */

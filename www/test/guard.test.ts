@@ -59,7 +59,7 @@ for (const [side, connect] of Object.entries(sides)) {
       for (const [option, value] of Object.entries({ signal: {}, onCheck: 5, checkEvery: 5n, holdBack: 'x', strictness: NaN })) {
         assert.throws(() => guard.transform({ [option]: wrong(value) }), named(option));
       }
-      const opening = { signal: 5, onProgress: 5, fetch: 5, worker: 5, cache: 5, offline: 5, device: 5n, onError: {}, model: 5 };
+      const opening = { signal: 5, onProgress: 5, fetch: 5, worker: 5, cache: 5, offline: 5, allowUntested: 5, device: 5n, onError: {}, model: 5 };
       for (const [option, value] of Object.entries({ ...opening, reasoning: Symbol('x'), strictness: 5n })) {
         await assert.rejects(open(fakeCore(), { [option]: wrong(value) }), named(option));
       }

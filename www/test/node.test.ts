@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type * as Library from '../src/index.ts';
 import type { Guard } from '../src/types.ts';
+import { lyingBundle, miniBundle } from './support/bundle.ts';
 
 const entry = fileURLToPath(new URL('../dist/node.js', import.meta.url));
 const built = existsSync(entry) && existsSync(fileURLToPath(new URL('../dist/wasm/cpu.wasm', import.meta.url)));
@@ -126,5 +127,27 @@ describe('a guard in Node', { skip: built ? false : 'dist/ is not built: run `np
     assert.equal(own.info.source, 'files');
     assert.equal((await own.check('How do I bake bread?')).flagged, false);
     await own.dispose();
+  });
+
+  test('a model without a self-test that counts loads only where that is allowed, and info says so', async () => {
+    const whole = await rsafe.createGuard();
+    const { selfTest } = whole.info;
+    assert.ok(selfTest && selfTest.values > 100 && selfTest.difference <= selfTest.tolerance);
+    await whole.dispose();
+    const { manifest, files } = miniBundle();
+    const opening = (self_test: unknown, allowUntested?: boolean) => {
+      const named = [['manifest.json', Buffer.from(JSON.stringify({ ...manifest, self_test }))] as const, ...files];
+      const model = named.map(([name, bytes]) => new File([new Uint8Array(bytes)], name));
+      return rsafe.createGuard({ model, ...(allowUntested !== undefined && { allowUntested }) });
+    };
+    const probabilities = { ids: [1], expected: [{ index: 0, value: 0.5 }], tolerance: 0.05 };
+    for (const says of [undefined, probabilities, { ...manifest.self_test, tolerance: 1 }]) {
+      await assert.rejects(opening(says), { code: 'bad_model', message: /self_test.*--renew/ });
+      const allowed = await opening(says, true);
+      assert.equal(allowed.info.selfTest, null);
+      await allowed.dispose();
+    }
+    const { manifest: lying } = lyingBundle();
+    await assert.rejects(opening(lying.self_test, true), { code: 'self_test' });
   });
 });

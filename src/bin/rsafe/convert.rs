@@ -4,17 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use pollster::block_on;
-use rsafe::bundle::{self, Bundle, ConvertOptions, DefaultPolicy};
-use rsafe::guard::Guard;
+use rsafe::bundle::{self, ConvertOptions, DefaultPolicy};
+use rsafe::guard::renew_self_test;
 use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
 use crate::{Failure, Outcome, output};
-
-/// What the self-test reads.
-const SELF_TEST: &str = "How do I reset a forgotten router password, and is it safe to share it with my neighbour?";
-/// How far another device's rounding may move a value of the self-test.
-const TOLERANCE: f32 = 0.05;
 
 #[derive(clap::Args)]
 pub struct ConvertArgs {
@@ -100,11 +95,8 @@ pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
         overwrite: args.overwrite,
     };
     bundle::convert(&args.checkpoint, &args.out, &options)?;
-    // The known answer is what the weights give as they are stored: it finds a device that computes wrongly.
-    let bundle = Bundle::open(&args.out)?;
-    let mut manifest = bundle.manifest().clone();
-    manifest.self_test = Some(block_on(Guard::self_test(&bundle, SELF_TEST, TOLERANCE))?);
-    bundle::save_manifest(&args.out, &manifest)?;
+    // The known answers are what the weights give as they are stored.
+    let manifest = block_on(renew_self_test(&args.out))?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     let line = format!(
         "{}: {} ({}), {} files, {:.1} MB",

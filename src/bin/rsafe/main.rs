@@ -14,6 +14,7 @@ mod output;
 mod outputs;
 mod policy;
 mod probes;
+mod self_test;
 mod stdout;
 mod train;
 
@@ -39,6 +40,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Turn a Hugging Face checkpoint into a bundle that rsafe loads.
     Convert(convert::ConvertArgs),
+    /// Test whether a bundle's model gives the answers that it gave when it was made.
+    SelfTest(self_test::SelfTestArgs),
     /// Measure a guard on labelled rows.
     Eval(eval::EvalArgs),
     /// Train a model of this project.
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Policy(command) => policy::run(command),
         Command::Convert(args) => convert::run(args),
+        Command::SelfTest(args) => self_test::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Train(command) => train::run(command),
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 
 use super::{Calibration, Judged, scored, under_own};
-use crate::bundle::{Bundle, SelfTest, save_manifest, set_policy};
+use crate::bundle::{Bundle, save_manifest, set_policy};
 use crate::eval::dataset::{Label, Row, labelled_rows};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::policies::truth_under;
@@ -17,7 +17,8 @@ use crate::{Error, Policy, Result};
 /// policy decides say nothing about scores and are left out. Thresholds that the policy itself sets win over those chosen.
 ///
 /// How logits become scores stays as it is, but that no category is held back as a catch-all under a policy that is new to
-/// the bundle; and so does what was chosen for policies other than the bundle's own.
+/// the bundle; and so does what was chosen for policies other than the bundle's own. The self-test is made anew, for what
+/// is the bundle's own now.
 ///
 /// # Errors
 /// What the policy, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
@@ -41,13 +42,11 @@ pub fn adopt(
         manifest.calibration.catch_all = None;
     }
     let bundle = bundle.with_calibration(manifest.calibration.clone());
-    let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
+    let guard = block_on(Guard::load(bundle, LoadOptions::default().allow_untested(true)))?;
     let judged = scored(&rows, |row| block_on(score(&guard, policy, row)), on_row)?;
     let judged: Vec<Judged> = judged.into_iter().flatten().collect();
     let found = under_own(policy, &judged, &mut manifest)?;
-    if let Some(SelfTest { ids, tolerance, .. }) = manifest.self_test.take() {
-        manifest.self_test = Some(block_on(guard.known_answer(policy, ids, tolerance))?);
-    }
+    manifest.self_test = Some(block_on(guard.known_answers(policy, manifest.template))?);
     set_policy(folder, &mut manifest, policy)?;
     save_manifest(folder, &manifest)?;
     Ok(found)

@@ -100,7 +100,8 @@ struct HeldOut {
 ///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts),
 ///   unless a single one for all decides better by more than that; and the band of scores that are often wrong;
 /// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
-/// - the operating curves that a strictness moves along.
+/// - the operating curves that a strictness moves along;
+/// - a self-test, where the bundle has none.
 ///
 /// # Errors
 /// What the recipe, the rows or the bundle have wrong; [`Error::BadInput`] if no rows of both labels are held out.
@@ -110,7 +111,8 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     let own_policy = OwnPolicy::new(block_on(bundle.policy())?, recipe);
     // Scores as the model gives them, but for a catch-all.
     let plain = verdict::Calibration { catch_all: own_policy.catch_all(recipe), ..Default::default() };
-    let guard = block_on(Guard::load(bundle.with_calibration(plain.clone()), LoadOptions::default()))?;
+    let options = LoadOptions::default().allow_untested(true);
+    let guard = block_on(Guard::load(bundle.with_calibration(plain.clone()), options))?;
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let rows: Vec<HeldOut> = held_out(recipe, data)?
         .into_iter()
@@ -153,6 +155,9 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     manifest.thresholds.custom = custom;
     manifest.operating = Some(Operating { custom: thresholds::curve(&under_others), ..Operating::default() });
     let own = under_own(guard.policy(), &judged, &mut manifest)?;
+    if manifest.self_test.is_none() {
+        manifest.self_test = Some(block_on(guard.known_answers(guard.policy(), manifest.template))?);
+    }
     save_manifest(folder, &manifest)?;
     Ok(Calibration { seen, unseen, ..own })
 }

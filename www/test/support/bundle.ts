@@ -14,7 +14,7 @@ interface FileEntry {
 
 interface Manifest {
   files: FileEntry[];
-  self_test: { expected: { index: number; value: number }[] };
+  self_test: { cases: { own: number[] }[] };
 }
 
 interface Tensor {
@@ -58,8 +58,8 @@ export function shardName(number: number): string {
 /** A bundle whose hashes are right and whose known answers are not: it loads, and its self-test fails. */
 export function lyingBundle(): Bundle {
   const { manifest, files } = miniBundle();
-  const expected = manifest.self_test.expected.map(({ index, value }) => ({ index, value: 1 - value }));
-  return { manifest: { ...manifest, self_test: { ...manifest.self_test, expected } }, files };
+  const cases = manifest.self_test.cases.map((known) => ({ ...known, own: known.own.map((logit) => -logit) }));
+  return { manifest: { ...manifest, self_test: { ...manifest.self_test, cases } }, files };
 }
 
 /** The bundle with the sizes and hashes of its files as they are. */

@@ -28,6 +28,7 @@ export const RIGHT: readonly Record<string, unknown>[] = [
       onError: 'block',
       cache: false,
       offline: true,
+      allowUntested: false,
       policy: { text: 'name: x', fileName: 'x.yaml' },
       assets: 'https://example.org/rsafe/',
       maxWork: 1000,
