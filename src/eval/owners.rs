@@ -54,7 +54,8 @@ impl Owner {
         let mut rows = Vec::with_capacity(file.rows.len());
         for (place, row) in file.rows.into_iter().enumerate() {
             let id = format!("{name}-{place:03}");
-            if let Some(unknown) = row.applies.iter().find(|id| policy.categories.iter().all(|known| known.id != **id)) {
+            if let Some(unknown) = row.applies.iter().find(|id| policy.categories.iter().all(|known| known.id != **id))
+            {
                 return Err(bad(format!("row {id}: expected ids of the policy's categories, got {unknown:?}")));
             }
             let label = match row.applies.is_empty() {

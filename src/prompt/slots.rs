@@ -20,7 +20,7 @@ pub const BLOCK: usize = 48;
 /// Positions kept for the answer.
 pub const ANSWER: usize = 144;
 /// Words of a category block: its marker not counted, its name and its definition together.
-pub const BLOCK_WORDS: usize = BLOCK - 1;
+pub const BLOCK_WORDS: usize = 24;
 /// Words of a category's name, in its block and where the answer repeats it.
 pub const NAME_WORDS: usize = 12;
 /// Categories that a reasoned answer speaks about.

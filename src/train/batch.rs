@@ -128,7 +128,8 @@ impl Batch {
         let [batch, time, width] = hidden.dims();
         let logits = self.slot_logits(model, &hidden.reshape([batch * time, width]), &self.slots);
         let scores = activation::sigmoid(logits).into_data();
-        let decided = |(score, &target): (f32, &f32)| (target == 0.0 || target == 1.0).then_some((score, target == 1.0));
+        let decided =
+            |(score, &target): (f32, &f32)| (target == 0.0 || target == 1.0).then_some((score, target == 1.0));
         scores.iter::<f32>().zip(&self.targets).filter_map(decided).collect()
     }
 

@@ -158,7 +158,11 @@ impl<'a> Examples<'a> {
             if let Some(target) = category.target {
                 let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
                 let sure = category.applies().is_some();
-                example.slots.push(SlotTarget { index, target, weight: if sure { weight } else { weight * BORDERLINE } });
+                example.slots.push(SlotTarget {
+                    index,
+                    target,
+                    weight: if sure { weight } else { weight * BORDERLINE },
+                });
             }
             if cover {
                 example.quiet.push(index);
@@ -295,7 +299,8 @@ impl Sampled {
 /// categories that do not apply.
 fn owned(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
     let keep = if rng.random_bool(0.5) { 1.0 } else { 0.6 };
-    let kept = asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
+    let kept =
+        asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
     let kept: Vec<&Asked> = kept.collect();
     let sampled = |category: &Asked| {
         let mut name = category.name.clone();
@@ -359,8 +364,14 @@ mod tests {
         // The second half of every pair of tokens goes on a word.
         let word_starts: Vec<bool> = (0..40).map(|at| at % 2 == 0).collect();
         let cuts = |judged: &[TokenId], kind, facts: Facts| -> Vec<usize> {
-            let sample =
-                Sample { judged: judged.to_vec(), word_starts: word_starts.clone(), context: None, kind, facts, asked: vec![] };
+            let sample = Sample {
+                judged: judged.to_vec(),
+                word_starts: word_starts.clone(),
+                context: None,
+                kind,
+                facts,
+                asked: vec![],
+            };
             (0..200).map(|seed| examples.seen(&sample, &mut ChaCha8Rng::seed_from_u64(seed))).collect()
         };
         let positive = || Facts { positive: vec![0], ..Facts::default() };

@@ -14,12 +14,7 @@ use crate::{Category, Result};
 ///
 /// # Errors
 /// What the files or their rows have wrong.
-pub fn samples(
-    recipe: &Recipe,
-    source: &OwnerSource,
-    folder: &Path,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<Sample>> {
+pub fn samples(recipe: &Recipe, source: &OwnerSource, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
     match &source.origin {
         Origin::Own(_) => {
             let trained = owners(&recipe.own().join("policies"))?.into_iter().filter(|owner| !owner.is_held_out());

@@ -225,9 +225,8 @@ impl Init {
             let tokenizer = block_on(bundle.tokenizer())?.to_vec();
             return Ok(Self { config: bundle.manifest().config.clone(), tokenizer, bundle: Some(bundle), folder });
         }
-        let read = |file: &str| {
-            crate::files::read(&folder.join(file), crate::files::Kind::Regular, u64::MAX, Error::BadModel)
-        };
+        let read =
+            |file: &str| crate::files::read(&folder.join(file), crate::files::Kind::Regular, u64::MAX, Error::BadModel);
         let config = serde_json::from_slice(&read("config.json")?)
             .map_err(|e| Error::BadModel(format!("{}: {e}", folder.join("config.json").display())))?;
         let tokenizer = read("tokenizer.json")?;

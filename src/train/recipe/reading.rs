@@ -41,7 +41,10 @@ impl Recipe {
         // A safe text may hold a concept (somebody seeks help): the broader ones are then no more certain than harm is.
         let full = |concept: ConceptIdx| match reading.label {
             Label::Unsafe => true,
-            _ => self.concepts[concept].covers.iter().any(|&part| self.concepts[part].stands && reading.holds.contains(&part)),
+            _ => self.concepts[concept]
+                .covers
+                .iter()
+                .any(|&part| self.concepts[part].stands && reading.holds.contains(&part)),
         };
         let (positive, doubtful): (Vec<_>, Vec<_>) = facts.positive.into_iter().partition(|&concept| full(concept));
         facts.positive = positive;
@@ -94,7 +97,10 @@ fn parse(recipe: &Recipe, line: &str, place: &str) -> Result<(String, Reading)> 
     let bad = |what: String| Error::BadInput(format!("{place}: {what}"));
     let columns: Vec<&str> = line.split('\t').collect();
     let [_, id, verdict, holds, touches] = columns[..] else {
-        return Err(bad(format!("expected `source id verdict codes touches` between tabs, got {} columns", columns.len())));
+        return Err(bad(format!(
+            "expected `source id verdict codes touches` between tabs, got {} columns",
+            columns.len()
+        )));
     };
     let label = match verdict {
         "S" => Label::Safe,

@@ -93,9 +93,9 @@ fn an_unsafe_row_without_a_known_label_says_only_that_something_holds() {
 /// A recipe with a code for each concept, and readers' labels of two rows of the set `mixed`.
 fn read(folder: &Path) -> Recipe {
     let coded = [("theft: {", "th"), ("fraud: {", "fr"), ("insults: {", "hs"), ("injection: {", "ij")];
-    let text = coded.iter().fold(SMALL.to_owned(), |text, (concept, code)| {
-        text.replacen(concept, &format!("{concept}code: {code}, "), 1)
-    });
+    let text = coded
+        .iter()
+        .fold(SMALL.to_owned(), |text, (concept, code)| text.replacen(concept, &format!("{concept}code: {code}, "), 1));
     let own = "heldout_fraction: 0.1\nown: own\n";
     let text = text.replace("heldout_fraction: 0.1\n", own).replace("sources:\n", "sources:\n  twins: {own: true}\n");
     fs::create_dir_all(folder.join("own/labels")).unwrap();
@@ -116,7 +116,11 @@ fn a_readers_label_holds_instead_of_the_sets() {
 
     let harmful = facts(1);
     assert_eq!(ids(&harmful.positive), ["theft", "crime", "wrong"]);
-    assert_eq!(ids(&harmful.negative), ["fraud", "insults", "injection"], "what is touched does not hold, related or not");
+    assert_eq!(
+        ids(&harmful.negative),
+        ["fraud", "insults", "injection"],
+        "what is touched does not hold, related or not"
+    );
     assert_eq!(ids(&harmful.touched), ["fraud"]);
 
     let borderline = facts(2);
@@ -245,10 +249,14 @@ fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
     let recipe = shipped();
     assert!((40..=60).contains(&recipe.fine), "{}", recipe.fine);
     assert!(recipe.concepts.len() - recipe.fine >= 20);
-    let files: HashSet<&str> = recipe.sources.values().filter_map(|source| match &source.origin {
-        Origin::Set(name) => Some(name.as_str()),
-        Origin::Own(_) => None,
-    }).collect();
+    let files: HashSet<&str> = recipe
+        .sources
+        .values()
+        .filter_map(|source| match &source.origin {
+            Origin::Set(name) => Some(name.as_str()),
+            Origin::Own(_) => None,
+        })
+        .collect();
     assert_eq!(files.len(), 58);
     for (index, concept) in recipe.concepts.iter().enumerate() {
         let least = if index < recipe.fine { (6, 3) } else { (4, 2) };
