@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::examples::{Asked, Sample};
-use super::recipe::{Facts, Origin, OwnerSource, Recipe};
+use super::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
 use super::sft::sample;
 use crate::eval::dataset::{Label, Rows};
 use crate::eval::owners::{Owner, owners};
@@ -47,7 +47,7 @@ fn of_owner(owner: Owner, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
 /// Rows of a set that name one rule each.
 fn of_set(recipe: &Recipe, name: &str, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
-    for row in Rows::open(recipe.file(folder, name)?)? {
+    for row in Rows::open(data_file(folder, name)?)? {
         let row = row?;
         let Some(rule) = row.policy.as_ref().filter(|_| !row.is_held_out(recipe.heldout_fraction)) else { continue };
         let target = match row.label {

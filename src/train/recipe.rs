@@ -176,8 +176,8 @@ impl Recipe {
         let path = path.as_ref();
         let text = crate::files::read_text(path)?;
         let mut recipe = Self::parse(&text, &path.display().to_string())?;
-        recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
         if !recipe.own.as_os_str().is_empty() {
+            recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
             recipe.readings = reading::load(&recipe, &recipe.own.join("labels"))?;
         }
         Ok(recipe)
@@ -197,14 +197,6 @@ impl Recipe {
     /// The folder of our own rows and policies.
     pub fn own(&self) -> &Path {
         &self.own
-    }
-
-    /// The file of a set in the folder of the sets: `<name>.jsonl.gz` or `<name>.jsonl`.
-    ///
-    /// # Errors
-    /// [`Error::BadInput`] if there is none.
-    pub fn file(&self, folder: &Path, name: &str) -> Result<PathBuf> {
-        data_file(folder, name)
     }
 
     /// The concept or broader category of that id.
@@ -371,8 +363,8 @@ impl Recipe {
     }
 }
 
-/// The file of a source: `<name>.jsonl.gz` or `<name>.jsonl`.
-fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
+/// The file of a set in the folder of the sets: `<name>.jsonl.gz` or `<name>.jsonl`.
+pub(super) fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
     [".jsonl.gz", ".jsonl"]
         .map(|ending| folder.join(format!("{name}{ending}")))
         .into_iter()
