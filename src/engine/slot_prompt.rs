@@ -4,11 +4,12 @@
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
 use crate::normalise::Disguise;
 use crate::prompt::slots::{
-    BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
+    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, QUOTE_WORDS, STEPS,
+    Turn, WINDOW, WINDOW_STEP,
 };
 use crate::tokenizer::{Span, TokenId, Tokenizer};
 use crate::verdict::Label;
-use crate::{Category, Conversation, Error, Policy, Result, Role, Target};
+use crate::{Category, Conversation, Error, Message, Policy, Result, Role, Target};
 
 /// The longest judged message, in tokens: what is longer is refused rather than judged in part.
 const MAX_JUDGED: usize = 32_768;
@@ -45,7 +46,7 @@ pub struct SlotPrompt {
     windows: Vec<(usize, usize)>,
     /// The share of the judged message, in [0, 1], that no text makes readable.
     pub unreadable: f32,
-    context: Option<Vec<TokenId>>,
+    context: Vec<Context>,
     /// What each category's block says.
     pub blocks: Vec<Vec<TokenId>>,
 }
@@ -91,12 +92,7 @@ impl SlotPrompts {
         }
         let windows = texts.iter().enumerate().flat_map(|(text, spans)| windows(spans.len()).map(move |at| (text, at)));
         let windows = windows.collect();
-        let context = match conversation.target {
-            // What the user asked last is what an answer is read in the light of.
-            Target::Response => conversation.messages[..judged].iter().rev().find(|m| m.role == Role::User),
-            Target::Prompt => None,
-        };
-        let context = context.map(|message| tokenizer.encode_end(&message.content, CONTEXT_WORDS)).transpose()?;
+        let context = context(tokenizer, &conversation.messages[..judged])?;
         let blocks = Self::blocks(tokenizer, policy)?;
         Ok(SlotPrompt {
             target: conversation.target,
@@ -155,7 +151,7 @@ impl SlotPrompt {
 
     /// How many tokens are read to score every category: each window's conversation and all blocks.
     pub fn work(&self) -> usize {
-        let context = self.context.as_ref().map_or(0, |ids| ids.len() + 1);
+        let context: usize = self.context.iter().map(|message| message.ids.len() + 1).sum();
         let blocks: usize = self.blocks.iter().map(|block| block.len() + 1).sum();
         self.windows().map(|window| 1 + context + self.window(window).len() + blocks).sum()
     }
@@ -163,8 +159,8 @@ impl SlotPrompt {
     /// The conversation with a window of the judged message.
     pub fn conversation(&self, frame: Frame, window: usize) -> Layout {
         let ids: Vec<TokenId> = self.window(window).iter().map(|span| span.id).collect();
-        let turn = self.context.as_ref().map(|ids| Turn { kind: Kind::of(Role::User, false), ids });
-        Layout::conversation(frame, turn.as_slice(), Turn { kind: Kind::judged(self.target), ids: &ids })
+        let context: Vec<Turn> = self.context.iter().map(Context::turn).collect();
+        Layout::conversation(frame, &context, Turn { kind: Kind::judged(self.target), ids: &ids })
     }
 
     fn window(&self, window: usize) -> &[Span] {
@@ -172,6 +168,34 @@ impl SlotPrompt {
         let spans = &self.texts[text];
         &spans[start..spans.len().min(start + WINDOW)]
     }
+}
+
+/// The end of a message before the judged one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub kind: Kind,
+    pub ids: Vec<TokenId>,
+}
+
+impl Context {
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { kind: self.kind, ids: &self.ids }
+    }
+}
+
+/// What a message is read in the light of: the ends of what the user and the assistant said last before it, in their
+/// order. The nearest has the first claim to the room.
+pub fn context(tokenizer: &Tokenizer, before: &[Message]) -> Result<Vec<Context>> {
+    let said = |message: &&Message| matches!(message.role, Role::User | Role::Assistant) && !message.content.is_empty();
+    let (mut context, mut most, mut left) = (Vec::new(), NEAREST_WORDS, CONTEXT_WORDS);
+    for message in before.iter().rev().filter(said).take(CONTEXT_TURNS) {
+        let ids = tokenizer.encode_end(&message.content, most)?;
+        left -= ids.len();
+        most = left;
+        context.push(Context { kind: Kind::of(message.role, false), ids });
+    }
+    context.reverse();
+    Ok(context)
 }
 
 /// The indices of the categories that an answer reasons about: those that score highest, the highest first.

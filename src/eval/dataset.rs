@@ -7,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Conversation, Error, Result, Target, files};
+use crate::{Conversation, Error, Message, Result, Role, Target, files};
 
 /// What the judges of a data set said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Row {
     /// The side that is judged.
     pub level: Target,
     pub prompt: String,
+    /// Earlier turns, before the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
     /// Present wherever `level` is [`Target::Response`].
     #[serde(default)]
     pub response: Option<String>,
@@ -58,12 +61,13 @@ pub struct OwnerRule {
 }
 
 impl Row {
-    /// The conversation a guard is asked about. A prompt-level row shows the prompt alone.
+    /// The conversation a guard is asked about. A prompt-level row shows no response.
     pub fn conversation(&self) -> Conversation {
-        match (self.level, &self.response) {
-            (Target::Response, Some(response)) => Conversation::response(&self.prompt, response),
-            _ => Conversation::prompt(&self.prompt),
-        }
+        let mut messages = self.messages.clone();
+        messages.push(Message::new(Role::User, &self.prompt));
+        let response = self.response.as_ref().filter(|_| self.level == Target::Response);
+        messages.extend(response.map(|response| Message::new(Role::Assistant, response)));
+        Conversation::of(messages)
     }
 
     /// Whether the row belongs to the share of rows, in `[0, 1]`, that is kept out of training.

@@ -134,6 +134,7 @@ mod tests {
             source: "x".into(),
             level: if response.is_some() { Target::Response } else { Target::Prompt },
             prompt: TEXT.into(),
+            messages: Vec::new(),
             response: response.map(str::to_owned),
             label: Label::Unsafe,
             categories: vec!["locks".into()],

@@ -68,6 +68,7 @@ impl Owner {
                 source: name.clone(),
                 level: row.level,
                 prompt: row.prompt,
+                messages: Vec::new(),
                 response: row.response,
                 label,
                 categories: row.applies,

@@ -3,12 +3,14 @@
 //! | part | positions | sees |
 //! |---|---|---|
 //! | conversation | `0..CONVERSATION` | its own chunk and every chunk before it |
-//! | category block | restart at `CONVERSATION` | the conversation and itself |
+//! | words of a category block | restart at `CONVERSATION` | the words of their block |
+//! | slot of a category block | `CONVERSATION` | the conversation and its block |
 //! | answer | restart at `CONVERSATION + BLOCK` | the conversation, the blocks, and what the answer holds so far |
 //!
 //! What must not change while it is cached sees nothing that can change: messages before the judged one form one
 //! chunk, a judged prompt is one chunk, and a judged response grows in chunks of [`RESPONSE_CHUNK`] tokens. Blocks do
 //! not see each other, so their number, order and ids carry nothing, and taking a category away takes its score away.
+//! The words of a block do not see the conversation either: a policy is read once, and a message costs a slot a category.
 
 use crate::tokenizer::TokenId;
 use crate::{Role, Target};
@@ -20,7 +22,7 @@ pub const BLOCK: usize = 48;
 /// Positions kept for the answer.
 pub const ANSWER: usize = 144;
 /// Words of a category block: its marker not counted, its name and its definition together.
-pub const BLOCK_WORDS: usize = 24;
+pub const BLOCK_WORDS: usize = BLOCK - 1;
 /// Words of a category's name, in its block and where the answer repeats it.
 pub const NAME_WORDS: usize = 12;
 /// Categories that a reasoned answer speaks about.
@@ -29,10 +31,13 @@ pub const STEPS: usize = 3;
 pub const QUOTE_WORDS: usize = 12;
 /// Words of the judged message that are read at a time; longer ones are read in windows that begin
 /// [`WINDOW_STEP`] words apart.
-pub const WINDOW: usize = 112;
-pub const WINDOW_STEP: usize = 80;
-/// Words of the message that a judged response answers: its end.
-pub const CONTEXT_WORDS: usize = 48;
+pub const WINDOW: usize = 256;
+pub const WINDOW_STEP: usize = 192;
+/// Messages before the judged one that are read with it: their ends, together at most [`CONTEXT_WORDS`] words, of which the
+/// nearest may take [`NEAREST_WORDS`].
+pub const CONTEXT_TURNS: usize = 2;
+pub const CONTEXT_WORDS: usize = 60;
+pub const NEAREST_WORDS: usize = 48;
 /// A growing response is encoded in chunks of so many tokens: a whole chunk never changes again.
 pub const RESPONSE_CHUNK: usize = 32;
 
@@ -219,10 +224,11 @@ impl Layout {
     pub fn push_block(&mut self, vocab_size: usize, words: &[TokenId]) -> usize {
         let start = self.len();
         let words = &words[..words.len().min(BLOCK - 1)];
-        let view = View { prefix: self.conversation, block: (start, start + 1 + words.len()) };
-        self.push(Marker::Slot.id(vocab_size), Kind::Category, CONVERSATION, view);
+        let end = start + 1 + words.len();
+        let slot = View { prefix: self.conversation, block: (start, end) };
+        self.push(Marker::Slot.id(vocab_size), Kind::Category, CONVERSATION, slot);
         for (i, &id) in words.iter().enumerate() {
-            self.push(id, Kind::Category, CONVERSATION + 1 + i, view);
+            self.push(id, Kind::Category, CONVERSATION + 1 + i, View { prefix: 0, block: (start + 1, end) });
         }
         start
     }

@@ -12,7 +12,8 @@ pub use super::policies::Drawn;
 use super::policies::{Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use crate::Result;
-use crate::prompt::slots::{BLOCK_WORDS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
+use crate::engine::slot_prompt::Context;
+use crate::prompt::slots::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// The share of responses that are judged as they are being written: cut behind a word.
@@ -25,11 +26,13 @@ const DEFINED: f64 = 0.85;
 const ANY_HARM_WEIGHT: f32 = 3.0;
 
 /// A tokenised row with what is known of it.
+#[derive(Clone)]
 pub struct Sample {
     pub judged: Vec<TokenId>,
     /// Whether each judged token begins a word.
     pub word_starts: Vec<bool>,
-    pub context: Option<Vec<TokenId>>,
+    /// What was said before.
+    pub context: Vec<Context>,
     pub kind: Kind,
     pub facts: Facts,
     /// The categories of the owner under whose policy it was labelled; without any a policy is drawn by the facts.
@@ -140,11 +143,7 @@ impl<'a> Examples<'a> {
 
         let window = self.window(self.seen(sample, rng), rng);
         let judged = Turn { kind: sample.kind, ids: &sample.judged[window.clone()] };
-        let context: Vec<Turn> = sample
-            .context
-            .iter()
-            .map(|ids| Turn { kind: Kind::ContextUser, ids: &ids[ids.len().saturating_sub(CONTEXT_WORDS)..] })
-            .collect();
+        let context: Vec<Turn> = sample.context.iter().map(Context::turn).collect();
         let mut example = Example {
             layout: Layout::conversation(self.frame, &context, judged),
             slots: Vec::new(),
@@ -367,7 +366,7 @@ mod tests {
             let sample = Sample {
                 judged: judged.to_vec(),
                 word_starts: word_starts.clone(),
-                context: None,
+                context: Vec::new(),
                 kind,
                 facts,
                 asked: vec![],

@@ -8,43 +8,76 @@ use rand_chacha::ChaCha8Rng;
 
 use super::examples::Sample;
 use super::recipe::{ConceptIdx, Facts};
-use crate::prompt::slots::{Kind, WINDOW};
+use crate::engine::slot_prompt::Context;
+use crate::prompt::slots::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
 use crate::tokenizer::TokenId;
 
-/// The share of prompts that are padded, where a window has the room.
-const PADDED: f64 = 0.25;
+/// The share of texts that are padded, where a window has the room.
+const PADDED: f64 = 0.3;
+/// The share of lone prompts that get an earlier exchange.
+const CONTINUED: f64 = 0.15;
 /// The least padding, in tokens.
 const LEAST: usize = 8;
 
-/// Harmless prompts, by source: each source is as likely, or the largest would be all there is.
-pub struct Padding<'a>(Vec<Vec<&'a Sample>>);
+/// Harmless texts, by source: each source is as likely, or the largest would be all there is.
+pub struct Padding<'a> {
+    prompts: Vec<Vec<&'a Sample>>,
+    /// With the prompt that each answers.
+    replies: Vec<Vec<&'a Sample>>,
+}
 
 impl<'a> Padding<'a> {
-    /// The prompts among the sources' samples that are free of harm of any kind.
-    pub fn among(sources: impl IntoIterator<Item = &'a [Sample]>, any_harm: Option<ConceptIdx>) -> Self {
+    /// The texts among the sources' samples that are free of harm of any kind.
+    pub fn among(sources: impl IntoIterator<Item = &'a [Sample]> + Clone, any_harm: Option<ConceptIdx>) -> Self {
         let harmless = |sample: &&Sample| {
             let harmless = any_harm.is_some_and(|harm| sample.facts.holds(harm) == Some(false));
             // What is harmless may still be about something: somebody seeks help.
-            sample.kind == Kind::JudgedUser && harmless && sample.facts.positive.is_empty()
+            harmless && sample.facts.positive.is_empty()
         };
-        let sources = sources.into_iter().map(|samples| samples.iter().filter(harmless).collect());
-        Self(sources.filter(|samples: &Vec<_>| !samples.is_empty()).collect())
+        let of = |kind: Kind| {
+            let of_kind = |sample: &&Sample| sample.kind == kind && harmless(sample);
+            let sources = sources.clone().into_iter().map(|samples| samples.iter().filter(of_kind).collect());
+            sources.filter(|samples: &Vec<_>| !samples.is_empty()).collect()
+        };
+        Self { prompts: of(Kind::JudgedUser), replies: of(Kind::JudgedAgent) }
     }
 
-    /// The sample among harmless text, if the generator says so and there is room; what is known is known of both texts.
+    /// The sample among harmless text of its kind, if the generator says so and there is room; what is known is known of
+    /// both texts.
     pub fn around(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
         let room = WINDOW.saturating_sub(sample.judged.len());
         // An owner may forbid what is harmless.
-        let any_text_is_free = sample.kind == Kind::JudgedUser && sample.asked.is_empty();
-        if !any_text_is_free || room < LEAST || !rng.random_bool(PADDED) {
+        if !sample.asked.is_empty() || room < LEAST || !rng.random_bool(PADDED) {
             return None;
         }
-        let harmless = self.0.choose(rng)?.choose(rng)?;
-        let len = rng.random_range(LEAST..=room);
-        Some(match rng.random_bool(0.5) {
-            true => join(harmless.ending(len), (&sample.judged, &sample.word_starts), sample, &harmless.facts),
-            false => join((&sample.judged, &sample.word_starts), harmless.beginning(len), sample, &harmless.facts),
-        })
+        let sources = if sample.kind == Kind::JudgedUser { &self.prompts } else { &self.replies };
+        let harmless = sources.choose(rng)?.choose(rng)?;
+        let len = rng.random_range(LEAST..=room).min(harmless.judged.len());
+        let before = match rng.random_range(0..3) {
+            0 => 0,
+            1 => len,
+            _ => rng.random_range(0..=len),
+        };
+        let (first, last) = (harmless.beginning(before), harmless.ending(len - before));
+        let around = [first, (&sample.judged, &sample.word_starts), last];
+        Some(join(around, sample, &harmless.facts))
+    }
+
+    /// The sample behind a harmless exchange about something else, if the generator says so and it is a lone prompt: what
+    /// went before it does not change what it asks.
+    pub fn behind(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
+        if sample.kind != Kind::JudgedUser || !sample.context.is_empty() || !rng.random_bool(CONTINUED) {
+            return None;
+        }
+        let reply = self.replies.choose(rng)?.choose(rng)?;
+        let said = reply.ending(NEAREST_WORDS).0.to_vec();
+        let left = CONTEXT_WORDS - said.len();
+        let asked = reply.context.last().map(|asked| Context {
+            ids: asked.ids[asked.ids.len().saturating_sub(left)..].to_vec(),
+            ..asked.clone()
+        });
+        let context = asked.into_iter().chain([Context { kind: Kind::ContextAgent, ids: said }]).collect();
+        Some(Sample { context, ..sample.clone() })
     }
 }
 
@@ -70,16 +103,14 @@ impl Sample {
     }
 }
 
-/// One text behind the other, with what is known of the padded sample and not denied by the padding.
-fn join(first: Text, second: Text, padded: &Sample, padding: &Facts) -> Sample {
+/// Texts one behind the other, with what is known of the padded sample and not denied by the padding.
+fn join(texts: [Text; 3], padded: &Sample, padding: &Facts) -> Sample {
     let negative = padded.facts.negative.iter().copied().filter(|&concept| padding.holds(concept) == Some(false));
     Sample {
-        judged: [first.0, second.0].concat(),
-        word_starts: [first.1, second.1].concat(),
-        context: padded.context.clone(),
-        kind: padded.kind,
+        judged: texts.map(|(words, _)| words).concat(),
+        word_starts: texts.map(|(_, starts)| starts).concat(),
         facts: Facts { negative: negative.collect(), ..padded.facts.clone() },
-        asked: padded.asked.clone(),
+        ..padded.clone()
     }
 }
 
@@ -94,7 +125,7 @@ mod tests {
             // The second half of every pair of tokens goes on a word.
             word_starts: (0..judged.len()).map(|at| at % 2 == 0).collect(),
             judged,
-            context: None,
+            context: Vec::new(),
             kind: Kind::JudgedUser,
             facts: Facts { positive, negative, ..Facts::default() },
             asked: Vec::new(),

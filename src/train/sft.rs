@@ -27,12 +27,13 @@ use super::recipe::{Facts, OwnerSource, Recipe};
 use super::warm_start::warm_start;
 use super::workers::Workers;
 use crate::bundle::{Bundle, MANIFEST, Weights};
+use crate::engine::slot_prompt::context;
 use crate::eval::dataset::Row;
 use crate::eval::metrics;
 use crate::model::slots::{SlotConfig, SlotModel};
 use crate::prompt::slots::{Frame, Kind};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result, Target};
+use crate::{Conversation, Error, Result};
 
 /// What a run is made of. Lengths are in tokens.
 #[derive(Debug, Clone, Serialize)]
@@ -356,7 +357,7 @@ impl<'a> Samples<'a> {
         Lexicon::count(vocab_size, concepts, rows)
     }
 
-    /// What prompts are padded with.
+    /// What texts are padded with.
     fn padding(&self) -> Padding<'_> {
         Padding::among(self.sources.iter().map(|(_, _, samples)| samples.as_slice()), self.recipe.any_harm)
     }
@@ -415,7 +416,9 @@ impl<'a> Samples<'a> {
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
         let drawn = rows.iter().map(|&sample| {
             let padded = padding.around(sample, &mut rng);
-            examples.draw(padded.as_ref().unwrap_or(sample), false, &mut rng)
+            let sample = padded.as_ref().unwrap_or(sample);
+            let continued = padding.behind(sample, &mut rng);
+            examples.draw(continued.as_ref().unwrap_or(sample), false, &mut rng)
         });
         let drawn = drawn.collect();
         let mut batches = batched(drawn, options.batch_tokens);
@@ -448,24 +451,18 @@ impl<'a> Samples<'a> {
 
 /// A row's words and facts; `None` if there are no words.
 pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
-    let (kind, judged, context) = match (row.level, row.response.as_deref()) {
-        (Target::Response, Some(response)) => (Kind::JudgedAgent, response, Some(row.prompt.as_str())),
-        _ => (Kind::JudgedUser, row.prompt.as_str(), None),
-    };
-    let spans = tokenizer.encode(clip(judged))?;
+    let Conversation { messages, target } = row.conversation();
+    let Some((judged, before)) = messages.split_last() else { return Ok(None) };
+    let spans = tokenizer.encode(clip(&judged.content))?;
     if spans.is_empty() {
         return Ok(None);
     }
     let starts_word = |i: usize| i == 0 || spans[i - 1].bytes.end < spans[i].bytes.start;
-    let context = match context {
-        Some(text) => Some(tokenizer.encode(clip(text))?.iter().map(|span| span.id).collect()),
-        None => None,
-    };
     Ok(Some(Sample {
         judged: spans.iter().map(|span| span.id).collect(),
         word_starts: (0..spans.len()).map(starts_word).collect(),
-        context,
-        kind,
+        context: context(tokenizer, before)?,
+        kind: Kind::judged(target),
         facts,
         asked: Vec::new(),
     }))

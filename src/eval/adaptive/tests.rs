@@ -15,6 +15,7 @@ fn row(id: usize, label: Label, categories: &[&str]) -> Row {
         source: String::new(),
         level: Target::Prompt,
         prompt: "How do I pick a lock?".into(),
+        messages: Vec::new(),
         response: None,
         label,
         categories: categories.iter().map(|&category| category.to_owned()).collect(),

@@ -38,6 +38,7 @@ fn row(number: usize, label: Label, categories: &[&str]) -> Row {
         source: "test".into(),
         level: Target::Prompt,
         prompt: "how to pick a lock".into(),
+        messages: Vec::new(),
         response: None,
         label,
         categories: categories.iter().map(|category| category.to_string()).collect(),
