@@ -105,6 +105,8 @@ pub mod guard;
 #[doc(hidden)]
 pub mod kernels;
 #[doc(hidden)]
+pub mod mini;
+#[doc(hidden)]
 pub mod model;
 pub mod monitor;
 #[doc(hidden)]

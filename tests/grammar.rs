@@ -4,10 +4,8 @@ mod properties;
 mod vocabulary;
 
 use rsafe::Target;
-use rsafe::grammar::{
-    Allowed, Grammar, Mask, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think, VerdictChoice,
-    Vocabulary, p_unsafe,
-};
+use rsafe::grammar::{Allowed, Grammar, Mask, QuoteLength, QuoteSource, Think, VerdictChoice, Vocabulary, p_unsafe};
+use rsafe::mini::answer::{SlotAnswer, SlotMarkers, SlotStep};
 use rsafe::sampling::{Sampler, Sampling};
 use rsafe::tokenizer::{Span, TokenId};
 use rsafe::verdict::{Label, QuoteSpan};
@@ -210,7 +208,7 @@ fn categories_written_alike_are_refused() {
 fn slots_read_as_sentences_with_names_and_quotes_in_their_own_letters() {
     let text = "How to pick a Lock and a lock again";
     let steps = [step("S1", "Weapons & Tools", 300), step("S2", "Fraud", 310)];
-    let mut grammar = Grammar::slots(&slots(&steps, text, &words(text), Think::First { max_tokens: 0 })).unwrap();
+    let mut grammar = slots(&steps, text, &words(text), Think::First { max_tokens: 0 }).grammar().unwrap();
     assert_eq!(follow(&mut grammar), [500, 300, 301]);
     assert_eq!(grammar.consume(506).unwrap(), " applies");
     assert_eq!(follow(&mut grammar), [504]);
@@ -241,7 +239,7 @@ fn slots_read_as_sentences_with_names_and_quotes_in_their_own_letters() {
 
 #[test]
 fn slots_answer_first_is_the_verdict_alone() {
-    let grammar = Grammar::slots(&slots(&[step("S1", "Fraud", 300)], "hi", &words("hi"), Think::Skip)).unwrap();
+    let grammar = slots(&[step("S1", "Fraud", 300)], "hi", &words("hi"), Think::Skip).grammar().unwrap();
     assert_eq!(grammar.allowed(), Allowed::Few(vec![502, 503]));
     assert!(grammar.verdict_choice().is_some());
     assert_eq!(grammar.max_len(), 1);
@@ -250,7 +248,7 @@ fn slots_answer_first_is_the_verdict_alone() {
 #[test]
 fn an_empty_message_is_not_quoted() {
     let steps = [step("S1", "Fraud", 300)];
-    let mut grammar = Grammar::slots(&slots(&steps, "", &[], Think::First { max_tokens: 0 })).unwrap();
+    let mut grammar = slots(&steps, "", &[], Think::First { max_tokens: 0 }).grammar().unwrap();
     follow(&mut grammar);
     grammar.consume(506).unwrap();
     assert_eq!(follow(&mut grammar), [501]);
@@ -325,7 +323,7 @@ fn a_step_whose_answer_is_decided_leaves_the_model_only_the_quote() {
     let text = "How to pick a Lock";
     let decided = |applies| [SlotStep { applies: Some(applies), ..step("S1", "Weapons & Tools", 300) }];
     let grammar = |steps: &[SlotStep]| {
-        let mut grammar = Grammar::slots(&slots(steps, text, &words(text), Think::First { max_tokens: 0 })).unwrap();
+        let mut grammar = slots(steps, text, &words(text), Think::First { max_tokens: 0 }).grammar().unwrap();
         let forced = follow(&mut grammar);
         (grammar, forced)
     };

@@ -82,7 +82,7 @@ fn row(prompt: &str) -> Row {
         source: String::new(),
         level: Target::Prompt,
         prompt: prompt.into(),
-            messages: Vec::new(),
+        messages: Vec::new(),
         response: None,
         label: Label::Unsafe,
         categories: Vec::new(),

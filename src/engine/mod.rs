@@ -8,10 +8,8 @@ mod decoder;
 mod draft;
 #[cfg(feature = "train")]
 pub(crate) mod group;
-mod known;
+pub(crate) mod known;
 pub(crate) mod reader;
-pub(crate) mod slot_prompt;
-mod slots;
 mod writer;
 
 use burn::tensor::{Device, Tensor};
@@ -24,16 +22,17 @@ use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Thresholds};
 use crate::{Conversation, Error, Policy, Result, Target};
 
+use crate::mini::engine::SlotEngine;
+use crate::mini::scan as mini;
 use decoder::DecoderEngine;
 #[cfg(feature = "train")]
 pub(crate) use decoder::grammar as decoder_grammar;
 use reader::Reader;
-use slots::SlotEngine;
 pub use writer::Writer;
 
 /// Tokens that are read in one pass at most, as far as chunks and blocks allow. Bounds the memory of a pass; fewer would
 /// cost time, since each pass decodes the weights.
-const PASS: usize = 128;
+pub(crate) const PASS: usize = 128;
 /// What is done of a pass in one step, between two of which a session may wait or be given up: as much as so many tokens
 /// take through all layers, and at least one layer. For rsafe-mini as WebAssembly that is some 40 ms on one core of a
 /// server. Work is counted because in some runtimes the clock stands still while they compute.
@@ -76,18 +75,13 @@ pub struct Answering {
 
 impl Answering {
     /// Whether reasoning is written about a conversation of this score.
-    fn reasons(&self, score: f32) -> bool {
+    pub(crate) fn reasons(&self, score: f32) -> bool {
         self.reasoning_tokens > 0 && self.uncertain.is_none_or(|[low, high]| (low..=high).contains(&score))
     }
 
     /// Whether the slot model writes anything about it.
-    fn writes(&self, score: f32) -> bool {
+    pub(crate) fn writes(&self, score: f32) -> bool {
         self.steps == Steps::Written || self.reasons(score)
-    }
-
-    /// Whether it may write, as far as can be told before there is a score.
-    fn may_write(&self) -> bool {
-        self.steps == Steps::Written || self.reasoning_tokens > 0
     }
 }
 
@@ -180,7 +174,7 @@ pub struct Scan<'e> {
 
 enum Work<'e> {
     Decoder(Box<decoder::Scan<'e>>),
-    Slots(Box<slots::Scan<'e>>),
+    Slots(Box<mini::Scan<'e>>),
 }
 
 impl<'e> Scan<'e> {
@@ -212,8 +206,13 @@ impl<'e> Scan<'e> {
     }
 }
 
+/// How many of a model's layers a pass over so many tokens takes in one step.
+pub(crate) fn layers_of_a_step(layers: usize, tokens: usize) -> usize {
+    (STEP * layers / tokens.max(1)).max(1)
+}
+
 /// Refuses a tokenizer whose ids go beyond the model's vocabulary.
-fn fits(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
+pub(crate) fn fits(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
     if tokenizer.vocab_size() > vocab_size {
         return Err(Error::BadModel(format!(
             "the tokenizer has {} tokens but the model only {vocab_size}; is the tokenizer another model's?",
@@ -224,7 +223,7 @@ fn fits(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
 }
 
 /// A tensor's numbers, read without blocking: on the web nothing may wait for the GPU.
-async fn read_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+pub(crate) async fn read_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let data = tensor.into_data_async().await.map_err(|e| Error::DeviceLost(format!("reading a result: {e:?}")))?;
     Ok(data.iter::<f32>().collect())
 }

@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 
 use super::read_numbers;
 use crate::grammar::Allowed;
-use crate::model::slots::{SlotBatch, SlotModel};
+use crate::mini::layout::{Layout, Marker};
+use crate::mini::network::{SlotBatch, SlotModel};
 use crate::model::{Decoder, KvCache};
-use crate::prompt::slots::{Layout, Marker};
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
 

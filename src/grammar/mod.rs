@@ -11,7 +11,6 @@ mod machine;
 mod mask;
 mod quote;
 mod shown;
-mod slots;
 mod templates;
 mod verdict_choice;
 mod vocabulary;
@@ -21,7 +20,7 @@ pub use free::Stop;
 pub use machine::Grammar;
 pub use mask::{Allowed, Mask};
 pub use quote::{QuoteLength, QuoteSource};
-pub use slots::{SlotAnswer, SlotMarkers, SlotStep};
+
 pub use templates::Think;
 pub use verdict_choice::{VerdictChoice, p_unsafe, p_unsafe_by};
 pub use vocabulary::Vocabulary;

@@ -28,8 +28,28 @@ pub struct KvCache {
 impl KvCache {
     /// An empty cache of one row for `capacity` positions.
     pub fn new(shape: CacheShape, capacity: usize, device: &Device) -> Self {
-        let zeros = || Tensor::zeros([1, shape.kv_heads, capacity, shape.head_dim], device);
-        Self { shape, batch: 1, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+        Self::rows(shape, 1, capacity, device)
+    }
+
+    /// An empty cache of `batch` rows.
+    pub fn rows(shape: CacheShape, batch: usize, capacity: usize, device: &Device) -> Self {
+        let zeros = || Tensor::zeros([batch, shape.kv_heads, capacity, shape.head_dim], device);
+        Self { shape, batch, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
+    }
+
+    /// The rows of several caches of one capacity that are as full as each other.
+    pub fn stack(caches: &[Self]) -> Option<Self> {
+        let first = caches.first()?;
+        let of = |layer: usize| -> (Vec<_>, Vec<_>) { caches.iter().map(|cache| cache.layers[layer].clone()).unzip() };
+        let layers =
+            (0..first.shape.layers).map(of).map(|(keys, values)| (Tensor::cat(keys, 0), Tensor::cat(values, 0)));
+        Some(Self { layers: layers.collect(), batch: caches.iter().map(|cache| cache.batch).sum(), ..*first })
+    }
+
+    /// A layer's keys and values, `[batch, kv_heads, len, head_dim]`.
+    pub fn layer(&self, layer: usize) -> (Tensor<4>, Tensor<4>) {
+        let filled = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, self.len);
+        (filled(&self.layers[layer].0), filled(&self.layers[layer].1))
     }
 
     /// A fork with room for another number of positions: what is filled is copied, so that a prefix can be kept in
@@ -118,20 +138,26 @@ impl KvCache {
         self.layers[layer] = (k.slice_assign(place.clone(), keys), v.slice_assign(place, values));
     }
 
-    /// Adds what `other`, a cache of as many rows, holds behind its first `from` positions.
+    /// Adds the first `lengths[i]` positions of each row `i` of `other`, one row behind the other, to the only row here.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] if it does not fit.
-    pub fn append(&mut self, other: &Self, from: usize) -> Result<()> {
-        let time = other.len.saturating_sub(from);
+    /// [`Error::ContextLength`] if they do not fit.
+    pub fn append(&mut self, other: &Self, lengths: &[usize]) -> Result<()> {
+        let time = lengths.iter().sum();
         if time == 0 {
             return Ok(());
         }
         self.reserve(time)?;
         let CacheShape { kv_heads, head_dim, .. } = self.shape;
-        let added = [0..self.batch, 0..kv_heads, from..other.len, 0..head_dim];
+        let row = |tensor: &Tensor<4>, at: usize, len: usize| {
+            tensor.clone().slice([at..at + 1, 0..kv_heads, 0..len, 0..head_dim])
+        };
         for (layer, (keys, values)) in other.layers.iter().enumerate() {
-            self.put(layer, keys.clone().slice(added.clone()), values.clone().slice(added.clone()));
+            let rows = |tensor| {
+                let filled = lengths.iter().enumerate().filter(|&(_, &len)| len > 0);
+                Tensor::cat(filled.map(|(at, &len)| row(tensor, at, len)).collect(), 2)
+            };
+            self.put(layer, rows(keys), rows(values));
         }
         self.advance(time);
         Ok(())
@@ -236,17 +262,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_lies_behind_what_was_there() {
+    fn rows_that_are_appended_lie_one_behind_the_other() {
         let mut one = KvCache::new(SHAPE, 8, &Device::flex());
         write(&mut one, 2, 1.0);
-        let mut other = KvCache::new(SHAPE, 4, &Device::flex());
-        write(&mut other, 1, 2.0);
-        write(&mut other, 2, 3.0);
-        one.append(&other, 1).unwrap();
-        one.append(&other, 3).unwrap();
-        assert_eq!(write(&mut one, 1, 4.0), [1.0, 1.0, 3.0, 3.0, 4.0]);
+        let rows = [2.0, 3.0].map(|value| {
+            let mut row = KvCache::new(SHAPE, 4, &Device::flex());
+            write(&mut row, 3, value);
+            row
+        });
+        let rows = KvCache::stack(&rows).unwrap();
+        assert_eq!((rows.batch(), rows.len()), (2, 3));
+        one.append(&rows, &[1, 3]).unwrap();
+        one.append(&rows, &[0, 0]).unwrap();
+        assert_eq!(write(&mut one, 1, 4.0), [1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0]);
         let mut full = KvCache::new(SHAPE, 2, &Device::flex());
-        assert_eq!(full.append(&other, 0).unwrap_err().code(), "context_length");
+        assert_eq!(full.append(&rows, &[3, 0]).unwrap_err().code(), "context_length");
     }
 
     #[test]

@@ -5,7 +5,6 @@ pub mod cache;
 pub mod config;
 pub mod decoder;
 pub mod rope;
-pub mod slots;
 
 pub use cache::{CacheShape, KvCache};
 pub use config::{Architecture, DecoderConfig};

@@ -9,7 +9,6 @@ mod llama_guard;
 mod neutralise;
 mod qwen3guard;
 mod rsafe;
-pub mod slots;
 
 use crate::{Conversation, Error, Policy, Result};
 
@@ -53,7 +52,7 @@ pub enum Template {
     Rsafe,
     LlamaGuard3,
     Qwen3guard,
-    /// rsafe-mini: conversation, category slots, answer. Laid out in `model::slots`, not as text.
+    /// rsafe-mini: conversation, category slots, answer. Laid out in `mini::layout`, not as text.
     Slots,
 }
 

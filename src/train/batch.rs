@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::examples::{Example, Next};
-use crate::model::slots::{SlotBatch, SlotModel};
-use crate::prompt::slots::{Layout, Marker};
+use crate::mini::layout::{Layout, Marker};
+use crate::mini::network::{SlotBatch, SlotModel};
 use crate::tokenizer::TokenId;
 
 /// Far below any logit.

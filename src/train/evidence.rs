@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::prompt::slots::QUOTE_WORDS;
+use crate::mini::layout::QUOTE_WORDS;
 use crate::tokenizer::TokenId;
 
 /// What a word must weigh to be worth quoting: longer quotes are not better quotes.

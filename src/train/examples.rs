@@ -12,8 +12,8 @@ pub use super::policies::Drawn;
 use super::policies::{Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use crate::Result;
-use crate::engine::slot_prompt::Context;
-use crate::prompt::slots::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
+use crate::mini::layout::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
+use crate::mini::prompt::Context;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// The share of responses that are judged as they are being written: cut behind a word.
@@ -151,8 +151,8 @@ impl<'a> Examples<'a> {
             choices: Vec::new(),
             words: judged.ids.to_vec(),
         };
-        for category in &policy {
-            let index = example.layout.push_block(self.vocab_size, &category.block);
+        let blocks: Vec<Vec<TokenId>> = policy.iter().map(|category| category.block.clone()).collect();
+        for (category, index) in policy.iter().zip(example.layout.push_blocks(self.vocab_size, &blocks)) {
             let any_harm = category.concept.is_some() && category.concept == self.recipe.any_harm;
             if let Some(target) = category.target {
                 let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::examples::Sample;
 use super::recipe::{ConceptIdx, Facts};
-use crate::engine::slot_prompt::Context;
-use crate::prompt::slots::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
+use crate::mini::layout::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
+use crate::mini::prompt::Context;
 use crate::tokenizer::TokenId;
 
 /// The share of texts that are padded, where a window has the room.
@@ -72,10 +72,10 @@ impl<'a> Padding<'a> {
         let reply = self.replies.choose(rng)?.choose(rng)?;
         let said = reply.ending(NEAREST_WORDS).0.to_vec();
         let left = CONTEXT_WORDS - said.len();
-        let asked = reply.context.last().map(|asked| Context {
-            ids: asked.ids[asked.ids.len().saturating_sub(left)..].to_vec(),
-            ..asked.clone()
-        });
+        let asked = reply
+            .context
+            .last()
+            .map(|asked| Context { ids: asked.ids[asked.ids.len().saturating_sub(left)..].to_vec(), ..asked.clone() });
         let context = asked.into_iter().chain([Context { kind: Kind::ContextAgent, ids: said }]).collect();
         Some(Sample { context, ..sample.clone() })
     }

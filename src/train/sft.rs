@@ -27,11 +27,11 @@ use super::recipe::{Facts, OwnerSource, Recipe};
 use super::warm_start::warm_start;
 use super::workers::Workers;
 use crate::bundle::{Bundle, MANIFEST, Weights};
-use crate::engine::slot_prompt::context;
 use crate::eval::dataset::Row;
 use crate::eval::metrics;
-use crate::model::slots::{SlotConfig, SlotModel};
-use crate::prompt::slots::{Frame, Kind};
+use crate::mini::layout::{Frame, Kind};
+use crate::mini::network::{SlotConfig, SlotModel};
+use crate::mini::prompt::context;
 use crate::tokenizer::Tokenizer;
 use crate::{Conversation, Error, Result};
 

@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 
-use crate::model::slots::{NamedTensor, SlotConfig};
-use crate::prompt::slots::{Kind, Marker};
+use crate::mini::layout::{Kind, Marker};
+use crate::mini::network::{NamedTensor, SlotConfig};
 use crate::{Error, Result};
 
 /// The standard deviation of a BERT's fresh weights (`initializer_range`).

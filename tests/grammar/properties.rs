@@ -171,7 +171,7 @@ proptest! {
             .collect();
         let steps: Vec<_> = (0..count).map(|n| step(&format!("S{n}"), &format!("Name {n}"), 300 + n as TokenId)).collect();
         let think = Think::First { max_tokens: 0 };
-        let grammar = Grammar::slots(&slots(&steps, &text, &spans, think)).unwrap();
+        let grammar = slots(&steps, &text, &spans, think).grammar().unwrap();
         let (grammar, _) = answer(grammar, &logits, sampling, 600);
         let answer = grammar.answer();
         prop_assert!(answer.verdict.is_some());

@@ -10,7 +10,7 @@ use super::claims::Claim;
 use super::task::Task;
 use crate::Result;
 pub use crate::engine::group::Choice;
-use crate::model::slots::NamedTensor;
+use crate::mini::network::NamedTensor;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;

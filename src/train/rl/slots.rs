@@ -19,10 +19,10 @@ use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weig
 use crate::engine::Steps;
 use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
-use crate::engine::slot_prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use crate::grammar::Think;
-use crate::model::slots::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
-use crate::prompt::slots::{ANSWER, Frame, Layout, Marker};
+use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
+use crate::mini::network::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
+use crate::mini::prompt::{Plan, SlotPrompt, SlotPrompts, highest};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
@@ -162,7 +162,7 @@ impl SlotNetwork {
     /// The conversation and the blocks, with the places of the slots.
     pub(super) fn layout(&self, prompt: &SlotPrompt, window: usize) -> (Layout, Vec<usize>) {
         let mut layout = prompt.conversation(self.shared.prompts.frame, window);
-        let slots = prompt.blocks.iter().map(|block| layout.push_block(self.model.vocab_size(), block)).collect();
+        let slots = layout.push_blocks(self.model.vocab_size(), &prompt.blocks).collect();
         (layout, slots)
     }
 
@@ -181,7 +181,7 @@ impl SlotNetwork {
             let (mut layout, slots) = self.layout(prompt, window);
             layout.push_answer(self.marker(Marker::Answer));
             tokens += layout.len();
-            let mut cache = self.model.cache(layout.len(), &device);
+            let mut cache = self.model.cache(1, layout.len(), &device);
             let batch = SlotBatch::new(&[&layout], 0, self.model.vocab_size(), &device);
             let states = self.model.forward(&batch, Some(&mut cache));
             let logits: Vec<f32> = self.model.slot_logits(states.clone()).into_data().iter::<f32>().collect();

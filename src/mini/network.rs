@@ -7,10 +7,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module as ops};
 use serde::{Deserialize, Serialize};
 
-use super::cache::{CacheShape, KvCache};
 use crate::bundle::Weights;
 use crate::kernels::{Linear, Matrix};
-use crate::prompt::slots::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
+use crate::mini::layout::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
+use crate::model::{CacheShape, KvCache};
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
 
@@ -180,19 +180,14 @@ impl Layer {
         self.output_norm.tensors(&format!("{name}.output.LayerNorm"), out);
     }
 
-    /// `x` `[batch, time, hidden]`, `bias` `[batch, 1, time, seen]`.
-    fn forward(&self, x: Tensor<3>, bias: Tensor<4>, cache: Option<(&mut KvCache, usize)>) -> Tensor<3> {
+    /// `x` `[batch, time, hidden]`; `attend` makes of its queries, keys and values, `[batch, heads, time, head_dim]` each,
+    /// what its tokens see, in the same shape.
+    fn forward(&self, x: Tensor<3>, attend: impl FnOnce([Tensor<4>; 3]) -> Tensor<4>) -> Tensor<3> {
         let [batch, time, hidden] = x.dims();
         // [batch, time, hidden] -> [batch, heads, time, head_dim]
         let split = |t: Tensor<3>| t.reshape([batch, time, self.heads, hidden / self.heads]).swap_dims(1, 2);
-        let query = split(self.query.forward(x.clone()));
-        let (key, value) = (split(self.key.forward(x.clone())), split(self.value.forward(x.clone())));
-        let (key, value) = match cache {
-            Some((cache, layer)) => cache.write(layer, key, value),
-            None => (key, value),
-        };
-        let seen = ops::attention(query, key, value, None, Some(bias), Default::default());
-        let seen = seen.swap_dims(1, 2).reshape([batch, time, hidden]);
+        let parts = [&self.query, &self.key, &self.value].map(|linear| split(linear.forward(x.clone())));
+        let seen = attend(parts).swap_dims(1, 2).reshape([batch, time, hidden]);
         let x = self.attention_norm.forward(x + self.output.forward(seen));
         let inner = activation::gelu(self.up.forward(x.clone()));
         self.output_norm.forward(x + self.down.forward(inner))
@@ -241,6 +236,7 @@ impl SlotBatch {
                 let view = layout.views[i];
                 row[..view.prefix].fill(0.0);
                 row[view.block.0..view.block.1].fill(0.0);
+                row[i] = 0.0;
             }
         }
         let int = |data| Tensor::<2, Int>::from_data(TensorData::new(data, [batch, time]), device);
@@ -259,6 +255,56 @@ pub struct Pass {
     pub states: Tensor<3>,
     bias: Tensor<4>,
     layer: usize,
+}
+
+impl Pass {
+    /// How many tokens it has, padding counted.
+    pub fn tokens(&self) -> usize {
+        let [batch, time, _] = self.states.dims();
+        batch * time
+    }
+}
+
+/// The words of a policy's blocks as every layer sees them.
+#[derive(Debug, Clone)]
+pub struct PolicyStates {
+    /// A row for each block, padded to the longest.
+    pub cache: KvCache,
+    /// `[blocks, 1, 1, longest]`: 0 where a row has a word, -∞ behind its last.
+    pub unseen: Tensor<4>,
+}
+
+impl PolicyStates {
+    /// `lengths` are those of the blocks, in the order of the rows.
+    pub fn new(cache: KvCache, lengths: impl IntoIterator<Item = usize>, device: &Device) -> Self {
+        let longest = cache.len();
+        let row = |len| (0..longest).map(move |at| if at < len { 0.0 } else { UNSEEN });
+        let unseen: Vec<f32> = lengths.into_iter().flat_map(row).collect();
+        let shape = [cache.batch(), 1, 1, longest];
+        Self { cache, unseen: Tensor::from_data(TensorData::new(unseen, shape), device) }
+    }
+}
+
+/// What slots see: the conversation, the words of their block, themselves.
+///
+/// Queries, keys and values of the slots and those of the conversation are `[1, heads, time, head_dim]`, those of the
+/// words `[slots, heads, longest, head_dim]`. Gives `[1, heads, slots, head_dim]`.
+fn attend_slots(
+    [query, key, value]: [Tensor<4>; 3],
+    conversation: (Tensor<4>, Tensor<4>),
+    words: (Tensor<4>, Tensor<4>),
+    unseen: &Tensor<4>,
+) -> Tensor<4> {
+    let [_, _, _, head_dim] = query.dims();
+    let query = query / (head_dim as f64).sqrt();
+    let said = query.clone().matmul(conversation.0.transpose());
+    let read = query.clone().swap_dims(0, 2).matmul(words.0.transpose()) + unseen.clone();
+    let own = (query * key).sum_dim(3);
+    let (said_len, read_len) = (said.dims()[3], read.dims()[3]);
+    let shares = activation::softmax(Tensor::cat(vec![said, read.swap_dims(0, 2), own], 3), 3);
+    let said = shares.clone().narrow(3, 0, said_len).matmul(conversation.1);
+    let read = shares.clone().narrow(3, said_len, read_len).swap_dims(0, 2).matmul(words.1).swap_dims(0, 2);
+    said + read + shares.narrow(3, said_len + read_len, 1) * value
 }
 
 /// rsafe-mini's network.
@@ -313,10 +359,10 @@ impl SlotModel {
         self.norm.weight.val().device()
     }
 
-    /// An empty cache for a whole layout.
-    pub fn cache(&self, capacity: usize, device: &Device) -> KvCache {
+    /// An empty cache for layouts of so many rows.
+    pub fn cache(&self, rows: usize, capacity: usize, device: &Device) -> KvCache {
         let (layers, kv_heads, head_dim) = self.cache_shape;
-        KvCache::new(CacheShape { layers, kv_heads, head_dim }, capacity, device)
+        KvCache::rows(CacheShape { layers, kv_heads, head_dim }, rows, capacity, device)
     }
 
     /// The network without gradients for the words' embeddings: most words are too rare in any training set to
@@ -364,8 +410,13 @@ impl SlotModel {
     pub fn advance(&self, pass: &mut Pass, mut cache: Option<&mut KvCache>, layers: usize) -> bool {
         let end = self.layers.len().min(pass.layer + layers);
         for index in pass.layer..end {
-            let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            pass.states = self.layers[index].forward(pass.states.clone(), pass.bias.clone(), cache);
+            pass.states = self.layers[index].forward(pass.states.clone(), |[query, key, value]| {
+                let (key, value) = match cache.as_deref_mut() {
+                    Some(cache) => cache.write(index, key, value),
+                    None => (key, value),
+                };
+                ops::attention(query, key, value, None, Some(pass.bias.clone()), Default::default())
+            });
         }
         pass.layer = end;
         let over = end == self.layers.len();
@@ -378,6 +429,31 @@ impl SlotModel {
     /// How many layers a token goes through.
     pub fn layers(&self) -> usize {
         self.layers.len()
+    }
+
+    /// The next `layers` layers of a pass over the slots of a policy alone; whether it is at its end. Their keys and values
+    /// go to `own`, which must be empty before the first layer.
+    pub fn advance_slots(
+        &self,
+        pass: &mut Pass,
+        conversation: &KvCache,
+        policy: &PolicyStates,
+        own: &mut KvCache,
+        layers: usize,
+    ) -> bool {
+        let end = self.layers.len().min(pass.layer + layers);
+        for index in pass.layer..end {
+            pass.states = self.layers[index].forward(pass.states.clone(), |parts| {
+                own.write(index, parts[1].clone(), parts[2].clone());
+                attend_slots(parts, conversation.layer(index), policy.cache.layer(index), &policy.unseen)
+            });
+        }
+        pass.layer = end;
+        let over = end == self.layers.len();
+        if over {
+            own.advance(pass.states.dims()[1]);
+        }
+        over
     }
 
     /// The logit of "this category applies" at each hidden state, `[batch, time, hidden]` to `[batch, time, 1]`.

@@ -12,6 +12,8 @@
 //! not see each other, so their number, order and ids carry nothing, and taking a category away takes its score away.
 //! The words of a block do not see the conversation either: a policy is read once, and a message costs a slot a category.
 
+use std::ops::Range;
+
 use crate::tokenizer::TokenId;
 use crate::{Role, Target};
 
@@ -102,18 +104,11 @@ impl Kind {
     }
 }
 
-/// What a token sees: everything before `prefix`, and its own `block`.
+/// What a token sees beside itself: everything before `prefix`, and a `block`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     pub prefix: usize,
     pub block: (usize, usize),
-}
-
-impl View {
-    /// Whether the token at `index` is seen.
-    pub fn sees(&self, index: usize) -> bool {
-        index < self.prefix || (self.block.0..self.block.1).contains(&index)
-    }
 }
 
 /// The tokens that frame a conversation.
@@ -220,17 +215,42 @@ impl Layout {
         }
     }
 
-    /// Adds a category's block (the marker first) and gives the index of its marker.
-    pub fn push_block(&mut self, vocab_size: usize, words: &[TokenId]) -> usize {
-        let start = self.len();
-        let words = &words[..words.len().min(BLOCK - 1)];
-        let end = start + 1 + words.len();
-        let slot = View { prefix: self.conversation, block: (start, end) };
-        self.push(Marker::Slot.id(vocab_size), Kind::Category, CONVERSATION, slot);
-        for (i, &id) in words.iter().enumerate() {
-            self.push(id, Kind::Category, CONVERSATION + 1 + i, View { prefix: 0, block: (start + 1, end) });
+    /// Adds a policy's blocks, first the slots of all, then the words of each, and gives the places of the slots.
+    pub fn push_blocks(&mut self, vocab_size: usize, blocks: &[Vec<TokenId>]) -> Range<usize> {
+        let slots = self.len()..self.len() + blocks.len();
+        let mut start = slots.end;
+        for block in blocks {
+            let end = start + block.len();
+            self.push_slot(vocab_size, View { prefix: self.conversation, block: (start, end) });
+            start = end;
         }
-        start
+        blocks.iter().for_each(|block| self.push_words(block));
+        slots
+    }
+
+    /// The words of one block as they are read with a policy: alone.
+    pub fn words(block: &[TokenId]) -> Self {
+        let mut layout = Self::default();
+        layout.push_words(block);
+        layout
+    }
+
+    /// So many slots alone.
+    pub fn slots(vocab_size: usize, count: usize) -> Self {
+        let mut layout = Self::default();
+        (0..count).for_each(|at| layout.push_slot(vocab_size, View { prefix: 0, block: (at, at) }));
+        layout
+    }
+
+    fn push_slot(&mut self, vocab_size: usize, view: View) {
+        self.push(Marker::Slot.id(vocab_size), Kind::Category, CONVERSATION, view);
+    }
+
+    fn push_words(&mut self, block: &[TokenId]) {
+        let view = View { prefix: 0, block: (self.len(), self.len() + block.len()) };
+        for (i, &id) in block.iter().enumerate() {
+            self.push(id, Kind::Category, CONVERSATION + 1 + i, view);
+        }
     }
 
     /// Adds a token of the answer, which sees everything before it, and gives its index.

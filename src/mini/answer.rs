@@ -3,10 +3,8 @@
 //! The model writes markers that are one token each; people read sentences made from the policy's own names and the
 //! message's own letters.
 
-use super::quote::{QuoteLength, QuoteSource};
-use super::templates::Think;
-use super::{Builder, ChoiceOption, Effect, Grammar, NodeId};
 use crate::Result;
+use crate::grammar::{Builder, ChoiceOption, Effect, Grammar, NodeId, QuoteLength, QuoteSource, Think};
 use crate::tokenizer::TokenId;
 use crate::verdict::Label;
 
@@ -56,30 +54,30 @@ pub struct SlotAnswer<'a> {
     pub verdict: Option<Label>,
 }
 
-impl Grammar {
+impl SlotAnswer<'_> {
     /// `think`, for each step its header and then `no` or `yes quote … end_quote`, `end_think`, then `safe` or
     /// `unsafe`; with [`Think::Skip`] only the last. An empty message has nothing to quote: there `yes` stands alone.
     ///
     /// # Errors
     /// [`Error::BadInput`](crate::Error::BadInput) when two markers that are told apart are the same token.
-    pub fn slots(answer: &SlotAnswer<'_>) -> Result<Self> {
-        let SlotAnswer { markers, source, .. } = answer;
-        let mut b = Builder::new(answer.vocab_size);
+    pub fn grammar(&self) -> Result<Grammar> {
+        let Self { markers, source, .. } = self;
+        let mut b = Builder::new(self.vocab_size);
         let end = b.end();
         let verdicts = [(markers.safe, Label::Safe), (markers.unsafe_, Label::Unsafe)];
-        let open = verdicts.into_iter().filter(|&(_, label)| answer.verdict.is_none_or(|decided| decided == label));
+        let open = verdicts.into_iter().filter(|&(_, label)| self.verdict.is_none_or(|decided| decided == label));
         let verdict = b.choice(open.map(|(token, label)| option(token, "", Effect::Verdict(label), end)).collect())?;
-        if answer.think == Think::Skip {
+        if self.think == Think::Skip {
             return Ok(b.build(verdict));
         }
         let mut next = b.literal(vec![markers.end_think], "", verdict);
-        for step in answer.steps.iter().rev() {
+        for step in self.steps.iter().rev() {
             let applies = if source.is_empty() {
                 b.literal(Vec::new(), ".", next)
             } else {
                 let stop = b.literal(Vec::new(), "\".", next);
-                let quote = b.quote(source.clone(), answer.quote, markers.end_quote, stop);
-                b.literal(vec![markers.quote], format!(" because the {} says \"", answer.speaker), quote)
+                let quote = b.quote(source.clone(), self.quote, markers.end_quote, stop);
+                b.literal(vec![markers.quote], format!(" because the {} says \"", self.speaker), quote)
             };
             let says = |applies| Effect::Step { category: step.category.clone(), applies };
             let mut options = Vec::new();

@@ -1,12 +1,13 @@
 //! What the slot model is shown, and what it may answer: words of the conversation and the policy as layouts, steps as a
 //! grammar. Inference and training both read here.
 
-use crate::grammar::{Grammar, QuoteLength, QuoteSource, SlotAnswer, SlotMarkers, SlotStep, Think};
-use crate::normalise::Disguise;
-use crate::prompt::slots::{
-    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, QUOTE_WORDS, STEPS,
-    Turn, WINDOW, WINDOW_STEP,
+use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
+use crate::mini::answer::{SlotAnswer, SlotMarkers, SlotStep};
+use crate::mini::layout::{
+    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, QUOTE_WORDS,
+    STEPS, Turn, WINDOW, WINDOW_STEP,
 };
+use crate::normalise::Disguise;
 use crate::tokenizer::{Span, TokenId, Tokenizer};
 use crate::verdict::Label;
 use crate::{Category, Conversation, Error, Message, Policy, Result, Role, Target};
@@ -127,7 +128,7 @@ impl SlotPrompts {
             Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
         };
         let steps = plan.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
-        Grammar::slots(&SlotAnswer {
+        SlotAnswer {
             vocab_size: self.vocab_size + Marker::COUNT,
             markers: self.markers,
             steps: &steps,
@@ -139,7 +140,8 @@ impl SlotPrompts {
             quote: QuoteLength { min: 1, max: QUOTE_WORDS },
             think: plan.think,
             verdict: plan.verdict,
-        })
+        }
+        .grammar()
     }
 }
 
@@ -149,11 +151,12 @@ impl SlotPrompt {
         0..self.windows.len()
     }
 
-    /// How many tokens are read to score every category: each window's conversation and all blocks.
+    /// How many tokens are read to score every category, whatever caches hold: the policy once, and for each window its
+    /// conversation and a slot a category.
     pub fn work(&self) -> usize {
         let context: usize = self.context.iter().map(|message| message.ids.len() + 1).sum();
-        let blocks: usize = self.blocks.iter().map(|block| block.len() + 1).sum();
-        self.windows().map(|window| 1 + context + self.window(window).len() + blocks).sum()
+        let read = |window| 1 + context + self.window(window).len() + self.blocks.len();
+        self.windows().map(read).sum::<usize>() + self.blocks.iter().map(Vec::len).sum::<usize>()
     }
 
     /// The conversation with a window of the judged message.
@@ -212,6 +215,10 @@ fn block(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
     words.truncate(NAME_WORDS);
     words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
     words.truncate(BLOCK_WORDS);
+    if words.is_empty() {
+        // Of signs that the tokenizer drops.
+        words.push(tokenizer.control("[UNK]")?);
+    }
     Ok(words)
 }
 

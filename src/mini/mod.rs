@@ -1,0 +1,10 @@
+//! rsafe-mini: how a policy and a conversation are laid out, the network that reads them, and what it may answer.
+
+pub mod answer;
+pub(crate) mod engine;
+pub mod layout;
+pub mod network;
+mod policy;
+pub(crate) mod prompt;
+pub(crate) mod scan;
+mod window;

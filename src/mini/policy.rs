@@ -1,0 +1,72 @@
+//! The policy, read once: the words of its blocks go through the network alone and serve every message that is judged
+//! under it.
+
+use burn::tensor::Device;
+
+use super::layout::Layout;
+use super::network::{Pass, PolicyStates, SlotBatch, SlotModel};
+use crate::engine::{PASS, layers_of_a_step};
+use crate::model::KvCache;
+use crate::tokenizer::TokenId;
+
+/// What the blocks say, and the states of their words.
+pub struct ReadPolicy {
+    pub blocks: Vec<Vec<TokenId>>,
+    pub states: PolicyStates,
+}
+
+impl ReadPolicy {
+    pub fn lengths(&self) -> Vec<usize> {
+        self.blocks.iter().map(Vec::len).collect()
+    }
+
+    /// Positions in memory: each block takes as many as the longest.
+    pub fn size(&self) -> usize {
+        self.states.cache.batch() * self.states.cache.capacity()
+    }
+}
+
+/// A policy on its way through the network: some blocks at a time, side by side, and those in steps.
+pub struct PolicyReading {
+    blocks: Vec<Vec<TokenId>>,
+    longest: usize,
+    read: Vec<KvCache>,
+    pass: Option<(Pass, KvCache)>,
+}
+
+impl PolicyReading {
+    /// Of a policy that has categories; each block has a word.
+    pub fn new(blocks: Vec<Vec<TokenId>>) -> Self {
+        let longest = blocks.iter().map(Vec::len).max().unwrap_or(0);
+        Self { blocks, longest, read: Vec::new(), pass: None }
+    }
+
+    /// Reads on by one step; the policy, once all of it is read.
+    pub fn step(&mut self, model: &SlotModel, device: &Device) -> Option<ReadPolicy> {
+        let (mut pass, mut cache) = self.pass.take().unwrap_or_else(|| self.begin(model, device));
+        let layers = layers_of_a_step(model.layers(), pass.tokens());
+        if !model.advance(&mut pass, Some(&mut cache), layers) {
+            self.pass = Some((pass, cache));
+            return None;
+        }
+        self.read.push(cache);
+        if self.done() < self.blocks.len() {
+            return None;
+        }
+        let cache = KvCache::stack(&self.read)?;
+        let states = PolicyStates::new(cache, self.blocks.iter().map(Vec::len), device);
+        Some(ReadPolicy { blocks: std::mem::take(&mut self.blocks), states })
+    }
+
+    fn done(&self) -> usize {
+        self.read.iter().map(KvCache::batch).sum()
+    }
+
+    /// A pass over the next blocks: [`PASS`] tokens, padding counted, or one block that alone has more.
+    fn begin(&self, model: &SlotModel, device: &Device) -> (Pass, KvCache) {
+        let group = self.blocks[self.done()..].iter().take((PASS / self.longest).max(1));
+        let layouts: Vec<Layout> = group.map(|block| Layout::words(block)).collect();
+        let batch = SlotBatch::new(&layouts.iter().collect::<Vec<_>>(), 0, model.vocab_size(), device);
+        (model.begin(&batch), model.cache(layouts.len(), self.longest, device))
+    }
+}

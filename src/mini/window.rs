@@ -1,0 +1,119 @@
+//! One window of the judged message under a policy: the conversation as far as it is new, then a slot for each category.
+
+use burn::tensor::Tensor;
+
+use super::engine::SlotEngine;
+use super::layout::{ANSWER, Layout};
+use super::network::{Pass, SlotBatch};
+use super::policy::ReadPolicy;
+use crate::engine::reader::Reader;
+use crate::engine::{PASS, layers_of_a_step, read_numbers};
+use crate::model::KvCache;
+use crate::{Error, Result};
+
+/// A window on its way through the network.
+pub struct Window {
+    /// Its place among the windows of the message.
+    pub at: usize,
+    conversation: Layout,
+    /// The conversation as far as it was read.
+    cache: KvCache,
+    /// How much of it came from an earlier check.
+    pub cached: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    Conversation(Option<Pass>),
+    Slots { pass: Pass, own: KvCache },
+    Read { states: Tensor<3>, own: KvCache },
+}
+
+impl Window {
+    /// A window of which as much is read as the engine's caches hold.
+    pub fn open(engine: &SlotEngine, at: usize, conversation: Layout) -> Result<Self> {
+        let cache = engine.begun(&conversation)?;
+        let cached = cache.len();
+        Ok(Self { at, conversation, cache, cached, stage: Stage::Conversation(None) })
+    }
+
+    /// Tokens of the conversation and slots.
+    pub fn tokens(&self, policy: &ReadPolicy) -> usize {
+        self.conversation.len() + policy.blocks.len()
+    }
+
+    /// Reads on by one step; whether there is more to read.
+    pub fn step(&mut self, engine: &SlotEngine, policy: &ReadPolicy) -> Result<bool> {
+        match &mut self.stage {
+            Stage::Conversation(pass) if self.cache.len() < self.conversation.len() => {
+                let start = self.cache.len();
+                let head = || self.conversation.head(self.conversation.pause(start, PASS));
+                let begin = || engine.model.begin(&engine.batch(&head(), start));
+                let pass = pass.get_or_insert_with(begin);
+                let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
+                if engine.model.advance(pass, Some(&mut self.cache), layers) {
+                    self.stage = Stage::Conversation(None);
+                    if self.cache.len() == self.conversation.len() {
+                        engine.keep(&self.conversation, &self.cache);
+                    }
+                }
+            }
+            Stage::Conversation(_) => {
+                let count = policy.blocks.len();
+                let slots = Layout::slots(engine.model.vocab_size(), count);
+                let own = engine.model.cache(1, count, &engine.device);
+                self.stage = Stage::Slots { pass: engine.model.begin(&engine.batch(&slots, 0)), own };
+            }
+            Stage::Slots { pass, own } => {
+                let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
+                if engine.model.advance_slots(pass, &self.cache, &policy.states, own, layers) {
+                    self.stage = Stage::Read { states: pass.states.clone(), own: own.clone() };
+                    return Ok(false);
+                }
+            }
+            Stage::Read { .. } => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The logit of each category.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a window that is not read yet; [`Error::DeviceLost`].
+    pub async fn logits(&self, engine: &SlotEngine) -> Result<Vec<f32>> {
+        let (states, _) = self.read()?;
+        let logits = read_numbers(engine.model.slot_logits(states.clone())).await;
+        if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
+            // What the device got wrong once must not stay for the requests that follow.
+            engine.forget();
+        }
+        logits
+    }
+
+    /// What an answer is written behind: the conversation, the slots, and the policy's words.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a window that is not read yet.
+    pub fn reader<'e>(&self, engine: &'e SlotEngine, policy: &ReadPolicy) -> Result<(Reader<'e>, KvCache)> {
+        let (states, own) = self.read()?;
+        let mut layout = self.conversation.clone();
+        layout.push_blocks(engine.model.vocab_size(), &policy.blocks);
+        let mut cache = self.cache.fork(layout.len() + ANSWER)?;
+        cache.append(own, &[own.len()])?;
+        cache.append(&policy.states.cache, &policy.lengths())?;
+        Ok((Reader::slots(&engine.model, cache.clone(), layout, states.clone()), cache))
+    }
+
+    fn read(&self) -> Result<(&Tensor<3>, &KvCache)> {
+        match &self.stage {
+            Stage::Read { states, own } => Ok((states, own)),
+            _ => Err(Error::BadInput("the conversation was not read to its end".into())),
+        }
+    }
+}
+
+impl SlotEngine {
+    fn batch(&self, layout: &Layout, start: usize) -> SlotBatch {
+        SlotBatch::new(&[layout], start, self.model.vocab_size(), &self.device)
+    }
+}
