@@ -309,6 +309,7 @@ enum Stage<'g> {
 struct Scores {
     score: f32,
     categories: Vec<(String, f32)>,
+    effects: Vec<(String, f32)>,
     answer_score: Option<f32>,
     unreadable: f32,
 }
@@ -373,7 +374,8 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let (score, answer_score, unreadable) = (reading.score, reading.answer_score, reading.unreadable);
-        let scores = Scores { score, categories: reading.categories, answer_score, unreadable };
+        let (categories, effects) = (reading.categories, reading.effects);
+        let scores = Scores { score, categories, effects, answer_score, unreadable };
         match reading.reason {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
@@ -413,6 +415,7 @@ impl<'g> Session<'g> {
             Verdict::builder(self.policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
         let scored = builder.score(scores.score).unreadable(scores.unreadable, self.policy.unreadable);
         let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
+        let scored = scores.effects.iter().fold(scored, |builder, (id, score)| builder.effect(id, *score));
         let verdict = scored.answer(answer, &self.conversation).build();
         Verdict { answer_score: scores.answer_score, ..verdict }
     }

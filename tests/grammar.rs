@@ -42,7 +42,13 @@ const MARKERS: SlotMarkers =
     SlotMarkers { think: 500, end_think: 501, safe: 502, unsafe_: 503, quote: 504, end_quote: 505, yes: 506, no: 507 };
 
 fn step(category: &str, name: &str, header: TokenId) -> SlotStep {
-    SlotStep { category: category.into(), name: name.into(), header: vec![header, header + 1], applies: None }
+    SlotStep {
+        category: category.into(),
+        name: name.into(),
+        header: vec![header, header + 1],
+        applies: None,
+        finding: None,
+    }
 }
 
 /// Words as tokens of one id each, letters' case ignored.

@@ -241,6 +241,7 @@ impl<'e> Scan<'e> {
         Ok(Reading {
             score,
             categories: Vec::new(),
+            effects: Vec::new(),
             answer_score: Some(score),
             answer: writer.answer().clone(),
             prompt_tokens: self.tokens.len(),

@@ -91,6 +91,8 @@ pub struct Reading<'e> {
     pub score: f32,
     /// A score for each category, where the model has them.
     pub categories: Vec<(String, f32)>,
+    /// The scores of categories without the words that are quoted for them, by id.
+    pub effects: Vec<(String, f32)>,
     /// P(unsafe) at a verdict token without reasoning before it, where the model wrote one.
     pub answer_score: Option<f32>,
     /// What the model answered without reasoning; empty for the slot model, whose scores say it all.
@@ -194,7 +196,7 @@ impl<'e> Scan<'e> {
     pub async fn step(mut self, policy: &Policy) -> Result<Result<Reading<'e>, Self>> {
         let more = match &mut self.work {
             Work::Decoder(scan) => scan.step().await?,
-            Work::Slots(scan) => scan.step().await?,
+            Work::Slots(scan) => scan.step(policy).await?,
         };
         if more {
             return Ok(Err(self));

@@ -26,6 +26,11 @@ impl QuoteSource {
         self.spans.is_empty()
     }
 
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
     /// The bytes of the tokens `from..to`, widened to whole characters.
     fn bytes(&self, from: usize, to: usize) -> std::ops::Range<usize> {
         let mut start = self.spans[from].bytes.start;

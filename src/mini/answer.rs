@@ -24,7 +24,7 @@ pub struct SlotMarkers {
 }
 
 /// One category's step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SlotStep {
     /// The category's id.
     pub category: String,
@@ -34,6 +34,18 @@ pub struct SlotStep {
     pub header: Vec<TokenId>,
     /// What the step says, where that is decided; `None` leaves it to the model.
     pub applies: Option<bool>,
+    /// What was measured of it, to be told; without, the model looks for a quote.
+    pub finding: Option<Finding>,
+}
+
+/// What is known of a category before the answer.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// In [0, 1], and the score from which it applies.
+    pub score: f32,
+    pub threshold: f32,
+    /// The words that carry the score, and what it is without them.
+    pub quote: Option<(QuoteSource, f32)>,
 }
 
 /// All that the grammar of one answer depends on.
@@ -72,26 +84,56 @@ impl SlotAnswer<'_> {
         }
         let mut next = b.literal(vec![markers.end_think], "", verdict);
         for step in self.steps.iter().rev() {
-            let applies = if source.is_empty() {
-                b.literal(Vec::new(), ".", next)
-            } else {
-                let stop = b.literal(Vec::new(), "\".", next);
-                let quote = b.quote(source.clone(), self.quote, markers.end_quote, stop);
-                b.literal(vec![markers.quote], format!(" because the {} says \"", self.speaker), quote)
+            let says_of = |applies: bool| step.finding.as_ref().map(|finding| finding.sentence(applies));
+            let applies = match &step.finding {
+                None if source.is_empty() => b.literal(Vec::new(), ".", next),
+                None => {
+                    let stop = b.literal(Vec::new(), "\".", next);
+                    let quote = b.quote(source.clone(), self.quote, markers.end_quote, stop);
+                    b.literal(vec![markers.quote], format!(" because the {} says \"", self.speaker), quote)
+                }
+                Some(Finding { quote: None, .. }) => next,
+                Some(Finding { quote: Some((source, without)), threshold, .. }) => {
+                    let stop = b.literal(Vec::new(), carried(*without, *threshold), next);
+                    let whole = QuoteLength { min: source.len(), max: source.len() };
+                    let quote = b.quote(source.clone(), whole, markers.end_quote, stop);
+                    b.literal(vec![markers.quote], format!(" The {} says \"", self.speaker), quote)
+                }
             };
             let says = |applies| Effect::Step { category: step.category.clone(), applies };
             let mut options = Vec::new();
             if step.applies != Some(false) {
-                options.push(option(markers.yes, "applies", says(true), applies));
+                let display = says_of(true).unwrap_or_else(|| "applies".into());
+                options.push(option(markers.yes, &display, says(true), applies));
             }
             if step.applies != Some(true) {
-                options.push(option(markers.no, "does not apply.", says(false), next));
+                let display = says_of(false).unwrap_or_else(|| "does not apply.".into());
+                options.push(option(markers.no, &display, says(false), next));
             }
             let choice = b.choice(options)?;
             next = b.literal(step.header.clone(), format!(" {}: ", step.name), choice);
         }
         let start = b.literal(vec![markers.think], "", next);
         Ok(b.build(start))
+    }
+}
+
+impl Finding {
+    fn sentence(&self, applies: bool) -> String {
+        let Self { score, threshold, quote } = self;
+        match (applies, quote) {
+            (false, _) => format!("does not apply: {score:.2}, and it would from {threshold:.2} on."),
+            (true, Some(_)) => format!("applies ({score:.2})."),
+            (true, None) => format!("applies ({score:.2}): the message as a whole says it, no few words of it."),
+        }
+    }
+}
+
+/// What is said behind a quote.
+fn carried(without: f32, threshold: f32) -> String {
+    match without < threshold {
+        true => format!("\"; without that it would not apply ({without:.2})."),
+        false => format!("\"; even without that it would apply ({without:.2})."),
     }
 }
 

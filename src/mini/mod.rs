@@ -4,6 +4,7 @@ pub mod answer;
 pub(crate) mod engine;
 pub mod layout;
 pub mod network;
+mod occlusion;
 mod policy;
 pub(crate) mod prompt;
 pub(crate) mod scan;

@@ -3,6 +3,8 @@
 //!
 //! Config fields and the trunk's weight names are Hugging Face's `BertModel`.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module as ops};
 use serde::{Deserialize, Serialize};
@@ -285,26 +287,46 @@ impl PolicyStates {
     }
 }
 
-/// What slots see: the conversation, the words of their block, themselves.
+/// What slots see beside themselves.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// All of them: the conversation.
+    pub shared: &'a KvCache,
+    /// Each its row: the words of its block.
+    pub words: Option<&'a PolicyStates>,
+}
+
+/// Keys and values.
+type Pair = (Tensor<4>, Tensor<4>);
+
+/// Attention of slots to what they share, to the words of their block, and to themselves.
 ///
-/// Queries, keys and values of the slots and those of the conversation are `[1, heads, time, head_dim]`, those of the
-/// words `[slots, heads, longest, head_dim]`. Gives `[1, heads, slots, head_dim]`.
+/// Queries, keys and values of the slots and what they share are `[1, heads, time, head_dim]`, those of the words
+/// `[slots, heads, longest, head_dim]`, with their biases. Gives `[1, heads, slots, head_dim]`.
 fn attend_slots(
     [query, key, value]: [Tensor<4>; 3],
-    conversation: (Tensor<4>, Tensor<4>),
-    words: (Tensor<4>, Tensor<4>),
-    unseen: &Tensor<4>,
+    shared: Pair,
+    bias: &Tensor<4>,
+    words: Option<(Pair, &Tensor<4>)>,
 ) -> Tensor<4> {
     let [_, _, _, head_dim] = query.dims();
     let query = query / (head_dim as f64).sqrt();
-    let said = query.clone().matmul(conversation.0.transpose());
-    let read = query.clone().swap_dims(0, 2).matmul(words.0.transpose()) + unseen.clone();
-    let own = (query * key).sum_dim(3);
-    let (said_len, read_len) = (said.dims()[3], read.dims()[3]);
-    let shares = activation::softmax(Tensor::cat(vec![said, read.swap_dims(0, 2), own], 3), 3);
-    let said = shares.clone().narrow(3, 0, said_len).matmul(conversation.1);
-    let read = shares.clone().narrow(3, said_len, read_len).swap_dims(0, 2).matmul(words.1).swap_dims(0, 2);
-    said + read + shares.narrow(3, said_len + read_len, 1) * value
+    let mut scores = vec![query.clone().matmul(shared.0.transpose()) + bias.clone()];
+    if let Some(((keys, _), unseen)) = &words {
+        let read = query.clone().swap_dims(0, 2).matmul(keys.clone().transpose()) + (*unseen).clone();
+        scores.push(read.swap_dims(0, 2));
+    }
+    scores.push((query * key).sum_dim(3));
+    let said = scores[0].dims()[3];
+    let shares = activation::softmax(Tensor::cat(scores, 3), 3);
+    let last = shares.dims()[3] - 1;
+    let seen = shares.clone().narrow(3, 0, said).matmul(shared.1) + shares.clone().narrow(3, last, 1) * value;
+    match words {
+        Some(((_, values), _)) => {
+            seen + shares.narrow(3, said, last - said).swap_dims(0, 2).matmul(values).swap_dims(0, 2)
+        }
+        None => seen,
+    }
 }
 
 /// rsafe-mini's network.
@@ -431,21 +453,27 @@ impl SlotModel {
         self.layers.len()
     }
 
-    /// The next `layers` layers of a pass over the slots of a policy alone; whether it is at its end. Their keys and values
-    /// go to `own`, which must be empty before the first layer.
-    pub fn advance_slots(
-        &self,
-        pass: &mut Pass,
-        conversation: &KvCache,
-        policy: &PolicyStates,
-        own: &mut KvCache,
-        layers: usize,
-    ) -> bool {
+    /// A pass over slots alone, of which [`advance_slots`](Self::advance_slots) makes the layers. The slot `i` does not see
+    /// the positions `hidden[i]`, if there are such, of the `shared` ones that all see.
+    pub fn begin_slots(&self, count: usize, hidden: &[Range<usize>], shared: usize, device: &Device) -> Pass {
+        let slots = Layout::slots(self.vocab_size, count);
+        let mut bias = vec![0.0; count * shared];
+        for (row, hidden) in bias.chunks_exact_mut(shared.max(1)).zip(hidden) {
+            row[hidden.clone()].fill(UNSEEN);
+        }
+        let bias = Tensor::from_data(TensorData::new(bias, [1, 1, count, shared]), device);
+        Pass { bias, ..self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device)) }
+    }
+
+    /// The next `layers` layers of a pass over slots alone; whether it is at its end. Their keys and values go to `own`,
+    /// which must be empty before the first layer.
+    pub fn advance_slots(&self, pass: &mut Pass, seen: Seen<'_>, own: &mut KvCache, layers: usize) -> bool {
         let end = self.layers.len().min(pass.layer + layers);
         for index in pass.layer..end {
             pass.states = self.layers[index].forward(pass.states.clone(), |parts| {
                 own.write(index, parts[1].clone(), parts[2].clone());
-                attend_slots(parts, conversation.layer(index), policy.cache.layer(index), &policy.unseen)
+                let words = seen.words.map(|policy| (policy.cache.layer(index), &policy.unseen));
+                attend_slots(parts, seen.shared.layer(index), &pass.bias, words)
             });
         }
         pass.layer = end;

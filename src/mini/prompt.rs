@@ -1,8 +1,10 @@
 //! What the slot model is shown, and what it may answer: words of the conversation and the policy as layouts, steps as a
 //! grammar. Inference and training both read here.
 
+use std::ops::Range;
+
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
-use crate::mini::answer::{SlotAnswer, SlotMarkers, SlotStep};
+use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
 use crate::mini::layout::{
     BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, QUOTE_WORDS,
     STEPS, Turn, WINDOW, WINDOW_STEP,
@@ -27,11 +29,20 @@ pub struct SlotPrompts {
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
     pub think: Think,
-    /// The categories of the reasoning by their index, in this order, with what it says of each; `None` leaves that to the
-    /// model.
-    pub steps: &'a [(usize, Option<bool>)],
+    /// The categories of the reasoning, in this order.
+    pub steps: &'a [PlannedStep],
     /// The verdict; `None` leaves it to the model.
     pub verdict: Option<Label>,
+}
+
+/// What a step of the reasoning says of a category, by its index.
+#[derive(Debug, Clone)]
+pub struct PlannedStep {
+    pub category: usize,
+    /// Whether it applies; `None` leaves that to the model.
+    pub applies: Option<bool>,
+    /// What is known of it; without, the model looks for a quote.
+    pub finding: Option<Finding>,
 }
 
 /// A conversation and a policy as tokens.
@@ -121,11 +132,17 @@ impl SlotPrompts {
         window: usize,
         plan: Plan<'_>,
     ) -> Result<Grammar> {
-        let step = |&(index, applies): &(usize, Option<bool>)| {
-            let category = &policy.categories[index];
+        let step = |step: &PlannedStep| {
+            let category = &policy.categories[step.category];
             let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
             header.truncate(NAME_WORDS);
-            Ok(SlotStep { category: category.id.clone(), name: category.name.clone(), header, applies })
+            Ok(SlotStep {
+                category: category.id.clone(),
+                name: category.name.clone(),
+                header,
+                applies: step.applies,
+                finding: step.finding.clone(),
+            })
         };
         let steps = plan.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
         SlotAnswer {
@@ -136,7 +153,7 @@ impl SlotPrompts {
                 Target::Prompt => "user",
                 Target::Response => "agent",
             },
-            source: QuoteSource::new(prompt.judged, &prompt.content, prompt.window(window)),
+            source: prompt.quotable(window, 0..WINDOW),
             quote: QuoteLength { min: 1, max: QUOTE_WORDS },
             think: plan.think,
             verdict: plan.verdict,
@@ -147,7 +164,7 @@ impl SlotPrompts {
 
 impl SlotPrompt {
     /// The windows in which the judged message is read: at least one, even for an empty message.
-    pub fn windows(&self) -> std::ops::Range<usize> {
+    pub fn windows(&self) -> Range<usize> {
         0..self.windows.len()
     }
 
@@ -162,8 +179,34 @@ impl SlotPrompt {
     /// The conversation with a window of the judged message.
     pub fn conversation(&self, frame: Frame, window: usize) -> Layout {
         let ids: Vec<TokenId> = self.window(window).iter().map(|span| span.id).collect();
+        self.laid_out(frame, &ids)
+    }
+
+    /// A window without these of its tokens.
+    pub fn without(&self, frame: Frame, window: usize, tokens: &Range<usize>) -> Layout {
+        let spans = self.window(window).iter().enumerate();
+        let ids: Vec<TokenId> = spans.filter(|(at, _)| !tokens.contains(at)).map(|(_, span)| span.id).collect();
+        self.laid_out(frame, &ids)
+    }
+
+    /// The words of a window, as ranges of its tokens.
+    pub fn words(&self, window: usize) -> Vec<Range<usize>> {
+        let spans = self.window(window);
+        let begins = |&at: &usize| at == 0 || spans[at - 1].bytes.end < spans[at].bytes.start;
+        let starts: Vec<usize> = (0..spans.len()).filter(begins).collect();
+        let ends = starts.iter().skip(1).copied().chain([spans.len()]);
+        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// These tokens of a window, to be quoted.
+    pub fn quotable(&self, window: usize, tokens: Range<usize>) -> QuoteSource {
+        let spans = self.window(window);
+        QuoteSource::new(self.judged, &self.content, &spans[tokens.start..tokens.end.min(spans.len())])
+    }
+
+    fn laid_out(&self, frame: Frame, ids: &[TokenId]) -> Layout {
         let context: Vec<Turn> = self.context.iter().map(Context::turn).collect();
-        Layout::conversation(frame, &context, Turn { kind: Kind::judged(self.target), ids: &ids })
+        Layout::conversation(frame, &context, Turn { kind: Kind::judged(self.target), ids })
     }
 
     fn window(&self, window: usize) -> &[Span] {

@@ -3,15 +3,18 @@
 //! A message that is longer than a window is read in overlapping windows, and so are its other readings where it is
 //! disguised; a category's score is the highest over them, and the answer is written about the window that scored highest.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::answer::Finding;
 use super::engine::SlotEngine;
 use super::layout::{ANSWER, Marker};
+use super::occlusion::{Applies, Occlusion};
 use super::policy::{PolicyReading, ReadPolicy};
-use super::prompt::{Plan, SlotPrompt, highest};
+use super::prompt::{Plan, PlannedStep, SlotPrompt, highest};
 use super::window::Window;
 use crate::engine::{Answering, Reading, Steps, Writer};
-use crate::grammar::Think;
+use crate::grammar::{QuoteSource, Think};
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Scoring};
@@ -28,10 +31,27 @@ pub struct Scan<'e> {
     /// The one that is being read.
     window: Option<Window>,
     scores: Vec<f32>,
-    /// The window with the highest score, and that.
-    best: Option<(f32, Window)>,
+    /// The window with the highest score.
+    best: Option<Best>,
+    /// Where each category that a reasoned answer speaks about stands, the highest first, as far as that is known.
+    findings: Vec<PlannedStep>,
+    looking: Option<Looking>,
     prompt_tokens: usize,
     cached_tokens: usize,
+}
+
+struct Best {
+    score: f32,
+    window: Window,
+    logits: Vec<f32>,
+}
+
+/// What is being found out of a category that applies.
+enum Looking {
+    /// Which words carry its score,
+    For(Occlusion, Applies),
+    /// and what is left of it without them.
+    Without(Window, Range<usize>, Applies),
 }
 
 enum Blocks {
@@ -48,6 +68,8 @@ impl<'e> Scan<'e> {
             window: None,
             scores: vec![0.0; prompt.blocks.len()],
             best: None,
+            findings: Vec::new(),
+            looking: None,
             prompt_tokens: words,
             cached_tokens: if kept.is_some() { words } else { 0 },
             policy: kept.map_or_else(|| Blocks::Reading(PolicyReading::new(prompt.blocks.clone())), Blocks::Read),
@@ -64,7 +86,16 @@ impl<'e> Scan<'e> {
     }
 
     /// Reads on by one step; whether there is more to read.
-    pub async fn step(&mut self) -> Result<bool> {
+    pub async fn step(&mut self, policy: &Policy) -> Result<bool> {
+        if !self.left.is_empty() || self.window.is_some() || self.best.is_none() {
+            self.read().await?;
+            return Ok(true);
+        }
+        self.explain(policy).await
+    }
+
+    /// Reads the policy, and then the windows.
+    async fn read(&mut self) -> Result<()> {
         let engine = self.engine;
         let policy = match &mut self.policy {
             Blocks::Read(policy) => policy.clone(),
@@ -72,29 +103,81 @@ impl<'e> Scan<'e> {
                 if let Some(read) = reading.step(&engine.model, &engine.device) {
                     self.policy = Blocks::Read(engine.keep_policy(read));
                 }
-                return Ok(true);
+                return Ok(());
             }
         };
         let mut window = match self.window.take() {
             Some(window) => window,
             None => {
-                let Some(at) = self.left.next() else { return Ok(false) };
+                let Some(at) = self.left.next() else { return Ok(()) };
                 Window::open(engine, at, self.prompt.conversation(engine.prompts.frame, at))?
             }
         };
         if window.step(engine, &policy)? {
             self.window = Some(window);
-            return Ok(true);
+            return Ok(());
         }
-        let scores = self.scoring.scores(&window.logits(engine).await?);
+        let logits = window.logits(engine).await?;
+        let scores = self.scoring.scores(&logits);
         self.prompt_tokens += window.tokens(&policy);
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&scores).for_each(|(most, score)| *most = most.max(*score));
-        let top = scores.iter().copied().fold(0.0, f32::max);
-        if self.best.as_ref().is_none_or(|(most, _)| top > *most) {
-            self.best = Some((top, window));
+        let score = scores.iter().copied().fold(0.0, f32::max);
+        if self.best.as_ref().is_none_or(|best| score > best.score) {
+            self.best = Some(Best { score, window, logits });
         }
-        Ok(!self.left.is_empty())
+        Ok(())
+    }
+
+    /// Finds out by which words the categories apply that a reasoned answer speaks about; whether there is more to find.
+    async fn explain(&mut self, policy: &Policy) -> Result<bool> {
+        let (Some(best), Blocks::Read(read)) = (&self.best, &self.policy) else { return Ok(false) };
+        if self.answering.steps == Steps::Written || !self.answering.reasons(best.score) {
+            return Ok(false);
+        }
+        let engine = self.engine;
+        self.looking = match self.looking.take() {
+            None => {
+                let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
+                let (score, threshold) =
+                    (self.scores[category], self.answering.thresholds.of(&policy.categories[category]));
+                let applies = Applies { category, score, threshold, logit: best.logits[category] };
+                let here = self.scoring.scores(&best.logits)[category];
+                // Where another window scored higher, the words of this one do not carry it.
+                let look = score >= threshold && here >= score;
+                let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
+                match Occlusion::begin(engine, read, &best.window, words, applies)? {
+                    Some(occlusion) => Some(Looking::For(occlusion, applies)),
+                    None => self.found(applies, None),
+                }
+            }
+            Some(Looking::For(occlusion, applies)) => match occlusion.step(engine, self.scoring.scaling).await? {
+                Err(occlusion) => Some(Looking::For(occlusion, applies)),
+                Ok(None) => self.found(applies, None),
+                Ok(Some(tokens)) => {
+                    let at = best.window.at;
+                    let without = self.prompt.without(engine.prompts.frame, at, &tokens);
+                    Some(Looking::Without(Window::apart(engine, at, without), tokens, applies))
+                }
+            },
+            Some(Looking::Without(mut window, tokens, applies)) => {
+                if window.step(engine, read)? {
+                    Some(Looking::Without(window, tokens, applies))
+                } else {
+                    let left = self.scoring.scores(&window.logits(engine).await?)[applies.category];
+                    let quote = (self.prompt.quotable(window.at, tokens), left);
+                    self.found(applies, Some(quote).filter(|_| left < applies.score))
+                }
+            }
+        };
+        Ok(true)
+    }
+
+    fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) -> Option<Looking> {
+        let Applies { category, score, threshold, .. } = applies;
+        let finding = Some(Finding { score, threshold, quote });
+        self.findings.push(PlannedStep { category, applies: Some(score >= threshold), finding });
+        None
     }
 
     /// What the windows gave, once all are read.
@@ -103,23 +186,28 @@ impl<'e> Scan<'e> {
         let Blocks::Read(read) = &self.policy else { return Err(unread()) };
         // There is a window even for an empty message.
         let done = self.left.is_empty() && self.window.is_none();
-        let (score, window) = self.best.take().filter(|_| done).ok_or_else(unread)?;
+        let Best { score, window, .. } = self.best.take().filter(|_| done).ok_or_else(unread)?;
         let engine = self.engine;
         let (mut answer_score, mut reason) = (None, None);
+        let left = |step: &PlannedStep| {
+            let (_, left) = step.finding.as_ref()?.quote.as_ref()?;
+            Some((policy.categories[step.category].id.clone(), *left))
+        };
+        let effects = self.findings.iter().filter_map(left).collect();
         if self.answering.writes(score) {
-            let Answering { steps: who, thresholds, .. } = &self.answering;
-            let says = |at: usize| match who {
-                Steps::Scored => Some(self.scores[at] >= thresholds.of(&policy.categories[at])),
-                Steps::Written => None,
+            let who = self.answering.steps;
+            let written = |category| PlannedStep { category, applies: None, finding: None };
+            let steps: Vec<_> = match who {
+                Steps::Scored => std::mem::take(&mut self.findings),
+                Steps::Written => highest(&self.scores).into_iter().map(written).collect(),
             };
-            let steps: Vec<_> = highest(&self.scores).into_iter().map(|at| (at, says(at))).collect();
             let grammar = |think| {
                 let plan = Plan { think, steps: &steps, verdict: None };
                 engine.prompts.grammar(tokenizer, policy, &self.prompt, window.at, plan)
             };
             let (mut reader, _) = window.reader(engine, read)?;
             reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
-            if *who == Steps::Written {
+            if who == Steps::Written {
                 let mut writer = Writer::new(reader.clone(), grammar(Think::Skip)?, Sampling::greedy());
                 writer.finish().await?;
                 answer_score = writer.p_unsafe();
@@ -131,6 +219,7 @@ impl<'e> Scan<'e> {
         Ok(Reading {
             score,
             categories: policy.categories.iter().map(|c| c.id.clone()).zip(self.scores).collect(),
+            effects,
             answer_score,
             answer: Answer::default(),
             prompt_tokens: self.prompt_tokens,

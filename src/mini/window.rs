@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::engine::SlotEngine;
 use super::layout::{ANSWER, Layout};
-use super::network::{Pass, SlotBatch};
+use super::network::{Pass, Seen, SlotBatch};
 use super::policy::ReadPolicy;
 use crate::engine::reader::Reader;
 use crate::engine::{PASS, layers_of_a_step, read_numbers};
@@ -20,6 +20,8 @@ pub struct Window {
     cache: KvCache,
     /// How much of it came from an earlier check.
     pub cached: usize,
+    /// Whether later checks may go on from it.
+    keeps: bool,
     stage: Stage,
 }
 
@@ -34,7 +36,18 @@ impl Window {
     pub fn open(engine: &SlotEngine, at: usize, conversation: Layout) -> Result<Self> {
         let cache = engine.begun(&conversation)?;
         let cached = cache.len();
-        Ok(Self { at, conversation, cache, cached, stage: Stage::Conversation(None) })
+        Ok(Self { at, conversation, cache, cached, keeps: true, stage: Stage::Conversation(None) })
+    }
+
+    /// A window that is read from its start and leaves nothing behind.
+    pub fn apart(engine: &SlotEngine, at: usize, conversation: Layout) -> Self {
+        let cache = engine.model.cache(1, conversation.len(), &engine.device);
+        Self { at, conversation, cache, cached: 0, keeps: false, stage: Stage::Conversation(None) }
+    }
+
+    /// Tokens of the conversation.
+    pub fn conversation_len(&self) -> usize {
+        self.conversation.len()
     }
 
     /// Tokens of the conversation and slots.
@@ -53,20 +66,20 @@ impl Window {
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
                 if engine.model.advance(pass, Some(&mut self.cache), layers) {
                     self.stage = Stage::Conversation(None);
-                    if self.cache.len() == self.conversation.len() {
+                    if self.keeps && self.cache.len() == self.conversation.len() {
                         engine.keep(&self.conversation, &self.cache);
                     }
                 }
             }
             Stage::Conversation(_) => {
                 let count = policy.blocks.len();
-                let slots = Layout::slots(engine.model.vocab_size(), count);
-                let own = engine.model.cache(1, count, &engine.device);
-                self.stage = Stage::Slots { pass: engine.model.begin(&engine.batch(&slots, 0)), own };
+                let pass = engine.model.begin_slots(count, &[], self.conversation.len(), &engine.device);
+                self.stage = Stage::Slots { pass, own: engine.model.cache(1, count, &engine.device) };
             }
             Stage::Slots { pass, own } => {
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
-                if engine.model.advance_slots(pass, &self.cache, &policy.states, own, layers) {
+                let seen = Seen { shared: &self.cache, words: Some(&policy.states) };
+                if engine.model.advance_slots(pass, seen, own, layers) {
                     self.stage = Stage::Read { states: pass.states.clone(), own: own.clone() };
                     return Ok(false);
                 }
@@ -102,6 +115,18 @@ impl Window {
         cache.append(own, &[own.len()])?;
         cache.append(&policy.states.cache, &policy.lengths())?;
         Ok((Reader::slots(&engine.model, cache.clone(), layout, states.clone()), cache))
+    }
+
+    /// What the slot of one category sees: the conversation, and the words of its block.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`], never: there is room for them.
+    pub fn seen(&self, policy: &ReadPolicy, category: usize) -> Result<KvCache> {
+        let mut lengths = vec![0; policy.blocks.len()];
+        lengths[category] = policy.blocks[category].len();
+        let mut cache = self.cache.fork(self.conversation.len() + lengths[category])?;
+        cache.append(&policy.states.cache, &lengths)?;
+        Ok(cache)
     }
 
     fn read(&self) -> Result<(&Tensor<3>, &KvCache)> {

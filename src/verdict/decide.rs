@@ -43,6 +43,7 @@ pub struct VerdictBuilder<'a> {
     unreadable: f32,
     score: Option<f32>,
     categories: Vec<(String, f32)>,
+    effects: Vec<(String, f32)>,
     answer: Option<(&'a Answer, &'a Conversation)>,
     usage: Usage,
 }
@@ -58,6 +59,7 @@ impl<'a> VerdictBuilder<'a> {
             unreadable: 0.0,
             score: None,
             categories: Vec::new(),
+            effects: Vec::new(),
             answer: None,
             usage: Usage::default(),
         }
@@ -91,6 +93,12 @@ impl<'a> VerdictBuilder<'a> {
     pub fn category(mut self, id: &str, score: f32) -> Self {
         self.categories.retain(|(known, _)| known != id);
         self.categories.push((id.to_owned(), probability(score)));
+        self
+    }
+
+    /// What the score of a category, by id, would be without the words that the answer quotes for it.
+    pub fn effect(mut self, id: &str, score: f32) -> Self {
+        self.effects.push((id.to_owned(), probability(score)));
         self
     }
 
@@ -149,7 +157,10 @@ impl<'a> VerdictBuilder<'a> {
             reasoned_score: None,
             answer_score: None,
             categories,
-            evidence: self.answer.map(|(answer, conversation)| evidence(answer, conversation)).unwrap_or_default(),
+            evidence: self
+                .answer
+                .map(|(answer, conversation)| evidence(answer, conversation, &self.effects))
+                .unwrap_or_default(),
             reasoning,
             unreadable: self.unreadable,
             rule: None,
@@ -207,10 +218,11 @@ fn probability(score: f32) -> f32 {
 }
 
 /// The quotes that the grammar copied; without any, those that the reasoning makes and the judged message holds.
-fn evidence(answer: &Answer, conversation: &Conversation) -> Vec<Evidence> {
-    let piece = |message: usize, bytes: Range<usize>, category| {
+fn evidence(answer: &Answer, conversation: &Conversation, effects: &[(String, f32)]) -> Vec<Evidence> {
+    let piece = |message: usize, bytes: Range<usize>, category: Option<String>| {
         let quote = conversation.messages.get(message)?.content.get(bytes.clone())?.to_owned();
-        Some(Evidence { message, start: bytes.start, end: bytes.end, quote, category })
+        let effect = effects.iter().find(|(id, _)| category.as_ref() == Some(id)).map(|&(_, score)| score);
+        Some(Evidence { message, start: bytes.start, end: bytes.end, quote, category, effect })
     };
     // Two steps may quote the same words, so quotes that steps hold come from the steps, each with its own category.
     let of_steps = answer.steps.iter().filter_map(|step| {

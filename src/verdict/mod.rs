@@ -49,7 +49,7 @@ pub struct CategoryScore {
 }
 
 /// A verbatim quote of the input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Evidence {
     /// Index of the message quoted.
@@ -60,6 +60,10 @@ pub struct Evidence {
     pub quote: String,
     /// The category it speaks for, if the answer says so.
     pub category: Option<String>,
+    /// The category's score, in [0, 1], were the message without these words; `None` where nobody measured it, as with
+    /// decoders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<f32>,
 }
 
 /// What a verdict cost.

@@ -22,7 +22,7 @@ use crate::engine::reader::Reader;
 use crate::grammar::Think;
 use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
 use crate::mini::network::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
-use crate::mini::prompt::{Plan, SlotPrompt, SlotPrompts, highest};
+use crate::mini::prompt::{Plan, PlannedStep, SlotPrompt, SlotPrompts, highest};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
@@ -269,14 +269,15 @@ impl SlotNetwork {
     }
 
     /// What a rollout speaks about, in this `order`: as drawn to learn from, as the scores say, or as the model will write.
-    fn decided(&self, order: &[usize], claims: &[Claim], flags: &[bool]) -> (Vec<(usize, Option<bool>)>, Option<bool>) {
+    fn decided(&self, order: &[usize], claims: &[Claim], flags: &[bool]) -> (Vec<PlannedStep>, Option<bool>) {
+        let step = |category, applies| PlannedStep { category, applies, finding: None };
         match (self.steps, claims) {
-            (Steps::Written, _) => (order.iter().map(|&at| (at, None)).collect(), None),
+            (Steps::Written, _) => (order.iter().map(|&at| step(at, None)).collect(), None),
             (Steps::Scored, []) => {
-                (order.iter().map(|&at| (at, Some(flags[at]))).collect(), Some(flags.contains(&true)))
+                (order.iter().map(|&at| step(at, Some(flags[at]))).collect(), Some(flags.contains(&true)))
             }
             (Steps::Scored, claims) => {
-                let steps = claims.iter().map(|claim| (claim.category, Some(claim.applies))).collect();
+                let steps = claims.iter().map(|claim| step(claim.category, Some(claim.applies))).collect();
                 (steps, Some(claims.iter().any(|claim| claim.applies)))
             }
         }

@@ -1,0 +1,181 @@
+//! Which words carry a category's score: the shortest run without which it would not apply (occlusion; Zeiler and Fergus,
+//! 2014, arXiv 1311.2901).
+//!
+//! What is tried is a slot of the category that does not see the words: the states of the conversation stay, so one try
+//! costs one token. What is told of the words that were found is measured anew, on the message without them.
+
+use std::ops::Range;
+
+use super::engine::SlotEngine;
+use super::layout::QUOTE_WORDS;
+use super::network::{Pass, Seen};
+use super::policy::ReadPolicy;
+use super::window::Window;
+use crate::Result;
+use crate::engine::{layers_of_a_step, read_numbers};
+use crate::model::KvCache;
+use crate::verdict::Scaling;
+
+/// Words of the runs that are tried first, and how far apart they begin.
+const COARSE: usize = 6;
+const STRIDE: usize = 3;
+/// Words on either side of the best of them within which shorter runs are tried.
+const MARGIN: usize = 2;
+/// A run that takes less than this share of the score says too little to be quoted.
+const LEAST: f32 = 0.1;
+
+/// A category that applies, as far as its score is to be explained.
+#[derive(Debug, Clone, Copy)]
+pub struct Applies {
+    /// Its place in the policy.
+    pub category: usize,
+    /// In [0, 1].
+    pub score: f32,
+    pub threshold: f32,
+    /// What its slot gave.
+    pub logit: f32,
+}
+
+/// A search on its way.
+pub struct Occlusion {
+    applies: Applies,
+    /// The words of the window, as ranges of its tokens.
+    words: Vec<Range<usize>>,
+    /// Where in the conversation the judged message begins.
+    start: usize,
+    /// The conversation and the words of the category's block.
+    seen: KvCache,
+    /// What is being tried: runs of words.
+    runs: Vec<Range<usize>>,
+    fine: bool,
+    pass: Pass,
+    own: KvCache,
+}
+
+impl Occlusion {
+    /// Over a window that was read, whose words are these ranges of its tokens; `None` without words.
+    ///
+    /// # Errors
+    /// Whatever the window has wrong.
+    pub fn begin(
+        engine: &SlotEngine,
+        policy: &ReadPolicy,
+        window: &Window,
+        words: Vec<Range<usize>>,
+        applies: Applies,
+    ) -> Result<Option<Self>> {
+        let Some(last) = words.last() else { return Ok(None) };
+        let start = window.conversation_len() - last.end;
+        let seen = window.seen(policy, applies.category)?;
+        let runs = coarse(&words);
+        let (pass, own) = tries(engine, &seen, &words, start, &runs);
+        Ok(Some(Self { applies, words, start, seen, runs, fine: false, pass, own }))
+    }
+
+    /// Tries on by one step: the tokens of the run that was found, if any was, or `Err(self)` while there is more to try.
+    ///
+    /// # Errors
+    /// Whatever the device has wrong.
+    pub async fn step(mut self, engine: &SlotEngine, scaling: Scaling) -> Result<Result<Option<Range<usize>>, Self>> {
+        let layers = layers_of_a_step(engine.model.layers(), self.pass.tokens());
+        let seen = Seen { shared: &self.seen, words: None };
+        if !engine.model.advance_slots(&mut self.pass, seen, &mut self.own, layers) {
+            return Ok(Err(self));
+        }
+        let logits = read_numbers(engine.model.slot_logits(self.pass.states.clone())).await?;
+        let left: Vec<f32> = logits.into_iter().map(|logit| self.left(logit, scaling)).collect();
+        let lowest = (0..left.len()).min_by(|&a, &b| left[a].total_cmp(&left[b]));
+        let Some(lowest) = lowest else { return Ok(Ok(None)) };
+        if self.fine {
+            return Ok(Ok(self.best(&left, lowest)));
+        }
+        self.runs = fine(&self.words, &self.runs[lowest]);
+        self.fine = true;
+        (self.pass, self.own) = tries(engine, &self.seen, &self.words, self.start, &self.runs);
+        Ok(Err(self))
+    }
+
+    /// The score that a logit leaves of the category's, in [0, 1].
+    fn left(&self, logit: f32, scaling: Scaling) -> f32 {
+        let Applies { score, logit: whole, .. } = self.applies;
+        // The score may be held back by those of others: only the difference counts.
+        let odds = (score / (1.0 - score).max(1e-6)).ln() - scaling.scale * (whole - logit);
+        1.0 / (1.0 + (-odds).exp())
+    }
+
+    /// The shortest run that takes the score below its threshold or halves it; without any the one that takes most.
+    fn best(&self, left: &[f32], lowest: usize) -> Option<Range<usize>> {
+        let Applies { score, threshold, .. } = self.applies;
+        let carries = |&at: &usize| left[at] < threshold || left[at] <= score / 2.0;
+        let shortest = (0..left.len())
+            .filter(carries)
+            .min_by(|&a, &b| self.runs[a].len().cmp(&self.runs[b].len()).then(left[a].total_cmp(&left[b])));
+        let found = shortest.unwrap_or(lowest);
+        (left[found] <= score * (1.0 - LEAST)).then(|| tokens(&self.words, &self.runs[found]))
+    }
+}
+
+/// A slot for each run of words that does not see it.
+fn tries(
+    engine: &SlotEngine,
+    seen: &KvCache,
+    words: &[Range<usize>],
+    start: usize,
+    runs: &[Range<usize>],
+) -> (Pass, KvCache) {
+    let hidden = runs.iter().map(|run| {
+        let tokens = tokens(words, run);
+        start + tokens.start..start + tokens.end
+    });
+    let pass = engine.model.begin_slots(runs.len(), &hidden.collect::<Vec<_>>(), seen.len(), &engine.device);
+    (pass, engine.model.cache(1, runs.len(), &engine.device))
+}
+
+fn tokens(words: &[Range<usize>], run: &Range<usize>) -> Range<usize> {
+    words[run.start].start..words[run.end - 1].end
+}
+
+/// Runs over all words that overlap, each short enough for a quote.
+fn coarse(words: &[Range<usize>]) -> Vec<Range<usize>> {
+    let starts = (0..words.len()).step_by(STRIDE);
+    starts.map(|start| longest(words, start, (start + COARSE).min(words.len()))).collect()
+}
+
+/// All runs in and around one that are short enough for a quote.
+fn fine(words: &[Range<usize>], around: &Range<usize>) -> Vec<Range<usize>> {
+    let end = (around.end + MARGIN).min(words.len());
+    let starts = around.start.saturating_sub(MARGIN)..end;
+    starts.flat_map(|start| (start + 1..=longest(words, start, end).end).map(move |end| start..end)).collect()
+}
+
+/// The longest run from `start` that goes no further than `end` and has tokens enough for one quote; at least one word.
+fn longest(words: &[Range<usize>], start: usize, end: usize) -> Range<usize> {
+    let fits = |&to: &usize| words[to - 1].end - words[start].start <= QUOTE_WORDS;
+    start..(start + 1..=end).take_while(fits).last().unwrap_or(start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_tried_and_no_run_is_too_long_to_quote() {
+        // Words of one, two and three tokens.
+        let mut at = 0;
+        let words: Vec<Range<usize>> = (0..20)
+            .map(|word| {
+                at += word % 3 + 1;
+                at - word % 3 - 1..at
+            })
+            .collect();
+        let runs = coarse(&words);
+        assert!((0..20).all(|word| runs.iter().any(|run| run.contains(&word))));
+        for run in &runs {
+            let finer = fine(&words, run);
+            assert!(run.clone().all(|word| finer.contains(&(word..word + 1))), "{run:?}: {finer:?}");
+            assert!(finer.iter().chain([run]).all(|run| tokens(&words, run).len() <= QUOTE_WORDS && !run.is_empty()));
+        }
+        let endless = [0..40];
+        assert_eq!(coarse(&endless), [0..1], "a word that is too long is tried as it is");
+    }
+}
