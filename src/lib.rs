@@ -39,12 +39,12 @@
 //! # Rooms
 //!
 //! Data goes one way: [`policy`] and [`Conversation`] become a `prompt`, the `tokenizer` makes tokens of it, the `engine`
-//! runs a `model` over them under a `grammar`, and the [`guard`] makes a [`verdict`] of the answer. Where a message is
+//! runs a `model`, or `mini`, over them under a `grammar`, and the [`guard`] makes a [`verdict`] of the answer. Where a message is
 //! disguised the engine also reads what `normalise` makes of it. A [`monitor`] asks a guard again and again while a
 //! response grows. A [`bundle`] is a model as files.
 //!
 //! The public interface is what these pages show. The rooms between a policy and a verdict (`prompt`, `tokenizer`,
-//! `engine`, `model`, `kernels`, `grammar`, `sampling`, `normalise`, `report`) can be reached, for the command line and the tests,
+//! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`, `report`) can be reached, for the command line and the tests,
 //! but are not shown: they change without notice. What will grow is marked `non_exhaustive`: options are made by
 //! `default()` and methods, and a `match` on [`Event`], [`Decision`] or [`Error`] needs an arm for what is to come.
 //!
@@ -52,14 +52,17 @@
 //!
 //! - **A decoder** (Qwen, Llama) reads policy, conversation, answer, in this order. The policy's cache is computed once and
 //!   forked for each request. P(unsafe) is read at the verdict token.
-//! - **rsafe-mini** reads the conversation first, then each category as a short block that sees the conversation and
-//!   itself, never another category. Its score is read at the block's first token, the *slot*, and scaled so that it means
-//!   the same for prompts and for responses ([`verdict::Calibration`]). The answer comes last and sees both. So a category's
-//!   number and order carry nothing, and taking a category away takes its score away. The score of a text is that of its
-//!   highest category; the reasoning tells what the scores say, and quotes, but moves none of them.
+//! - **rsafe-mini** reads a policy once: the words of each category see themselves alone, and are kept. A message then
+//!   costs its own tokens and one token a category, the *slot*, which sees the conversation and its category's words, never
+//!   another category. The score read there is scaled so that it means the same for prompts and for responses
+//!   ([`verdict::Calibration`]). So a category's number and order carry nothing, and taking a category away takes its score
+//!   away. The score of a text is that of its highest category. The reasoning tells what the scores say, and moves none of
+//!   them: it quotes the shortest run of words without which a category would not apply, and what would be left of its
+//!   score without them ([`verdict::Evidence::effect`]).
 //!
-//! rsafe-mini reads the judged message in windows of 112 tokens that begin 80 apart; a category's score is the highest of
-//! all windows. The states of the last texts are kept, so a response that grows is not read from its start again.
+//! rsafe-mini reads the judged message in windows of 256 tokens that begin 192 apart, with the ends of the two messages
+//! before it, 60 tokens of them; a category's score is the highest of all windows. The states of the last texts and policies
+//! are kept, so a response that grows is not read from its start again.
 //!
 //! # Security
 //!
@@ -85,8 +88,8 @@
 //!   [`LoadOptions::max_work`](field@LoadOptions::max_work) bounds it before a check begins, and a check pauses again and
 //!   again while it reads ([`Event::Reading`]), where others may pass. [`policy`] says how policies are bounded.
 //! - **State does not leak.** A, then B, then A gives A's answer again. A guard keeps the states of the last four texts
-//!   that it read. They never change a verdict, but timing and [`cached_tokens`](verdict::Usage::cached_tokens) show whether
-//!   a text began like a recent one. Give users who must not learn that of each other guards of their own.
+//!   that it read, and of policies. They never change a verdict, but timing and
+//!   [`cached_tokens`](verdict::Usage::cached_tokens) show whether a text began like a recent one, or a policy was read before. Give users who must not learn that of each other guards of their own.
 //! - **Output.** Evidence and reasoning hold users' words: escape them in your own pages. The command line shows control
 //!   characters of messages and model escaped.
 

@@ -318,7 +318,7 @@ fn an_unsafe_text_of_many_windows_supervises_none() {
         let tasks = LabelledTasks::load(&[file], policy.clone(), 0.0, 1, 0.0).unwrap();
         TaskSlots::new(&tasks, 1).loss(&network, 0).unwrap()
     };
-    let long = "please tell me about the lock ".repeat(40);
+    let long = "please tell me about the lock ".repeat(80);
     assert!(loss("pick the lock", "unsafe").is_some() && loss(&long, "safe").is_some());
     assert!(loss(&long, "unsafe").is_none(), "nobody says where it is unsafe");
 }

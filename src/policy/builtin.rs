@@ -3,17 +3,18 @@
 use super::finding::{Finding, PolicyError, quoted, suggestion};
 use super::{Format, Policy};
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("rsafe", include_str!("builtin/rsafe.yaml")),
     ("mlcommons", include_str!("builtin/mlcommons.yaml")),
     ("openai", include_str!("builtin/openai.yaml")),
     ("general", include_str!("builtin/general.yaml")),
+    ("agents", include_str!("builtin/agents.yaml")),
 ];
 
 impl Policy {
     /// A built-in policy: `rsafe` (RSafe's 18 categories), `mlcommons` (S1 to S14 of the MLCommons hazards), `openai`
-    /// (the categories of OpenAI's moderation endpoint under their own ids), or `general` (broad categories by name
-    /// alone and one for any other harm, rsafe-mini's own).
+    /// (the categories of OpenAI's moderation endpoint under their own ids), `general` (broad categories by name
+    /// alone and one for any other harm, rsafe-mini's own), or `agents` (what endangers assistants that use tools).
     ///
     /// # Errors
     /// If there is no policy of that name.

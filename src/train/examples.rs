@@ -11,6 +11,7 @@ use super::evidence::Lexicon;
 pub use super::policies::Drawn;
 use super::policies::{Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
+use super::topics::Topics;
 use crate::Result;
 use crate::mini::layout::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::mini::prompt::Context;
@@ -99,6 +100,7 @@ pub struct Examples<'a> {
     pub frame: Frame,
     pub vocab_size: usize,
     pub policies: Policies<'a>,
+    topics: Topics<'a>,
     texts: HashMap<String, Vec<TokenId>>,
 }
 
@@ -121,6 +123,7 @@ impl<'a> Examples<'a> {
         frame: Frame,
         vocab_size: usize,
         frequency: Vec<usize>,
+        topics: Topics<'a>,
     ) -> Result<Self> {
         let mut texts: HashMap<String, Vec<TokenId>> = HashMap::new();
         for concept in &recipe.concepts {
@@ -129,7 +132,7 @@ impl<'a> Examples<'a> {
                 texts.insert(text.clone(), ids);
             }
         }
-        Ok(Self { recipe, lexicon, frame, vocab_size, policies: Policies { recipe, frequency }, texts })
+        Ok(Self { recipe, lexicon, frame, vocab_size, policies: Policies { recipe, frequency }, topics, texts })
     }
 
     /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
@@ -139,9 +142,12 @@ impl<'a> Examples<'a> {
             true => self.drawn(&sample.facts, held_out, rng),
             false => (owned(&sample.asked, rng), false),
         };
+        let window = self.window(self.seen(sample, rng), rng);
+        let topics = if held_out { Vec::new() } else { self.topics.ask(sample, window.clone(), rng) };
+        let drawn = sample.asked.is_empty() && topics.is_empty();
+        policy.extend(topics.iter().map(|topic| written(topic, true)));
         policy.shuffle(rng);
 
-        let window = self.window(self.seen(sample, rng), rng);
         let judged = Turn { kind: sample.kind, ids: &sample.judged[window.clone()] };
         let context: Vec<Turn> = sample.context.iter().map(Context::turn).collect();
         let mut example = Example {
@@ -163,13 +169,13 @@ impl<'a> Examples<'a> {
                     weight: if sure { weight } else { weight * BORDERLINE },
                 });
             }
-            if cover {
+            if cover && category.concept.is_some() {
                 example.quiet.push(index);
             }
         }
         let known = !unexplained && policy.iter().all(|category| category.applies().is_some());
-        // Which words of an owner's message speak for a category of his, nobody says.
-        if known && sample.asked.is_empty() && rng.random_bool(0.6) {
+        // Which words of a message speak for a category that somebody wrote, nobody says.
+        if known && drawn && rng.random_bool(0.6) {
             self.reason(&mut example, sample, window, &policy, rng);
         } else if known || unexplained {
             let flagged = unexplained || policy.iter().any(|category| category.applies() == Some(true));
@@ -301,17 +307,20 @@ fn owned(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
     let kept =
         asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
     let kept: Vec<&Asked> = kept.collect();
-    let sampled = |category: &Asked| {
-        let mut name = category.name.clone();
-        name.truncate(NAME_WORDS);
-        let mut block = name.clone();
-        if rng.random_bool(DEFINED) {
-            block.extend(&category.definition);
-        }
-        block.truncate(BLOCK_WORDS);
-        Sampled { concept: None, target: category.target, name, block }
-    };
+    let sampled = |category: &Asked| written(category, rng.random_bool(DEFINED));
     if kept.is_empty() { asked.iter().map(sampled).collect() } else { kept.into_iter().map(sampled).collect() }
+}
+
+/// A category as somebody wrote it, with its definition or by its name alone.
+fn written(category: &Asked, defined: bool) -> Sampled {
+    let mut name = category.name.clone();
+    name.truncate(NAME_WORDS);
+    let mut block = name.clone();
+    if defined {
+        block.extend(&category.definition);
+    }
+    block.truncate(BLOCK_WORDS);
+    Sampled { concept: None, target: category.target, name, block }
 }
 
 impl Example {
@@ -358,6 +367,7 @@ mod tests {
             frame: Frame { cls: 0, sep: 1 },
             vocab_size: 50,
             policies: Policies { recipe: &recipe, frequency: vec![1] },
+            topics: Topics::default(),
             texts: HashMap::new(),
         };
         // The second half of every pair of tokens goes on a word.

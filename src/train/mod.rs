@@ -15,5 +15,6 @@ pub mod recipe;
 pub mod reward;
 pub mod rl;
 pub mod sft;
+mod topics;
 mod warm_start;
 mod workers;

@@ -142,24 +142,32 @@ mod tests {
         ];
         let padding = Padding::among([&samples[..]], Some(9));
         let harmful = sample(request.clone(), vec![2, 9], vec![0, 3]);
-        let (mut before, mut behind, mut alone) = (0, 0, 0);
+        let (mut before, mut behind, mut between, mut alone) = (0, 0, 0, 0);
         for seed in 0..400 {
             let Some(padded) = padding.around(&harmful, &mut ChaCha8Rng::seed_from_u64(seed)) else {
                 alone += 1;
                 continue;
             };
             let at = padded.judged.windows(request.len()).position(|window| window == request).expect("the request");
-            let around = [&padded.judged[..at], &padded.judged[at + request.len()..]].concat();
-            assert!((1..=WINDOW - request.len()).contains(&around.len()) && around.len().is_multiple_of(2));
+            let (first, last) = (&padded.judged[..at], &padded.judged[at + request.len()..]);
+            let around = [first, last].concat();
+            assert!((1..=WINDOW - request.len()).contains(&around.len()));
+            assert!(first.len().is_multiple_of(2) && last.len().is_multiple_of(2));
             assert!(around.iter().all(|&token| token < 90), "only what is known to be harmless: {around:?}");
             assert_eq!(padded.word_starts.len(), padded.judged.len());
             assert_eq!(padded.facts, Facts { positive: vec![2, 9], negative: vec![0], ..Facts::default() });
-            before += usize::from(at > 0);
-            behind += usize::from(at == 0);
+            match (first.is_empty(), last.is_empty()) {
+                (true, _) => behind += 1,
+                (_, true) => before += 1,
+                _ => between += 1,
+            }
         }
-        assert!(before > 20 && behind > 20 && alone > 250, "{before} before, {behind} behind, {alone} alone");
+        assert!(
+            [before, behind, between].iter().all(|&count| count > 20) && alone > 250,
+            "{before} before, {behind} behind, {between} between, {alone} alone"
+        );
 
-        let long = sample((0..110).collect(), vec![2], vec![]);
+        let long = sample((0..WINDOW as TokenId - 2).collect(), vec![2], vec![]);
         assert!((0..100).all(|seed| padding.around(&long, &mut ChaCha8Rng::seed_from_u64(seed)).is_none()));
     }
 }

@@ -24,6 +24,7 @@ use super::examples::{Example, Examples, Sample};
 use super::owned;
 use super::padding::Padding;
 use super::recipe::{Facts, OwnerSource, Recipe};
+use super::topics::Topics;
 use super::warm_start::warm_start;
 use super::workers::Workers;
 use crate::bundle::{Bundle, MANIFEST, Weights};
@@ -112,7 +113,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
     let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
     let frequency = samples.frequency(recipe.concepts.len());
-    let examples = Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, frequency)?;
+    let examples =
+        Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, frequency, samples.topics(&tokenizer)?)?;
     let padding = samples.padding();
 
     let device = Device::flex().autodiff();
@@ -355,6 +357,10 @@ impl<'a> Samples<'a> {
             .flat_map(|(_, _, samples)| samples)
             .map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
         Lexicon::count(vocab_size, concepts, rows)
+    }
+
+    pub(super) fn topics(&self, tokenizer: &Tokenizer) -> Result<Topics<'_>> {
+        Topics::among(self.sources.iter().flat_map(|(_, _, samples)| samples), tokenizer)
     }
 
     /// What texts are padded with.

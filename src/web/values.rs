@@ -155,6 +155,8 @@ struct Evidence<'v> {
     end: usize,
     quote: &'v str,
     category: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<f64>,
 }
 
 /// [`Usage`] with the names of JavaScript.
@@ -186,6 +188,7 @@ impl<'v> Verdict<'v> {
                 end: units(evidence.end),
                 quote: &evidence.quote,
                 category: evidence.category.as_deref(),
+                effect: evidence.effect.map(decimal),
             }
         });
         Self {

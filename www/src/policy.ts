@@ -7,7 +7,7 @@ import { throwIfAborted } from './signals.ts';
 import type { PolicyLimits, PolicySource } from './types.ts';
 
 /** The names of the policies compiled into rsafe. */
-export const builtinPolicies: readonly string[] = ['rsafe', 'mlcommons', 'openai', 'general'];
+export const builtinPolicies: readonly string[] = ['rsafe', 'mlcommons', 'openai', 'general', 'agents'];
 
 /** As in the core, which refuses what is larger; here so that it is not even read. */
 const MAX_BYTES = 256 * 1024;

@@ -100,6 +100,8 @@ export interface Evidence {
   quote: string;
   /** The category it speaks for, if the answer says so. */
   category: string | null;
+  /** The category's score, in [0, 1], were the message without these words; absent where nobody measured it, as with decoders. */
+  effect?: number;
 }
 
 export interface Usage {

@@ -125,7 +125,7 @@ test('built-in policies go by name', async () => {
     const verdict = await guard.check('Hello there', { policy: 'mlcommons' });
     return { names: [...rsafe.builtinPolicies], ids: verdict.categories.map(({ id }) => id).sort() };
   });
-  assert.deepEqual(names.sort(), ['general', 'mlcommons', 'openai', 'rsafe']);
+  assert.deepEqual(names.sort(), ['agents', 'general', 'mlcommons', 'openai', 'rsafe']);
   assert.equal(ids.length, 14);
 });
 

@@ -29,7 +29,7 @@ interface Options {
   policy?: string;
 }
 
-export const builtinPolicies = ['general', 'mlcommons', 'openai', 'rsafe'];
+export const builtinPolicies = ['agents', 'general', 'mlcommons', 'openai', 'rsafe'];
 
 export async function createGuard({ wasm, model, fetch, policy }: Options): Promise<FakeGuard> {
   if (!(wasm instanceof WebAssembly.Module)) throw new GuardError('unsupported', 'no module');

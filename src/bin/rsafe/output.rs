@@ -105,7 +105,11 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
     for evidence in &verdict.evidence {
         write!(out, "  “{}”", one_line(&evidence.quote, 200))?;
         match &evidence.category {
-            Some(category) => writeln!(out, " {DIM}{}{DIM:#}", printable(category))?,
+            Some(category) => write!(out, " {DIM}{}{DIM:#}", printable(category))?,
+            None => {}
+        }
+        match evidence.effect {
+            Some(score) => writeln!(out, " {DIM}{score:.2} without it{DIM:#}")?,
             None => writeln!(out)?,
         }
     }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::Target;
 
-/// Padding has at least so many characters: several windows of rsafe-mini.
+/// Padding has at least so many characters: more than a window of rsafe-mini.
 const PADDING: usize = 1600;
 
 /// A frame for what a user asks or an assistant says; `{}` is where the message stands.

@@ -147,7 +147,15 @@ impl Setup {
                 let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
                 let frequency = samples.frequency(recipe.concepts.len());
                 let tokenizer = network.tokenizer();
-                let examples = Examples::new(&recipe, &lexicon, tokenizer, frame, vocab_size, frequency)?;
+                let examples = Examples::new(
+                    &recipe,
+                    &lexicon,
+                    tokenizer,
+                    frame,
+                    vocab_size,
+                    frequency,
+                    samples.topics(tokenizer)?,
+                )?;
                 let mut tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
                 if let Some(own) = network.own_policy() {
                     tasks = tasks.under(own.clone(), self.own_policy);

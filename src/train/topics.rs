@@ -1,0 +1,142 @@
+//! What a text is about, as categories: an owner forbids more than harm, so a model must also tell whether a text speaks
+//! of what he names.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::examples::{Asked, Sample};
+use crate::Result;
+use crate::tokenizer::{TokenId, Tokenizer};
+
+/// The share of examples that ask for topics beside their policy.
+const ASKED: f64 = 0.25;
+/// A topic's word stands in so many texts at least, and in this share of them at most.
+const LEAST: usize = 3;
+const MOST: f64 = 0.004;
+/// A word beside it may be more common.
+const BESIDE: f64 = 0.03;
+/// How a policy may name a topic, and what it may say of it; `{}` is the topic.
+const FRAMES: [(&str, &str); 8] = [
+    ("{}", ""),
+    ("{}", "Asking for or talking about {}."),
+    ("talk about {}", ""),
+    ("questions about {}", "Any question or statement about {} and what belongs to it."),
+    ("{} and related matters", ""),
+    ("advice on {}", "Somebody asks for or gives advice on {}."),
+    ("mentions of {}", ""),
+    ("anything to do with {}", "The message is about {}, whatever it says of it."),
+];
+
+/// Words before and behind a topic.
+type Around = (Vec<TokenId>, Vec<TokenId>);
+
+/// The topics of all texts.
+#[derive(Default)]
+pub struct Topics<'a> {
+    samples: Vec<&'a Sample>,
+    /// How many texts hold a word.
+    counts: HashMap<&'a [TokenId], usize>,
+    marks: HashSet<TokenId>,
+    frames: Vec<(Around, Option<Around>)>,
+}
+
+impl<'a> Topics<'a> {
+    /// # Errors
+    /// Whatever the tokenizer has wrong.
+    pub fn among(samples: impl IntoIterator<Item = &'a Sample>, tokenizer: &Tokenizer) -> Result<Self> {
+        let ids =
+            |text: &str| -> Result<Vec<TokenId>> { Ok(tokenizer.encode(text)?.iter().map(|span| span.id).collect()) };
+        let around = |frame: &str| -> Result<Around> {
+            let (before, behind) = frame.split_once("{}").unwrap_or((frame, ""));
+            Ok((ids(before)?, ids(behind)?))
+        };
+        let frame = |(name, definition): &(&str, &str)| {
+            Ok((around(name)?, if definition.is_empty() { None } else { Some(around(definition)?) }))
+        };
+        let mut topics = Self {
+            samples: samples.into_iter().collect(),
+            counts: HashMap::new(),
+            marks: ids("! \" # $ % & ' ( ) * + , - . / : ; < = > ? @ [ \\ ] ^ _ ` { | } ~")?.into_iter().collect(),
+            frames: FRAMES.iter().map(frame).collect::<Result<_>>()?,
+        };
+        for sample in &topics.samples {
+            let words: HashSet<&[TokenId]> =
+                topics.words(sample, 0..sample.judged.len()).map(|word| &sample.judged[word]).collect();
+            words.into_iter().for_each(|word| *topics.counts.entry(word).or_default() += 1);
+        }
+        Ok(topics)
+    }
+
+    /// Topics as categories, if the generator says so: one of the text that is seen, and some of other texts, which it does
+    /// not speak of.
+    pub fn ask(&self, sample: &Sample, seen: Range<usize>, rng: &mut ChaCha8Rng) -> Vec<Asked> {
+        if !rng.random_bool(ASKED) {
+            return Vec::new();
+        }
+        let own = self.topic(sample, seen.clone(), rng).map(|topic| self.category(topic, 1.0, rng));
+        let said: HashSet<&[TokenId]> = self.words(sample, seen).map(|word| &sample.judged[word]).collect();
+        let mut asked: Vec<Asked> = own.into_iter().collect();
+        for _ in 0..rng.random_range(1..=2) {
+            // Drawn like the text's own, so that a name says nothing about whether it applies.
+            let Some(other) = self.samples.choose(rng) else { break };
+            let Some(topic) = self.topic(other, 0..other.judged.len(), rng) else { continue };
+            if !self.parts(topic).any(|word| said.contains(word)) {
+                asked.push(self.category(topic, 0.0, rng));
+            }
+        }
+        asked
+    }
+
+    /// One or two words of a text, of which one is rare.
+    fn topic<'s>(&self, sample: &'s Sample, seen: Range<usize>, rng: &mut ChaCha8Rng) -> Option<&'s [TokenId]> {
+        let words: Vec<Range<usize>> = self.words(sample, seen).collect();
+        let rare: Vec<usize> =
+            (0..words.len()).filter(|&at| self.count(&sample.judged[words[at].clone()], MOST)).collect();
+        let &at = rare.choose(rng)?;
+        let beside = [at.wrapping_sub(1), at + 1];
+        let joins = |other: &&usize| {
+            let Some(word) = words.get(**other) else { return false };
+            let touches = word.end == words[at].start || words[at].end == word.start;
+            touches && self.count(&sample.judged[word.clone()], BESIDE)
+        };
+        let with = if rng.random_bool(0.5) { beside.iter().find(joins) } else { None };
+        let (first, last) = with.map_or((at, at), |&with| (at.min(with), at.max(with)));
+        Some(&sample.judged[words[first].start..words[last].end])
+    }
+
+    /// Whether a word stands in a few texts, but in no more than this share of them.
+    fn count(&self, word: &[TokenId], most: f64) -> bool {
+        let count = self.counts.get(word).copied().unwrap_or(0);
+        count >= LEAST && count as f64 <= most * self.samples.len() as f64
+    }
+
+    /// The words of a text, without the marks at them.
+    fn words(&self, sample: &Sample, seen: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let starts: Vec<usize> = seen.clone().filter(|&at| sample.word_starts[at]).collect();
+        let ends: Vec<usize> = starts.iter().skip(1).copied().chain([seen.end]).collect();
+        let mark = |at: &usize| self.marks.contains(&sample.judged[*at]);
+        let bare = |(start, end): (usize, usize)| {
+            let start = (start..end).find(|at| !mark(at)).unwrap_or(end);
+            start..(start..end).find(mark).unwrap_or(end)
+        };
+        let words: Vec<Range<usize>> = starts.into_iter().zip(ends).map(bare).filter(|word| !word.is_empty()).collect();
+        words.into_iter()
+    }
+
+    /// The words that a topic can be told by: all runs of its tokens that are words.
+    fn parts<'t>(&'t self, topic: &'t [TokenId]) -> impl Iterator<Item = &'t [TokenId]> {
+        let runs = (0..topic.len()).flat_map(move |start| (start + 1..=topic.len()).map(move |end| &topic[start..end]));
+        runs.filter(|word| self.counts.get(word).is_some_and(|&count| count as f64 <= MOST * self.samples.len() as f64))
+    }
+
+    fn category(&self, topic: &[TokenId], target: f32, rng: &mut ChaCha8Rng) -> Asked {
+        let filled = |(before, behind): &Around| [before, topic, behind].concat();
+        let (name, definition) = &self.frames[rng.random_range(0..self.frames.len())];
+        let definition = definition.as_ref().map(filled).unwrap_or_default();
+        Asked { name: filled(name), definition, target: Some(target) }
+    }
+}
