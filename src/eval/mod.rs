@@ -6,6 +6,7 @@ pub mod compare;
 pub mod curve;
 pub mod dataset;
 pub mod evasion;
+pub mod evidence;
 mod flags;
 pub mod interval;
 pub mod metrics;
@@ -223,7 +224,11 @@ impl Asking {
     /// # Errors
     /// [`Error::DeviceLost`]; any other error is an outcome.
     async fn ask(&mut self, guard: &Guard, request: &Request<'_>, options: &EvalOptions<'_>) -> Result<Outcome> {
-        match guard.check(request).await {
+        self.take(guard.check(request).await, options)
+    }
+
+    fn take(&mut self, verdict: Result<Verdict>, options: &EvalOptions<'_>) -> Result<Outcome> {
+        match verdict {
             Err(error @ Error::DeviceLost(_)) => Err(error),
             Err(error) => {
                 let outcome = Outcome::Failed { code: error.code().into(), message: error.to_string() };

@@ -57,18 +57,19 @@ impl<'a> Topics<'a> {
         let frame = |(name, definition): &(&str, &str)| {
             Ok((around(name)?, if definition.is_empty() { None } else { Some(around(definition)?) }))
         };
-        let mut topics = Self {
-            samples: samples.into_iter().collect(),
-            counts: HashMap::new(),
-            marks: ids("! \" # $ % & ' ( ) * + , - . / : ; < = > ? @ [ \\ ] ^ _ ` { | } ~")?.into_iter().collect(),
-            frames: FRAMES.iter().map(frame).collect::<Result<_>>()?,
-        };
+        let marks = ids("! \" # $ % & ' ( ) * + , - . / : ; < = > ? @ [ \\ ] ^ _ ` { | } ~")?;
+        let frames = FRAMES.iter().map(frame).collect::<Result<_>>()?;
+        Ok(Self { frames, ..Self::counted(samples.into_iter().collect(), marks.into_iter().collect()) })
+    }
+
+    fn counted(samples: Vec<&'a Sample>, marks: HashSet<TokenId>) -> Self {
+        let mut topics = Self { samples, counts: HashMap::new(), marks, frames: Vec::new() };
         for sample in &topics.samples {
-            let words: HashSet<&[TokenId]> =
-                topics.words(sample, 0..sample.judged.len()).map(|word| &sample.judged[word]).collect();
+            let words = topics.words(sample, 0..sample.judged.len());
+            let words: HashSet<&[TokenId]> = words.map(|word| &sample.judged[word]).collect();
             words.into_iter().for_each(|word| *topics.counts.entry(word).or_default() += 1);
         }
-        Ok(topics)
+        topics
     }
 
     /// Topics as categories, if the generator says so: one of the text that is seen, and some of other texts, which it does
@@ -138,5 +139,46 @@ impl<'a> Topics<'a> {
         let (name, definition) = &self.frames[rng.random_range(0..self.frames.len())];
         let definition = definition.as_ref().map(filled).unwrap_or_default();
         Asked { name: filled(name), definition, target: Some(target) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::mini::layout::Kind;
+    use crate::train::recipe::Facts;
+
+    fn sample(judged: Vec<TokenId>) -> Sample {
+        Sample {
+            word_starts: vec![true; judged.len()],
+            judged,
+            context: Vec::new(),
+            kind: Kind::JudgedUser,
+            facts: Facts::default(),
+            asked: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_text_speaks_of_its_own_topics_and_not_of_those_of_others() {
+        // Each text: the words that all have, 1 and 2, and one that only it and two more have.
+        let samples: Vec<Sample> = (0..3000).map(|at| sample(vec![1, 2, 100 + at / 3, 1])).collect();
+        let topics = Topics {
+            frames: vec![((vec![7], vec![8]), None)],
+            ..Topics::counted(samples.iter().collect(), HashSet::new())
+        };
+        let (mut own, mut others) = (0, 0);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for sample in &samples {
+            for asked in topics.ask(sample, 0..4, &mut rng) {
+                assert_eq!((asked.name[0], asked.name.len(), asked.name[2]), (7, 3, 8), "common words are no topics");
+                let speaks = sample.judged.contains(&asked.name[1]);
+                assert_eq!(asked.target, Some(f32::from(u8::from(speaks))));
+                if speaks { own += 1 } else { others += 1 }
+            }
+        }
+        assert!((600..900).contains(&own) && (900..1400).contains(&others), "{own} of the text, {others} of others");
     }
 }

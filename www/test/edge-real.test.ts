@@ -162,7 +162,7 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     })),
   };
   /** Under 64 categories, as much as the limit of work allows. */
-  const WORST = { prompt: 'the cat sat on the mat and looked at the moon over the sea '.repeat(21), policy: WIDE, reasoning: 'never' };
+  const WORST = { prompt: 'the cat sat on the mat and looked at the moon over the sea '.repeat(200), policy: WIDE, reasoning: 'never' };
 
   test('what needs more work than the limit is refused at once, with both numbers', async () => {
     const response = await send('/v1/check', { ...WORST, prompt: WORST.prompt.repeat(3) });

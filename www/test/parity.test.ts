@@ -50,7 +50,9 @@ test('the wasm build in Node and the native program judge the golden conversatio
     for (const [i, { id, messages }] of conversations.entries()) {
       const got = await guard.check(messages, policy === undefined ? {} : { policy });
       agree(id, got, wanted[i]!, TOLERANCE);
-      assert.equal(got.reasoning, wanted[i]!.reasoning, `${id}: the reasoning differs`);
+      // A score that is told to two digits may be rounded the other way.
+      const words = ({ reasoning }: Verdict) => reasoning?.replaceAll(/\d\.\d\d/g, '#');
+      assert.equal(words(got), words(wanted[i]!), `${id}: the reasoning differs`);
       // The native program counts bytes, the package UTF-16 units: only the quotes can be compared.
       const quotes = ({ evidence }: { evidence: Evidence[] }) => evidence.map(({ quote, category }) => [quote, category]);
       assert.deepEqual(quotes(got), quotes(wanted[i]!), `${id}: the evidence differs`);

@@ -49,7 +49,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page with intervals, curves, categories and the worst errors by id; one file, no texts of rows
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["evasion", "adaptive", "owners", "prefixes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["evasion", "adaptive", "owners", "prefixes", "evidence"])]
     html: Option<PathBuf>,
     /// Write each row's id, label, categories and scores as JSON lines; no texts
     #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@ use pollster::block_on;
 use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
 use rsafe::eval::dataset::Row;
 use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
+use rsafe::eval::evidence::{EvidenceReport, Fall, evaluate_evidence};
 use rsafe::eval::owners::{Owner, evaluate_owners, owners};
 use rsafe::eval::prefixes::{PrefixReport, SHARES, evaluate_prefixes};
 use rsafe::eval::{EvalOptions, Judgement};
@@ -42,7 +43,10 @@ pub struct ProbeArgs {
     /// Judge responses as they grow, at 10, 25, 50, 75 and 100 % of their characters; rows of prompts are left out
     #[arg(long)]
     prefixes: bool,
-    /// Decides what transforms and policies choose at random
+    /// Judge rows with reasoning, and then without the words that were quoted, and without as many others
+    #[arg(long, conflicts_with_all = ["evasion", "adaptive", "owners", "prefixes"])]
+    evidence: bool,
+    /// Decides what transforms, policies and cuts choose at random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
@@ -96,6 +100,7 @@ impl ProbeArgs {
             (Some(transforms), ..) => self.evasion(transforms, sets, guard, options, keep).map(Some),
             (_, Some(map), Some(recipe)) => self.adaptive(map, recipe, sets, guard, options, keep).map(Some),
             _ if self.prefixes => prefixes(sets, guard, options, keep).map(Some),
+            _ if self.evidence => self.evidence(sets, guard, options, keep).map(Some),
             _ => Ok(None),
         }
     }
@@ -126,6 +131,40 @@ impl ProbeArgs {
             table,
             json: json!({"evaluation": "evasion", "reasoning": name(options), "seed": self.seed, "sets": reports}),
         })
+    }
+
+    fn evidence(
+        &self,
+        sets: &Sets,
+        guard: &Guard,
+        options: EvalOptions<'_>,
+        keep: &mut dyn FnMut(&Judgement) -> Result<()>,
+    ) -> Result<Found> {
+        let mut table = measures(&[
+            "set",
+            "rows",
+            "flagged",
+            "quotes",
+            "words",
+            "fall without",
+            "below threshold",
+            "fall without others",
+            "below threshold",
+        ]);
+        let mut reports = Vec::with_capacity(sets.len());
+        for (name, rows) in sets {
+            let progress = progress_bar(name, rows.len());
+            let report = evaluate_evidence(guard, name, rows, self.seed, options, |judgement| {
+                progress.inc(1);
+                keep(judgement)
+            });
+            let report = block_on(report)?;
+            progress.finish_and_clear();
+            add_evidence(&mut table, &report);
+            reports.push(report);
+        }
+        let settings = json!({"evaluation": "evidence", "reasoning": "always", "seed": self.seed, "sets": reports});
+        Ok(Found { table, json: settings })
     }
 
     fn adaptive(
@@ -303,6 +342,16 @@ fn add_adaptive(table: &mut Table, report: &AdaptiveReport) {
             shown(measured.measures.auprc),
         ]);
     }
+}
+
+fn add_evidence(table: &mut Table, report: &EvidenceReport) {
+    let EvidenceReport { without_quote, without_others, .. } = report;
+    let falls = [*without_quote, *without_others]
+        .into_iter()
+        .flat_map(|fall: Option<Fall>| [shown(fall.map(|fall| fall.mean)), shown(fall.map(|fall| fall.below))]);
+    let counts = [report.rows, report.flagged, report.quotes].map(|count| count.to_string());
+    let words = report.words.map_or("–".into(), |words| format!("{words:.1}"));
+    table.add_row([report.name.clone()].into_iter().chain(counts).chain([words]).chain(falls));
 }
 
 fn add_prefixes(table: &mut Table, report: &PrefixReport) {
