@@ -25,12 +25,12 @@ fn main() -> io::Result<()> {
     fs::write(var("OUT_DIR")?.join("embedded.rs"), code)
 }
 
-/// What a bundle consists of, by name; a model card beside it stays out.
+/// What a bundle consists of, by name; its card and what it was trained by stay out.
 fn listed(model: &Path) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(model)? {
         let path = entry?.path();
-        let bundled = path.extension().is_some_and(|ext| ["json", "safetensors", "yaml"].iter().any(|e| ext == *e));
+        let bundled = path.extension().is_some_and(|ext| ["json", "safetensors"].iter().any(|e| ext == *e));
         if let (true, Some(name)) = (bundled && path.is_file(), path.file_name().and_then(|name| name.to_str())) {
             files.push(name.to_owned());
         }

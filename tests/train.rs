@@ -181,8 +181,19 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let stopped = std::panic::catch_unwind(|| run(&options, |report| assert!(report.examples < 300, "power cut")));
     assert!(stopped.is_err());
     assert!(!options.out.join("model.safetensors").exists());
+    let faster = SftOptions { learning_rate: 2.0 * options.learning_rate, ..options.clone() };
+    let error = run(&faster, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("learning_rate"), "{error}");
     let (_, resumed) = trained(&options);
     assert!(expected == resumed, "the same bytes");
+    let steps = |out: &Path| -> Vec<u64> {
+        let lines = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(steps(&options.out), steps(&whole.path().join("out")), "each step is told once");
 }
 
 /// A copy of the embedded bundle, a recipe of four kinds of harm, and as many rows of each as of none.

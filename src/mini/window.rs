@@ -142,3 +142,44 @@ impl SlotEngine {
         SlotBatch::new(&[layout], start, self.model.vocab_size(), &self.device)
     }
 }
+
+#[cfg(all(test, feature = "embedded", feature = "native"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::engine::Answering;
+    use crate::tokenizer::Tokenizer;
+    use crate::verdict::Thresholds;
+    use crate::{Conversation, Policy};
+
+    #[test]
+    fn what_a_device_got_wrong_is_not_kept() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let device = Device::flex();
+            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
+            let policy: Policy = bundle.policy().await.unwrap();
+            let conversation = Conversation::prompt("What should I feed my cat?");
+            let answering = Answering {
+                reasoning_tokens: 0,
+                uncertain: None,
+                steps: Default::default(),
+                thresholds: Thresholds::default(),
+            };
+            let mut scan = engine.scan(&tokenizer, &policy, true, &conversation, answering).unwrap();
+            while scan.step(&policy).await.unwrap() {}
+            let prompt = engine.prompts.read(&tokenizer, &policy, &conversation).unwrap();
+            let layout = prompt.conversation(engine.prompts.frame, 0);
+            assert!(engine.kept_policy(&prompt.blocks).is_some() && !engine.begun(&layout).unwrap().is_empty());
+
+            let mut broken = Window::apart(&engine, 0, layout.clone());
+            let states = Tensor::full([1, 2, 384], f32::NAN, &device);
+            broken.stage = Stage::Read { states, own: engine.model.cache(1, 2, &device) };
+            assert!(broken.logits(&engine).await.unwrap().iter().all(|logit| logit.is_nan()));
+            assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().is_empty());
+        });
+    }
+}

@@ -6,7 +6,9 @@ pub mod calibrate;
 mod checkpoint;
 mod evidence;
 mod examples;
+
 pub mod export;
+mod files;
 mod own_policy;
 mod owned;
 mod padding;

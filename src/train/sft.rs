@@ -1,6 +1,6 @@
 //! Supervised training of rsafe-mini: rows under sampled policies, slots and answer learnt together.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,6 +21,7 @@ use super::batch::{Batch, LossParts, LossWeights};
 use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::evidence::Lexicon;
 use super::examples::{Example, Examples, Sample};
+use super::files::{self, keep_options};
 use super::owned;
 use super::padding::Padding;
 use super::recipe::{Facts, OwnerSource, Recipe};
@@ -73,7 +74,7 @@ struct Progress {
 }
 
 /// One line of `metrics.jsonl`.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Report {
     pub step: usize,
     pub examples: usize,
@@ -85,12 +86,14 @@ pub struct Report {
     pub tokens_per_second: f64,
     pub seconds_left: f64,
     /// AUROC of the slots on held-out rows: names seen in training, and names never seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<[Option<f64>; 2]>,
 }
 
 /// Examples are drawn, sorted by length and batched so many at a time.
 const CHUNK: usize = 1024;
+/// What a run that goes on may change.
+const MAY_CHANGE: [&str; 2] = ["out", "checkpoint_every"];
 /// Steps between two lines of metrics.
 const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
@@ -104,7 +107,7 @@ const MAX_CHARS: usize = 4000;
 /// # Errors
 /// Whatever the recipe, the rows, the first weights or the disk have wrong.
 pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
-    fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    keep_options(&options.out, options, &MAY_CHANGE)?;
     let recipe = Recipe::load(&options.recipe)?;
     let init = Init::open(&options.init)?;
     let tokenizer = Tokenizer::from_bytes(&init.tokenizer)?;
@@ -128,11 +131,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     weights.finish()?;
 
     let workers = Workers::new()?;
-    let mut log = File::options()
-        .create(true)
-        .append(true)
-        .open(options.out.join("metrics.jsonl"))
-        .map_err(Error::io(options.out.join("metrics.jsonl")))?;
+    let (mut log, _) = files::metrics::<Report>(&options.out.join("metrics.jsonl"), progress.step / REPORT_EVERY)?;
     let started = Instant::now();
     let started_at = progress.examples;
     let mut tokens = 0usize;
@@ -143,6 +142,13 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
             let (gradients, parts) = gradients(&workers, &model, parallel, config.vocab_size, &device);
+            if !parts.iter().all(|part| part.slots.is_finite() && part.quiet.is_finite() && part.answer.is_finite()) {
+                return Err(Error::BadModel(format!(
+                    "the loss is no number any more behind step {}; go on from the last checkpoint or begin anew, with a lower \
+                     learning rate",
+                    progress.step
+                )));
+            }
             model = optimizer.step(rate, model, gradients);
 
             progress.step += 1;

@@ -10,7 +10,6 @@ use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::files::{json, metrics};
 use super::loss::dpo_loss;
 use super::network::{Network, Rollout};
 use super::pairs::Pair;
@@ -20,6 +19,7 @@ use super::task::{Task, generator};
 use super::update::{self, clipped, on_cores, supervise};
 use super::watch::watch;
 use crate::train::checkpoint::Checkpoint;
+use crate::train::files::{json, metrics};
 use crate::train::sft::adam_w;
 use crate::train::workers::Workers;
 use crate::{Error, Result};

@@ -12,7 +12,6 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::advantage::{AdvantageKind, advantages, is_informative};
-use super::files::{json, metrics, write};
 use super::loss::{Aggregation, ClipRange, LossOptions};
 use super::network::{Network, Rollout};
 use super::page::page;
@@ -23,6 +22,7 @@ use super::update::{self, Group, UpdateOptions, clipped, gradient};
 use super::watch::watch;
 use crate::sampling::Sampling;
 use crate::train::checkpoint::Checkpoint;
+use crate::train::files::{json, metrics, write};
 use crate::train::reward::{BudgetState, Outcome, Rewards};
 use crate::train::sft::adam_w;
 use crate::train::workers::Workers;

@@ -11,7 +11,6 @@ pub mod claims;
 pub mod decoder;
 pub mod dpo;
 mod export;
-mod files;
 pub mod grpo;
 pub mod labelled;
 pub mod loss;

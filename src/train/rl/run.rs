@@ -1,14 +1,12 @@
 //! A whole run from what is on disk: which rows, under which policies, with which network.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::decoder::{DecoderNetwork, DecoderOptions};
 use super::dpo::{self, DpoOptions, DpoReport};
-use super::files::write;
 use super::grpo::{self, GrpoOptions};
 use super::labelled::LabelledTasks;
 use super::mine::{Found, MineOptions, mine};
@@ -19,8 +17,8 @@ use super::slots::SlotNetwork;
 use super::supervision::{RecipeSlots, Supervision, TaskSlots};
 use super::task::Tasks;
 use crate::engine::Steps;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::examples::Examples;
+use crate::train::files::keep_options;
 use crate::train::policies::Policies;
 use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
@@ -208,7 +206,7 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
     if let Source::Policy { policy, .. } = &setup.source {
         rewards.check(policy)?;
     }
-    keep(&options.out, setup, options)?;
+    keep_options(&options.out, &Whole { setup, options }, &MAY_CHANGE)?;
     if let Some(network) = setup.decoder()? {
         return setup.with_decoder(network, options.seed, |network, tasks| {
             grpo::run(network, &setup.device, tasks, &(), rewards, options, on_step).map(|_| ())
@@ -221,30 +219,6 @@ pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl
 
 /// What a run that goes on may change: how far it goes and what is seen of it, not what it learns.
 const MAY_CHANGE: [&str; 5] = ["out", "steps", "checkpoint_every", "watched", "watch_every"];
-
-/// Writes what a run is made of beside what it gives; refuses to go on with a run that was made of something else.
-fn keep<O: Serialize>(out: &Path, setup: &Setup, options: &O) -> Result<()> {
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    let path = out.join("options.json");
-    let whole = serde_json::to_vec_pretty(&Whole { setup, options }).map_err(|e| Error::BadInput(e.to_string()))?;
-    if Checkpoint::of(out).exists() && path.exists() {
-        let read = |bytes: &[u8]| -> Result<Map<String, Value>> {
-            serde_json::from_slice(bytes).map_err(|e| Error::BadInput(format!("{}: {e}", path.display())))
-        };
-        let (before, now) = (read(&std::fs::read(&path).map_err(Error::io(&path))?)?, read(&whole)?);
-        let names = before.keys().chain(now.keys()).filter(|name| !MAY_CHANGE.contains(&name.as_str()));
-        if let Some(name) = names.into_iter().find(|name| before.get(*name) != now.get(*name)) {
-            let value = |of: &Map<String, Value>| of.get(name).map_or("nothing".into(), Value::to_string);
-            return Err(Error::BadInput(format!(
-                "{}: holds a run whose {name} is {}, which cannot go on with {}; take another folder",
-                out.display(),
-                value(&before),
-                value(&now)
-            )));
-        }
-    }
-    write(&path, &whole)
-}
 
 /// Mines pairs, calling `on_tasks` as it goes.
 ///
@@ -272,7 +246,7 @@ pub fn mine_pairs(
 pub fn run_dpo(setup: &Setup, watched: usize, options: &DpoOptions, on_step: impl FnMut(&DpoReport)) -> Result<()> {
     setup.check()?;
     options.check()?;
-    keep(&options.out, setup, options)?;
+    keep_options(&options.out, &Whole { setup, options }, &MAY_CHANGE)?;
     let pairs = pairs::read(&options.pairs)?;
     if let Some(network) = setup.decoder()? {
         return setup.with_decoder(network, options.seed, |network, tasks| {

@@ -12,7 +12,6 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::claims::{self, Claim};
-use super::files::{json, write};
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weights};
@@ -27,6 +26,7 @@ use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
 use crate::train::checkpoint::read_tensors;
+use crate::train::files::{json, write};
 use crate::train::sft;
 use crate::verdict::{BACKED, BALANCED, Calibration, Dial, Label, Operating, Scoring};
 use crate::{Error, Policy, Result};
