@@ -148,12 +148,18 @@ impl<'e> Scan<'e> {
                 let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
                 match Occlusion::begin(engine, read, &best.window, words, applies)? {
                     Some(occlusion) => Some(Looking::For(occlusion, applies)),
-                    None => self.found(applies, None),
+                    None => {
+                        self.found(applies, None);
+                        None
+                    }
                 }
             }
             Some(Looking::For(occlusion, applies)) => match occlusion.step(engine, self.scoring.scaling).await? {
                 Err(occlusion) => Some(Looking::For(occlusion, applies)),
-                Ok(None) => self.found(applies, None),
+                Ok(None) => {
+                    self.found(applies, None);
+                    None
+                }
                 Ok(Some(tokens)) => {
                     let at = best.window.at;
                     let without = self.prompt.without(engine.prompts.frame, at, &tokens);
@@ -166,18 +172,18 @@ impl<'e> Scan<'e> {
                 } else {
                     let left = self.scoring.scores(&window.logits(engine).await?)[applies.category];
                     let quote = (self.prompt.quotable(window.at, tokens), left);
-                    self.found(applies, Some(quote).filter(|_| left < applies.score))
+                    self.found(applies, Some(quote).filter(|_| left < applies.score));
+                    None
                 }
             }
         };
         Ok(true)
     }
 
-    fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) -> Option<Looking> {
+    fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) {
         let Applies { category, score, threshold, .. } = applies;
         let finding = Some(Finding { score, threshold, quote });
         self.findings.push(PlannedStep { category, applies: Some(score >= threshold), finding });
-        None
     }
 
     /// What the windows gave, once all are read.
