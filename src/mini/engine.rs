@@ -158,7 +158,7 @@ impl SlotEngine {
     ) -> Result<(Vec<f32>, (Reader<'_>, KvCache))> {
         let prompt = self.prompts.read(tokenizer, policy, &case.conversation())?;
         let conversation = prompt.conversation(self.prompts.frame, 0);
-        let mut reading = PolicyReading::new(prompt.blocks);
+        let mut reading = PolicyReading::new(prompt.blocks, &self.model, &self.device);
         let policy = loop {
             if let Some(policy) = reading.step(&self.model, &self.device) {
                 break policy;
@@ -168,7 +168,7 @@ impl SlotEngine {
         let mut window = Window::open(self, 0, conversation)?;
         while window.step(self, &policy)? {}
         self.forget();
-        Ok((window.logits(self).await?, window.reader(self, &policy)?))
+        Ok((window.logits(self).await?, window.reader(self, &policy, &(0..policy.blocks.len()).collect::<Vec<_>>())?))
     }
 
     /// Where an answer opens, and where it has thought, said something of a category, and quoted: every marker is read

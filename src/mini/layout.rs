@@ -25,6 +25,8 @@ pub const BLOCK: usize = 48;
 pub const ANSWER: usize = 144;
 /// Words of a category block: its marker not counted, its name and its definition together.
 pub const BLOCK_WORDS: usize = BLOCK - 1;
+/// Words of all blocks of a policy: with more categories than fit, each has fewer. Bounds the memory of what is kept.
+pub const POLICY_WORDS: usize = 1536;
 /// Words of a category's name, in its block and where the answer repeats it.
 pub const NAME_WORDS: usize = 12;
 /// Categories that a reasoned answer speaks about.

@@ -16,10 +16,6 @@ pub struct ReadPolicy {
 }
 
 impl ReadPolicy {
-    pub fn lengths(&self) -> Vec<usize> {
-        self.blocks.iter().map(Vec::len).collect()
-    }
-
     /// Positions in memory: each block takes as many as the longest.
     pub fn size(&self) -> usize {
         self.states.cache.batch() * self.states.cache.capacity()
@@ -30,15 +26,18 @@ impl ReadPolicy {
 pub struct PolicyReading {
     blocks: Vec<Vec<TokenId>>,
     longest: usize,
-    read: Vec<KvCache>,
+    /// How many of them are read, and their states: written in place, since a long policy's are large.
+    done: usize,
+    read: KvCache,
     pass: Option<(Pass, KvCache)>,
 }
 
 impl PolicyReading {
     /// Of a policy that has categories; each block has a word.
-    pub fn new(blocks: Vec<Vec<TokenId>>) -> Self {
+    pub fn new(blocks: Vec<Vec<TokenId>>, model: &SlotModel, device: &Device) -> Self {
         let longest = blocks.iter().map(Vec::len).max().unwrap_or(0);
-        Self { blocks, longest, read: Vec::new(), pass: None }
+        let read = model.cache(blocks.len(), longest, device);
+        Self { blocks, longest, done: 0, read, pass: None }
     }
 
     /// Reads on by one step; the policy, once all of it is read.
@@ -49,22 +48,18 @@ impl PolicyReading {
             self.pass = Some((pass, cache));
             return None;
         }
-        self.read.push(cache);
-        if self.done() < self.blocks.len() {
+        self.read.put_rows(self.done, &cache);
+        self.done += cache.batch();
+        if self.done < self.blocks.len() {
             return None;
         }
-        let cache = KvCache::stack(&self.read)?;
-        let states = PolicyStates::new(cache, self.blocks.iter().map(Vec::len), device);
+        let states = PolicyStates::new(self.read.clone(), self.blocks.iter().map(Vec::len), device);
         Some(ReadPolicy { blocks: std::mem::take(&mut self.blocks), states })
-    }
-
-    fn done(&self) -> usize {
-        self.read.iter().map(KvCache::batch).sum()
     }
 
     /// A pass over the next blocks: [`PASS`] tokens, padding counted, or one block that alone has more.
     fn begin(&self, model: &SlotModel, device: &Device) -> (Pass, KvCache) {
-        let group = self.blocks[self.done()..].iter().take((PASS / self.longest).max(1));
+        let group = self.blocks[self.done..].iter().take((PASS / self.longest).max(1));
         let layouts: Vec<Layout> = group.map(|block| Layout::words(block)).collect();
         let batch = SlotBatch::new(&layouts.iter().collect::<Vec<_>>(), 0, model.vocab_size(), device);
         (model.begin(&batch), model.cache(layouts.len(), self.longest, device))

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
 use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
 use crate::mini::layout::{
-    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, QUOTE_WORDS,
-    STEPS, Turn, WINDOW, WINDOW_STEP,
+    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, POLICY_WORDS,
+    QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
 use crate::normalise::Disguise;
 use crate::tokenizer::{Span, TokenId, Tokenizer};
@@ -120,7 +120,8 @@ impl SlotPrompts {
 
     /// What the block of each category says.
     pub fn blocks(tokenizer: &Tokenizer, policy: &Policy) -> Result<Vec<Vec<TokenId>>> {
-        policy.categories.iter().map(|category| block(tokenizer, category)).collect()
+        let most = BLOCK_WORDS.min(POLICY_WORDS / policy.categories.len().max(1)).max(NAME_WORDS);
+        policy.categories.iter().map(|category| block(tokenizer, category, most)).collect()
     }
 
     /// The grammar of the answer about a window.
@@ -253,11 +254,11 @@ pub fn highest(scores: &[f32]) -> Vec<usize> {
 }
 
 /// What a category's block says: its name and its definition, as far as blocks go.
-fn block(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
+fn block(tokenizer: &Tokenizer, category: &Category, most: usize) -> Result<Vec<TokenId>> {
     let mut words: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
     words.truncate(NAME_WORDS);
     words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
-    words.truncate(BLOCK_WORDS);
+    words.truncate(most);
     if words.is_empty() {
         // Of signs that the tokenizer drops.
         words.push(tokenizer.control("[UNK]")?);

@@ -55,7 +55,7 @@ enum Looking {
 }
 
 enum Blocks {
-    Reading(PolicyReading),
+    Reading(Box<PolicyReading>),
     Read(Arc<ReadPolicy>),
 }
 
@@ -72,7 +72,10 @@ impl<'e> Scan<'e> {
             looking: None,
             prompt_tokens: words,
             cached_tokens: if kept.is_some() { words } else { 0 },
-            policy: kept.map_or_else(|| Blocks::Reading(PolicyReading::new(prompt.blocks.clone())), Blocks::Read),
+            policy: kept.map_or_else(
+                || Blocks::Reading(Box::new(PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device))),
+                Blocks::Read,
+            ),
             engine,
             prompt,
             scoring,
@@ -211,7 +214,8 @@ impl<'e> Scan<'e> {
                 let plan = Plan { think, steps: &steps, verdict: None };
                 engine.prompts.grammar(tokenizer, policy, &self.prompt, window.at, plan)
             };
-            let (mut reader, _) = window.reader(engine, read)?;
+            let (mut reader, _) =
+                window.reader(engine, read, &steps.iter().map(|step| step.category).collect::<Vec<_>>())?;
             reader.extend(&[vec![Marker::Answer.id(engine.model.vocab_size())]])?;
             if who == Steps::Written {
                 let mut writer = Writer::new(reader.clone(), grammar(Think::Skip)?, Sampling::greedy());

@@ -103,17 +103,26 @@ impl Window {
         logits
     }
 
-    /// What an answer is written behind: the conversation, the slots, and the policy's words.
+    /// What an answer about these categories is written behind: the conversation, the slots, and the words of those
+    /// categories. All words of a long policy would take too much memory.
     ///
     /// # Errors
     /// [`Error::BadInput`] for a window that is not read yet.
-    pub fn reader<'e>(&self, engine: &'e SlotEngine, policy: &ReadPolicy) -> Result<(Reader<'e>, KvCache)> {
+    pub fn reader<'e>(
+        &self,
+        engine: &'e SlotEngine,
+        policy: &ReadPolicy,
+        categories: &[usize],
+    ) -> Result<(Reader<'e>, KvCache)> {
         let (states, own) = self.read()?;
+        let spoken = |at: usize| if categories.contains(&at) { policy.blocks[at].clone() } else { Vec::new() };
+        let blocks: Vec<_> = (0..policy.blocks.len()).map(spoken).collect();
+        let lengths: Vec<usize> = blocks.iter().map(Vec::len).collect();
         let mut layout = self.conversation.clone();
-        layout.push_blocks(engine.model.vocab_size(), &policy.blocks);
+        layout.push_blocks(engine.model.vocab_size(), &blocks);
         let mut cache = self.cache.fork(layout.len() + ANSWER)?;
         cache.append(own, &[own.len()])?;
-        cache.append(&policy.states.cache, &policy.lengths())?;
+        cache.append(&policy.states.cache, &lengths)?;
         Ok((Reader::slots(&engine.model, cache.clone(), layout, states.clone()), cache))
     }
 

@@ -37,13 +37,18 @@ impl KvCache {
         Self { shape, batch, layers: (0..shape.layers).map(|_| (zeros(), zeros())).collect(), len: 0, capacity }
     }
 
-    /// The rows of several caches of one capacity that are as full as each other.
-    pub fn stack(caches: &[Self]) -> Option<Self> {
-        let first = caches.first()?;
-        let of = |layer: usize| -> (Vec<_>, Vec<_>) { caches.iter().map(|cache| cache.layers[layer].clone()).unzip() };
-        let layers =
-            (0..first.shape.layers).map(of).map(|(keys, values)| (Tensor::cat(keys, 0), Tensor::cat(values, 0)));
-        Some(Self { layers: layers.collect(), batch: caches.iter().map(|cache| cache.batch).sum(), ..*first })
+    /// Writes the rows of another cache, of no more capacity, over those from `at` on. What is shorter than the longest is
+    /// followed by zeros.
+    pub fn put_rows(&mut self, at: usize, rows: &Self) {
+        let CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let place = [at..at + rows.batch, 0..kv_heads, 0..rows.len, 0..head_dim];
+        for (layer, (keys, values)) in rows.layers.iter().enumerate() {
+            let filled = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, rows.len);
+            let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));
+            self.layers[layer] =
+                (k.slice_assign(place.clone(), filled(keys)), v.slice_assign(place.clone(), filled(values)));
+        }
+        self.len = self.len.max(rows.len);
     }
 
     /// A layer's keys and values, `[batch, kv_heads, len, head_dim]`.
@@ -265,12 +270,12 @@ mod tests {
     fn rows_that_are_appended_lie_one_behind_the_other() {
         let mut one = KvCache::new(SHAPE, 8, &Device::flex());
         write(&mut one, 2, 1.0);
-        let rows = [2.0, 3.0].map(|value| {
+        let mut rows = KvCache::rows(SHAPE, 2, 4, &Device::flex());
+        for (at, value) in [2.0, 3.0].into_iter().enumerate() {
             let mut row = KvCache::new(SHAPE, 4, &Device::flex());
             write(&mut row, 3, value);
-            row
-        });
-        let rows = KvCache::stack(&rows).unwrap();
+            rows.put_rows(at, &row);
+        }
         assert_eq!((rows.batch(), rows.len()), (2, 3));
         one.append(&rows, &[1, 3]).unwrap();
         one.append(&rows, &[0, 0]).unwrap();

@@ -104,9 +104,8 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
     }
     for evidence in &verdict.evidence {
         write!(out, "  “{}”", one_line(&evidence.quote, 200))?;
-        match &evidence.category {
-            Some(category) => write!(out, " {DIM}{}{DIM:#}", printable(category))?,
-            None => {}
+        if let Some(category) = &evidence.category {
+            write!(out, " {DIM}{}{DIM:#}", printable(category))?;
         }
         match evidence.effect {
             Some(score) => writeln!(out, " {DIM}{score:.2} without it{DIM:#}")?,
