@@ -19,8 +19,10 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::Calibration;
 use crate::{Conversation, Error, Policy, Result};
 
-/// Conversations whose states are kept, the latest used last.
+/// Conversations whose states are kept, the latest used last, and their tokens beside those of the latest: long texts take
+/// much memory.
 const KEPT: usize = 4;
+const KEPT_TOKENS: usize = 256;
 /// Positions of policies that are kept beside the latest, padding counted.
 const KEPT_WORDS: usize = 2048;
 
@@ -122,7 +124,9 @@ impl SlotEngine {
         let kept = &mut self.kept().conversations;
         kept.retain(|(older, _)| older.shared_prefix(conversation) < older.len());
         kept.push((conversation.clone(), cache.clone()));
-        if kept.len() > KEPT {
+        let tokens =
+            |kept: &[(Layout, KvCache)]| kept.iter().rev().skip(1).map(|(layout, _)| layout.len()).sum::<usize>();
+        while kept.len() > KEPT || tokens(kept) > KEPT_TOKENS {
             kept.remove(0);
         }
     }
