@@ -2,6 +2,7 @@
 
 import { builtinPolicies, lintPolicy } from '../src/index.ts';
 import type { Finding, PolicyObject, PolicySource } from '../src/index.ts';
+import agents from '../../src/policy/builtin/agents.yaml';
 import general from '../../src/policy/builtin/general.yaml';
 import mlcommons from '../../src/policy/builtin/mlcommons.yaml';
 import openai from '../../src/policy/builtin/openai.yaml';
@@ -9,7 +10,7 @@ import rsafe from '../../src/policy/builtin/rsafe.yaml';
 import { byId, make, withCode } from './dom.ts';
 import { samplePolicy } from './samples.ts';
 
-const TEXTS: Readonly<Record<string, string>> = { general, mlcommons, openai, rsafe };
+const TEXTS: Readonly<Record<string, string>> = { agents, general, mlcommons, openai, rsafe };
 const MODELS_OWN = '';
 const SAMPLE = ' sample';
 const LINT_AFTER_MS = 200;

@@ -154,7 +154,7 @@ test('policies are read and checked by the build at `assets` too, in the page as
       document.title = JSON.stringify([findings.length > 0, categories.length, decision]);`,
   });
   try {
-    assert.match(await titleOf(made), /^\[true,13,"\w+"\]$/);
+    assert.match(await titleOf(made), /^\[true,16,"\w+"\]$/);
   } finally {
     made.remove();
   }
