@@ -141,7 +141,7 @@ test('setPolicy changes what later checks use, and a bad policy leaves the old o
   assert.equal(active, 13);
   assert.equal(bad.code, 'bad_policy');
   assert.equal(after, 13);
-  assert.equal(verdict.categories.length, 16);
+  assert.equal(verdict.categories.length, 13);
 });
 
 test('a rule decides before the model', async () => {
