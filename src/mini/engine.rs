@@ -196,6 +196,18 @@ mod tests {
     use crate::mini::layout::ANSWER;
     use crate::mini::network::SlotBatch;
 
+    #[test]
+    fn a_self_test_without_categories_is_an_error() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+            let case = KnownCase { user: "Hello".into(), ..KnownCase::default() };
+            let asked = engine.asked(&tokenizer, &Policy::new("empty"), &case).await;
+            assert_eq!(asked.err().map(|error| error.code()), Some("bad_input"));
+        });
+    }
+
     /// What is read apart, kept and put together must be what one pass over the whole layout gives, as training has it.
     #[test]
     fn a_policy_that_is_kept_gives_what_one_pass_over_everything_gives() {

@@ -87,7 +87,8 @@ impl SlotPrompts {
     /// Reads a conversation and a policy.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] or [`Error::TooManyBytes`] for a judged message that is too long; what the conversation has wrong.
+    /// [`Error::ContextLength`] or [`Error::TooManyBytes`] for a judged message that is too long; [`Error::BadInput`] for a policy
+    /// without categories; what the conversation has wrong.
     pub fn read(&self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<SlotPrompt> {
         let judged = conversation.target_index()?;
         let content = &conversation.messages[judged].content;
@@ -106,6 +107,9 @@ impl SlotPrompts {
         let windows = windows.collect();
         let context = context(tokenizer, &conversation.messages[..judged])?;
         let blocks = Self::blocks(tokenizer, policy)?;
+        if blocks.is_empty() {
+            return Err(Error::BadInput("expected a policy with categories, got one without".into()));
+        }
         Ok(SlotPrompt {
             target: conversation.target,
             judged,
