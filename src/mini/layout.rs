@@ -275,16 +275,6 @@ impl Layout {
         start
     }
 
-    /// Takes the answer off again.
-    pub fn drop_answer(&mut self) {
-        let end = self.kinds.iter().position(|&kind| kind == Kind::Answer).unwrap_or(self.len());
-        self.ids.truncate(end);
-        self.kinds.truncate(end);
-        self.positions.truncate(end);
-        self.views.truncate(end);
-        self.answer = 0;
-    }
-
     fn push(&mut self, id: TokenId, kind: Kind, position: usize, view: View) {
         self.ids.push(id);
         self.kinds.push(kind);

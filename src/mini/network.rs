@@ -287,10 +287,16 @@ impl PolicyStates {
     }
 }
 
+/// Positions that slots do not see: each slot of the only row, or each row, its own.
+pub enum Hidden<'a> {
+    FromSlots(&'a [Range<usize>]),
+    FromRows(&'a [Range<usize>]),
+}
+
 /// What slots see beside themselves.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
-    /// All of them: the conversation.
+    /// All of a row: its conversation.
     pub shared: &'a KvCache,
     /// Each its row: the words of its block.
     pub words: Option<&'a PolicyStates>,
@@ -301,8 +307,8 @@ type Pair = (Tensor<4>, Tensor<4>);
 
 /// Attention of slots to what they share, to the words of their block, and to themselves.
 ///
-/// Queries, keys and values of the slots and what they share are `[1, heads, time, head_dim]`, those of the words
-/// `[slots, heads, longest, head_dim]`, with their biases. Gives `[1, heads, slots, head_dim]`.
+/// Queries, keys and values of the slots and what they share are `[rows, heads, time, head_dim]`, those of the words
+/// `[slots, heads, longest, head_dim]`, with their biases. Gives `[rows, heads, slots, head_dim]`.
 fn attend_slots(
     [query, key, value]: [Tensor<4>; 3],
     shared: Pair,
@@ -453,32 +459,37 @@ impl SlotModel {
         self.layers.len()
     }
 
-    /// A pass over slots alone, of which [`advance_slots`](Self::advance_slots) makes the layers. The slot `i` does not see
-    /// the positions `hidden[i]`, if there are such, of the `shared` ones that all see.
-    pub fn begin_slots(&self, count: usize, hidden: &[Range<usize>], shared: usize, device: &Device) -> Pass {
+    /// A pass over `count` slots alone in each of some rows, of which [`advance_slots`](Self::advance_slots) makes the layers.
+    /// `hidden` are positions that one of them does not see of the `shared` ones that its row sees.
+    pub fn begin_slots(&self, [rows, count]: [usize; 2], hidden: &Hidden<'_>, shared: usize, device: &Device) -> Pass {
         let slots = Layout::slots(self.vocab_size, count);
-        let mut bias = vec![0.0; count * shared];
-        for (row, hidden) in bias.chunks_exact_mut(shared.max(1)).zip(hidden) {
+        let apart = if matches!(hidden, Hidden::FromSlots(_)) { count } else { 1 };
+        let mut bias = vec![0.0; rows * apart * shared];
+        let (Hidden::FromSlots(ranges) | Hidden::FromRows(ranges)) = hidden;
+        for (row, hidden) in bias.chunks_exact_mut(shared.max(1)).zip(*ranges) {
             row[hidden.clone()].fill(UNSEEN);
         }
-        let bias = Tensor::from_data(TensorData::new(bias, [1, 1, count, shared]), device);
-        Pass { bias, ..self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device)) }
+        let bias = Tensor::from_data(TensorData::new(bias, [rows, 1, apart, shared]), device);
+        let pass = self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device));
+        Pass { bias, states: pass.states.repeat_dim(0, rows), layer: 0 }
     }
 
-    /// The next `layers` layers of a pass over slots alone; whether it is at its end. Their keys and values go to `own`,
-    /// which must be empty before the first layer.
-    pub fn advance_slots(&self, pass: &mut Pass, seen: Seen<'_>, own: &mut KvCache, layers: usize) -> bool {
+    /// The next `layers` layers of a pass over slots alone; whether it is at its end. Their keys and values go to `own`, if
+    /// that is given, which must be empty before the first layer.
+    pub fn advance_slots(&self, pass: &mut Pass, seen: Seen<'_>, mut own: Option<&mut KvCache>, layers: usize) -> bool {
         let end = self.layers.len().min(pass.layer + layers);
         for index in pass.layer..end {
             pass.states = self.layers[index].forward(pass.states.clone(), |parts| {
-                own.write(index, parts[1].clone(), parts[2].clone());
+                if let Some(own) = own.as_deref_mut() {
+                    own.write(index, parts[1].clone(), parts[2].clone());
+                }
                 let words = seen.words.map(|policy| (policy.cache.layer(index), &policy.unseen));
                 attend_slots(parts, seen.shared.layer(index), &pass.bias, words)
             });
         }
         pass.layer = end;
         let over = end == self.layers.len();
-        if over {
+        if let Some(own) = own.filter(|_| over) {
             own.advance(pass.states.dims()[1]);
         }
         over

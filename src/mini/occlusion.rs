@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::engine::SlotEngine;
 use super::layout::QUOTE_WORDS;
-use super::network::{Pass, Seen};
+use super::network::{Hidden, Pass, Seen};
 use super::policy::ReadPolicy;
 use super::window::Window;
 use crate::Result;
@@ -49,7 +49,6 @@ pub struct Occlusion {
     runs: Vec<Range<usize>>,
     fine: bool,
     pass: Pass,
-    own: KvCache,
 }
 
 impl Occlusion {
@@ -68,8 +67,8 @@ impl Occlusion {
         let start = window.conversation_len() - last.end;
         let seen = window.seen(policy, applies.category)?;
         let runs = coarse(&words);
-        let (pass, own) = tries(engine, &seen, &words, start, &runs);
-        Ok(Some(Self { applies, words, start, seen, runs, fine: false, pass, own }))
+        let pass = tries(engine, &seen, &words, start, &runs);
+        Ok(Some(Self { applies, words, start, seen, runs, fine: false, pass }))
     }
 
     /// Tries on by one step: the tokens of the run that was found, if any was, or `Err(self)` while there is more to try.
@@ -79,7 +78,7 @@ impl Occlusion {
     pub async fn step(mut self, engine: &SlotEngine, scaling: Scaling) -> Result<Result<Option<Range<usize>>, Self>> {
         let layers = layers_of_a_step(engine.model.layers(), self.pass.tokens());
         let seen = Seen { shared: &self.seen, words: None };
-        if !engine.model.advance_slots(&mut self.pass, seen, &mut self.own, layers) {
+        if !engine.model.advance_slots(&mut self.pass, seen, None, layers) {
             return Ok(Err(self));
         }
         let logits = read_numbers(engine.model.slot_logits(self.pass.states.clone())).await?;
@@ -91,7 +90,7 @@ impl Occlusion {
         }
         self.runs = fine(&self.words, &self.runs[lowest]);
         self.fine = true;
-        (self.pass, self.own) = tries(engine, &self.seen, &self.words, self.start, &self.runs);
+        self.pass = tries(engine, &self.seen, &self.words, self.start, &self.runs);
         Ok(Err(self))
     }
 
@@ -122,13 +121,13 @@ fn tries(
     words: &[Range<usize>],
     start: usize,
     runs: &[Range<usize>],
-) -> (Pass, KvCache) {
+) -> Pass {
     let hidden = runs.iter().map(|run| {
         let tokens = tokens(words, run);
         start + tokens.start..start + tokens.end
     });
-    let pass = engine.model.begin_slots(runs.len(), &hidden.collect::<Vec<_>>(), seen.len(), &engine.device);
-    (pass, engine.model.cache(1, runs.len(), &engine.device))
+    let hidden: Vec<Range<usize>> = hidden.collect();
+    engine.model.begin_slots([1, runs.len()], &Hidden::FromSlots(&hidden), seen.len(), &engine.device)
 }
 
 fn tokens(words: &[Range<usize>], run: &Range<usize>) -> Range<usize> {

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::engine::SlotEngine;
 use super::layout::{ANSWER, Layout};
-use super::network::{Pass, Seen, SlotBatch};
+use super::network::{Hidden, Pass, Seen, SlotBatch};
 use super::policy::ReadPolicy;
 use crate::engine::reader::Reader;
 use crate::engine::{PASS, layers_of_a_step, read_numbers};
@@ -73,13 +73,13 @@ impl Window {
             }
             Stage::Conversation(_) => {
                 let count = policy.blocks.len();
-                let pass = engine.model.begin_slots(count, &[], self.conversation.len(), &engine.device);
+                let pass = engine.model.begin_slots([1, count], &Hidden::FromSlots(&[]), self.conversation.len(), &engine.device);
                 self.stage = Stage::Slots { pass, own: engine.model.cache(1, count, &engine.device) };
             }
             Stage::Slots { pass, own } => {
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
                 let seen = Seen { shared: &self.cache, words: Some(&policy.states) };
-                if engine.model.advance_slots(pass, seen, own, layers) {
+                if engine.model.advance_slots(pass, seen, Some(own), layers) {
                     self.stage = Stage::Read { states: pass.states.clone(), own: own.clone() };
                     return Ok(false);
                 }

@@ -53,7 +53,8 @@ impl KvCache {
 
     /// A layer's keys and values, `[batch, kv_heads, len, head_dim]`.
     pub fn layer(&self, layer: usize) -> (Tensor<4>, Tensor<4>) {
-        let filled = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, self.len);
+        let whole = self.len == self.capacity;
+        let filled = |tensor: &Tensor<4>| if whole { tensor.clone() } else { tensor.clone().narrow(2, 0, self.len) };
         (filled(&self.layers[layer].0), filled(&self.layers[layer].1))
     }
 
@@ -130,13 +131,19 @@ impl KvCache {
     pub fn write(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, heads, time, head_dim] = keys.dims();
         let filled = [0..batch, 0..heads, 0..self.len + time, 0..head_dim];
+        let whole = self.len + time == self.capacity;
         self.put(layer, keys, values);
-        let (k, v) = &self.layers[layer];
-        (k.clone().slice(filled.clone()), v.clone().slice(filled))
+        let (k, v) = self.layers[layer].clone();
+        if whole { (k, v) } else { (k.slice(filled.clone()), v.slice(filled)) }
     }
 
     fn put(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) {
         let [batch, heads, time, head_dim] = keys.dims();
+        if time == self.capacity {
+            // All that it will ever hold: no copy.
+            self.layers[layer] = (keys, values);
+            return;
+        }
         let place = [0..batch, 0..heads, self.len..self.len + time, 0..head_dim];
         // `slice_assign` works in place only on a tensor that nobody else holds: move it out and back.
         let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));

@@ -1,4 +1,4 @@
-//! A batch of examples as tensors, and the three losses on it: slots, the highest of those that should be silent, and the answer.
+//! A batch of answers as tensors, and the loss on it.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,9 @@ use crate::tokenizer::TokenId;
 /// Far below any logit.
 const FORBIDDEN: f32 = -1e9;
 
-/// Examples as tensors.
+/// Answers as tensors.
 pub struct Batch {
     input: SlotBatch,
-    /// Indices into `[batch * time]` of the slots whose answer is known, `[slots]`, and what it is: 0, 1, or between them
-    /// where readers would differ.
-    slots: Vec<i32>,
-    targets: Vec<f32>,
-    /// How much each of them counts.
-    weights: Vec<f32>,
-    /// Indices of the slots of which even the highest should stay low, `[quiet_rows, most slots of a row]`; a row with
-    /// fewer names its first again.
-    quiet: Vec<i32>,
-    quiet_rows: usize,
     choices: Choices,
     device: Device,
 }
@@ -40,103 +30,26 @@ pub struct Choices {
     words: Vec<TokenId>,
 }
 
-/// The parts of a batch's loss, as numbers for the log.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LossParts {
-    pub slots: f32,
-    pub quiet: f32,
-    pub answer: f32,
-}
-
-/// Weights of the parts of the loss.
-#[derive(Debug, Clone, Copy)]
-pub struct LossWeights {
-    pub slots: f32,
-    pub quiet: f32,
-    pub answer: f32,
-}
-
 impl Batch {
     /// Pads the examples to the longest.
     pub fn new(examples: &[Example], vocab_size: usize, device: &Device) -> Self {
         let layouts: Vec<&Layout> = examples.iter().map(|e| &e.layout).collect();
         let time = layouts.iter().map(|l| l.len()).max().unwrap_or(0);
-        let mut batch = Self {
+        Self {
             input: SlotBatch::new(&layouts, 0, vocab_size, device),
-            slots: Vec::new(),
-            targets: Vec::new(),
-            weights: Vec::new(),
-            quiet: Vec::new(),
-            quiet_rows: 0,
             choices: Choices::new(examples, time),
             device: device.clone(),
-        };
-        let most = examples.iter().map(|example| example.quiet.len()).max().unwrap_or(0);
-        for (place, example) in examples.iter().enumerate() {
-            let at = |index: usize| (place * time + index) as i32;
-            for slot in &example.slots {
-                batch.slots.push(at(slot.index));
-                batch.targets.push(slot.target);
-                batch.weights.push(slot.weight);
-            }
-            if let Some(&first) = example.quiet.first() {
-                batch.quiet.extend((0..most).map(|slot| at(*example.quiet.get(slot).unwrap_or(&first))));
-                batch.quiet_rows += 1;
-            }
         }
-        batch
     }
 
-    /// The weighted loss, and its parts.
-    pub fn loss(&self, model: &SlotModel, weights: LossWeights) -> (Tensor<1>, LossParts) {
-        let hidden = model.forward(&self.input, None);
-        let [batch, time, width] = hidden.dims();
-        let hidden = hidden.reshape([batch * time, width]);
-        let zero = || Tensor::<1>::zeros([1], &self.device);
-
-        let slots = match self.slots.is_empty() {
-            true => zero(),
-            false => {
-                let logits = self.slot_logits(model, &hidden, &self.slots);
-                let weights = Tensor::<1>::from_data(self.weights.as_slice(), &self.device);
-                let total: f32 = self.weights.iter().sum();
-                (cross_entropy(logits, &self.targets) * weights).sum() / total
-            }
-        };
-        let quiet = match self.quiet_rows {
-            0 => zero(),
-            rows => {
-                // The score of a row is that of its highest slot: one false alarm among many silent slots is one.
-                let highest = self.slot_logits(model, &hidden, &self.quiet).reshape([rows as i32, -1]).max_dim(1);
-                activation::softplus(highest, 1.0).mean()
-            }
-        };
-        let answer = match self.choices.index.is_empty() {
-            true => zero(),
-            false => -self.choices.log_probs(model, &hidden, 1.0, &self.device).0.mean(),
-        };
-        let parts = LossParts { slots: number(&slots), quiet: number(&quiet), answer: number(&answer) };
-        (slots * weights.slots + quiet * weights.quiet + answer * weights.answer, parts)
-    }
-
-    /// The scores of the slots whose answer is known for sure, with that answer.
-    pub fn slot_scores(&self, model: &SlotModel) -> Vec<(f32, bool)> {
-        if self.slots.is_empty() {
-            return Vec::new();
+    /// The mean cross-entropy of the choices.
+    pub fn loss(&self, model: &SlotModel) -> Tensor<1> {
+        if self.choices.is_empty() {
+            return Tensor::zeros([1], &self.device);
         }
         let hidden = model.forward(&self.input, None);
         let [batch, time, width] = hidden.dims();
-        let logits = self.slot_logits(model, &hidden.reshape([batch * time, width]), &self.slots);
-        let scores = activation::sigmoid(logits).into_data();
-        let decided =
-            |(score, &target): (f32, &f32)| (target == 0.0 || target == 1.0).then_some((score, target == 1.0));
-        scores.iter::<f32>().zip(&self.targets).filter_map(decided).collect()
-    }
-
-    /// `[batch * time, hidden]` to `[slots]`.
-    fn slot_logits(&self, model: &SlotModel, hidden: &Tensor<2>, index: &[i32]) -> Tensor<1> {
-        let states = pick(hidden, index, &self.device);
-        model.slot_logits(states.unsqueeze()).reshape([index.len()])
+        -self.choices.log_probs(model, &hidden.reshape([batch * time, width]), 1.0, &self.device).0.mean()
     }
 }
 
@@ -224,14 +137,4 @@ impl Choices {
 /// Rows of `[batch * time, hidden]`.
 fn pick(hidden: &Tensor<2>, index: &[i32], device: &Device) -> Tensor<2> {
     hidden.clone().select(0, Tensor::<1, Int>::from_data(index, device))
-}
-
-/// Binary cross-entropy of each logit: softplus(z) - z * y.
-fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
-    let labels = Tensor::<1>::from_data(labels, &logits.device());
-    activation::softplus(logits.clone(), 1.0) - logits * labels
-}
-
-fn number(tensor: &Tensor<1>) -> f32 {
-    tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }

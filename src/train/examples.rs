@@ -1,15 +1,17 @@
-//! From a labelled row to a training example: a policy is sampled, the row is judged under it, and what the network
-//! should answer is laid out.
+//! From labelled rows to what is learnt of them: what a text shows, the categories it is asked about together with others, and
+//! what the network should answer about it under a policy of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
-pub use super::policies::Drawn;
-use super::policies::{Policies, Shows};
+use super::panel::{Covered, Known, Panel};
+use super::policies::{Asks, Drawn, Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use super::topics::Topics;
 use crate::Result;
@@ -19,12 +21,18 @@ use crate::tokenizer::{TokenId, Tokenizer};
 
 /// The share of responses that are judged as they are being written: cut behind a word.
 const UNFINISHED: f64 = 0.4;
-/// What a slot counts whose answer is borderline.
+/// The share of answers that reason before the verdict, where all is known.
+const REASONED: f64 = 0.6;
+/// What a slot counts whose answer is borderline, and one where nothing speaks for its category: there are so many of them.
 const BORDERLINE: f32 = 0.5;
+const ABSENT: f32 = 0.25;
+const ABSENT_OF_AN_OWNER: f32 = 0.4;
 /// The share of an owner's categories that come with their definitions: by the name alone few are told for sure.
 const DEFINED: f64 = 0.85;
-/// What the slot of "harm of any kind" counts, next to a slot of another: it is what most rows know best.
-const ANY_HARM_WEIGHT: f32 = 3.0;
+/// How often "harm of any kind" is asked, each time in other words, and what its slot counts next to one of another that
+/// applies: it is what most rows know best.
+const ANY_HARM_PHRASES: usize = 2;
+const ANY_HARM_WEIGHT: f32 = 1.5;
 
 /// A tokenised row with what is known of it.
 #[derive(Clone)]
@@ -50,15 +58,13 @@ pub struct Asked {
     pub target: Option<f32>,
 }
 
-/// What a category's slot should say.
-#[derive(Debug, Clone, Copy)]
-pub struct SlotTarget {
-    /// Index of the slot's marker in the layout.
-    pub index: usize,
-    /// 1 where it applies, 0 where it does not, between them where reasonable owners would differ.
-    pub target: f32,
-    /// What it counts in the mean loss.
-    pub weight: f32,
+/// What is seen of a text.
+pub struct Shown<'s> {
+    pub sample: Cow<'s, Sample>,
+    /// The judged tokens that are seen.
+    window: Range<usize>,
+    /// The conversation alone.
+    pub layout: Layout,
 }
 
 /// A place in the answer where the grammar leaves a choice.
@@ -82,12 +88,9 @@ pub enum Next {
     EndQuote,
 }
 
-/// A row under one policy.
+/// A text under one policy, and the answer about it.
 pub struct Example {
     pub layout: Layout,
-    pub slots: Vec<SlotTarget>,
-    /// The slots of a policy that covers every general harm, where the row has none: even the highest should stay low.
-    pub quiet: Vec<usize>,
     pub choices: Vec<Choice>,
     /// Words that a quote may hold.
     pub words: Vec<TokenId>,
@@ -135,64 +138,113 @@ impl<'a> Examples<'a> {
         Ok(Self { recipe, lexicon, frame, vocab_size, policies: Policies { recipe, frequency }, topics, texts })
     }
 
-    /// One example of a row, under a policy that the generator draws. `held_out` takes the names no training row saw.
-    pub fn draw(&self, sample: &Sample, held_out: bool, rng: &mut ChaCha8Rng) -> Example {
-        let unexplained = sample.facts.general_unsafe;
-        let (mut policy, cover) = match sample.asked.is_empty() {
-            true => self.drawn(&sample.facts, held_out, rng),
-            false => (owned(&sample.asked, rng), false),
-        };
-        let window = self.window(self.seen(sample, rng), rng);
-        let topics = if held_out { Vec::new() } else { self.topics.ask(sample, window.clone(), rng) };
-        let drawn = sample.asked.is_empty() && topics.is_empty();
-        policy.extend(topics.iter().map(|topic| written(topic, true)));
-        policy.shuffle(rng);
-
+    /// What is seen of a text this time.
+    pub fn show<'s>(&self, sample: Cow<'s, Sample>, rng: &mut ChaCha8Rng) -> Shown<'s> {
+        let window = self.window(self.seen(&sample, rng), rng);
         let judged = Turn { kind: sample.kind, ids: &sample.judged[window.clone()] };
         let context: Vec<Turn> = sample.context.iter().map(Context::turn).collect();
-        let mut example = Example {
-            layout: Layout::conversation(self.frame, &context, judged),
-            slots: Vec::new(),
-            quiet: Vec::new(),
-            choices: Vec::new(),
-            words: judged.ids.to_vec(),
-        };
-        let blocks: Vec<Vec<TokenId>> = policy.iter().map(|category| category.block.clone()).collect();
-        for (category, index) in policy.iter().zip(example.layout.push_blocks(self.vocab_size, &blocks)) {
-            let any_harm = category.concept.is_some() && category.concept == self.recipe.any_harm;
-            if let Some(target) = category.target {
-                let weight = if any_harm { ANY_HARM_WEIGHT } else { 1.0 };
-                let sure = category.applies().is_some();
-                example.slots.push(SlotTarget {
-                    index,
-                    target,
-                    weight: if sure { weight } else { weight * BORDERLINE },
-                });
-            }
-            if cover && category.concept.is_some() {
-                example.quiet.push(index);
+        Shown { layout: Layout::conversation(self.frame, &context, judged), window, sample }
+    }
+
+    /// Texts before concepts: a cover of all general harm, harm of any kind, and what some of the texts are about. `held_out`
+    /// takes the names that no training row saw.
+    pub fn concepts(&self, texts: &[Shown], held_out: bool, rng: &mut ChaCha8Rng) -> Panel {
+        let Asks { cover, about } = self.policies.ask(texts.iter().map(|text| &text.sample.facts), rng);
+        let any_harm = self.recipe.any_harm.into_iter().flat_map(|harm| std::iter::repeat_n(harm, ANY_HARM_PHRASES));
+        let covering = cover.concepts.len();
+        let concepts: Vec<ConceptIdx> = cover.concepts.into_iter().chain(any_harm).chain(about).collect();
+        let words = |(at, &concept)| self.words_of(concept, held_out, at < covering && cover.short, rng).1;
+        let blocks = concepts.iter().enumerate().map(words).collect();
+        let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), blocks);
+        for (text, shown) in texts.iter().enumerate() {
+            let facts = &shown.sample.facts;
+            for (block, &concept) in concepts.iter().enumerate() {
+                let Some(target) = facts.target(concept) else { continue };
+                let absent = if facts.touched.contains(&concept) { 1.0 } else { ABSENT };
+                let mut weight = weight(target, absent);
+                if Some(concept) == self.recipe.any_harm {
+                    weight = ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 };
+                }
+                panel.know(Known { text, block, target, weight });
             }
         }
+        let covered = texts.iter().enumerate().filter_map(|(text, shown)| {
+            let facts = &shown.sample.facts;
+            let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
+            (harmless || facts.general_unsafe).then_some(Covered { text, harmful: facts.general_unsafe })
+        });
+        let covered = covered.collect();
+        panel.cover((0..covering).collect(), covered);
+        panel
+    }
+
+    /// Texts of one owner before his categories, mostly with their definitions.
+    pub fn owner(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Panel {
+        let asked = texts.first().map_or(&[][..], |text| &text.sample.asked);
+        let blocks = asked.iter().map(|category| written(category, rng.random_bool(DEFINED)).block).collect();
+        let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), blocks);
+        for (text, shown) in texts.iter().enumerate() {
+            for (block, category) in shown.sample.asked.iter().enumerate() {
+                let Some(target) = category.target else { continue };
+                panel.know(Known { text, block, target, weight: weight(target, ABSENT_OF_AN_OWNER) });
+            }
+        }
+        panel
+    }
+
+    /// Texts before topics of some of them.
+    pub fn topics(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Panel {
+        let seen: Vec<_> = texts.iter().map(|text| (&*text.sample, text.window.clone())).collect();
+        let topics = self.topics.ask(&seen, rng);
+        let blocks = topics.iter().map(|(topic, _)| written(topic, true).block).collect();
+        let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), blocks);
+        for (block, (_, speaks)) in topics.iter().enumerate() {
+            for (text, speaks) in speaks.iter().enumerate() {
+                let Some(speaks) = *speaks else { continue };
+                let target = f32::from(u8::from(speaks));
+                panel.know(Known { text, block, target, weight: weight(target, ABSENT) });
+            }
+        }
+        panel
+    }
+
+    /// The answer about a text, under a policy that the generator draws or under its owner's; `None` where too little is known.
+    pub fn answer(&self, text: &Shown, rng: &mut ChaCha8Rng) -> Option<Example> {
+        let sample = &*text.sample;
+        let unexplained = sample.facts.general_unsafe;
+        let owned = !sample.asked.is_empty();
+        let mut policy = if owned { asked_of(&sample.asked, rng) } else { self.drawn(&sample.facts, rng) };
+        policy.shuffle(rng);
         let known = !unexplained && policy.iter().all(|category| category.applies().is_some());
+        if policy.is_empty() || !(known || unexplained) {
+            return None;
+        }
+        let mut example = Example {
+            layout: text.layout.clone(),
+            choices: Vec::new(),
+            words: sample.judged[text.window.clone()].to_vec(),
+        };
+        let blocks: Vec<Vec<TokenId>> = policy.iter().map(|category| category.block.clone()).collect();
+        example.layout.push_blocks(self.vocab_size, &blocks);
         // Which words of a message speak for a category that somebody wrote, nobody says.
-        if known && drawn && rng.random_bool(0.6) {
-            self.reason(&mut example, sample, window, &policy, rng);
-        } else if known || unexplained {
+        if known && !owned && rng.random_bool(REASONED) {
+            self.reason(&mut example, sample, text.window.clone(), &policy, rng);
+        } else {
             let flagged = unexplained || policy.iter().any(|category| category.applies() == Some(true));
             let opening = example.layout.push_answer(Marker::Answer.id(self.vocab_size));
             example.push_verdict(opening, flagged, self.vocab_size);
         }
-        example
+        Some(example)
     }
 
-    /// A policy for a row of which `facts` are known, and whether even its highest slot should stay low.
-    fn drawn(&self, facts: &Facts, held_out: bool, rng: &mut ChaCha8Rng) -> (Vec<Sampled>, bool) {
-        let Drawn { concepts, cover, short } = self.policies.draw(facts, rng);
+    /// A policy for a row of which `facts` are known.
+    fn drawn(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<Sampled> {
+        let Drawn { concepts, short } = self.policies.draw(facts, rng);
         let sampled = |concept| {
-            let (name, block) = self.words_of(concept, held_out, short, rng);
+            let (name, block) = self.words_of(concept, false, short, rng);
             Sampled { concept: Some(concept), target: facts.target(concept), name, block }
         };
-        (concepts.into_iter().map(sampled).collect(), cover)
+        concepts.into_iter().map(sampled).collect()
     }
 
     /// A category's name and what its block says: the name, its definition, or both.
@@ -235,7 +287,7 @@ impl<'a> Examples<'a> {
 
     /// The stretch of a text of `len` tokens that this example sees, if it is long: mostly its beginning, sometimes its
     /// end.
-    fn window(&self, len: usize, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
+    fn window(&self, len: usize, rng: &mut ChaCha8Rng) -> Range<usize> {
         match len.checked_sub(WINDOW) {
             None | Some(0) => 0..len,
             Some(rest) if rng.random_bool(0.3) => rest..len,
@@ -248,7 +300,7 @@ impl<'a> Examples<'a> {
         &self,
         example: &mut Example,
         sample: &Sample,
-        window: std::ops::Range<usize>,
+        window: Range<usize>,
         policy: &[Sampled],
         rng: &mut ChaCha8Rng,
     ) {
@@ -300,9 +352,18 @@ impl Sampled {
     }
 }
 
-/// An owner's policy for an example: all that is known of it, mostly with the definitions, sometimes without some of the
+/// What a slot counts that should say this, where one whose category does not apply counts `absent`.
+fn weight(target: f32, absent: f32) -> f32 {
+    match target {
+        0.0 => absent,
+        1.0 => 1.0,
+        _ => BORDERLINE,
+    }
+}
+
+/// An owner's policy for an answer: all that is known of it, mostly with the definitions, sometimes without some of the
 /// categories that do not apply.
-fn owned(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
+fn asked_of(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
     let keep = if rng.random_bool(0.5) { 1.0 } else { 0.6 };
     let kept =
         asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
@@ -324,13 +385,6 @@ fn written(category: &Asked, defined: bool) -> Sampled {
 }
 
 impl Example {
-    /// Leaves the slots alone.
-    pub fn drop_answer(&mut self) {
-        self.layout.drop_answer();
-        self.choices.clear();
-        self.words.clear();
-    }
-
     fn push_verdict(&mut self, index: usize, flagged: bool, vocab_size: usize) {
         let (right, wrong) = match flagged {
             true => (Marker::Unsafe, Marker::Safe),

@@ -6,12 +6,12 @@ pub mod calibrate;
 mod checkpoint;
 mod evidence;
 mod examples;
-
 pub mod export;
 mod files;
 mod own_policy;
 mod owned;
 mod padding;
+mod panel;
 mod policies;
 pub mod recipe;
 pub mod reward;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use indexmap::IndexMap;
+
 use super::examples::{Asked, Sample};
 use super::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
 use super::sft::sample;
@@ -10,16 +12,16 @@ use crate::eval::owners::{Owner, owners};
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::{Category, Result};
 
-/// The samples of a source of owners' messages; none of an owner that is held out.
+/// The samples of a source of owners' messages, those that are asked about the same categories together; none of an owner that
+/// is held out.
 ///
 /// # Errors
 /// What the files or their rows have wrong.
-pub fn samples(recipe: &Recipe, source: &OwnerSource, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
+pub fn samples(recipe: &Recipe, source: &OwnerSource, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<Sample>>> {
     match &source.origin {
         Origin::Own(_) => {
             let trained = owners(&recipe.own().join("policies"))?.into_iter().filter(|owner| !owner.is_held_out());
-            let samples = trained.map(|owner| of_owner(owner, tokenizer)).collect::<Result<Vec<_>>>()?;
-            Ok(samples.into_iter().flatten().collect())
+            trained.map(|owner| of_owner(owner, tokenizer)).collect()
         }
         Origin::Set(name) => of_set(recipe, name, folder, tokenizer),
     }
@@ -44,9 +46,9 @@ fn of_owner(owner: Owner, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// Rows of a set that name one rule each.
-fn of_set(recipe: &Recipe, name: &str, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
-    let mut samples = Vec::new();
+/// Rows of a set that name one rule each, by rule.
+fn of_set(recipe: &Recipe, name: &str, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<Sample>>> {
+    let mut rules: IndexMap<(String, String), Vec<Sample>> = IndexMap::new();
     for row in Rows::open(data_file(folder, name)?)? {
         let row = row?;
         let Some(rule) = row.policy.as_ref().filter(|_| !row.is_held_out(recipe.heldout_fraction)) else { continue };
@@ -57,10 +59,10 @@ fn of_set(recipe: &Recipe, name: &str, folder: &Path, tokenizer: &Tokenizer) -> 
         };
         let asked = vec![asked(tokenizer, &rule.category, &rule.rule, Some(target))?];
         if let Some(found) = sample(&row, Facts::default(), tokenizer)? {
-            samples.push(Sample { asked, ..found });
+            rules.entry((rule.category.clone(), rule.rule.clone())).or_default().push(Sample { asked, ..found });
         }
     }
-    Ok(samples)
+    Ok(rules.into_values().collect())
 }
 
 fn asked(tokenizer: &Tokenizer, name: &str, definition: &str, target: Option<f32>) -> Result<Asked> {

@@ -42,25 +42,41 @@ impl<'a> Padding<'a> {
         Self { prompts: of(Kind::JudgedUser), replies: of(Kind::JudgedAgent) }
     }
 
-    /// The sample among harmless text of its kind, if the generator says so and there is room; what is known is known of
-    /// both texts.
+    /// The sample among harmless texts of its kind, if the generator says so and there is room; what is known is known of
+    /// all of them.
     pub fn around(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
         let room = WINDOW.saturating_sub(sample.judged.len());
         // An owner may forbid what is harmless.
         if !sample.asked.is_empty() || room < LEAST || !rng.random_bool(PADDED) {
             return None;
         }
-        let sources = if sample.kind == Kind::JudgedUser { &self.prompts } else { &self.replies };
-        let harmless = sources.choose(rng)?.choose(rng)?;
-        let len = rng.random_range(LEAST..=room).min(harmless.judged.len());
+        let len = rng.random_range(LEAST..=room);
         let before = match rng.random_range(0..3) {
             0 => 0,
             1 => len,
             _ => rng.random_range(0..=len),
         };
-        let (first, last) = (harmless.beginning(before), harmless.ending(len - before));
-        let around = [first, (&sample.judged, &sample.word_starts), last];
-        Some(join(around, sample, &harmless.facts))
+        let (mut first, last) = (self.fill(sample.kind, before, rng)?, self.fill(sample.kind, len - before, rng)?);
+        // Where the texts before it do not fit, the first of them lacks its beginning.
+        first.reverse();
+        let harmless: Vec<&Facts> = first.iter().chain(&last).map(|(text, _)| &text.facts).collect();
+        let first = first.iter().map(|&(text, len)| text.ending(len));
+        let last = last.iter().map(|&(text, len)| text.beginning(len));
+        let texts: Vec<Text> = first.chain([(&sample.judged[..], &sample.word_starts[..])]).chain(last).collect();
+        Some(join(&texts, sample, &harmless))
+    }
+
+    /// Harmless texts that fill `len` tokens, each with how many of them it may take.
+    fn fill(&self, kind: Kind, len: usize, rng: &mut ChaCha8Rng) -> Option<Vec<(&'a Sample, usize)>> {
+        let sources = if kind == Kind::JudgedUser { &self.prompts } else { &self.replies };
+        let mut texts = Vec::new();
+        let mut left = len;
+        while left > 0 {
+            let &text = sources.choose(rng)?.choose(rng)?;
+            texts.push((text, left));
+            left = left.saturating_sub(text.judged.len());
+        }
+        Some(texts)
     }
 
     /// The sample behind a harmless exchange about something else, if the generator says so and it is a lone prompt: what
@@ -104,12 +120,15 @@ impl Sample {
 }
 
 /// Texts one behind the other, with what is known of the padded sample and not denied by the padding.
-fn join(texts: [Text; 3], padded: &Sample, padding: &Facts) -> Sample {
-    let negative = padded.facts.negative.iter().copied().filter(|&concept| padding.holds(concept) == Some(false));
+fn join(texts: &[Text], padded: &Sample, padding: &[&Facts]) -> Sample {
+    let free = |concept: &ConceptIdx| padding.iter().all(|facts| facts.holds(*concept) == Some(false));
     Sample {
-        judged: texts.map(|(words, _)| words).concat(),
-        word_starts: texts.map(|(_, starts)| starts).concat(),
-        facts: Facts { negative: negative.collect(), ..padded.facts.clone() },
+        judged: texts.iter().flat_map(|(words, _)| *words).copied().collect(),
+        word_starts: texts.iter().flat_map(|(_, starts)| *starts).copied().collect(),
+        facts: Facts {
+            negative: padded.facts.negative.iter().copied().filter(free).collect(),
+            ..padded.facts.clone()
+        },
         ..padded.clone()
     }
 }
@@ -141,6 +160,7 @@ mod tests {
             sample((3000..3100).collect(), vec![], vec![0, 1]),
         ];
         let padding = Padding::among([&samples[..]], Some(9));
+        let mut longest = 0;
         let harmful = sample(request.clone(), vec![2, 9], vec![0, 3]);
         let (mut before, mut behind, mut between, mut alone) = (0, 0, 0, 0);
         for seed in 0..400 {
@@ -152,6 +172,7 @@ mod tests {
             let (first, last) = (&padded.judged[..at], &padded.judged[at + request.len()..]);
             let around = [first, last].concat();
             assert!((1..=WINDOW - request.len()).contains(&around.len()));
+            longest = longest.max(around.len());
             assert!(first.len().is_multiple_of(2) && last.len().is_multiple_of(2));
             assert!(around.iter().all(|&token| token < 90), "only what is known to be harmless: {around:?}");
             assert_eq!(padded.word_starts.len(), padded.judged.len());
@@ -166,6 +187,7 @@ mod tests {
             [before, behind, between].iter().all(|&count| count > 20) && alone > 250,
             "{before} before, {behind} behind, {between} between, {alone} alone"
         );
+        assert!(longest > 200, "several texts fill a window: {longest}");
 
         let long = sample((0..WINDOW as TokenId - 2).collect(), vec![2], vec![]);
         assert!((0..100).all(|seed| padding.around(&long, &mut ChaCha8Rng::seed_from_u64(seed)).is_none()));

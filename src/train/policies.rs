@@ -20,6 +20,10 @@ const HARMLESS_COVERS: f64 = 0.35;
 const SHORT_COVERS: f64 = 0.75;
 /// How much more often a category is asked that a text touches: where one word tells the two apart, there is most to learn.
 const TOUCHED: f64 = 6.0;
+/// The share of policies that hold something that the row is about, where anything is.
+const OWN: f64 = 0.8;
+/// Concepts that rows are asked about beside a cover of all harm.
+const ABOUT: usize = 12;
 /// The share of policies that also hold "harm of any kind", where the row says whether it applies.
 const ANY_HARM: f64 = 0.8;
 /// A safe row of this category looks alarming: flagging it is over-refusal.
@@ -35,10 +39,16 @@ pub struct Policies<'a> {
 /// The concepts of one policy, in no order that means anything but not shuffled.
 pub struct Drawn {
     pub concepts: Vec<ConceptIdx>,
-    /// The row is harmless and the policy covers every general harm.
-    pub cover: bool,
     /// The categories should be names alone.
     pub short: bool,
+}
+
+/// The concepts that many rows are asked about at once.
+pub struct Asks {
+    /// They leave out next to no general harm.
+    pub cover: Drawn,
+    /// What some of the rows are about, or are not.
+    pub about: Vec<ConceptIdx>,
 }
 
 /// The words of one category.
@@ -71,7 +81,29 @@ impl<'a> Policies<'a> {
         // Nothing else is known about a row whose harm nobody named.
         concepts.extend(any_harm.filter(|_| unexplained || rng.random_bool(ANY_HARM)));
         let short = cover && rng.random_bool(SHORT_COVERS);
-        Drawn { concepts, cover, short }
+        Drawn { concepts, short }
+    }
+
+    /// What to ask about rows of which these facts are known.
+    pub fn ask<'f>(&self, rows: impl IntoIterator<Item = &'f Facts>, rng: &mut ChaCha8Rng) -> Asks {
+        let cover = Drawn { concepts: self.cover(rng), short: rng.random_bool(SHORT_COVERS) };
+        let mut about: Vec<ConceptIdx> = rows.into_iter().filter_map(|facts| self.about(facts, rng)).collect();
+        about.sort_unstable();
+        about.dedup();
+        about.shuffle(rng);
+        about.truncate(ABOUT);
+        Asks { cover, about }
+    }
+
+    /// A concept that holds, or one that does not.
+    fn about(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Option<ConceptIdx> {
+        if rng.random_bool(OWN) {
+            let own: Vec<ConceptIdx> = self.own(facts).collect();
+            if let Some(&concept) = own.choose(rng) {
+                return Some(concept);
+            }
+        }
+        self.others(facts, rng).into_iter().next()
     }
 
     /// A concept's name and definition, and which of them a policy shows; `held_out` takes the names that no training
@@ -134,30 +166,13 @@ impl<'a> Policies<'a> {
 
     /// A policy about a row whose concepts are known: mostly with one of them, always with some that are not.
     fn policy(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
-        let not_any_harm = |&concept: &ConceptIdx| Some(concept) != self.recipe.any_harm;
         let mut chosen: Vec<ConceptIdx> = Vec::new();
-        if rng.random_bool(0.8) {
-            let own: Vec<ConceptIdx> =
-                facts.positive.iter().chain(&facts.borderline).copied().filter(not_any_harm).collect();
+        if rng.random_bool(OWN) {
+            let own: Vec<ConceptIdx> = self.own(facts).collect();
             chosen.extend(own.choose(rng));
         }
         let size = rng.random_range(CATEGORIES).max(chosen.len() + 1);
-        // A weighted sample without replacement (Efraimidis and Spirakis, 2006).
-        let mut others: Vec<(f64, ConceptIdx)> = facts
-            .negative
-            .iter()
-            .copied()
-            .filter(not_any_harm)
-            .map(|concept| {
-                // By the root of its frequency, half-way between two faults: with equal chances a rare concept would learn
-                // never to hold, with chances like frequencies it would hardly be asked where it does not.
-                let touched = if facts.touched.contains(&concept) { TOUCHED } else { 1.0 };
-                let chance = (self.frequency[concept] as f64 + 1.0).sqrt() * touched;
-                (-(1.0 - rng.random::<f64>()).ln() / chance, concept)
-            })
-            .collect();
-        others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, concept) in others {
+        for concept in self.others(facts, rng) {
             if chosen.len() >= size {
                 break;
             }
@@ -167,6 +182,28 @@ impl<'a> Policies<'a> {
             }
         }
         chosen
+    }
+
+    /// What holds, or may, but for harm of any kind.
+    fn own<'f>(&'f self, facts: &'f Facts) -> impl Iterator<Item = ConceptIdx> + 'f {
+        let held = facts.positive.iter().chain(&facts.borderline).copied();
+        held.filter(|&concept| Some(concept) != self.recipe.any_harm)
+    }
+
+    /// What does not hold, but for harm of any kind, in random order: a weighted sample without replacement (Efraimidis and
+    /// Spirakis, 2006).
+    fn others(&self, facts: &Facts, rng: &mut ChaCha8Rng) -> Vec<ConceptIdx> {
+        let absent = facts.negative.iter().copied().filter(|&concept| Some(concept) != self.recipe.any_harm);
+        let drawn = absent.map(|concept| {
+            // By the root of its frequency, half-way between two faults: with equal chances a rare concept would learn never
+            // to hold, with chances like frequencies it would hardly be asked where it does not.
+            let touched = if facts.touched.contains(&concept) { TOUCHED } else { 1.0 };
+            let chance = (self.frequency[concept] as f64 + 1.0).sqrt() * touched;
+            (-(1.0 - rng.random::<f64>()).ln() / chance, concept)
+        });
+        let mut others: Vec<(f64, ConceptIdx)> = drawn.collect();
+        others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        others.into_iter().map(|(_, concept)| concept).collect()
     }
 
     /// A few categories of which nobody knows whether they apply, so that a policy's length says nothing about the row.

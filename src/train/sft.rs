@@ -1,5 +1,6 @@
-//! Supervised training of rsafe-mini: rows under sampled policies, slots and answer learnt together.
+//! Supervised training of rsafe-mini: rows before panels of categories, and answers about some of them.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,19 +12,21 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use pollster::block_on;
+use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Batch, LossParts, LossWeights};
+use super::batch::Batch;
 use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::evidence::Lexicon;
-use super::examples::{Example, Examples, Sample};
+use super::examples::{Example, Examples, Sample, Shown};
 use super::files::{self, keep_options};
 use super::owned;
 use super::padding::Padding;
+use super::panel::Panel;
 use super::recipe::{Facts, OwnerSource, Recipe};
 use super::topics::Topics;
 use super::warm_start::warm_start;
@@ -80,7 +83,7 @@ pub struct Report {
     pub examples: usize,
     pub of: usize,
     pub slots: f32,
-    pub quiet: f32,
+    pub cover: f32,
     pub answer: f32,
     pub learning_rate: f64,
     pub tokens_per_second: f64,
@@ -98,7 +101,13 @@ const MAY_CHANGE: [&str; 2] = ["out", "checkpoint_every"];
 const REPORT_EVERY: usize = 10;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
-const WEIGHTS: LossWeights = LossWeights { slots: 1.0, quiet: 0.3, answer: 0.4 };
+/// The share of texts that are asked about topics too, and of those that are answered.
+const TOPICS: f64 = 0.2;
+const ANSWERED: f64 = 0.1;
+/// What answers count beside panels.
+const ANSWER: f32 = 0.4;
+/// Slots of a text, about, for the room that a panel takes.
+const SLOTS: usize = 28;
 /// Characters of a text that are tokenised: far more than an example shows.
 const MAX_CHARS: usize = 4000;
 
@@ -135,14 +144,14 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let started = Instant::now();
     let started_at = progress.examples;
     let mut tokens = 0usize;
-    let mut sums = (LossParts::default(), 0f32);
+    let mut means = Means::default();
     while progress.examples < options.examples {
-        let batches = samples.batches(&examples, &padding, options, progress.chunk)?;
-        let left = &batches[progress.batch.min(batches.len())..];
+        let lessons = samples.lessons(&examples, &padding, options, progress.chunk)?;
+        let left = &lessons[progress.batch.min(lessons.len())..];
         for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
-            let (gradients, parts) = gradients(&workers, &model, parallel, config.vocab_size, &device);
-            if !parts.iter().all(|part| part.slots.is_finite() && part.quiet.is_finite() && part.answer.is_finite()) {
+            let (gradients, parts) = gradients(&workers, &model, parallel, &device);
+            if !parts.iter().all(Parts::are_numbers) {
                 return Err(Error::BadModel(format!(
                     "the loss is no number any more behind step {}; go on from the last checkpoint or begin anew, with a lower \
                      learning rate",
@@ -153,14 +162,14 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
 
             progress.step += 1;
             progress.batch += parallel.len();
-            for (part, batch) in parts.iter().zip(parallel) {
-                progress.examples += batch.len();
-                tokens += batch.iter().map(|example| example.layout.len()).sum::<usize>();
-                sums = (sums.0.plus(*part), sums.1 + 1.0);
+            for (part, lesson) in parts.iter().zip(parallel) {
+                progress.examples += lesson.len();
+                tokens += lesson.tokens();
+                means.add(part);
             }
             let done = progress.examples >= options.examples;
             if progress.step.is_multiple_of(REPORT_EVERY) || done {
-                let mean = sums.0.over(sums.1);
+                let [slots, cover, answer] = means.take();
                 let seconds = started.elapsed().as_secs_f64();
                 let pace = seconds / (progress.examples - started_at) as f64;
                 let watched = progress.step.is_multiple_of(10 * REPORT_EVERY) || done;
@@ -168,18 +177,17 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     step: progress.step,
                     examples: progress.examples,
                     of: options.examples,
-                    slots: mean.slots,
-                    quiet: mean.quiet,
-                    answer: mean.answer,
+                    slots,
+                    cover,
+                    answer,
                     learning_rate: rate,
                     tokens_per_second: tokens as f64 / seconds,
                     seconds_left: pace * options.examples.saturating_sub(progress.examples) as f64,
-                    held_out: watched.then(|| samples.watch(&examples, options, &model, &config)),
+                    held_out: watched.then(|| samples.watch(&examples, options, &model)),
                 };
                 let line = serde_json::to_string(&report).map_err(|e| Error::BadInput(e.to_string()))?;
                 writeln!(log, "{line}").map_err(Error::io(options.out.join("metrics.jsonl")))?;
                 watch(&report);
-                sums = Default::default();
             }
             if progress.step.is_multiple_of(options.checkpoint_every) {
                 checkpoint.save(&model.tensors(), &optimizer, &progress)?;
@@ -270,20 +278,90 @@ impl ModuleMapper for Numbered {
     }
 }
 
-/// The mean gradient over the batches, and the parts of each batch's loss.
+/// What one step of a core learns from.
+enum Lesson {
+    Panel(Panel),
+    Answers(Vec<Example>),
+}
+
+impl Lesson {
+    /// How many texts it has.
+    fn len(&self) -> usize {
+        match self {
+            Lesson::Panel(panel) => panel.len(),
+            Lesson::Answers(examples) => examples.len(),
+        }
+    }
+
+    fn tokens(&self) -> usize {
+        match self {
+            Lesson::Panel(panel) => panel.tokens(),
+            Lesson::Answers(examples) => examples.iter().map(|example| example.layout.len()).sum(),
+        }
+    }
+
+    /// The weighted loss, and its parts.
+    fn loss(&self, model: &SlotModel, device: &Device) -> (Tensor<1>, Parts) {
+        match self {
+            Lesson::Panel(panel) => {
+                let loss = panel.loss(model, device);
+                let parts = Parts([Some(number(&loss.slots)), Some(number(&loss.cover)), None]);
+                (loss.total(), parts)
+            }
+            Lesson::Answers(examples) => {
+                let loss = Batch::new(examples, model.vocab_size(), device).loss(model);
+                let parts = Parts([None, None, Some(number(&loss))]);
+                (loss * ANSWER, parts)
+            }
+        }
+    }
+}
+
+/// The losses of slots, cover and answer, as far as a lesson has them.
+struct Parts([Option<f32>; 3]);
+
+impl Parts {
+    fn are_numbers(&self) -> bool {
+        self.0.iter().flatten().all(|part| part.is_finite())
+    }
+}
+
+/// Means of the parts, for the log.
+#[derive(Default)]
+struct Means([(f32, f32); 3]);
+
+impl Means {
+    fn add(&mut self, parts: &Parts) {
+        for ((sum, count), part) in self.0.iter_mut().zip(parts.0) {
+            if let Some(part) = part {
+                (*sum, *count) = (*sum + part, *count + 1.0);
+            }
+        }
+    }
+
+    /// The means since they were taken last.
+    fn take(&mut self) -> [f32; 3] {
+        std::mem::take(self).0.map(|(sum, count)| sum / count.max(1.0))
+    }
+}
+
+fn number(tensor: &Tensor<1>) -> f32 {
+    tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
+}
+
+/// The mean gradient over the lessons, and the parts of each one's loss.
 fn gradients(
     workers: &Workers,
     model: &SlotModel,
-    batches: &[Vec<Example>],
-    vocab_size: usize,
+    lessons: &[Lesson],
     device: &Device,
-) -> (GradientsParams, Vec<LossParts>) {
-    let share = 1.0 / batches.len() as f32;
+) -> (GradientsParams, Vec<Parts>) {
+    let share = 1.0 / lessons.len() as f32;
     // Graphs that share a parameter share a lock: each worker gets leaves of its own.
-    let forks: Vec<_> = batches.iter().map(|batch| (Mutex::new(model.clone().fork(device)), batch)).collect();
-    let results = workers.map(&forks, |(model, batch)| {
+    let forks: Vec<_> = lessons.iter().map(|lesson| (Mutex::new(model.clone().fork(device)), lesson)).collect();
+    let results = workers.map(&forks, |(model, lesson)| {
         let model = model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (loss, parts) = Batch::new(batch, vocab_size, device).loss(&model, WEIGHTS);
+        let (loss, parts) = lesson.loss(&model, device);
         (GradientsParams::from_grads((loss * share).backward(), &*model), parts)
     });
     let mut sum = GradientsAccumulator::new();
@@ -301,24 +379,14 @@ fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
     options.learning_rate * (done / 0.05).min((1.0 - done) / 0.95).clamp(1e-3, 1.0)
 }
 
-impl LossParts {
-    fn plus(self, other: Self) -> Self {
-        Self { slots: self.slots + other.slots, quiet: self.quiet + other.quiet, answer: self.answer + other.answer }
-    }
-
-    fn over(self, n: f32) -> Self {
-        Self { slots: self.slots / n, quiet: self.quiet / n, answer: self.answer / n }
-    }
-}
-
 /// The recipe's rows, tokenised: by source, and those held out.
 pub struct Samples<'a> {
     recipe: &'a Recipe,
     pub(super) sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
     /// With the name of their source.
     pub(super) held_out: Vec<(&'a str, Row, Sample)>,
-    /// By source: labelled under owners' policies.
-    owned: Vec<(&'a OwnerSource, Vec<Sample>)>,
+    /// By source: labelled under owners' policies, those of one owner together.
+    owned: Vec<(&'a OwnerSource, Vec<Vec<Sample>>)>,
 }
 
 impl<'a> Samples<'a> {
@@ -387,55 +455,72 @@ impl<'a> Samples<'a> {
         Ok(order)
     }
 
-    /// What an epoch learns from, in random order: the recipe's rows and owners' messages.
-    fn stream(&self, seed: u64, epoch: u64) -> Result<Vec<&Sample>> {
-        let rows = self.epoch(seed, epoch)?;
-        let mut order: Vec<&Sample> = rows.into_iter().map(|(source, row)| &self.sources[source].2[row]).collect();
+    /// Owners with their texts in an epoch, in random order.
+    fn owners(&self, seed: u64, epoch: u64) -> Vec<&[Sample]> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.rotate_left(16) ^ (epoch + 1));
-        for (source, samples) in &self.owned {
-            let wanted = (samples.len() as f64 * source.weight).round() as usize;
-            let whole = wanted.checked_div(samples.len()).unwrap_or(0);
-            order.extend((0..whole).flat_map(|_| samples));
-            order.extend(samples.sample(&mut rng, wanted - whole * samples.len()));
+        let mut order: Vec<&[Sample]> = Vec::new();
+        for (source, groups) in &self.owned {
+            let wanted = (groups.len() as f64 * source.weight).round() as usize;
+            let whole = wanted.checked_div(groups.len()).unwrap_or(0);
+            order.extend((0..whole).flat_map(|_| groups).map(Vec::as_slice));
+            order.extend(groups.sample(&mut rng, wanted - whole * groups.len()).map(Vec::as_slice));
         }
         order.shuffle(&mut rng);
-        Ok(order)
+        order
     }
 
-    /// The batches of a chunk of the example stream. The stream depends on the seed alone, so a resumed run goes on
-    /// exactly where it stopped.
-    fn batches(
+    /// What a chunk of the stream of texts teaches. The stream depends on the seed alone, so a resumed run goes on exactly
+    /// where it stopped.
+    fn lessons(
         &self,
         examples: &Examples,
         padding: &Padding,
         options: &SftOptions,
         chunk: usize,
-    ) -> Result<Vec<Vec<Example>>> {
-        let mut left = chunk;
-        let mut epoch = 0;
-        let order = loop {
-            let order = self.stream(options.seed, epoch)?;
+    ) -> Result<Vec<Lesson>> {
+        let (mut at, mut epoch) = (chunk, 0);
+        let (order, chunks) = loop {
+            let order = self.epoch(options.seed, epoch)?;
             let chunks = order.len().div_ceil(CHUNK);
-            if left < chunks {
-                break order;
+            if at < chunks {
+                break (order, chunks);
             }
-            left -= chunks;
+            at -= chunks;
             epoch += 1;
         };
-        let at = left * CHUNK;
-        let rows = &order[at..(at + CHUNK).min(order.len())];
+        let owners = self.owners(options.seed, epoch);
+        let owners = &owners[at * owners.len() / chunks..(at + 1) * owners.len() / chunks];
 
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let drawn = rows.iter().map(|&sample| {
-            let padded = padding.around(sample, &mut rng);
-            let sample = padded.as_ref().unwrap_or(sample);
-            let continued = padding.behind(sample, &mut rng);
-            examples.draw(continued.as_ref().unwrap_or(sample), false, &mut rng)
+        let rows = order[at * CHUNK..].iter().take(CHUNK);
+        let shown = rows.map(|&(source, row)| {
+            let sample = Cow::Borrowed(&self.sources[source].2[row]);
+            let sample = padding.around(&sample, &mut rng).map_or(sample, Cow::Owned);
+            let sample = padding.behind(&sample, &mut rng).map_or(sample, Cow::Owned);
+            examples.show(sample, &mut rng)
         });
-        let drawn = drawn.collect();
-        let mut batches = batched(drawn, options.batch_tokens);
-        batches.shuffle(&mut rng);
-        Ok(batches)
+        let rows: Vec<Shown> = shown.collect();
+        let mut answers: Vec<Example> = Vec::new();
+        let mut lessons = Vec::new();
+        for texts in grouped(rows, room, options.batch_tokens) {
+            lessons.push(examples.concepts(&texts, false, &mut rng));
+            if rng.random_bool(TOPICS) {
+                lessons.push(examples.topics(&texts, &mut rng));
+            }
+            answers.extend(answered(examples, &texts, &mut rng));
+        }
+        for owner in owners {
+            let texts = owner.iter().map(|sample| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            for texts in grouped(texts, room, options.batch_tokens) {
+                lessons.push(examples.owner(&texts, &mut rng));
+                answers.extend(answered(examples, &texts, &mut rng));
+            }
+        }
+        let answers = grouped(answers, |example| example.layout.len(), options.batch_tokens);
+        let panels = lessons.into_iter().filter(|panel| !panel.is_empty()).map(Lesson::Panel);
+        let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
+        lessons.shuffle(&mut rng);
+        Ok(lessons)
     }
 
     /// AUROC of the slots on held-out rows, under seen and unseen category names.
@@ -444,21 +529,31 @@ impl<'a> Samples<'a> {
         examples: &Examples,
         options: &SftOptions,
         model: &SlotModel,
-        config: &SlotConfig,
     ) -> [Option<f64>; 2] {
         let device = Device::flex();
         let model = model.valid();
         [false, true].map(|unseen| {
             let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
             let rows = self.held_out.iter().take(WATCHED);
-            let drawn = rows.map(|(_, _, sample)| examples.draw(sample, unseen, &mut rng)).collect();
-            let scores: Vec<(f32, bool)> = batched(drawn, options.batch_tokens)
+            let texts = rows.map(|(_, _, sample)| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            let scores: Vec<(f32, bool)> = grouped(texts, room, options.batch_tokens)
                 .iter()
-                .flat_map(|batch| Batch::new(batch, config.vocab_size, &device).slot_scores(&model))
+                .flat_map(|texts| examples.concepts(texts, unseen, &mut rng).scores(&model, &device))
                 .collect();
             metrics::auroc(&scores)
         })
     }
+}
+
+/// Answers about some of the texts.
+fn answered(examples: &Examples, texts: &[Shown], rng: &mut ChaCha8Rng) -> Vec<Example> {
+    let some: Vec<&Shown> = texts.iter().filter(|_| rng.random_bool(ANSWERED)).collect();
+    some.into_iter().filter_map(|text| examples.answer(text, rng)).collect()
+}
+
+/// What a text takes of a panel.
+fn room(text: &Shown) -> usize {
+    text.layout.len() + SLOTS
 }
 
 /// A row's words and facts; `None` if there are no words.
@@ -480,15 +575,15 @@ pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<O
     }))
 }
 
-/// Examples of like length together, `tokens` a batch at most, padding counted.
-pub(super) fn batched(mut examples: Vec<Example>, tokens: usize) -> Vec<Vec<Example>> {
-    examples.sort_by_key(|example| example.layout.len());
-    let mut batches: Vec<Vec<Example>> = Vec::new();
-    for example in examples {
+/// Items of like length together, `tokens` a batch at most, padding counted.
+pub(super) fn grouped<T>(mut items: Vec<T>, len: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
+    items.sort_by_key(&len);
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    for item in items {
         // Sorted: the newcomer is the longest.
         match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * example.layout.len() <= tokens => batch.push(example),
-            _ => batches.push(vec![example]),
+            Some(batch) if (batch.len() + 1) * len(&item) <= tokens => batch.push(item),
+            _ => batches.push(vec![item]),
         }
     }
     batches

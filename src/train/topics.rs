@@ -12,8 +12,8 @@ use super::examples::{Asked, Sample};
 use crate::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
-/// The share of examples that ask for topics beside their policy.
-const ASKED: f64 = 0.25;
+/// Texts of which a topic is asked.
+const TOPICS: usize = 16;
 /// A topic's word stands in so many texts at least, and in this share of them at most.
 const LEAST: usize = 3;
 const MOST: f64 = 0.004;
@@ -72,24 +72,27 @@ impl<'a> Topics<'a> {
         topics
     }
 
-    /// Topics as categories, if the generator says so: one of the text that is seen, and some of other texts, which it does
-    /// not speak of.
-    pub fn ask(&self, sample: &Sample, seen: Range<usize>, rng: &mut ChaCha8Rng) -> Vec<Asked> {
-        if !rng.random_bool(ASKED) {
-            return Vec::new();
-        }
-        let own = self.topic(sample, seen.clone(), rng).map(|topic| self.category(topic, 1.0, rng));
-        let said: HashSet<&[TokenId]> = self.words(sample, seen).map(|word| &sample.judged[word]).collect();
-        let mut asked: Vec<Asked> = own.into_iter().collect();
-        for _ in 0..rng.random_range(2..=4) {
-            // Drawn like the text's own, so that a name says nothing about whether it applies.
-            let Some(other) = self.samples.choose(rng) else { break };
-            let Some(topic) = self.topic(other, 0..other.judged.len(), rng) else { continue };
-            if !self.parts(topic).any(|word| said.contains(word)) {
-                asked.push(self.category(topic, 0.0, rng));
+    /// Topics of some of the texts, of which these stretches are seen, as categories; with whether each text speaks of each,
+    /// `None` where it says a part of it.
+    pub fn ask(&self, texts: &[(&Sample, Range<usize>)], rng: &mut ChaCha8Rng) -> Vec<(Asked, Vec<Option<bool>>)> {
+        let said: Vec<HashSet<&[TokenId]>> = texts
+            .iter()
+            .map(|(sample, seen)| self.words(sample, seen.clone()).map(|word| &sample.judged[word]).collect())
+            .collect();
+        let asked = texts.sample(rng, TOPICS).cloned().collect::<Vec<_>>();
+        let topics = asked.iter().filter_map(|(sample, seen)| self.topic(sample, seen.clone(), rng));
+        let mut topics: Vec<&[TokenId]> = topics.collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let speaks = |topic: &[TokenId], text: usize| {
+            let (sample, seen) = &texts[text];
+            if sample.judged[seen.clone()].windows(topic.len()).any(|run| run == topic) {
+                return Some(true);
             }
-        }
-        asked
+            if self.parts(topic).any(|word| said[text].contains(word)) { None } else { Some(false) }
+        };
+        let of = |topic: &[TokenId]| (0..texts.len()).map(|text| speaks(topic, text)).collect();
+        topics.iter().map(|topic| (self.category(topic, rng), of(topic))).collect()
     }
 
     /// One or two words of a text, of which one is rare.
@@ -134,11 +137,11 @@ impl<'a> Topics<'a> {
         runs.filter(|word| self.counts.get(word).is_some_and(|&count| count as f64 <= MOST * self.samples.len() as f64))
     }
 
-    fn category(&self, topic: &[TokenId], target: f32, rng: &mut ChaCha8Rng) -> Asked {
+    fn category(&self, topic: &[TokenId], rng: &mut ChaCha8Rng) -> Asked {
         let filled = |(before, behind): &Around| [before, topic, behind].concat();
         let (name, definition) = &self.frames[rng.random_range(0..self.frames.len())];
         let definition = definition.as_ref().map(filled).unwrap_or_default();
-        Asked { name: filled(name), definition, target: Some(target) }
+        Asked { name: filled(name), definition, target: None }
     }
 }
 
@@ -169,16 +172,28 @@ mod tests {
             frames: vec![((vec![7], vec![8]), None)],
             ..Topics::counted(samples.iter().collect(), HashSet::new())
         };
-        let (mut own, mut others) = (0, 0);
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for sample in &samples {
-            for asked in topics.ask(sample, 0..4, &mut rng) {
-                assert_eq!((asked.name[0], asked.name.len(), asked.name[2]), (7, 3, 8), "common words are no topics");
-                let speaks = sample.judged.contains(&asked.name[1]);
-                assert_eq!(asked.target, Some(f32::from(u8::from(speaks))));
-                if speaks { own += 1 } else { others += 1 }
+        let texts: Vec<(&Sample, Range<usize>)> = samples.iter().map(|sample| (sample, 0..4)).step_by(40).collect();
+        let asked = topics.ask(&texts, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(asked.len(), TOPICS);
+        for (asked, speaks) in asked {
+            assert_eq!((asked.name[0], asked.name.len(), asked.name[2]), (7, 3, 8), "common words are no topics");
+            for ((sample, _), speaks) in texts.iter().zip(speaks) {
+                assert_eq!(speaks, Some(sample.judged.contains(&asked.name[1])));
             }
         }
-        assert!((600..900).contains(&own) && (1900..2600).contains(&others), "{own} of the text, {others} of others");
+    }
+
+    #[test]
+    fn of_a_text_that_says_a_part_nobody_says_whether_it_speaks_of_the_topic() {
+        let mut samples: Vec<Sample> = (0..3000).map(|at| sample(vec![1, 100 + at / 3, 2, 1])).collect();
+        (0..5).for_each(|_| samples.push(sample(vec![20, 21])));
+        (0..5).for_each(|_| samples.push(sample(vec![20, 1])));
+        let topics =
+            Topics { frames: vec![((vec![], vec![]), None)], ..Topics::counted(samples.iter().collect(), HashSet::new()) };
+        let texts = [(&samples[3000], 0..2), (&samples[3005], 0..2), (&samples[0], 0..4)];
+        let asked = (0..40).flat_map(|seed| topics.ask(&texts, &mut ChaCha8Rng::seed_from_u64(seed)));
+        let of_both: Vec<_> = asked.filter(|(asked, _)| asked.name == [20, 21]).collect();
+        assert!(!of_both.is_empty());
+        assert!(of_both.iter().all(|(_, speaks)| *speaks == [Some(true), None, Some(false)]));
     }
 }

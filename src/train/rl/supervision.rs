@@ -1,5 +1,7 @@
 //! The supervised term beside the reward: category scores stay what they are good at while the answer moves.
 
+use std::borrow::Cow;
+
 use burn::tensor::Tensor;
 
 use super::network::Network;
@@ -8,8 +10,8 @@ use super::slots::SlotNetwork;
 use super::task::{Tasks, generator};
 use crate::Result;
 use crate::eval::dataset::Label;
-use crate::train::batch::{Batch, LossWeights};
-use crate::train::examples::{Example, Examples, SlotTarget};
+use crate::train::examples::Examples;
+use crate::train::panel::{Known, Panel};
 
 /// A supervised loss that is added to that of the rewards.
 pub trait Supervision<N: Network>: Sync {
@@ -26,9 +28,6 @@ impl<N: Network> Supervision<N> for () {
         Ok(None)
     }
 }
-
-/// The slots' share of the supervised loss, weighted as in supervised training.
-const WEIGHTS: LossWeights = LossWeights { slots: 1.0, quiet: 0.3, answer: 0.0 };
 
 /// Slots of examples drawn as in supervised training, from rows of their own.
 pub struct RecipeSlots<'a> {
@@ -48,14 +47,12 @@ impl<'a> RecipeSlots<'a> {
 impl Supervision<SlotNetwork> for RecipeSlots<'_> {
     fn loss(&self, network: &SlotNetwork, batch: usize) -> Result<Option<Tensor<1>>> {
         let mut rng = generator(self.seed, "slots", batch as u64);
-        let mut examples = Vec::with_capacity(self.count);
+        let mut texts = Vec::with_capacity(self.count);
         for place in batch * self.count..(batch + 1) * self.count {
             let (_, _, sample) = self.rows.row(place)?;
-            let mut example = self.examples.draw(sample, false, &mut rng);
-            example.drop_answer();
-            examples.push(example);
+            texts.push(self.examples.show(Cow::Borrowed(sample), &mut rng));
         }
-        Ok(slots(network, &examples))
+        Ok(loss(network, &self.examples.concepts(&texts, false, &mut rng)))
     }
 }
 
@@ -74,7 +71,7 @@ impl<'a, T: Tasks> TaskSlots<'a, T> {
 
 impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
     fn loss(&self, network: &SlotNetwork, batch: usize) -> Result<Option<Tensor<1>>> {
-        let mut examples = Vec::with_capacity(self.count);
+        let (mut texts, mut blocks, mut knowns) = (Vec::new(), Vec::new(), Vec::new());
         for place in batch * self.count..(batch + 1) * self.count {
             let task = self.tasks.task(place)?;
             let prompt = network.read(&task)?;
@@ -82,29 +79,29 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
                 // Nobody says which window holds what is unsafe.
                 continue;
             }
-            let (layout, places) = network.layout(&prompt, 0);
+            let categories = &task.policy.categories;
             let held = match (&task.truth.categories, task.truth.label) {
                 (Some(held), _) => held.clone(),
                 // Of a policy of one category everybody knows which it was.
-                (None, Label::Unsafe) if places.len() == 1 => vec![task.policy.categories[0].id.clone()],
+                (None, Label::Unsafe) if categories.len() == 1 => vec![categories[0].id.clone()],
                 (None, _) => continue,
             };
-            let target = |(index, category): (usize, &crate::Category)| SlotTarget {
-                index,
-                target: f32::from(u8::from(held.contains(&category.id))),
-                weight: 1.0,
-            };
-            let slots = places.into_iter().zip(&task.policy.categories).map(target).collect();
-            examples.push(Example { layout, slots, quiet: Vec::new(), choices: Vec::new(), words: Vec::new() });
+            for (category, words) in categories.iter().zip(&prompt.blocks) {
+                let block = blocks.iter().position(|known| known == words).unwrap_or(blocks.len());
+                if block == blocks.len() {
+                    blocks.push(words.clone());
+                }
+                let target = f32::from(u8::from(held.contains(&category.id)));
+                knowns.push(Known { text: texts.len(), block, target, weight: 1.0 });
+            }
+            texts.push(prompt.conversation(network.frame(), 0));
         }
-        Ok(slots(network, &examples))
+        let mut panel = Panel::new(texts, blocks);
+        knowns.into_iter().for_each(|known| panel.know(known));
+        Ok(loss(network, &panel))
     }
 }
 
-fn slots(network: &SlotNetwork, examples: &[Example]) -> Option<Tensor<1>> {
-    if examples.iter().all(|example| example.slots.is_empty() && example.quiet.is_empty()) {
-        return None;
-    }
-    let batch = Batch::new(examples, network.model.vocab_size(), &network.model.device());
-    Some(batch.loss(&network.model, WEIGHTS).0)
+fn loss(network: &SlotNetwork, panel: &Panel) -> Option<Tensor<1>> {
+    (!panel.is_empty()).then(|| panel.loss(&network.model, &network.model.device()).total())
 }

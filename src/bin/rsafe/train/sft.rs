@@ -63,12 +63,12 @@ pub fn run(args: SftArgs) -> Result<Outcome, Failure> {
 
 fn line(report: &Report) -> String {
     let mut line = format!(
-        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} quiet {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
+        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} cover {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
         report.step,
         report.examples,
         report.of,
         report.slots,
-        report.quiet,
+        report.cover,
         report.answer,
         report.tokens_per_second,
         clock(report.seconds_left),

@@ -1,0 +1,216 @@
+//! Many texts before the same categories: each text and each category is read once, and a slot is all that a pair of them costs.
+
+use burn::tensor::{Device, Int, Tensor, activation};
+
+use crate::mini::layout::Layout;
+use crate::mini::network::{Hidden, PolicyStates, Seen, SlotBatch, SlotModel};
+use crate::tokenizer::TokenId;
+
+/// Texts and categories, and what is known of them.
+#[derive(Default)]
+pub struct Panel {
+    /// Conversations alone.
+    texts: Vec<Layout>,
+    /// The words of each category's block.
+    blocks: Vec<Vec<TokenId>>,
+    /// What the slots should say of which something is known.
+    known: Vec<Known>,
+    /// The categories that cover every general harm, and what is known of texts under all of them together.
+    cover: Vec<usize>,
+    covered: Vec<Covered>,
+}
+
+/// What the slot of a text and a category should say.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub text: usize,
+    pub block: usize,
+    /// 1 where it applies, 0 where it does not, between them where reasonable owners would differ.
+    pub target: f32,
+    /// What it counts in the mean loss.
+    pub weight: f32,
+}
+
+/// What the highest slot of the cover should say: of a text that is harmful in a way that nobody named one applies, of a
+/// harmless text none.
+#[derive(Debug, Clone, Copy)]
+pub struct Covered {
+    pub text: usize,
+    pub harmful: bool,
+}
+
+/// The parts of a panel's loss.
+pub struct PanelLoss {
+    pub slots: Tensor<1>,
+    pub cover: Tensor<1>,
+}
+
+/// What the cover counts beside the slots.
+const COVER: f32 = 0.3;
+
+impl PanelLoss {
+    pub fn total(self) -> Tensor<1> {
+        self.slots + self.cover * COVER
+    }
+}
+
+impl Panel {
+    /// Texts, conversations alone, before categories of these words.
+    pub fn new(texts: Vec<Layout>, blocks: Vec<Vec<TokenId>>) -> Self {
+        Self { texts, blocks, ..Self::default() }
+    }
+
+    pub fn know(&mut self, known: Known) {
+        self.known.push(known);
+    }
+
+    /// Says what is known of texts under these categories, which cover every general harm.
+    pub fn cover(&mut self, blocks: Vec<usize>, covered: Vec<Covered>) {
+        (self.cover, self.covered) = (blocks, covered);
+    }
+
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is nothing to learn.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && (self.covered.is_empty() || self.cover.is_empty())
+    }
+
+    /// Tokens that are read: those of the texts, of the categories, and a slot for each pair.
+    pub fn tokens(&self) -> usize {
+        let texts: usize = self.texts.iter().map(Layout::len).sum();
+        let words: usize = self.blocks.iter().map(Vec::len).sum();
+        texts + words + self.texts.len() * self.blocks.len()
+    }
+
+    /// The mean losses over what is known: cross-entropy of the slots, and of the highest of the cover.
+    pub fn loss(&self, model: &SlotModel, device: &Device) -> PanelLoss {
+        let logits = self.logits(model, device);
+        let zero = || Tensor::<1>::zeros([1], device);
+        let total: f32 = self.known.iter().map(|known| known.weight).sum();
+        let slots = match total {
+            0.0 => zero(),
+            total => {
+                let pairs = self.pairs(&logits);
+                let targets: Vec<f32> = self.known.iter().map(|known| known.target).collect();
+                let weights: Vec<f32> = self.known.iter().map(|known| known.weight).collect();
+                let weights = Tensor::<1>::from_data(weights.as_slice(), device);
+                (cross_entropy(pairs, &targets) * weights).sum() / total
+            }
+        };
+        let cover = match self.covered.is_empty() || self.cover.is_empty() {
+            true => zero(),
+            false => {
+                let texts: Vec<i32> = self.covered.iter().map(|covered| covered.text as i32).collect();
+                let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
+                let targets: Vec<f32> = self.covered.iter().map(|it| f32::from(u8::from(it.harmful))).collect();
+                let index = |places: &[i32]| Tensor::<1, Int>::from_data(places, device);
+                // The score of a text is that of its highest slot: one false alarm among many silent slots is one.
+                let highest = logits.select(0, index(&texts)).select(1, index(&blocks)).max_dim(1);
+                cross_entropy(highest.reshape([texts.len()]), &targets).mean()
+            }
+        };
+        PanelLoss { slots, cover }
+    }
+
+    /// The scores of the slots of which something is known for sure, with that.
+    pub fn scores(&self, model: &SlotModel, device: &Device) -> Vec<(f32, bool)> {
+        if self.known.is_empty() {
+            return Vec::new();
+        }
+        let scores = activation::sigmoid(self.pairs(&self.logits(model, device))).into_data();
+        let decided = |(score, known): (f32, &Known)| {
+            (known.target == 0.0 || known.target == 1.0).then_some((score, known.target == 1.0))
+        };
+        scores.iter::<f32>().zip(&self.known).filter_map(decided).collect()
+    }
+
+    /// The logits of what is known, `[known]`.
+    fn pairs(&self, logits: &Tensor<2>) -> Tensor<1> {
+        let [texts, blocks] = logits.dims();
+        let places: Vec<i32> = self.known.iter().map(|known| (known.text * blocks + known.block) as i32).collect();
+        let places = Tensor::<1, Int>::from_data(places.as_slice(), &logits.device());
+        logits.clone().reshape([texts * blocks]).select(0, places)
+    }
+
+    /// The logit of every slot, `[texts, blocks]`, as inference computes it.
+    fn logits(&self, model: &SlotModel, device: &Device) -> Tensor<2> {
+        let read = |layouts: &[&Layout]| {
+            let longest = layouts.iter().map(|layout| layout.len()).max().unwrap_or(0);
+            let mut cache = model.cache(layouts.len(), longest, device);
+            model.forward(&SlotBatch::new(layouts, 0, model.vocab_size(), device), Some(&mut cache));
+            cache
+        };
+        let texts: Vec<&Layout> = self.texts.iter().collect();
+        let words: Vec<Layout> = self.blocks.iter().map(|block| Layout::words(block)).collect();
+        let shared = read(&texts);
+        let words = read(&words.iter().collect::<Vec<_>>());
+        let words = PolicyStates::new(words, self.blocks.iter().map(Vec::len), device);
+        let padding: Vec<_> = texts.iter().map(|text| text.len()..shared.len()).collect();
+        let shape = [texts.len(), self.blocks.len()];
+        let mut pass = model.begin_slots(shape, &Hidden::FromRows(&padding), shared.len(), device);
+        let seen = Seen { shared: &shared, words: Some(&words) };
+        model.advance_slots(&mut pass, seen, None, model.layers());
+        model.slot_logits(pass.states).reshape(shape)
+    }
+}
+
+/// Binary cross-entropy of each logit: softplus(z) - z * y.
+fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
+    let labels = Tensor::<1>::from_data(labels, &logits.device());
+    activation::softplus(logits.clone(), 1.0) - logits * labels
+}
+
+#[cfg(all(test, feature = "embedded", feature = "native"))]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::mini::layout::{Frame, Kind, Turn};
+    use crate::mini::network::SlotConfig;
+
+    /// What texts and categories that are read once give together is what each text gives in one pass with its categories.
+    #[test]
+    fn a_panel_gives_what_each_text_gives_alone() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let device = Device::flex();
+            let config = SlotConfig::from_json(&bundle.manifest().config).unwrap();
+            let model = SlotModel::load(&config, &mut bundle.weights(&device).await.unwrap()).unwrap();
+            let text = |ids: std::ops::Range<TokenId>, kind| {
+                let frame = Frame { cls: 101, sep: 102 };
+                let context = [Turn { kind: Kind::ContextUser, ids: &[2054, 2055] }];
+                Layout::conversation(frame, &context, Turn { kind, ids: &ids.collect::<Vec<_>>() })
+            };
+            let texts = vec![text(2100..2107, Kind::JudgedUser), text(2200..2290, Kind::JudgedAgent)];
+            let blocks: Vec<Vec<TokenId>> = vec![vec![4000], (4100..4120).collect(), (4200..4207).collect()];
+            let mut panel = Panel::new(texts.clone(), blocks.clone());
+            let mut alone = Vec::new();
+            for (text, layout) in texts.iter().enumerate() {
+                let mut layout = layout.clone();
+                let slots = layout.push_blocks(model.vocab_size(), &blocks);
+                let hidden = model.forward(&SlotBatch::new(&[&layout], 0, model.vocab_size(), &device), None);
+                let logits: Vec<f32> = model.slot_logits(hidden).into_data().iter::<f32>().collect();
+                for (block, slot) in slots.enumerate() {
+                    panel.know(Known { text, block, target: (block % 2) as f32, weight: 1.0 });
+                    alone.push((logits[slot], block % 2 == 1));
+                }
+            }
+            let scores = panel.scores(&model, &device);
+            assert_eq!(scores.len(), 6);
+            for ((score, holds), (logit, held)) in scores.iter().zip(&alone) {
+                let expected = 1.0 / (1.0 + (-logit).exp());
+                assert!((score - expected).abs() < 1e-4 && holds == held, "{score} in the panel, {expected} alone");
+            }
+            let mean = |losses: Vec<f32>| losses.iter().sum::<f32>() / losses.len() as f32;
+            let loss = |logit: f32, target: bool| (logit.exp() + 1.0).ln() - if target { logit } else { 0.0 };
+            panel.cover(vec![0, 2], vec![Covered { text: 1, harmful: true }]);
+            let PanelLoss { slots, cover } = panel.loss(&model, &device);
+            let expected = mean(alone.iter().map(|&(logit, held)| loss(logit, held)).collect());
+            assert!((slots.into_scalar::<f32>() - expected).abs() < 1e-3);
+            assert!((cover.into_scalar::<f32>() - loss(alone[3].0.max(alone[5].0), true)).abs() < 1e-3);
+        });
+    }
+}
