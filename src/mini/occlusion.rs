@@ -115,13 +115,7 @@ impl Occlusion {
 }
 
 /// A slot for each run of words that does not see it.
-fn tries(
-    engine: &SlotEngine,
-    seen: &KvCache,
-    words: &[Range<usize>],
-    start: usize,
-    runs: &[Range<usize>],
-) -> Pass {
+fn tries(engine: &SlotEngine, seen: &KvCache, words: &[Range<usize>], start: usize, runs: &[Range<usize>]) -> Pass {
     let hidden = runs.iter().map(|run| {
         let tokens = tokens(words, run);
         start + tokens.start..start + tokens.end

@@ -73,7 +73,12 @@ impl Window {
             }
             Stage::Conversation(_) => {
                 let count = policy.blocks.len();
-                let pass = engine.model.begin_slots([1, count], &Hidden::FromSlots(&[]), self.conversation.len(), &engine.device);
+                let pass = engine.model.begin_slots(
+                    [1, count],
+                    &Hidden::FromSlots(&[]),
+                    self.conversation.len(),
+                    &engine.device,
+                );
                 self.stage = Stage::Slots { pass, own: engine.model.cache(1, count, &engine.device) };
             }
             Stage::Slots { pass, own } => {

@@ -13,6 +13,7 @@ use super::evidence::Lexicon;
 use super::panel::{Covered, Known, Panel};
 use super::policies::{Asks, Drawn, Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
+use super::samples::{Asked, Sample, Samples};
 use super::topics::Topics;
 use crate::Result;
 use crate::mini::layout::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
@@ -33,30 +34,6 @@ const DEFINED: f64 = 0.85;
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
-
-/// A tokenised row with what is known of it.
-#[derive(Clone)]
-pub struct Sample {
-    pub judged: Vec<TokenId>,
-    /// Whether each judged token begins a word.
-    pub word_starts: Vec<bool>,
-    /// What was said before.
-    pub context: Vec<Context>,
-    pub kind: Kind,
-    pub facts: Facts,
-    /// The categories of the owner under whose policy it was labelled; without any a policy is drawn by the facts.
-    pub asked: Vec<Asked>,
-}
-
-/// A category as its owner wrote it, and what it is for one text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
-    pub name: Vec<TokenId>,
-    pub definition: Vec<TokenId>,
-    /// What its slot should say: 1 where it applies, 0 where it does not, a half where it is borderline; `None` where nobody
-    /// said.
-    pub target: Option<f32>,
-}
 
 /// What is seen of a text.
 pub struct Shown<'s> {
@@ -98,10 +75,10 @@ pub struct Example {
 
 /// Makes examples.
 pub struct Examples<'a> {
-    pub recipe: &'a Recipe,
-    pub lexicon: &'a Lexicon,
-    pub frame: Frame,
-    pub vocab_size: usize,
+    recipe: &'a Recipe,
+    lexicon: Lexicon,
+    frame: Frame,
+    vocab_size: usize,
     pub policies: Policies<'a>,
     topics: Topics<'a>,
     texts: HashMap<String, Vec<TokenId>>,
@@ -118,16 +95,12 @@ struct Sampled {
 }
 
 impl<'a> Examples<'a> {
-    /// Tokenises all that a category of the recipe may be called.
-    pub fn new(
-        recipe: &'a Recipe,
-        lexicon: &'a Lexicon,
-        tokenizer: &Tokenizer,
-        frame: Frame,
-        vocab_size: usize,
-        frequency: Vec<usize>,
-        topics: Topics<'a>,
-    ) -> Result<Self> {
+    /// Tokenises all that a category of the recipe may be called. Ids below `vocab_size` are words.
+    ///
+    /// # Errors
+    /// Whatever the tokenizer has wrong.
+    pub fn new(samples: &'a Samples<'a>, tokenizer: &Tokenizer, vocab_size: usize) -> Result<Self> {
+        let recipe = samples.recipe;
         let mut texts: HashMap<String, Vec<TokenId>> = HashMap::new();
         for concept in &recipe.concepts {
             for text in concept.names.iter().chain(&concept.held_out_names).chain(&concept.definitions) {
@@ -135,7 +108,15 @@ impl<'a> Examples<'a> {
                 texts.insert(text.clone(), ids);
             }
         }
-        Ok(Self { recipe, lexicon, frame, vocab_size, policies: Policies { recipe, frequency }, topics, texts })
+        Ok(Self {
+            recipe,
+            lexicon: samples.lexicon(vocab_size, recipe.concepts.len()),
+            frame: Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? },
+            vocab_size,
+            policies: Policies { recipe, frequency: samples.frequency(recipe.concepts.len()) },
+            topics: samples.topics(tokenizer)?,
+            texts,
+        })
     }
 
     /// What is seen of a text this time.
@@ -417,7 +398,7 @@ mod tests {
         let lexicon = Lexicon::count(50, 1, rows);
         let examples = Examples {
             recipe: &recipe,
-            lexicon: &lexicon,
+            lexicon,
             frame: Frame { cls: 0, sep: 1 },
             vocab_size: 50,
             policies: Policies { recipe: &recipe, frequency: vec![1] },

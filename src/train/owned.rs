@@ -4,9 +4,8 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::examples::{Asked, Sample};
 use super::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
-use super::sft::sample;
+use super::samples::{Asked, Sample, sample};
 use crate::eval::dataset::{Label, Rows};
 use crate::eval::owners::{Owner, owners};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -17,7 +16,12 @@ use crate::{Category, Result};
 ///
 /// # Errors
 /// What the files or their rows have wrong.
-pub fn samples(recipe: &Recipe, source: &OwnerSource, folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<Sample>>> {
+pub fn samples(
+    recipe: &Recipe,
+    source: &OwnerSource,
+    folder: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Vec<Sample>>> {
     match &source.origin {
         Origin::Own(_) => {
             let trained = owners(&recipe.own().join("policies"))?.into_iter().filter(|owner| !owner.is_held_out());

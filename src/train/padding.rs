@@ -6,8 +6,8 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::examples::Sample;
 use super::recipe::{ConceptIdx, Facts};
+use super::samples::Sample;
 use crate::mini::layout::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
 use crate::mini::prompt::Context;
 use crate::tokenizer::TokenId;
@@ -125,10 +125,7 @@ fn join(texts: &[Text], padded: &Sample, padding: &[&Facts]) -> Sample {
     Sample {
         judged: texts.iter().flat_map(|(words, _)| *words).copied().collect(),
         word_starts: texts.iter().flat_map(|(_, starts)| *starts).copied().collect(),
-        facts: Facts {
-            negative: padded.facts.negative.iter().copied().filter(free).collect(),
-            ..padded.facts.clone()
-        },
+        facts: Facts { negative: padded.facts.negative.iter().copied().filter(free).collect(), ..padded.facts.clone() },
         ..padded.clone()
     }
 }

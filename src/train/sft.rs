@@ -1,6 +1,5 @@
 //! Supervised training of rsafe-mini: rows before panels of categories, and answers about some of them.
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,33 +11,21 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use pollster::block_on;
-use rand::RngExt;
-use rand::seq::{IndexedRandom, SliceRandom};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::batch::Batch;
 use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
-use super::evidence::Lexicon;
-use super::examples::{Example, Examples, Sample, Shown};
+use super::examples::Examples;
 use super::files::{self, keep_options};
-use super::owned;
-use super::padding::Padding;
-use super::panel::Panel;
-use super::recipe::{Facts, OwnerSource, Recipe};
-use super::topics::Topics;
+use super::lessons::{Lesson, Lessons, Parts};
+use super::recipe::Recipe;
+use super::samples::Samples;
 use super::warm_start::warm_start;
 use super::workers::Workers;
 use crate::bundle::{Bundle, MANIFEST, Weights};
-use crate::eval::dataset::Row;
-use crate::eval::metrics;
-use crate::mini::layout::{Frame, Kind};
 use crate::mini::network::{SlotConfig, SlotModel};
-use crate::mini::prompt::context;
 use crate::tokenizer::Tokenizer;
-use crate::{Conversation, Error, Result};
+use crate::{Error, Result};
 
 /// What a run is made of. Lengths are in tokens.
 #[derive(Debug, Clone, Serialize)]
@@ -93,24 +80,10 @@ pub struct Report {
     pub held_out: Option<[Option<f64>; 2]>,
 }
 
-/// Examples are drawn, sorted by length and batched so many at a time.
-const CHUNK: usize = 1024;
 /// What a run that goes on may change.
 const MAY_CHANGE: [&str; 2] = ["out", "checkpoint_every"];
 /// Steps between two lines of metrics.
 const REPORT_EVERY: usize = 10;
-/// Held-out rows that the run is watched on.
-const WATCHED: usize = 400;
-/// The share of texts that are asked about topics too, and of those that are answered.
-const TOPICS: f64 = 0.2;
-const ANSWERED: f64 = 0.1;
-/// What answers count beside panels.
-const ANSWER: f32 = 0.4;
-/// Slots of a text, about, for the room that a panel takes.
-const SLOTS: usize = 28;
-/// Characters of a text that are tokenised: far more than an example shows.
-const MAX_CHARS: usize = 4000;
-
 /// Trains, calling `watch` with each report.
 ///
 /// # Errors
@@ -122,12 +95,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let tokenizer = Tokenizer::from_bytes(&init.tokenizer)?;
     let config = SlotConfig::from_json(&init.config)?;
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
-    let lexicon = samples.lexicon(config.vocab_size, recipe.concepts.len());
-    let frame = Frame { cls: tokenizer.control("[CLS]")?, sep: tokenizer.control("[SEP]")? };
-    let frequency = samples.frequency(recipe.concepts.len());
-    let examples =
-        Examples::new(&recipe, &lexicon, &tokenizer, frame, config.vocab_size, frequency, samples.topics(&tokenizer)?)?;
-    let padding = samples.padding();
+    let examples = Examples::new(&samples, &tokenizer, config.vocab_size)?;
+    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens);
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
@@ -146,7 +115,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut tokens = 0usize;
     let mut means = Means::default();
     while progress.examples < options.examples {
-        let lessons = samples.lessons(&examples, &padding, options, progress.chunk)?;
+        let lessons = stream.chunk(progress.chunk)?;
         let left = &lessons[progress.batch.min(lessons.len())..];
         for parallel in left.chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
@@ -183,7 +152,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     learning_rate: rate,
                     tokens_per_second: tokens as f64 / seconds,
                     seconds_left: pace * options.examples.saturating_sub(progress.examples) as f64,
-                    held_out: watched.then(|| samples.watch(&examples, options, &model)),
+                    held_out: watched.then(|| stream.watch(&model)),
                 };
                 let line = serde_json::to_string(&report).map_err(|e| Error::BadInput(e.to_string()))?;
                 writeln!(log, "{line}").map_err(Error::io(options.out.join("metrics.jsonl")))?;
@@ -278,54 +247,6 @@ impl ModuleMapper for Numbered {
     }
 }
 
-/// What one step of a core learns from.
-enum Lesson {
-    Panel(Panel),
-    Answers(Vec<Example>),
-}
-
-impl Lesson {
-    /// How many texts it has.
-    fn len(&self) -> usize {
-        match self {
-            Lesson::Panel(panel) => panel.len(),
-            Lesson::Answers(examples) => examples.len(),
-        }
-    }
-
-    fn tokens(&self) -> usize {
-        match self {
-            Lesson::Panel(panel) => panel.tokens(),
-            Lesson::Answers(examples) => examples.iter().map(|example| example.layout.len()).sum(),
-        }
-    }
-
-    /// The weighted loss, and its parts.
-    fn loss(&self, model: &SlotModel, device: &Device) -> (Tensor<1>, Parts) {
-        match self {
-            Lesson::Panel(panel) => {
-                let loss = panel.loss(model, device);
-                let parts = Parts([Some(number(&loss.slots)), Some(number(&loss.cover)), None]);
-                (loss.total(), parts)
-            }
-            Lesson::Answers(examples) => {
-                let loss = Batch::new(examples, model.vocab_size(), device).loss(model);
-                let parts = Parts([None, None, Some(number(&loss))]);
-                (loss * ANSWER, parts)
-            }
-        }
-    }
-}
-
-/// The losses of slots, cover and answer, as far as a lesson has them.
-struct Parts([Option<f32>; 3]);
-
-impl Parts {
-    fn are_numbers(&self) -> bool {
-        self.0.iter().flatten().all(|part| part.is_finite())
-    }
-}
-
 /// Means of the parts, for the log.
 #[derive(Default)]
 struct Means([(f32, f32); 3]);
@@ -343,10 +264,6 @@ impl Means {
     fn take(&mut self) -> [f32; 3] {
         std::mem::take(self).0.map(|(sum, count)| sum / count.max(1.0))
     }
-}
-
-fn number(tensor: &Tensor<1>) -> f32 {
-    tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
 /// The mean gradient over the lessons, and the parts of each one's loss.
@@ -377,221 +294,4 @@ fn gradients(
 fn learning_rate(options: &SftOptions, examples: usize) -> f64 {
     let done = examples as f64 / options.examples as f64;
     options.learning_rate * (done / 0.05).min((1.0 - done) / 0.95).clamp(1e-3, 1.0)
-}
-
-/// The recipe's rows, tokenised: by source, and those held out.
-pub struct Samples<'a> {
-    recipe: &'a Recipe,
-    pub(super) sources: Vec<(&'a str, Vec<Row>, Vec<Sample>)>,
-    /// With the name of their source.
-    pub(super) held_out: Vec<(&'a str, Row, Sample)>,
-    /// By source: labelled under owners' policies, those of one owner together.
-    owned: Vec<(&'a OwnerSource, Vec<Vec<Sample>>)>,
-}
-
-impl<'a> Samples<'a> {
-    pub(super) fn load(recipe: &'a Recipe, data: &Path, seed: u64, tokenizer: &Tokenizer) -> Result<Self> {
-        let mut sources = Vec::new();
-        let mut held_out = Vec::new();
-        for name in recipe.sources.keys() {
-            let mut rows = Vec::new();
-            let mut samples = Vec::new();
-            for row in recipe.rows(name, data)? {
-                let row = row?;
-                let Some(sample) = sample(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
-                if row.is_held_out(recipe.heldout_fraction) {
-                    held_out.push((name.as_str(), row, sample));
-                } else {
-                    rows.push(row);
-                    samples.push(sample);
-                }
-            }
-            sources.push((name.as_str(), rows, samples));
-        }
-        held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let mut owned = Vec::new();
-        for source in recipe.owners.values() {
-            owned.push((source, owned::samples(recipe, source, data, tokenizer)?));
-        }
-        Ok(Self { recipe, sources, held_out, owned })
-    }
-
-    /// How often each concept holds.
-    pub(super) fn frequency(&self, concepts: usize) -> Vec<usize> {
-        let mut counts = vec![0; concepts];
-        let rows = self.sources.iter().flat_map(|(_, _, samples)| samples);
-        rows.flat_map(|sample| &sample.facts.positive).for_each(|&concept| counts[concept] += 1);
-        counts
-    }
-
-    pub(super) fn lexicon(&self, vocab_size: usize, concepts: usize) -> Lexicon {
-        let rows = self
-            .sources
-            .iter()
-            .flat_map(|(_, _, samples)| samples)
-            .map(|s| (s.judged.as_slice(), s.facts.positive.as_slice(), s.facts.general_unsafe));
-        Lexicon::count(vocab_size, concepts, rows)
-    }
-
-    pub(super) fn topics(&self, tokenizer: &Tokenizer) -> Result<Topics<'_>> {
-        Topics::among(self.sources.iter().flat_map(|(_, _, samples)| samples), tokenizer)
-    }
-
-    /// What texts are padded with.
-    fn padding(&self) -> Padding<'_> {
-        Padding::among(self.sources.iter().map(|(_, _, samples)| samples.as_slice()), self.recipe.any_harm)
-    }
-
-    /// The rows of an epoch in random order, each as its source's place and its own there; never none.
-    pub(super) fn epoch(&self, seed: u64, epoch: u64) -> Result<Vec<(usize, usize)>> {
-        let mut order = Vec::new();
-        for (source, (name, rows, _)) in self.sources.iter().enumerate() {
-            order.extend(self.recipe.epoch(name, rows, seed, epoch)?.into_iter().map(|row| (source, row)));
-        }
-        if order.is_empty() {
-            return Err(Error::BadInput("the recipe's sources hold no row to train on".into()));
-        }
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ (epoch + 1)));
-        Ok(order)
-    }
-
-    /// Owners with their texts in an epoch, in random order.
-    fn owners(&self, seed: u64, epoch: u64) -> Vec<&[Sample]> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed.rotate_left(16) ^ (epoch + 1));
-        let mut order: Vec<&[Sample]> = Vec::new();
-        for (source, groups) in &self.owned {
-            let wanted = (groups.len() as f64 * source.weight).round() as usize;
-            let whole = wanted.checked_div(groups.len()).unwrap_or(0);
-            order.extend((0..whole).flat_map(|_| groups).map(Vec::as_slice));
-            order.extend(groups.sample(&mut rng, wanted - whole * groups.len()).map(Vec::as_slice));
-        }
-        order.shuffle(&mut rng);
-        order
-    }
-
-    /// What a chunk of the stream of texts teaches. The stream depends on the seed alone, so a resumed run goes on exactly
-    /// where it stopped.
-    fn lessons(
-        &self,
-        examples: &Examples,
-        padding: &Padding,
-        options: &SftOptions,
-        chunk: usize,
-    ) -> Result<Vec<Lesson>> {
-        let (mut at, mut epoch) = (chunk, 0);
-        let (order, chunks) = loop {
-            let order = self.epoch(options.seed, epoch)?;
-            let chunks = order.len().div_ceil(CHUNK);
-            if at < chunks {
-                break (order, chunks);
-            }
-            at -= chunks;
-            epoch += 1;
-        };
-        let owners = self.owners(options.seed, epoch);
-        let owners = &owners[at * owners.len() / chunks..(at + 1) * owners.len() / chunks];
-
-        let mut rng = ChaCha8Rng::seed_from_u64(options.seed.rotate_left(32) ^ chunk as u64);
-        let rows = order[at * CHUNK..].iter().take(CHUNK);
-        let shown = rows.map(|&(source, row)| {
-            let sample = Cow::Borrowed(&self.sources[source].2[row]);
-            let sample = padding.around(&sample, &mut rng).map_or(sample, Cow::Owned);
-            let sample = padding.behind(&sample, &mut rng).map_or(sample, Cow::Owned);
-            examples.show(sample, &mut rng)
-        });
-        let rows: Vec<Shown> = shown.collect();
-        let mut answers: Vec<Example> = Vec::new();
-        let mut lessons = Vec::new();
-        for texts in grouped(rows, room, options.batch_tokens) {
-            lessons.push(examples.concepts(&texts, false, &mut rng));
-            if rng.random_bool(TOPICS) {
-                lessons.push(examples.topics(&texts, &mut rng));
-            }
-            answers.extend(answered(examples, &texts, &mut rng));
-        }
-        for owner in owners {
-            let texts = owner.iter().map(|sample| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
-            for texts in grouped(texts, room, options.batch_tokens) {
-                lessons.push(examples.owner(&texts, &mut rng));
-                answers.extend(answered(examples, &texts, &mut rng));
-            }
-        }
-        let answers = grouped(answers, |example| example.layout.len(), options.batch_tokens);
-        let panels = lessons.into_iter().filter(|panel| !panel.is_empty()).map(Lesson::Panel);
-        let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
-        lessons.shuffle(&mut rng);
-        Ok(lessons)
-    }
-
-    /// AUROC of the slots on held-out rows, under seen and unseen category names.
-    fn watch(
-        &self,
-        examples: &Examples,
-        options: &SftOptions,
-        model: &SlotModel,
-    ) -> [Option<f64>; 2] {
-        let device = Device::flex();
-        let model = model.valid();
-        [false, true].map(|unseen| {
-            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-            let rows = self.held_out.iter().take(WATCHED);
-            let texts = rows.map(|(_, _, sample)| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
-            let scores: Vec<(f32, bool)> = grouped(texts, room, options.batch_tokens)
-                .iter()
-                .flat_map(|texts| examples.concepts(texts, unseen, &mut rng).scores(&model, &device))
-                .collect();
-            metrics::auroc(&scores)
-        })
-    }
-}
-
-/// Answers about some of the texts.
-fn answered(examples: &Examples, texts: &[Shown], rng: &mut ChaCha8Rng) -> Vec<Example> {
-    let some: Vec<&Shown> = texts.iter().filter(|_| rng.random_bool(ANSWERED)).collect();
-    some.into_iter().filter_map(|text| examples.answer(text, rng)).collect()
-}
-
-/// What a text takes of a panel.
-fn room(text: &Shown) -> usize {
-    text.layout.len() + SLOTS
-}
-
-/// A row's words and facts; `None` if there are no words.
-pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
-    let Conversation { messages, target } = row.conversation();
-    let Some((judged, before)) = messages.split_last() else { return Ok(None) };
-    let spans = tokenizer.encode(clip(&judged.content))?;
-    if spans.is_empty() {
-        return Ok(None);
-    }
-    let starts_word = |i: usize| i == 0 || spans[i - 1].bytes.end < spans[i].bytes.start;
-    Ok(Some(Sample {
-        judged: spans.iter().map(|span| span.id).collect(),
-        word_starts: (0..spans.len()).map(starts_word).collect(),
-        context: context(tokenizer, before)?,
-        kind: Kind::judged(target),
-        facts,
-        asked: Vec::new(),
-    }))
-}
-
-/// Items of like length together, `tokens` a batch at most, padding counted.
-pub(super) fn grouped<T>(mut items: Vec<T>, len: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
-    items.sort_by_key(&len);
-    let mut batches: Vec<Vec<T>> = Vec::new();
-    for item in items {
-        // Sorted: the newcomer is the longest.
-        match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * len(&item) <= tokens => batch.push(item),
-            _ => batches.push(vec![item]),
-        }
-    }
-    batches
-}
-
-fn clip(text: &str) -> &str {
-    match text.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
 }

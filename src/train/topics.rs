@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::examples::{Asked, Sample};
+use super::samples::{Asked, Sample};
 use crate::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
@@ -188,8 +188,10 @@ mod tests {
         let mut samples: Vec<Sample> = (0..3000).map(|at| sample(vec![1, 100 + at / 3, 2, 1])).collect();
         (0..5).for_each(|_| samples.push(sample(vec![20, 21])));
         (0..5).for_each(|_| samples.push(sample(vec![20, 1])));
-        let topics =
-            Topics { frames: vec![((vec![], vec![]), None)], ..Topics::counted(samples.iter().collect(), HashSet::new()) };
+        let topics = Topics {
+            frames: vec![((vec![], vec![]), None)],
+            ..Topics::counted(samples.iter().collect(), HashSet::new())
+        };
         let texts = [(&samples[3000], 0..2), (&samples[3005], 0..2), (&samples[0], 0..4)];
         let asked = (0..40).flat_map(|seed| topics.ask(&texts, &mut ChaCha8Rng::seed_from_u64(seed)));
         let of_both: Vec<_> = asked.filter(|(asked, _)| asked.name == [20, 21]).collect();

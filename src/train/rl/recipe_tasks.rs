@@ -7,11 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::task::{Task, Tasks, conversation, generator};
 use crate::eval::dataset::Row;
-use crate::train::examples::Sample;
 use crate::train::own_policy::OwnPolicy;
 use crate::train::policies::Policies;
 use crate::train::recipe::Facts;
-use crate::train::sft::Samples;
+use crate::train::samples::{Sample, Samples};
 use crate::{Error, Policy, Result};
 
 /// The share of long messages of which the end is shown.

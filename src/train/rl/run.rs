@@ -22,7 +22,7 @@ use crate::train::files::keep_options;
 use crate::train::policies::Policies;
 use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
-use crate::train::sft::Samples;
+use crate::train::samples::Samples;
 use crate::{Error, Policy, Result};
 
 /// Where tasks come from, and what learns from them.
@@ -141,19 +141,7 @@ impl Setup {
             Source::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
                 let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
-                let (frame, vocab_size) = (network.frame(), network.model.vocab_size());
-                let lexicon = samples.lexicon(vocab_size, recipe.concepts.len());
-                let frequency = samples.frequency(recipe.concepts.len());
-                let tokenizer = network.tokenizer();
-                let examples = Examples::new(
-                    &recipe,
-                    &lexicon,
-                    tokenizer,
-                    frame,
-                    vocab_size,
-                    frequency,
-                    samples.topics(tokenizer)?,
-                )?;
+                let examples = Examples::new(&samples, network.tokenizer(), network.model.vocab_size())?;
                 let mut tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
                 if let Some(own) = network.own_policy() {
                     tasks = tasks.under(own.clone(), self.own_policy);

@@ -1,0 +1,191 @@
+//! What training learns from, in its order: texts before panels of categories, and answers about some of them.
+
+use std::borrow::Cow;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::batch::Batch;
+use super::examples::{Example, Examples, Shown};
+use super::padding::Padding;
+use super::panel::Panel;
+use super::samples::Samples;
+use crate::Result;
+use crate::eval::metrics;
+use crate::mini::network::SlotModel;
+
+/// Examples are drawn, sorted by length and batched so many at a time.
+const CHUNK: usize = 1024;
+/// Held-out rows that the run is watched on.
+const WATCHED: usize = 400;
+/// The share of texts that are asked about topics too, and of those that are answered.
+const TOPICS: f64 = 0.2;
+const ANSWERED: f64 = 0.1;
+/// What answers count beside panels.
+const ANSWER: f32 = 0.4;
+/// Slots of a text, about, for the room that a panel takes.
+const SLOTS: usize = 28;
+
+/// What one step of a core learns from.
+pub enum Lesson {
+    Panel(Panel),
+    Answers(Vec<Example>),
+}
+
+impl Lesson {
+    /// How many texts it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Lesson::Panel(panel) => panel.len(),
+            Lesson::Answers(examples) => examples.len(),
+        }
+    }
+
+    pub fn tokens(&self) -> usize {
+        match self {
+            Lesson::Panel(panel) => panel.tokens(),
+            Lesson::Answers(examples) => examples.iter().map(|example| example.layout.len()).sum(),
+        }
+    }
+
+    /// The weighted loss, and its parts.
+    pub fn loss(&self, model: &SlotModel, device: &Device) -> (Tensor<1>, Parts) {
+        match self {
+            Lesson::Panel(panel) => {
+                let loss = panel.loss(model, device);
+                let parts = Parts([Some(number(&loss.slots)), Some(number(&loss.cover)), None]);
+                (loss.total(), parts)
+            }
+            Lesson::Answers(examples) => {
+                let loss = Batch::new(examples, model.vocab_size(), device).loss(model);
+                let parts = Parts([None, None, Some(number(&loss))]);
+                (loss * ANSWER, parts)
+            }
+        }
+    }
+}
+
+/// The losses of slots, cover and answer, as far as a lesson has them.
+pub struct Parts(pub [Option<f32>; 3]);
+
+impl Parts {
+    pub fn are_numbers(&self) -> bool {
+        self.0.iter().flatten().all(|part| part.is_finite())
+    }
+}
+
+fn number(tensor: &Tensor<1>) -> f32 {
+    tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
+}
+
+/// The stream of lessons. It depends on the seed alone, so a resumed run goes on exactly where it stopped.
+pub struct Lessons<'a> {
+    samples: &'a Samples<'a>,
+    examples: &'a Examples<'a>,
+    padding: Padding<'a>,
+    seed: u64,
+    batch_tokens: usize,
+}
+
+impl<'a> Lessons<'a> {
+    /// `batch_tokens` are those of one lesson at most, padding counted.
+    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, batch_tokens: usize) -> Self {
+        Self { samples, examples, padding: samples.padding(), seed, batch_tokens }
+    }
+
+    /// The lessons of a chunk of the stream.
+    ///
+    /// # Errors
+    /// Whatever the recipe's weights have wrong.
+    pub fn chunk(&self, chunk: usize) -> Result<Vec<Lesson>> {
+        let Self { samples, examples, padding, .. } = self;
+        let (mut at, mut epoch) = (chunk, 0);
+        let (order, chunks) = loop {
+            let order = samples.epoch(self.seed, epoch)?;
+            let chunks = order.len().div_ceil(CHUNK);
+            if at < chunks {
+                break (order, chunks);
+            }
+            at -= chunks;
+            epoch += 1;
+        };
+        let owners = samples.owners(self.seed, epoch);
+        let owners = &owners[at * owners.len() / chunks..(at + 1) * owners.len() / chunks];
+
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed.rotate_left(32) ^ chunk as u64);
+        let rows = order[at * CHUNK..].iter().take(CHUNK);
+        let shown = rows.map(|&(source, row)| {
+            let sample = Cow::Borrowed(&samples.sources[source].2[row]);
+            let sample = padding.around(&sample, &mut rng).map_or(sample, Cow::Owned);
+            let sample = padding.behind(&sample, &mut rng).map_or(sample, Cow::Owned);
+            examples.show(sample, &mut rng)
+        });
+        let rows: Vec<Shown> = shown.collect();
+        let mut answers: Vec<Example> = Vec::new();
+        let mut lessons = Vec::new();
+        for texts in grouped(rows, room, self.batch_tokens) {
+            lessons.push(examples.concepts(&texts, false, &mut rng));
+            if rng.random_bool(TOPICS) {
+                lessons.push(examples.topics(&texts, &mut rng));
+            }
+            answers.extend(self.answered(&texts, &mut rng));
+        }
+        for owner in owners {
+            let texts = owner.iter().map(|sample| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            for texts in grouped(texts, room, self.batch_tokens) {
+                lessons.push(examples.owner(&texts, &mut rng));
+                answers.extend(self.answered(&texts, &mut rng));
+            }
+        }
+        let answers = grouped(answers, |example| example.layout.len(), self.batch_tokens);
+        let panels = lessons.into_iter().filter(|panel| !panel.is_empty()).map(Lesson::Panel);
+        let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
+        lessons.shuffle(&mut rng);
+        Ok(lessons)
+    }
+
+    /// Answers about some of the texts.
+    fn answered(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Vec<Example> {
+        let some: Vec<&Shown> = texts.iter().filter(|_| rng.random_bool(ANSWERED)).collect();
+        some.into_iter().filter_map(|text| self.examples.answer(text, rng)).collect()
+    }
+
+    /// AUROC of the slots on held-out rows, under seen and unseen category names.
+    pub fn watch(&self, model: &SlotModel) -> [Option<f64>; 2] {
+        let device = Device::flex();
+        let model = model.valid();
+        [false, true].map(|unseen| {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            let rows = self.samples.held_out.iter().take(WATCHED);
+            let texts = rows.map(|(_, _, sample)| self.examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            let scores: Vec<(f32, bool)> = grouped(texts, room, self.batch_tokens)
+                .iter()
+                .flat_map(|texts| self.examples.concepts(texts, unseen, &mut rng).scores(&model, &device))
+                .collect();
+            metrics::auroc(&scores)
+        })
+    }
+}
+
+/// What a text takes of a panel.
+fn room(text: &Shown) -> usize {
+    text.layout.len() + SLOTS
+}
+
+/// Items of like length together, `tokens` a batch at most, padding counted.
+fn grouped<T>(mut items: Vec<T>, len: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
+    items.sort_by_key(&len);
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        // Sorted: the newcomer is the longest.
+        match batches.last_mut() {
+            Some(batch) if (batch.len() + 1) * len(&item) <= tokens => batch.push(item),
+            _ => batches.push(vec![item]),
+        }
+    }
+    batches
+}
