@@ -3,6 +3,7 @@
 mod self_test;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 use serde::Deserialize;
@@ -364,8 +365,8 @@ impl<'g> Session<'g> {
     async fn read(&mut self, scan: Scan<'g>) -> Result<()> {
         let guard = self.guard;
         let reading = match scan.step(self.policy).await? {
-            Ok(reading) => reading,
-            Err(scan) => {
+            ControlFlow::Break(reading) => reading,
+            ControlFlow::Continue(scan) => {
                 self.events.push_back(Event::Reading);
                 self.stage = Stage::Reading(scan);
                 return Ok(());

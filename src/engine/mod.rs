@@ -12,6 +12,8 @@ pub(crate) mod known;
 pub(crate) mod reader;
 mod writer;
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -188,23 +190,23 @@ impl<'e> Scan<'e> {
         }
     }
 
-    /// The next step, the work of about [`STEP`] tokens, or of [`PASS`] tokens of a decoder: what was read, or `Err(self)`
+    /// The next step, the work of about [`STEP`] tokens, or of [`PASS`] tokens of a decoder: what was read, or the rest
     /// while there is more to read.
     ///
     /// # Errors
     /// Whatever the device has wrong.
-    pub async fn step(mut self, policy: &Policy) -> Result<Result<Reading<'e>, Self>> {
+    pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Reading<'e>, Self>> {
         let more = match &mut self.work {
             Work::Decoder(scan) => scan.step().await?,
             Work::Slots(scan) => scan.step(policy).await?,
         };
         if more {
-            return Ok(Err(self));
+            return Ok(ControlFlow::Continue(self));
         }
-        match self.work {
-            Work::Decoder(scan) => Ok(Ok(scan.finish()?)),
-            Work::Slots(scan) => Ok(Ok(scan.finish(&self.engine.tokenizer, policy).await?)),
-        }
+        Ok(ControlFlow::Break(match self.work {
+            Work::Decoder(scan) => scan.finish()?,
+            Work::Slots(scan) => scan.finish(&self.engine.tokenizer, policy).await?,
+        }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! What is tried is a slot of the category that does not see the words: the states of the conversation stay, so one try
 //! costs one token. What is told of the words that were found is measured anew, on the message without them.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::engine::SlotEngine;
 use super::layout::QUOTE_WORDS;
@@ -71,27 +71,31 @@ impl Occlusion {
         Ok(Some(Self { applies, words, start, seen, runs, fine: false, pass }))
     }
 
-    /// Tries on by one step: the tokens of the run that was found, if any was, or `Err(self)` while there is more to try.
+    /// Tries on by one step: the tokens of the run that was found, if any was, or the rest while there is more to try.
     ///
     /// # Errors
     /// Whatever the device has wrong.
-    pub async fn step(mut self, engine: &SlotEngine, scaling: Scaling) -> Result<Result<Option<Range<usize>>, Self>> {
+    pub async fn step(
+        mut self,
+        engine: &SlotEngine,
+        scaling: Scaling,
+    ) -> Result<ControlFlow<Option<Range<usize>>, Self>> {
         let layers = layers_of_a_step(engine.model.layers(), self.pass.tokens());
         let seen = Seen { shared: &self.seen, words: None };
         if !engine.model.advance_slots(&mut self.pass, seen, None, layers) {
-            return Ok(Err(self));
+            return Ok(ControlFlow::Continue(self));
         }
         let logits = read_numbers(engine.model.slot_logits(self.pass.states.clone())).await?;
         let left: Vec<f32> = logits.into_iter().map(|logit| self.left(logit, scaling)).collect();
         let lowest = (0..left.len()).min_by(|&a, &b| left[a].total_cmp(&left[b]));
-        let Some(lowest) = lowest else { return Ok(Ok(None)) };
+        let Some(lowest) = lowest else { return Ok(ControlFlow::Break(None)) };
         if self.fine {
-            return Ok(Ok(self.best(&left, lowest)));
+            return Ok(ControlFlow::Break(self.best(&left, lowest)));
         }
         self.runs = fine(&self.words, &self.runs[lowest]);
         self.fine = true;
         self.pass = tries(engine, &self.seen, &self.words, self.start, &self.runs);
-        Ok(Err(self))
+        Ok(ControlFlow::Continue(self))
     }
 
     /// The score that a logit leaves of the category's, in [0, 1].

@@ -3,7 +3,7 @@
 //! A message that is longer than a window is read in overlapping windows, and so are its other readings where it is
 //! disguised; a category's score is the highest over them, and the answer is written about the window that scored highest.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::answer::Finding;
@@ -27,7 +27,7 @@ pub struct Scan<'e> {
     answering: Answering,
     policy: Blocks,
     /// The windows that were not begun yet.
-    left: std::ops::Range<usize>,
+    left: Range<usize>,
     /// The one that is being read.
     window: Option<Window>,
     scores: Vec<f32>,
@@ -158,12 +158,12 @@ impl<'e> Scan<'e> {
                 }
             }
             Some(Looking::For(occlusion, applies)) => match occlusion.step(engine, self.scoring.scaling).await? {
-                Err(occlusion) => Some(Looking::For(occlusion, applies)),
-                Ok(None) => {
+                ControlFlow::Continue(occlusion) => Some(Looking::For(occlusion, applies)),
+                ControlFlow::Break(None) => {
                     self.found(applies, None);
                     None
                 }
-                Ok(Some(tokens)) => {
+                ControlFlow::Break(Some(tokens)) => {
                     let at = best.window.at;
                     let without = self.prompt.without(engine.prompts.frame, at, &tokens);
                     Some(Looking::Without(Window::apart(engine, at, without), tokens, applies))

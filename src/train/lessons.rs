@@ -82,26 +82,33 @@ fn number(tensor: &Tensor<1>) -> f32 {
     tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
-/// The stream of lessons. It depends on the seed alone, so a resumed run goes on exactly where it stopped.
+/// The stream of lessons. It depends on the seed and the number of cores alone, so a resumed run goes on exactly where it stopped.
 pub struct Lessons<'a> {
     samples: &'a Samples<'a>,
     examples: &'a Examples<'a>,
     padding: Padding<'a>,
     seed: u64,
     batch_tokens: usize,
+    cores: usize,
 }
 
 impl<'a> Lessons<'a> {
-    /// `batch_tokens` are those of one lesson at most, padding counted.
-    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, batch_tokens: usize) -> Self {
-        Self { samples, examples, padding: samples.padding(), seed, batch_tokens }
+    /// `batch_tokens` are those of one lesson at most, padding counted; a step has a lesson for each of the `cores`.
+    pub fn new(
+        samples: &'a Samples<'a>,
+        examples: &'a Examples<'a>,
+        seed: u64,
+        batch_tokens: usize,
+        cores: usize,
+    ) -> Self {
+        Self { samples, examples, padding: samples.padding(), seed, batch_tokens, cores }
     }
 
-    /// The lessons of a chunk of the stream.
+    /// The lessons of a chunk of the stream, step by step.
     ///
     /// # Errors
     /// Whatever the recipe's weights have wrong.
-    pub fn chunk(&self, chunk: usize) -> Result<Vec<Lesson>> {
+    pub fn chunk(&self, chunk: usize) -> Result<Vec<Vec<Lesson>>> {
         let Self { samples, examples, padding, .. } = self;
         let (mut at, mut epoch) = (chunk, 0);
         let (order, chunks) = loop {
@@ -144,8 +151,17 @@ impl<'a> Lessons<'a> {
         let answers = grouped(answers, |example| example.layout.len(), self.batch_tokens);
         let panels = lessons.into_iter().filter(|panel| !panel.is_empty()).map(Lesson::Panel);
         let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
-        lessons.shuffle(&mut rng);
-        Ok(lessons)
+        // A step takes as long as its longest lesson: those of like length go together.
+        lessons.sort_by_key(Lesson::tokens);
+        let mut steps: Vec<Vec<Lesson>> = Vec::new();
+        for lesson in lessons {
+            match steps.last_mut().filter(|step| step.len() < self.cores) {
+                Some(step) => step.push(lesson),
+                None => steps.push(vec![lesson]),
+            }
+        }
+        steps.shuffle(&mut rng);
+        Ok(steps)
     }
 
     /// Answers about some of the texts.

@@ -58,9 +58,9 @@ struct Progress {
     step: usize,
     /// Examples seen.
     examples: usize,
-    /// The chunk of the example stream, and the batch in it, that come next.
+    /// The chunk of the stream of lessons that comes next, and how many of its steps were taken.
     chunk: usize,
-    batch: usize,
+    taken: usize,
 }
 
 /// One line of `metrics.jsonl`.
@@ -96,7 +96,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let config = SlotConfig::from_json(&init.config)?;
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let examples = Examples::new(&samples, &tokenizer, config.vocab_size)?;
-    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens);
+    let workers = Workers::new()?;
+    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens, workers.len());
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
@@ -108,18 +109,15 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut model = SlotModel::load(&config, &mut weights)?.map(&mut Numbered(0)).freeze_words();
     weights.finish()?;
 
-    let workers = Workers::new()?;
     let (mut log, _) = files::metrics::<Report>(&options.out.join("metrics.jsonl"), progress.step / REPORT_EVERY)?;
     let started = Instant::now();
     let started_at = progress.examples;
     let mut tokens = 0usize;
     let mut means = Means::default();
     while progress.examples < options.examples {
-        let lessons = stream.chunk(progress.chunk)?;
-        let left = &lessons[progress.batch.min(lessons.len())..];
-        for parallel in left.chunks(workers.len()) {
+        for lessons in stream.chunk(progress.chunk)?.iter().skip(progress.taken) {
             let rate = learning_rate(options, progress.examples);
-            let (gradients, parts) = gradients(&workers, &model, parallel, &device);
+            let (gradients, parts) = gradients(&workers, &model, lessons, &device);
             if !parts.iter().all(Parts::are_numbers) {
                 return Err(Error::BadModel(format!(
                     "the loss is no number any more behind step {}; go on from the last checkpoint or begin anew, with a lower \
@@ -130,8 +128,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
             model = optimizer.step(rate, model, gradients);
 
             progress.step += 1;
-            progress.batch += parallel.len();
-            for (part, lesson) in parts.iter().zip(parallel) {
+            progress.taken += 1;
+            for (part, lesson) in parts.iter().zip(lessons) {
                 progress.examples += lesson.len();
                 tokens += lesson.tokens();
                 means.add(part);
@@ -166,7 +164,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
             }
         }
         progress.chunk += 1;
-        progress.batch = 0;
+        progress.taken = 0;
     }
     export(&options.out, &model, &config, &init.tokenizer)
 }

@@ -40,6 +40,7 @@ export interface Platform {
 /** New characters between two checks of a growing text, and characters kept back. */
 const CHECK_EVERY = 160;
 const HOLD_BACK = 24;
+const KEPT_ADDRESSES = 16;
 
 export async function openGuard(given: OpenOptions, platform: Platform): Promise<Guard> {
   try {
@@ -85,6 +86,7 @@ class OpenGuard implements Guard {
   /** The calls that run. Each has a signal of its own: at the edge, one request's signal is not for another. */
   #calls = new Set<AbortController>();
   #disposing: Promise<void> | undefined;
+  /** Policies that were read from addresses, the oldest first. */
   #addresses = new Map<string, PolicyText>();
 
   constructor(engine: Engine, defaults: Defaults, reach: Reach) {
@@ -209,7 +211,11 @@ class OpenGuard implements Guard {
     const address = isUrl(policy) || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
-    if (address !== undefined) this.#addresses.set(address, text);
+    if (address !== undefined) {
+      this.#addresses.set(address, text);
+      const [oldest] = this.#addresses.keys();
+      if (oldest !== undefined && this.#addresses.size > KEPT_ADDRESSES) this.#addresses.delete(oldest);
+    }
     return limits === 'caller' && 'text' in text ? { ...text, limits } : text;
   }
 }
