@@ -292,6 +292,41 @@ fn sharded_checkpoints_load_and_their_index_is_held_to_its_word() {
 }
 
 #[test]
+fn names_that_other_savers_give_the_tensors_of_a_decoder_are_understood() {
+    let names = |names: [&str; 3]| {
+        let tensor = |(at, name): (usize, &str)| {
+            format!(r#""{name}":{{"dtype":"F32","shape":[1],"data_offsets":[{},{}]}}"#, 4 * at, 4 * at + 4)
+        };
+        let header = names.into_iter().enumerate().map(tensor).collect::<Vec<_>>().join(",");
+        let weights = load(&safetensors(&format!("{{{header}}}"), &[0; 12])).unwrap();
+        weights.tensors().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let usual = ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"];
+    assert_eq!(names(usual), usual);
+    assert_eq!(names(["lm_head.weight", "embed_tokens.weight", "norm.weight"]), usual);
+    assert_eq!(names(usual.map(|name| format!("module.{name}")).each_ref().map(String::as_str)), usual);
+    assert_eq!(names(["module.lm_head.weight", "module.embed_tokens.weight", "module.norm.weight"]), usual);
+    let others = ["module.a", "b", "norm.weight"];
+    assert_eq!(names(others), ["b", "module.a", "norm.weight"], "nothing is known of these");
+}
+
+#[test]
+fn what_was_downloaded_in_place_of_a_file_is_told() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n";
+    assert_names(&error(load(pointer)), "bad_model", &["Git LFS pointer", "git lfs pull", "model.safetensors"]);
+    assert_names(&error(load(b"<!DOCTYPE html><html></html>")), "bad_model", &["web page", "model.safetensors"]);
+}
+
+#[test]
+fn a_byte_order_mark_before_a_config_is_no_obstacle() {
+    let folder = checkpoint(&fs::read(golden("qwen3").join("model.safetensors")).unwrap());
+    let path = folder.path().join("config.json");
+    let marked = [&b"\xef\xbb\xbf"[..], &fs::read(&path).unwrap()].concat();
+    fs::write(&path, marked).unwrap();
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().config["model_type"], "qwen3");
+}
+
+#[test]
 fn a_head_beside_a_tied_embedding_and_constant_buffers_are_passed_over() {
     let header = r#"{"lm_head.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},
         "model.layers.0.self_attn.rotary_emb.inv_freq":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},

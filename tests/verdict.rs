@@ -78,6 +78,15 @@ fn an_unsafe_text_without_category_scores_is_blocked_from_the_global_threshold()
 }
 
 #[test]
+fn an_unsafe_text_of_which_nobody_says_the_category_gets_the_severest_action_of_the_policy() {
+    let decision = |categories: &[Category]| VerdictBuilder::new(categories).score(0.9).build().decision;
+    let [block, review, allow] = &categories()[..] else { panic!("three categories") };
+    assert_eq!(decision(&[review.clone(), block.clone()]), Decision::Block);
+    assert_eq!(decision(&[review.clone(), allow.clone()]), Decision::Review);
+    assert_eq!(decision(&[allow.clone()]), Decision::Allow);
+}
+
+#[test]
 fn a_score_that_is_not_a_finite_number_fails_closed() {
     assert_eq!(decide(f32::NAN, &[]), Decision::Block);
     assert_eq!(decide(0.0, &[("block", f32::NAN)]), Decision::Block);

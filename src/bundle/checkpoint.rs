@@ -19,6 +19,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Beyond this, a JSON file of a checkpoint is not what its name says.
 const MAX_JSON: u64 = 256 << 20;
 const HEAD: &str = "lm_head.weight";
+const WRAPPER: &str = "module.";
 
 /// A checkpoint's small files, read; its weights are read when asked for.
 #[derive(Debug, Clone)]
@@ -110,37 +111,70 @@ impl Checkpoint {
     /// where it says.
     pub fn weights(&self, device: &Device) -> Result<Weights> {
         let mut weights = Weights::new(device);
-        for shard in self.shards() {
-            weights.read(&mut shard?, |name| self.skips(name))?;
+        let (shards, naming) = self.shards()?;
+        for mut shard in shards {
+            weights.read(&mut shard, |name| self.skips(name))?;
         }
-        if let Some(missing) = self.index.keys().find(|name| !self.skips(name) && !weights.has(name)) {
-            return Err(not_in_index(missing, &self.index[missing]));
+        if let Some((missing, file)) = self.promised(naming).find(|(name, _)| !weights.has(name)) {
+            return Err(not_in_index(&missing, file));
         }
         weights.join_parts()?;
         Ok(weights)
     }
 
-    /// Opens the weight files one behind the other.
-    pub(super) fn shards(&self) -> impl Iterator<Item = Result<Shard>> {
-        self.shards.iter().map(|name| {
+    /// Opens the weight files, with the names that Hugging Face gives their tensors.
+    pub(super) fn shards(&self) -> Result<(Vec<Shard>, Naming)> {
+        let open = self.shards.iter().map(|name| {
             let path = self.folder.join(name);
             let file = files::open(&path, files::Kind::Regular)?;
             let size = file.metadata().map_err(Error::io(&path))?.len();
             let size = usize::try_from(size);
             let size = size.map_err(|_| Error::Unsupported(format!("`{name}` is too large for this machine")))?;
             Shard::open(name, Input::Stream { reader: Box::new(BufReader::new(file)), hash: None }, size)
-        })
+        });
+        let mut shards = open.collect::<Result<Vec<_>>>()?;
+        let naming = Naming::of(&shards.iter().flat_map(Shard::names).collect::<Vec<_>>());
+        shards.iter_mut().for_each(|shard| shard.rename(|name| naming.usual(name)));
+        Ok((shards, naming))
     }
 
     /// The names of tensors that the index promises.
-    pub(super) fn promised(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.index.iter().map(|(name, file)| (name.as_str(), file.as_str())).filter(|(name, _)| !self.skips(name))
+    pub(super) fn promised(&self, naming: Naming) -> impl Iterator<Item = (String, &str)> {
+        let named = self.index.iter().map(move |(name, file)| (naming.usual(name), file.as_str()));
+        named.filter(|(name, _)| !self.skips(name))
     }
 
     /// Whether a tensor is a copy of another one.
     pub(super) fn skips(&self, name: &str) -> bool {
         name == HEAD && self.config["tie_word_embeddings"] == true
     }
+}
+
+/// How a checkpoint's names of tensors differ from those that Hugging Face gives them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Naming {
+    /// All begin with `module.`, as those of a model that was trained on several devices do.
+    wrapped: bool,
+    /// They are those of a decoder without its head, which has them behind `model.`.
+    bare: bool,
+}
+
+impl Naming {
+    fn of(names: &[&str]) -> Self {
+        let wrapped = !names.is_empty() && names.iter().all(|name| name.starts_with(WRAPPER));
+        let has = |wanted: &str| names.iter().any(|name| unwrapped(name, wrapped) == wanted);
+        Self { wrapped, bare: has("embed_tokens.weight") && !has("model.embed_tokens.weight") }
+    }
+
+    /// The usual name of a tensor.
+    fn usual(self, name: &str) -> String {
+        let name = unwrapped(name, self.wrapped);
+        if self.bare && name != HEAD { format!("model.{name}") } else { name.to_owned() }
+    }
+}
+
+fn unwrapped(name: &str, wrapped: bool) -> &str {
+    if wrapped { name.strip_prefix(WRAPPER).unwrap_or(name) } else { name }
 }
 
 pub(super) fn not_in_index(name: &str, file: &str) -> Error {
@@ -170,7 +204,8 @@ fn json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&read_small(path)?).map_err(|error| Error::BadModel(format!("{}: {error}", path.display())))
 }
 
-/// Reads a file that must not be enormous.
+/// Reads a file that must not be enormous, without the byte-order mark that some editors put before its text.
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
-    files::read(path, files::Kind::Regular, MAX_JSON, Error::BadModel)
+    let bytes = files::read(path, files::Kind::Regular, MAX_JSON, Error::BadModel)?;
+    Ok(bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes))
 }

@@ -68,8 +68,8 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOp
     let mut writer = Writer::create(to, options.overwrite)?;
     writer.file(&manifest.tokenizer, &checkpoint.tokenizer)?;
     let mut seen = std::collections::HashSet::new();
-    for shard in checkpoint.shards() {
-        let mut shard = shard?;
+    let (shards, naming) = checkpoint.shards()?;
+    for mut shard in shards {
         while let Some(tensor) = shard.next()? {
             if checkpoint.skips(&tensor.name) {
                 shard.take(tensor.bytes)?;
@@ -79,8 +79,8 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOp
             }
         }
     }
-    if let Some((name, file)) = checkpoint.promised().find(|(name, _)| !seen.contains(*name)) {
-        return Err(not_in_index(name, file));
+    if let Some((name, file)) = checkpoint.promised(naming).find(|(name, _)| !seen.contains(name)) {
+        return Err(not_in_index(&name, file));
     }
     writer.finish(manifest)
 }

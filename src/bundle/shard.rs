@@ -73,6 +73,9 @@ impl Shard {
             return Err(bad(format!("expected a header but the file has {len} bytes")));
         }
         let size = shard.take(8)?;
+        if let Some(what) = taken_for_weights(&size) {
+            return Err(bad(what.into()));
+        }
         let size = u64::from_le_bytes(size[..8].try_into().expect("8 bytes were taken"));
         let size = usize::try_from(size).ok().filter(|&size| size <= MAX_HEADER.min(len - 8)).ok_or_else(|| {
             bad(format!("its header should have {size} bytes, the file has {len}; it may be truncated"))
@@ -115,6 +118,25 @@ impl Shard {
         }
     }
 
+    /// The names of the tensors that were not read yet.
+    #[cfg(feature = "native")]
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Tensor(header) => Some(header.name.as_str()),
+            Item::Buffer { .. } => None,
+        })
+    }
+
+    /// Gives the tensors that were not read yet other names.
+    #[cfg(feature = "native")]
+    pub fn rename(&mut self, name: impl Fn(&str) -> String) {
+        for item in &mut self.items {
+            if let Item::Tensor(header) = item {
+                header.name = name(&header.name);
+            }
+        }
+    }
+
     /// Closes a streamed file after its last tensor and gives the sha256 of what was read, if that was asked for.
     #[cfg(feature = "native")]
     pub fn finish(self) -> Option<String> {
@@ -122,6 +144,15 @@ impl Shard {
             Input::Stream { hash: Some(hash), .. } => Some(hex(&hash.finalize())),
             _ => None,
         }
+    }
+}
+
+/// What a file that begins like this is, where it is known to come in place of weights.
+fn taken_for_weights(beginning: &[u8]) -> Option<&'static str> {
+    match beginning {
+        b"version " => Some("it is a Git LFS pointer; get the file itself with `git lfs pull` in its repository"),
+        [b'<', ..] => Some("it is a web page; download the file itself, not the page that shows it"),
+        _ => None,
     }
 }
 

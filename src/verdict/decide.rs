@@ -30,8 +30,8 @@ impl From<OnError> for Decision {
 ///
 /// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
 /// have scores, they alone decide: the severest action of those that apply (block, then review, then allow), and
-/// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text is
-/// blocked. Where more of the text is unreadable than the policy takes, it asks for what the policy says, too. A score
+/// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text gets the
+/// severest action that the policy has. Where more of the text is unreadable than the policy takes, it asks for what the policy says, too. A score
 /// that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
 /// check has failed.
 #[derive(Debug, Clone)]
@@ -149,7 +149,9 @@ impl<'a> VerdictBuilder<'a> {
             });
         }
         let unsafe_overall = categories.is_empty() && score >= self.thresholds.global;
-        let decision = if unsafe_overall { Decision::Block } else { severest };
+        // Nobody says which category it is: any of them may be.
+        let of_any = self.policy.iter().map(|category| decided_by(category.action)).max().unwrap_or(Decision::Block);
+        let decision = if unsafe_overall { severest.max(of_any) } else { severest };
         Verdict {
             decision,
             flagged: decision != Decision::Allow,
