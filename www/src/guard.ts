@@ -126,6 +126,7 @@ class OpenGuard implements Guard {
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
     const releaseOnReview = oneOf('releaseOnReview', options.releaseOnReview ?? true, [true, false]);
+    const frames = oneOf('frames', options.frames ?? 'refuse', ['refuse', 'text']);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
     const onCheck = checked('onCheck', options.onCheck, 'a function', isFunction);
     const { signal, stop } = this.#begin(options.signal);
@@ -138,6 +139,7 @@ class OpenGuard implements Guard {
         return this.#engine.monitor({ ...request, checkEvery, holdBack, releaseOnReview }, signal);
       },
       signal,
+      refuseFrames: frames === 'refuse',
       onCheck,
       done: stop,
     });

@@ -3,6 +3,7 @@
 
 import type { EngineMonitor, MonitorStep } from './engine.ts';
 import { GuardError, toGuardError } from './errors.ts';
+import { FrameCheck } from './frames.ts';
 import { onAbort } from './signals.ts';
 import type { TransformOptions } from './types.ts';
 
@@ -13,13 +14,16 @@ export interface TransformParts {
   open(): Promise<EngineMonitor>;
   /** Fires when the caller aborts or the guard is disposed of. */
   signal: AbortSignal;
+  /** Whether frames of a chat API are refused. */
+  refuseFrames: boolean;
   onCheck: TransformOptions['onCheck'];
   /** Called once, at whichever end. */
   done(): void;
 }
 
-export function guardTransform({ open, signal, onCheck, done }: TransformParts): TransformStream<Chunk, Chunk> {
+export function guardTransform({ open, signal, refuseFrames, onCheck, done }: TransformParts): TransformStream<Chunk, Chunk> {
   const input = new TextInput();
+  const frames = refuseFrames ? new FrameCheck() : undefined;
   let monitor: EngineMonitor | undefined;
   let over = false;
   let seen = 0;
@@ -51,7 +55,8 @@ export function guardTransform({ open, signal, onCheck, done }: TransformParts):
     throw new GuardError('blocked', `the text was flagged after ${seen} characters (${what})`, { verdict });
   };
 
-  const feed = async (text: string) => {
+  const feed = async (came: string, last = false) => {
+    const text = frames ? frames.take(came, last) : came;
     if (text === '') return;
     monitor ??= await open();
     // The end may have come while the monitor was on its way.
@@ -85,7 +90,7 @@ export function guardTransform({ open, signal, onCheck, done }: TransformParts):
     write: (chunk) => guarded(() => feed(input.take(chunk))),
     close: () =>
       guarded(async () => {
-        await feed(input.end());
+        await feed(input.end(), true);
         if (monitor) release(await monitor.finish(signal));
         close();
         output.close();

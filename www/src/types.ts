@@ -169,6 +169,9 @@ export interface TransformOptions {
   /** Whether text on which the decision is `review` is let through, and told to `onCheck` only (default true). `false`
    * withholds it as `block` does: what is flagged then never comes out. */
   releaseOnReview?: boolean;
+  /** What becomes of a stream that begins like the frames of a chat API, server-sent events or JSON, in which words come in pieces
+   * that nobody could judge: it fails with `bad_input`, by default, or is taken for the text. */
+  frames?: 'refuse' | 'text';
   /** From 0 (flags least) to 1 (flags most). Default: the guard's. */
   strictness?: number;
   signal?: AbortSignal;

@@ -63,6 +63,45 @@ test('a character whose halves come in two strings is judged whole', async () =>
   assert.deepEqual(pushed, ['1', '4', '4']);
 });
 
+const sse = (text: string, from = 'data: ') =>
+  [...text.matchAll(/.{1,6}/gs)].map(([content]) => `${from}${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`);
+
+test('the frames of a chat API are refused, however they are cut', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  const bodies = [
+    sse('good bad more').join(''),
+    sse('good bad more', 'event: message\ndata: ').join(''),
+    `: OPENROUTER PROCESSING\n\n${sse('good bad').join('')}`,
+    JSON.stringify({ id: 'c-1', object: 'chat.completion', choices: [{ message: { content: 'good bad' } }] }, undefined, 2),
+    JSON.stringify({ model: 'm', created_at: '2026-01-01', message: { role: 'assistant', content: 'ba' } }),
+    JSON.stringify([{ candidates: [{ content: { role: 'model', parts: [{ text: 'ba' }] } }] }]),
+    `\n${JSON.stringify({ type: 'message', role: 'assistant', content: [{ type: 'text', text: 'bad' }] })}`,
+  ];
+  for (const body of bodies) {
+    for (const size of [1, 3, body.length]) {
+      const chunks = [...body.matchAll(new RegExp(`.{1,${size}}`, 'gs'))].map(([chunk]) => chunk);
+      const { chunks: out, error } = await read(streamOf(chunks).pipeThrough(guard.transform()));
+      assert.deepEqual([out, error?.code], [[], 'bad_input'], body);
+      assert.match(error!.message, /frames: 'text'/);
+    }
+  }
+  assert.equal(core.monitors, 0);
+});
+
+test('text that begins like frames, or is said to be text, goes through', async () => {
+  const guard = await open(fakeCore());
+  const texts = ['data is good', 'Data: 3 of 4', 'id', '{"name": "Ada", "age": 36}', '{', '[1, 2, 3]', ': )', 'identity', '', `{"a": "${'x'.repeat(2000)}"}`];
+  for (const text of texts) {
+    const { chunks, error } = await read(streamOf([...text]).pipeThrough(guard.transform()));
+    assert.deepEqual([chunks.join(''), error], [text, undefined]);
+  }
+  const body = sse('good').join('');
+  const { chunks } = await read(streamOf([body]).pipeThrough(guard.transform({ frames: 'text' })));
+  assert.equal(chunks.join(''), body);
+  assert.throws(() => guard.transform({ frames: 'json' as 'text' }), { code: 'bad_input' });
+});
+
 test('flagged text never comes out, and the error has the verdict', async () => {
   const core = fakeCore();
   const guard = await open(core);
