@@ -61,7 +61,7 @@ export class Growing {
   #begin(): Opened {
     const { judge, messages } = this.#watch;
     // Nobody is there to review.
-    const { readable, writable } = judge.guard.transform({ messages, signal: judge.signal, releaseOnReview: false });
+    const { readable, writable } = judge.guard.transform({ messages, signal: judge.signal, releaseOnReview: false, frames: 'text' });
     const read = this.#count(readable.getReader());
     // Whoever writes hears of an error, too.
     read.catch(() => undefined);
