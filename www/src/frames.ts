@@ -3,12 +3,11 @@
 
 import { GuardError } from './errors.ts';
 
-/** Characters that tell what a stream is. */
-const TELLING = 512;
-const EVENT = /^(?:data|event|id|retry):|^: ?[A-Z\d]/;
-const BEGUN_EVENT = /^(?:d?|da|dat|data|e|ev|eve|even|event|i|id|r|re|ret|retr|retry|:|: )$/;
-const FRAME = /^[[{\s]*"(?:id|object|model|type|choices|candidates|created|output|error)"\s*:/;
-const INSIDE = /"(?:object|choices|candidates|created_at|created|delta|message|role|output|usage|usageMetadata|content_block)"\s*:/;
+/** Characters that tell an event, and JSON. */
+const EVENT_TELLS = 8;
+const JSON_TELLS = 512;
+const EVENT = /^(data|event|id|retry):|^: ?[A-Z\d]/;
+const JSON_FRAME = /^[[{].*"(choices|candidates|created_at|type": ?"message)"/s;
 
 export class FrameCheck {
   #held: string | undefined = '';
@@ -16,17 +15,16 @@ export class FrameCheck {
   /** The text that may go on: none until it is known what it is. `over` says that no more will come.
    *
    * @throws GuardError `bad_input` for frames */
-  take(text: string, over = false): string {
+  take(text: string, over: boolean): string {
     if (this.#held === undefined) return text;
     const all = this.#held + text;
     const begins = all.trimStart();
-    const framed = EVENT.test(begins) || (FRAME.test(begins) && INSIDE.test(begins.replace(FRAME, '')));
-    if (framed) {
-      const what = 'expected a stream of text but it begins like the frames of a chat API (server-sent events or JSON)';
-      throw new GuardError('bad_input', `${what}: pass on the text inside them, or say \`frames: 'text'\` if that is the text`);
+    if (EVENT.test(begins) || JSON_FRAME.test(begins)) {
+      throw new GuardError('bad_input', "expected text, got an API's frames; pass on the text in them, or set frames: 'text'");
     }
-    const open = begins === '' || BEGUN_EVENT.test(begins) || /^[[{]/.test(begins);
-    this.#held = open && !over && all.length < TELLING ? all : undefined;
-    return this.#held === undefined ? all : '';
+    const tells = /^[[{]/.test(begins) ? JSON_TELLS : EVENT_TELLS;
+    const open = !over && begins.length < tells && all.length < JSON_TELLS;
+    this.#held = open ? all : undefined;
+    return open ? '' : all;
   }
 }

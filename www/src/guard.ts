@@ -86,7 +86,7 @@ class OpenGuard implements Guard {
   /** The calls that run. Each has a signal of its own: at the edge, one request's signal is not for another. */
   #calls = new Set<AbortController>();
   #disposing: Promise<void> | undefined;
-  /** Policies that were read from addresses, the oldest first. */
+  /** Policies that were read from addresses. */
   #addresses = new Map<string, PolicyText>();
 
   constructor(engine: Engine, defaults: Defaults, reach: Reach) {
@@ -214,9 +214,8 @@ class OpenGuard implements Guard {
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
     if (address !== undefined) {
+      if (this.#addresses.size >= KEPT_ADDRESSES) this.#addresses.clear();
       this.#addresses.set(address, text);
-      const [oldest] = this.#addresses.keys();
-      if (oldest !== undefined && this.#addresses.size > KEPT_ADDRESSES) this.#addresses.delete(oldest);
     }
     return limits === 'caller' && 'text' in text ? { ...text, limits } : text;
   }

@@ -60,7 +60,7 @@ test('a character whose halves come in two strings is judged whole', async () =>
   const pushed: string[] = [];
   const { chunks } = await read(streamOf(['a\ud83e', '\udd50b']).pipeThrough(guard.transform({ onCheck: (seen) => pushed.push(String(seen)) })));
   assert.equal(chunks.join(''), 'a🥐b');
-  assert.deepEqual(pushed, ['1', '4', '4']);
+  assert.deepEqual(pushed, ['4', '4']);
 });
 
 const sse = (text: string, from = 'data: ') =>
