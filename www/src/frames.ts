@@ -6,7 +6,7 @@ import { GuardError } from './errors.ts';
 /** Characters that tell an event, and JSON. */
 const EVENT_TELLS = 8;
 const JSON_TELLS = 512;
-const EVENT = /^(data|event|id|retry):|^: ?[A-Z\d]/;
+const EVENT = /^(data|event|id|retry):|^: ?[A-Z]/;
 const JSON_FRAME = /^[[{].*"(choices|candidates|created_at|type": ?"message)"/s;
 
 export class FrameCheck {
@@ -20,10 +20,9 @@ export class FrameCheck {
     const all = this.#held + text;
     const begins = all.trimStart();
     if (EVENT.test(begins) || JSON_FRAME.test(begins)) {
-      throw new GuardError('bad_input', "expected text, got an API's frames; pass on the text in them, or set frames: 'text'");
+      throw new GuardError('bad_input', "expected text but got API frames; send the text in them");
     }
-    const tells = /^[[{]/.test(begins) ? JSON_TELLS : EVENT_TELLS;
-    const open = !over && begins.length < tells && all.length < JSON_TELLS;
+    const open = !over && all.length < JSON_TELLS && (begins.length < EVENT_TELLS || /^[[{]/.test(begins));
     this.#held = open ? all : undefined;
     return open ? '' : all;
   }

@@ -56,11 +56,12 @@ export function guardTransform({ open, signal, refuseFrames, onCheck, done }: Tr
   };
 
   const feed = async (came: string, last = false) => {
-    const text = frames ? frames.take(came, last) : came;
-    if (text === '') return;
+    if (came === '' && !monitor) return;
     monitor ??= await open();
     // The end may have come while the monitor was on its way.
     if (over) return monitor.close();
+    const text = frames ? frames.take(came, last) : came;
+    if (text === '') return;
     seen += text.length;
     release(await monitor.push(text, signal));
     if (!over && (output.desiredSize ?? 0) <= 0) await new Promise<void>((resolve) => (wanted = resolve));
