@@ -68,6 +68,8 @@ sources:
     unsafe_means: general
     negatives: [general]
     others: [general]
+owners:
+  rules: {weight: 1}
 "#;
     fs::write(folder.join("recipe.yaml"), recipe).unwrap();
     let data = folder.join("data");
@@ -87,6 +89,16 @@ sources:
         })
         .collect();
     fs::write(data.join("rows.jsonl"), rows.join("\n")).unwrap();
+    let rules: Vec<String> = (0..60)
+        .map(|i| {
+            let (verb, label) = [("feed", "safe"), ("walk", "unsafe")][i % 2];
+            let text = format!("{} {verb} my {}", ["please", "i"][i / 2 % 2], ["cat", "dog", "pet"][i / 4 % 3]);
+            json!({"id": format!("o{i}"), "source": "rules", "level": "prompt", "prompt": text, "response": null,
+                   "label": label, "policy": {"category": "walk", "rule": "tell me about the walk"}})
+            .to_string()
+        })
+        .collect();
+    fs::write(data.join("rules.jsonl"), rules.join("\n")).unwrap();
     SftOptions {
         recipe: folder.join("recipe.yaml"),
         data,

@@ -169,7 +169,7 @@ impl Naming {
     /// The usual name of a tensor.
     fn usual(self, name: &str) -> String {
         let name = unwrapped(name, self.wrapped);
-        if self.bare && name != HEAD { format!("model.{name}") } else { name.to_owned() }
+        if self.bare && name != HEAD && !name.starts_with("model.") { format!("model.{name}") } else { name.to_owned() }
     }
 }
 
@@ -206,6 +206,9 @@ fn json(path: &Path) -> Result<Value> {
 
 /// Reads a file that must not be enormous, without the byte-order mark that some editors put before its text.
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let bytes = files::read(path, files::Kind::Regular, MAX_JSON, Error::BadModel)?;
-    Ok(bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes))
+    let mut bytes = files::read(path, files::Kind::Regular, MAX_JSON, Error::BadModel)?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    Ok(bytes)
 }

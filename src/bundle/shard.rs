@@ -73,12 +73,11 @@ impl Shard {
             return Err(bad(format!("expected a header but the file has {len} bytes")));
         }
         let size = shard.take(8)?;
-        if let Some(what) = taken_for_weights(&size) {
-            return Err(bad(what.into()));
-        }
+        let beginning = size.clone();
         let size = u64::from_le_bytes(size[..8].try_into().expect("8 bytes were taken"));
         let size = usize::try_from(size).ok().filter(|&size| size <= MAX_HEADER.min(len - 8)).ok_or_else(|| {
-            bad(format!("its header should have {size} bytes, the file has {len}; it may be truncated"))
+            let truncated = || format!("its header should have {size} bytes, the file has {len}; it may be truncated");
+            bad(taken_for_weights(&beginning).map_or_else(truncated, str::to_owned))
         })?;
         let json = shard.take(size)?;
         shard.items = parse_header(&json, len - 8 - size).map_err(bad)?;

@@ -287,10 +287,10 @@ impl PolicyStates {
     }
 }
 
-/// Positions that slots do not see: each slot of the only row, or each row, its own.
-pub enum Hidden<'a> {
-    FromSlots(&'a [Range<usize>]),
-    FromRows(&'a [Range<usize>]),
+/// Positions that slots do not see, of those that their row sees: its own for each slot of the only row, or for each row.
+pub enum Unseen<'a> {
+    BySlot(&'a [Range<usize>]),
+    ByRow(&'a [Range<usize>]),
 }
 
 /// What slots see beside themselves.
@@ -460,14 +460,15 @@ impl SlotModel {
     }
 
     /// A pass over `count` slots alone in each of some rows, of which [`advance_slots`](Self::advance_slots) makes the layers.
-    /// `hidden` are positions that one of them does not see of the `shared` ones that its row sees.
-    pub fn begin_slots(&self, [rows, count]: [usize; 2], hidden: &Hidden<'_>, shared: usize, device: &Device) -> Pass {
+    /// Each row has `shared` positions.
+    pub fn begin_slots(&self, [rows, count]: [usize; 2], unseen: &Unseen<'_>, shared: usize, device: &Device) -> Pass {
         let slots = Layout::slots(self.vocab_size, count);
-        let apart = if matches!(hidden, Hidden::FromSlots(_)) { count } else { 1 };
+        let apart = if matches!(unseen, Unseen::BySlot(_)) { count } else { 1 };
+        debug_assert!(rows == 1 || apart == 1, "slots of several rows see alike");
         let mut bias = vec![0.0; rows * apart * shared];
-        let (Hidden::FromSlots(ranges) | Hidden::FromRows(ranges)) = hidden;
-        for (row, hidden) in bias.chunks_exact_mut(shared.max(1)).zip(*ranges) {
-            row[hidden.clone()].fill(UNSEEN);
+        let (Unseen::BySlot(ranges) | Unseen::ByRow(ranges)) = unseen;
+        for (row, range) in bias.chunks_exact_mut(shared.max(1)).zip(*ranges) {
+            row[range.clone()].fill(UNSEEN);
         }
         let bias = Tensor::from_data(TensorData::new(bias, [rows, 1, apart, shared]), device);
         let pass = self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device));

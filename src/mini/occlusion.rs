@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::engine::SlotEngine;
 use super::layout::QUOTE_WORDS;
-use super::network::{Hidden, Pass, Seen};
+use super::network::{Pass, Seen, Unseen};
 use super::policy::ReadPolicy;
 use super::window::Window;
 use crate::Result;
@@ -125,7 +125,7 @@ fn tries(engine: &SlotEngine, seen: &KvCache, words: &[Range<usize>], start: usi
         start + tokens.start..start + tokens.end
     });
     let hidden: Vec<Range<usize>> = hidden.collect();
-    engine.model.begin_slots([1, runs.len()], &Hidden::FromSlots(&hidden), seen.len(), &engine.device)
+    engine.model.begin_slots([1, runs.len()], &Unseen::BySlot(&hidden), seen.len(), &engine.device)
 }
 
 fn tokens(words: &[Range<usize>], run: &Range<usize>) -> Range<usize> {

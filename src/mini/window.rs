@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::engine::SlotEngine;
 use super::layout::{ANSWER, Layout};
-use super::network::{Hidden, Pass, Seen, SlotBatch};
+use super::network::{Pass, Seen, SlotBatch, Unseen};
 use super::policy::ReadPolicy;
 use crate::engine::reader::Reader;
 use crate::engine::{PASS, layers_of_a_step, read_numbers};
@@ -73,12 +73,8 @@ impl Window {
             }
             Stage::Conversation(_) => {
                 let count = policy.blocks.len();
-                let pass = engine.model.begin_slots(
-                    [1, count],
-                    &Hidden::FromSlots(&[]),
-                    self.conversation.len(),
-                    &engine.device,
-                );
+                let pass =
+                    engine.model.begin_slots([1, count], &Unseen::ByRow(&[]), self.conversation.len(), &engine.device);
                 self.stage = Stage::Slots { pass, own: engine.model.cache(1, count, &engine.device) };
             }
             Stage::Slots { pass, own } => {

@@ -141,6 +141,10 @@ impl KvCache {
         let [batch, heads, time, head_dim] = keys.dims();
         if time == self.capacity {
             // All that it will ever hold: no copy.
+            debug_assert_eq!(
+                [self.len, batch, heads, head_dim],
+                [0, self.batch, self.shape.kv_heads, self.shape.head_dim]
+            );
             self.layers[layer] = (keys, values);
             return;
         }
@@ -262,6 +266,16 @@ mod tests {
         assert_eq!(write(&mut cache, 1, 2.0), [1.0, 1.0, 2.0]);
         cache.truncate(7);
         assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn what_fills_a_cache_at_once_is_kept_like_anything_else() {
+        let mut whole = KvCache::new(SHAPE, 3, &Device::flex());
+        assert_eq!(write(&mut whole, 3, 1.0), [1.0; 3]);
+        let mut longer = whole.fork(4).unwrap();
+        whole.truncate(1);
+        assert_eq!(write(&mut whole, 2, 2.0), [1.0, 2.0, 2.0]);
+        assert_eq!(write(&mut longer, 1, 3.0), [1.0, 1.0, 1.0, 3.0]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const ABSENT: f32 = 0.25;
 const ABSENT_OF_AN_OWNER: f32 = 0.4;
 /// The share of an owner's categories that come with their definitions: by the name alone few are told for sure.
 const DEFINED: f64 = 0.85;
-/// How often "harm of any kind" is asked, each time in other words, and what its slot counts next to one of another that
+/// How often "harm of any kind" is asked, mostly in other words each time, and what its slot counts next to one of another that
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
@@ -141,11 +141,11 @@ impl<'a> Examples<'a> {
             let facts = &shown.sample.facts;
             for (block, &concept) in concepts.iter().enumerate() {
                 let Some(target) = facts.target(concept) else { continue };
-                let absent = if facts.touched.contains(&concept) { 1.0 } else { ABSENT };
-                let mut weight = weight(target, absent);
-                if Some(concept) == self.recipe.any_harm {
-                    weight = ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 };
-                }
+                let weight = if Some(concept) == self.recipe.any_harm {
+                    ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 }
+                } else {
+                    weight(target, if facts.touched.contains(&concept) { 1.0 } else { ABSENT })
+                };
                 panel.know(Known { text, block, target, weight });
             }
         }

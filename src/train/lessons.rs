@@ -14,15 +14,17 @@ use super::examples::{Example, Examples, Shown};
 use super::padding::Padding;
 use super::panel::Panel;
 use super::samples::Samples;
-use crate::Result;
 use crate::eval::metrics;
 use crate::mini::network::SlotModel;
+use crate::{Error, Result};
 
-/// Examples are drawn, sorted by length and batched so many at a time.
+/// Rows are drawn, sorted by length and put together so many at a time.
 const CHUNK: usize = 1024;
+/// Lessons of like length that follow each other: a step takes as long as the longest that a core learns in it.
+const ABREAST: usize = 8;
 /// Held-out rows that the run is watched on.
 const WATCHED: usize = 400;
-/// The share of texts that are asked about topics too, and of those that are answered.
+/// The share of panels whose texts are asked about topics too, and of texts that are answered.
 const TOPICS: f64 = 0.2;
 const ANSWERED: f64 = 0.1;
 /// What answers count beside panels.
@@ -57,8 +59,8 @@ impl Lesson {
         match self {
             Lesson::Panel(panel) => {
                 let loss = panel.loss(model, device);
-                let parts = Parts([Some(number(&loss.slots)), Some(number(&loss.cover)), None]);
-                (loss.total(), parts)
+                let parts = Parts([loss.slots.as_ref().map(number), loss.cover.as_ref().map(number), None]);
+                (loss.total().unwrap_or_else(|| Tensor::zeros([1], device)), parts)
             }
             Lesson::Answers(examples) => {
                 let loss = Batch::new(examples, model.vocab_size(), device).loss(model);
@@ -82,33 +84,26 @@ fn number(tensor: &Tensor<1>) -> f32 {
     tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
-/// The stream of lessons. It depends on the seed and the number of cores alone, so a resumed run goes on exactly where it stopped.
+/// The stream of lessons. It depends on the seed alone, so a resumed run goes on exactly where it stopped.
 pub struct Lessons<'a> {
     samples: &'a Samples<'a>,
     examples: &'a Examples<'a>,
     padding: Padding<'a>,
     seed: u64,
     batch_tokens: usize,
-    cores: usize,
 }
 
 impl<'a> Lessons<'a> {
-    /// `batch_tokens` are those of one lesson at most, padding counted; a step has a lesson for each of the `cores`.
-    pub fn new(
-        samples: &'a Samples<'a>,
-        examples: &'a Examples<'a>,
-        seed: u64,
-        batch_tokens: usize,
-        cores: usize,
-    ) -> Self {
-        Self { samples, examples, padding: samples.padding(), seed, batch_tokens, cores }
+    /// `batch_tokens` are those of the texts of one lesson with their slots at most, padding counted.
+    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, batch_tokens: usize) -> Self {
+        Self { samples, examples, padding: samples.padding(), seed, batch_tokens }
     }
 
-    /// The lessons of a chunk of the stream, step by step.
+    /// The lessons of a chunk of the stream.
     ///
     /// # Errors
-    /// Whatever the recipe's weights have wrong.
-    pub fn chunk(&self, chunk: usize) -> Result<Vec<Vec<Lesson>>> {
+    /// Whatever the recipe's weights have wrong; [`Error::BadInput`] if nothing is to be learnt from so many rows.
+    pub fn chunk(&self, chunk: usize) -> Result<Vec<Lesson>> {
         let Self { samples, examples, padding, .. } = self;
         let (mut at, mut epoch) = (chunk, 0);
         let (order, chunks) = loop {
@@ -142,26 +137,34 @@ impl<'a> Lessons<'a> {
             answers.extend(self.answered(&texts, &mut rng));
         }
         for owner in owners {
-            let texts = owner.iter().map(|sample| examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            let shown = owner.iter().map(|sample| {
+                let sample = padding.behind(sample, &mut rng).map_or(Cow::Borrowed(sample), Cow::Owned);
+                examples.show(sample, &mut rng)
+            });
+            let texts = shown.collect();
             for texts in grouped(texts, room, self.batch_tokens) {
                 lessons.push(examples.owner(&texts, &mut rng));
                 answers.extend(self.answered(&texts, &mut rng));
             }
         }
         let answers = grouped(answers, |example| example.layout.len(), self.batch_tokens);
-        let panels = lessons.into_iter().filter(|panel| !panel.is_empty()).map(Lesson::Panel);
+        let panels = lessons.into_iter().filter(Panel::teaches).map(Lesson::Panel);
         let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
-        // A step takes as long as its longest lesson: those of like length go together.
+        if lessons.is_empty() {
+            let what = "of none of so many rows of the recipe is anything known: no concept, nor harm of any kind";
+            return Err(Error::BadInput(format!("{what} ({CHUNK})")));
+        }
         lessons.sort_by_key(Lesson::tokens);
-        let mut steps: Vec<Vec<Lesson>> = Vec::new();
+        let mut groups: Vec<Vec<Lesson>> = Vec::new();
         for lesson in lessons {
-            match steps.last_mut().filter(|step| step.len() < self.cores) {
-                Some(step) => step.push(lesson),
-                None => steps.push(vec![lesson]),
+            match groups.last_mut().filter(|group| group.len() < ABREAST) {
+                Some(group) => group.push(lesson),
+                None => groups.push(vec![lesson]),
             }
         }
-        steps.shuffle(&mut rng);
-        Ok(steps)
+        let rest = groups.pop_if(|group| group.len() < ABREAST);
+        groups.shuffle(&mut rng);
+        Ok(groups.into_iter().chain(rest).flatten().collect())
     }
 
     /// Answers about some of the texts.

@@ -42,12 +42,11 @@ impl<'a> Padding<'a> {
         Self { prompts: of(Kind::JudgedUser), replies: of(Kind::JudgedAgent) }
     }
 
-    /// The sample among harmless texts of its kind, if the generator says so and there is room; what is known is known of
+    /// The sample, which is no owner's, among harmless texts of its kind, if the generator says so and there is room; what is known is known of
     /// all of them.
     pub fn around(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
         let room = WINDOW.saturating_sub(sample.judged.len());
-        // An owner may forbid what is harmless.
-        if !sample.asked.is_empty() || room < LEAST || !rng.random_bool(PADDED) {
+        if room < LEAST || !rng.random_bool(PADDED) {
             return None;
         }
         let len = rng.random_range(LEAST..=room);

@@ -3,8 +3,11 @@
 use burn::tensor::{Device, Int, Tensor, activation};
 
 use crate::mini::layout::Layout;
-use crate::mini::network::{Hidden, PolicyStates, Seen, SlotBatch, SlotModel};
+use crate::mini::network::{PolicyStates, Seen, SlotBatch, SlotModel, Unseen};
 use crate::tokenizer::TokenId;
+
+/// What the cover counts beside the slots.
+const COVER: f32 = 0.3;
 
 /// Texts and categories, and what is known of them.
 #[derive(Default)]
@@ -39,18 +42,17 @@ pub struct Covered {
     pub harmful: bool,
 }
 
-/// The parts of a panel's loss.
+/// The parts of a panel's loss, as far as something is known.
 pub struct PanelLoss {
-    pub slots: Tensor<1>,
-    pub cover: Tensor<1>,
+    pub slots: Option<Tensor<1>>,
+    pub cover: Option<Tensor<1>>,
 }
 
-/// What the cover counts beside the slots.
-const COVER: f32 = 0.3;
-
 impl PanelLoss {
-    pub fn total(self) -> Tensor<1> {
-        self.slots + self.cover * COVER
+    /// `None` where nothing is known.
+    pub fn total(self) -> Option<Tensor<1>> {
+        let parts = self.slots.into_iter().chain(self.cover.map(|cover| cover * COVER));
+        parts.reduce(|a, b| a + b)
     }
 }
 
@@ -74,9 +76,13 @@ impl Panel {
         self.texts.len()
     }
 
-    /// Whether there is nothing to learn.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && (self.covered.is_empty() || self.cover.is_empty())
+    /// Whether there is something to learn.
+    pub fn teaches(&self) -> bool {
+        !self.known.is_empty() || self.has_cover()
+    }
+
+    fn has_cover(&self) -> bool {
+        !self.covered.is_empty() && !self.cover.is_empty()
     }
 
     /// Tokens that are read: those of the texts, of the categories, and a slot for each pair.
@@ -89,30 +95,22 @@ impl Panel {
     /// The mean losses over what is known: cross-entropy of the slots, and of the highest of the cover.
     pub fn loss(&self, model: &SlotModel, device: &Device) -> PanelLoss {
         let logits = self.logits(model, device);
-        let zero = || Tensor::<1>::zeros([1], device);
-        let total: f32 = self.known.iter().map(|known| known.weight).sum();
-        let slots = match total {
-            0.0 => zero(),
-            total => {
-                let pairs = self.pairs(&logits);
-                let targets: Vec<f32> = self.known.iter().map(|known| known.target).collect();
-                let weights: Vec<f32> = self.known.iter().map(|known| known.weight).collect();
-                let weights = Tensor::<1>::from_data(weights.as_slice(), device);
-                (cross_entropy(pairs, &targets) * weights).sum() / total
-            }
-        };
-        let cover = match self.covered.is_empty() || self.cover.is_empty() {
-            true => zero(),
-            false => {
-                let texts: Vec<i32> = self.covered.iter().map(|covered| covered.text as i32).collect();
-                let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
-                let targets: Vec<f32> = self.covered.iter().map(|it| f32::from(u8::from(it.harmful))).collect();
-                let index = |places: &[i32]| Tensor::<1, Int>::from_data(places, device);
-                // The score of a text is that of its highest slot: one false alarm among many silent slots is one.
-                let highest = logits.select(0, index(&texts)).select(1, index(&blocks)).max_dim(1);
-                cross_entropy(highest.reshape([texts.len()]), &targets).mean()
-            }
-        };
+        let slots = (!self.known.is_empty()).then(|| {
+            let targets: Vec<f32> = self.known.iter().map(|known| known.target).collect();
+            let weights: Vec<f32> = self.known.iter().map(|known| known.weight).collect();
+            let total: f32 = weights.iter().sum();
+            let weights = Tensor::<1>::from_data(weights.as_slice(), device);
+            (cross_entropy(self.pairs(&logits), &targets) * weights).sum() / total
+        });
+        let cover = self.has_cover().then(|| {
+            let texts: Vec<i32> = self.covered.iter().map(|covered| covered.text as i32).collect();
+            let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
+            let targets: Vec<f32> = self.covered.iter().map(|it| f32::from(u8::from(it.harmful))).collect();
+            let index = |places: &[i32]| Tensor::<1, Int>::from_data(places, device);
+            // The score of a text is that of its highest slot: one false alarm among many silent slots is one.
+            let highest = logits.clone().select(0, index(&texts)).select(1, index(&blocks)).max_dim(1);
+            cross_entropy(highest.reshape([texts.len()]), &targets).mean()
+        });
         PanelLoss { slots, cover }
     }
 
@@ -151,7 +149,7 @@ impl Panel {
         let words = PolicyStates::new(words, self.blocks.iter().map(Vec::len), device);
         let padding: Vec<_> = texts.iter().map(|text| text.len()..shared.len()).collect();
         let shape = [texts.len(), self.blocks.len()];
-        let mut pass = model.begin_slots(shape, &Hidden::FromRows(&padding), shared.len(), device);
+        let mut pass = model.begin_slots(shape, &Unseen::ByRow(&padding), shared.len(), device);
         let seen = Seen { shared: &shared, words: Some(&words) };
         model.advance_slots(&mut pass, seen, None, model.layers());
         model.slot_logits(pass.states).reshape(shape)
@@ -207,7 +205,9 @@ mod tests {
             let mean = |losses: Vec<f32>| losses.iter().sum::<f32>() / losses.len() as f32;
             let loss = |logit: f32, target: bool| (logit.exp() + 1.0).ln() - if target { logit } else { 0.0 };
             panel.cover(vec![0, 2], vec![Covered { text: 1, harmful: true }]);
-            let PanelLoss { slots, cover } = panel.loss(&model, &device);
+            let PanelLoss { slots: Some(slots), cover: Some(cover) } = panel.loss(&model, &device) else {
+                panic!("both")
+            };
             let expected = mean(alone.iter().map(|&(logit, held)| loss(logit, held)).collect());
             assert!((slots.into_scalar::<f32>() - expected).abs() < 1e-3);
             assert!((cover.into_scalar::<f32>() - loss(alone[3].0.max(alone[5].0), true)).abs() < 1e-3);

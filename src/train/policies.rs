@@ -135,7 +135,7 @@ impl<'a> Policies<'a> {
         held_out: bool,
         rng: &mut ChaCha8Rng,
     ) -> Option<(Policy, Truth)> {
-        let Drawn { mut concepts, short, .. } = self.draw(facts, rng);
+        let Drawn { mut concepts, short } = self.draw(facts, rng);
         if !facts.general_unsafe {
             concepts.retain(|&concept| facts.holds(concept).is_some());
         }

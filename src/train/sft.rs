@@ -41,7 +41,7 @@ pub struct SftOptions {
     pub out: PathBuf,
     /// How many examples to learn from.
     pub examples: usize,
-    /// Tokens in a batch, padding counted.
+    /// Tokens of the texts that a core reads at a time, with their slots, padding counted.
     pub batch_tokens: usize,
     /// The highest learning rate: reached after a twentieth of the run, then falling to zero.
     pub learning_rate: f64,
@@ -58,7 +58,7 @@ struct Progress {
     step: usize,
     /// Examples seen.
     examples: usize,
-    /// The chunk of the stream of lessons that comes next, and how many of its steps were taken.
+    /// The chunk of the stream of lessons that comes next, and how many of its lessons were taken.
     chunk: usize,
     taken: usize,
 }
@@ -84,6 +84,7 @@ pub struct Report {
 const MAY_CHANGE: [&str; 2] = ["out", "checkpoint_every"];
 /// Steps between two lines of metrics.
 const REPORT_EVERY: usize = 10;
+
 /// Trains, calling `watch` with each report.
 ///
 /// # Errors
@@ -97,7 +98,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let examples = Examples::new(&samples, &tokenizer, config.vocab_size)?;
     let workers = Workers::new()?;
-    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens, workers.len());
+    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens);
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
@@ -115,7 +116,8 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let mut tokens = 0usize;
     let mut means = Means::default();
     while progress.examples < options.examples {
-        for lessons in stream.chunk(progress.chunk)?.iter().skip(progress.taken) {
+        let lessons = stream.chunk(progress.chunk)?;
+        for lessons in lessons[progress.taken.min(lessons.len())..].chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
             let (gradients, parts) = gradients(&workers, &model, lessons, &device);
             if !parts.iter().all(Parts::are_numbers) {
@@ -128,7 +130,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
             model = optimizer.step(rate, model, gradients);
 
             progress.step += 1;
-            progress.taken += 1;
+            progress.taken += lessons.len();
             for (part, lesson) in parts.iter().zip(lessons) {
                 progress.examples += lesson.len();
                 tokens += lesson.tokens();

@@ -103,5 +103,5 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
 }
 
 fn loss(network: &SlotNetwork, panel: &Panel) -> Option<Tensor<1>> {
-    (!panel.is_empty()).then(|| panel.loss(&network.model, &network.model.device()).total())
+    if panel.teaches() { panel.loss(&network.model, &network.model.device()).total() } else { None }
 }
