@@ -172,7 +172,10 @@ impl SlotEngine {
         let mut window = Window::open(self, 0, conversation)?;
         while window.step(self, &policy)? {}
         self.forget();
-        Ok((window.logits(self).await?, window.reader(self, &policy, &(0..policy.blocks.len()).collect::<Vec<_>>())?))
+        Ok((
+            window.logits(self).await?.swap_remove(0),
+            window.reader(self, &policy, &(0..policy.blocks.len()).collect::<Vec<_>>())?,
+        ))
     }
 
     /// Where an answer opens, and where it has thought, said something of a category, and quoted: every marker is read

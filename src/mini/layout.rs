@@ -37,6 +37,10 @@ pub const QUOTE_WORDS: usize = 12;
 /// [`WINDOW_STEP`] words apart.
 pub const WINDOW: usize = 256;
 pub const WINDOW_STEP: usize = 192;
+/// Words of a longer window that slots read alone, too, passage by passage: what is said in one of them is not lost among the
+/// others. They begin [`PASSAGE_STEP`] words apart.
+pub const PASSAGE: usize = 64;
+pub const PASSAGE_STEP: usize = 24;
 /// Messages before the judged one that are read with it: their ends, together at most [`CONTEXT_WORDS`] words, of which the
 /// nearest may take [`NEAREST_WORDS`].
 pub const CONTEXT_TURNS: usize = 2;
@@ -151,6 +155,21 @@ impl Layout {
     /// How many of them are conversation.
     pub fn conversation_len(&self) -> usize {
         self.conversation
+    }
+
+    /// Where the judged message's words lie, as far as they are laid out.
+    pub fn judged(&self) -> Range<usize> {
+        let is_judged = |at: &usize| matches!(self.kinds[*at], Kind::JudgedUser | Kind::JudgedAgent);
+        // The frame's first token belongs to none.
+        (1..self.conversation).find(is_judged).unwrap_or(self.conversation)..self.conversation
+    }
+
+    /// The passages of the judged message, none where it is one.
+    pub fn passages(&self) -> Vec<Range<usize>> {
+        let judged = self.judged();
+        let more = judged.len().saturating_sub(PASSAGE).div_ceil(PASSAGE_STEP);
+        let starts = (0..=more).filter(|_| more > 0).map(|at| judged.start + at * PASSAGE_STEP);
+        starts.map(|start| start..judged.end.min(start + PASSAGE)).collect()
     }
 
     /// Lays out a conversation: the messages before the judged one, then the judged one's words.

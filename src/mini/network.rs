@@ -289,14 +289,14 @@ impl PolicyStates {
 
 /// Positions that slots do not see, of those that their row sees: its own for each slot of the only row, or for each row.
 pub enum Unseen<'a> {
-    BySlot(&'a [Range<usize>]),
-    ByRow(&'a [Range<usize>]),
+    BySlot(&'a [Vec<Range<usize>>]),
+    ByRow(&'a [Vec<Range<usize>>]),
 }
 
 /// What slots see beside themselves.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
-    /// All of a row: its conversation.
+    /// All of a row: its conversation, which may be that of all rows.
     pub shared: &'a KvCache,
     /// Each its row: the words of its block.
     pub words: Option<&'a PolicyStates>,
@@ -307,8 +307,8 @@ type Pair = (Tensor<4>, Tensor<4>);
 
 /// Attention of slots to what they share, to the words of their block, and to themselves.
 ///
-/// Queries, keys and values of the slots and what they share are `[rows, heads, time, head_dim]`, those of the words
-/// `[slots, heads, longest, head_dim]`, with their biases. Gives `[rows, heads, slots, head_dim]`.
+/// Queries, keys and values of the slots and what they share are `[rows, heads, time, head_dim]` (what all rows share one row),
+/// those of the words `[slots, heads, longest, head_dim]`, with their biases. Gives `[rows, heads, slots, head_dim]`.
 fn attend_slots(
     [query, key, value]: [Tensor<4>; 3],
     shared: Pair,
@@ -467,8 +467,8 @@ impl SlotModel {
         debug_assert!(rows == 1 || apart == 1, "slots of several rows see alike");
         let mut bias = vec![0.0; rows * apart * shared];
         let (Unseen::BySlot(ranges) | Unseen::ByRow(ranges)) = unseen;
-        for (row, range) in bias.chunks_exact_mut(shared.max(1)).zip(*ranges) {
-            row[range.clone()].fill(UNSEEN);
+        for (row, ranges) in bias.chunks_exact_mut(shared.max(1)).zip(*ranges) {
+            ranges.iter().for_each(|range| row[range.clone()].fill(UNSEEN));
         }
         let bias = Tensor::from_data(TensorData::new(bias, [rows, 1, apart, shared]), device);
         let pass = self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device));

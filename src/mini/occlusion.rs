@@ -32,17 +32,20 @@ pub struct Applies {
     /// In [0, 1].
     pub score: f32,
     pub threshold: f32,
-    /// What its slot gave.
+    /// What its slot gave, and in which reading of the window.
     pub logit: f32,
+    pub reading: usize,
 }
 
 /// A search on its way.
 pub struct Occlusion {
     applies: Applies,
-    /// The words of the window, as ranges of its tokens.
+    /// The words of what was read, as ranges of the window's tokens.
     words: Vec<Range<usize>>,
     /// Where in the conversation the judged message begins.
     start: usize,
+    /// What was not read.
+    unseen: Vec<Range<usize>>,
     /// The conversation and the words of the category's block.
     seen: KvCache,
     /// What is being tried: runs of words.
@@ -65,10 +68,18 @@ impl Occlusion {
     ) -> Result<Option<Self>> {
         let Some(last) = words.last() else { return Ok(None) };
         let start = window.conversation_len() - last.end;
+        let unseen = window.unseen(applies.reading);
+        let is_read = |word: &Range<usize>| {
+            unseen.iter().all(|range| start + word.end <= range.start || range.end <= start + word.start)
+        };
+        let words: Vec<Range<usize>> = words.into_iter().filter(is_read).collect();
+        if words.is_empty() {
+            return Ok(None);
+        }
         let seen = window.seen(policy, applies.category)?;
         let runs = coarse(&words);
-        let pass = tries(engine, &seen, &words, start, &runs);
-        Ok(Some(Self { applies, words, start, seen, runs, fine: false, pass }))
+        let pass = tries(engine, &seen, &words, (start, &unseen), &runs);
+        Ok(Some(Self { applies, words, start, unseen, seen, runs, fine: false, pass }))
     }
 
     /// Tries on by one step: the tokens of the run that was found, if any was, or the rest while there is more to try.
@@ -94,7 +105,7 @@ impl Occlusion {
         }
         self.runs = fine(&self.words, &self.runs[lowest]);
         self.fine = true;
-        self.pass = tries(engine, &self.seen, &self.words, self.start, &self.runs);
+        self.pass = tries(engine, &self.seen, &self.words, (self.start, &self.unseen), &self.runs);
         Ok(ControlFlow::Continue(self))
     }
 
@@ -119,12 +130,18 @@ impl Occlusion {
 }
 
 /// A slot for each run of words that does not see it.
-fn tries(engine: &SlotEngine, seen: &KvCache, words: &[Range<usize>], start: usize, runs: &[Range<usize>]) -> Pass {
+fn tries(
+    engine: &SlotEngine,
+    seen: &KvCache,
+    words: &[Range<usize>],
+    (start, unseen): (usize, &[Range<usize>]),
+    runs: &[Range<usize>],
+) -> Pass {
     let hidden = runs.iter().map(|run| {
         let tokens = tokens(words, run);
-        start + tokens.start..start + tokens.end
+        [&[start + tokens.start..start + tokens.end], unseen].concat()
     });
-    let hidden: Vec<Range<usize>> = hidden.collect();
+    let hidden: Vec<Vec<Range<usize>>> = hidden.collect();
     engine.model.begin_slots([1, runs.len()], &Unseen::BySlot(&hidden), seen.len(), &engine.device)
 }
 

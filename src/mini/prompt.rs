@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
 use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
 use crate::mini::layout::{
-    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, POLICY_WORDS,
-    QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
+    BLOCK_WORDS, CONTEXT_TURNS, CONTEXT_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, NEAREST_WORDS, PASSAGE,
+    PASSAGE_STEP, POLICY_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
 use crate::normalise::Disguise;
 use crate::tokenizer::{Span, TokenId, Tokenizer};
@@ -174,10 +174,14 @@ impl SlotPrompt {
     }
 
     /// How many tokens are read to score every category, whatever caches hold: the policy once, and for each window its
-    /// conversation and a slot a category.
+    /// conversation and a slot a category, as well as for each of its passages.
     pub fn work(&self) -> usize {
         let context: usize = self.context.iter().map(|message| message.ids.len() + 1).sum();
-        let read = |window| 1 + context + self.window(window).len() + self.blocks.len();
+        let passages = |len: usize| if len > PASSAGE { 1 + (len - PASSAGE).div_ceil(PASSAGE_STEP) } else { 0 };
+        let read = |window| {
+            let len = self.window(window).len();
+            1 + context + len + (1 + passages(len)) * self.blocks.len()
+        };
         self.windows().map(read).sum::<usize>() + self.blocks.iter().map(Vec::len).sum::<usize>()
     }
 

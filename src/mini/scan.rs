@@ -43,7 +43,8 @@ pub struct Scan<'e> {
 struct Best {
     score: f32,
     window: Window,
-    logits: Vec<f32>,
+    /// The logit of each category, and the reading of the window that gave it.
+    highest: Vec<(f32, usize)>,
 }
 
 /// What is being found out of a category that applies.
@@ -120,14 +121,14 @@ impl<'e> Scan<'e> {
             self.window = Some(window);
             return Ok(());
         }
-        let logits = window.logits(engine).await?;
-        let scores = self.scoring.scores(&logits);
+        let highest = highest_of(&window.logits(engine).await?);
+        let scores = self.scores(&highest);
         self.prompt_tokens += window.tokens(&policy);
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&scores).for_each(|(most, score)| *most = most.max(*score));
         let score = scores.iter().copied().fold(0.0, f32::max);
         if self.best.as_ref().is_none_or(|best| score > best.score) {
-            self.best = Some(Best { score, window, logits });
+            self.best = Some(Best { score, window, highest });
         }
         Ok(())
     }
@@ -144,8 +145,9 @@ impl<'e> Scan<'e> {
                 let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
                 let (score, threshold) =
                     (self.scores[category], self.answering.thresholds.of(&policy.categories[category]));
-                let applies = Applies { category, score, threshold, logit: best.logits[category] };
-                let here = self.scoring.scores(&best.logits)[category];
+                let (logit, reading) = best.highest[category];
+                let applies = Applies { category, score, threshold, logit, reading };
+                let here = self.scores(&best.highest)[category];
                 // Where another window scored higher, the words of this one do not carry it.
                 let look = score >= threshold && here >= score;
                 let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
@@ -173,7 +175,7 @@ impl<'e> Scan<'e> {
                 if window.step(engine, read)? {
                     Some(Looking::Without(window, tokens, applies))
                 } else {
-                    let left = self.scoring.scores(&window.logits(engine).await?)[applies.category];
+                    let left = self.scores(&highest_of(&window.logits(engine).await?))[applies.category];
                     let quote = (self.prompt.quotable(window.at, tokens), left);
                     self.found(applies, Some(quote).filter(|_| left < applies.score));
                     None
@@ -181,6 +183,10 @@ impl<'e> Scan<'e> {
             }
         };
         Ok(true)
+    }
+
+    fn scores(&self, highest: &[(f32, usize)]) -> Vec<f32> {
+        self.scoring.scores(&highest.iter().map(|(logit, _)| *logit).collect::<Vec<_>>())
     }
 
     fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) {
@@ -239,4 +245,14 @@ impl<'e> Scan<'e> {
             reason,
         })
     }
+}
+
+/// The highest logit of each category over a window's readings, and which of them gave it.
+fn highest_of(readings: &[Vec<f32>]) -> Vec<(f32, usize)> {
+    let of = |category: usize| {
+        let logits = readings.iter().enumerate().map(|(reading, logits)| (logits[category], reading));
+        // A number that is none comes first, so that the check fails closed.
+        logits.reduce(|most, next| if next.0 > most.0 || next.0.is_nan() { next } else { most })
+    };
+    (0..readings.first().map_or(0, Vec::len)).filter_map(of).collect()
 }

@@ -1,4 +1,7 @@
-//! One window of the judged message under a policy: the conversation as far as it is new, then a slot for each category.
+//! One window of the judged message under a policy: the conversation as far as it is new, then a slot for each category, and
+//! one more for each passage of a long window, which sees no other.
+
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 
@@ -16,6 +19,8 @@ pub struct Window {
     /// Its place among the windows of the message.
     pub at: usize,
     conversation: Layout,
+    /// Stretches of the conversation that slots read alone, too.
+    passages: Vec<Range<usize>>,
     /// The conversation as far as it was read.
     cache: KvCache,
     /// How much of it came from an earlier check.
@@ -36,13 +41,15 @@ impl Window {
     pub fn open(engine: &SlotEngine, at: usize, conversation: Layout) -> Result<Self> {
         let cache = engine.begun(&conversation)?;
         let cached = cache.len();
-        Ok(Self { at, conversation, cache, cached, keeps: true, stage: Stage::Conversation(None) })
+        let passages = conversation.passages();
+        Ok(Self { at, conversation, passages, cache, cached, keeps: true, stage: Stage::Conversation(None) })
     }
 
     /// A window that is read from its start and leaves nothing behind.
     pub fn apart(engine: &SlotEngine, at: usize, conversation: Layout) -> Self {
         let cache = engine.model.cache(1, conversation.len(), &engine.device);
-        Self { at, conversation, cache, cached: 0, keeps: false, stage: Stage::Conversation(None) }
+        let passages = conversation.passages();
+        Self { at, conversation, passages, cache, cached: 0, keeps: false, stage: Stage::Conversation(None) }
     }
 
     /// Tokens of the conversation.
@@ -52,7 +59,21 @@ impl Window {
 
     /// Tokens of the conversation and slots.
     pub fn tokens(&self, policy: &ReadPolicy) -> usize {
-        self.conversation.len() + policy.blocks.len()
+        self.conversation.len() + self.readings() * policy.blocks.len()
+    }
+
+    /// How often each category is read: over the whole window, and over each passage.
+    pub fn readings(&self) -> usize {
+        1 + self.passages.len()
+    }
+
+    /// What a reading does not see of the conversation.
+    pub fn unseen(&self, reading: usize) -> Vec<Range<usize>> {
+        let judged = self.conversation.judged();
+        match reading.checked_sub(1).map(|passage| &self.passages[passage]) {
+            Some(passage) => vec![judged.start..passage.start, passage.end..judged.end],
+            None => Vec::new(),
+        }
     }
 
     /// Reads on by one step; whether there is more to read.
@@ -72,10 +93,11 @@ impl Window {
                 }
             }
             Stage::Conversation(_) => {
-                let count = policy.blocks.len();
-                let pass =
-                    engine.model.begin_slots([1, count], &Unseen::ByRow(&[]), self.conversation.len(), &engine.device);
-                self.stage = Stage::Slots { pass, own: engine.model.cache(1, count, &engine.device) };
+                let [readings, count] = [self.readings(), policy.blocks.len()];
+                let unseen: Vec<_> = (0..readings).map(|reading| self.unseen(reading)).collect();
+                let shared = self.conversation.len();
+                let pass = engine.model.begin_slots([readings, count], &Unseen::ByRow(&unseen), shared, &engine.device);
+                self.stage = Stage::Slots { pass, own: engine.model.cache(readings, count, &engine.device) };
             }
             Stage::Slots { pass, own } => {
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
@@ -90,18 +112,19 @@ impl Window {
         Ok(true)
     }
 
-    /// The logit of each category.
+    /// The logit of each category, over the whole window and then over each passage.
     ///
     /// # Errors
     /// [`Error::BadInput`] for a window that is not read yet; [`Error::DeviceLost`].
-    pub async fn logits(&self, engine: &SlotEngine) -> Result<Vec<f32>> {
+    pub async fn logits(&self, engine: &SlotEngine) -> Result<Vec<Vec<f32>>> {
         let (states, _) = self.read()?;
+        let [_, count, _] = states.dims();
         let logits = read_numbers(engine.model.slot_logits(states.clone())).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             engine.forget();
         }
-        logits
+        Ok(logits?.chunks(count).map(<[f32]>::to_vec).collect())
     }
 
     /// What an answer about these categories is written behind: the conversation, the slots, and the words of those
@@ -122,9 +145,11 @@ impl Window {
         let mut layout = self.conversation.clone();
         layout.push_blocks(engine.model.vocab_size(), &blocks);
         let mut cache = self.cache.fork(layout.len() + ANSWER)?;
+        // An answer sees the slots that saw all.
         cache.append(own, &[own.len()])?;
         cache.append(&policy.states.cache, &lengths)?;
-        Ok((Reader::slots(&engine.model, cache.clone(), layout, states.clone()), cache))
+        let states = states.clone().narrow(0, 0, 1);
+        Ok((Reader::slots(&engine.model, cache.clone(), layout, states), cache))
     }
 
     /// What the slot of one category sees: the conversation, and the words of its block.
@@ -188,7 +213,7 @@ mod tests {
             let mut broken = Window::apart(&engine, 0, layout.clone());
             let states = Tensor::full([1, 2, 384], f32::NAN, &device);
             broken.stage = Stage::Read { states, own: engine.model.cache(1, 2, &device) };
-            assert!(broken.logits(&engine).await.unwrap().iter().all(|logit| logit.is_nan()));
+            assert!(broken.logits(&engine).await.unwrap()[0].iter().all(|logit| logit.is_nan()));
             assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().is_empty());
         });
     }

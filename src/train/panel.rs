@@ -147,7 +147,7 @@ impl Panel {
         let shared = read(&texts);
         let words = read(&words.iter().collect::<Vec<_>>());
         let words = PolicyStates::new(words, self.blocks.iter().map(Vec::len), device);
-        let padding: Vec<_> = texts.iter().map(|text| text.len()..shared.len()).collect();
+        let padding: Vec<_> = texts.iter().map(|text| vec![text.len()..shared.len()]).collect();
         let shape = [texts.len(), self.blocks.len()];
         let mut pass = model.begin_slots(shape, &Unseen::ByRow(&padding), shared.len(), device);
         let seen = Seen { shared: &shared, words: Some(&words) };
