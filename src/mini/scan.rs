@@ -51,7 +51,7 @@ enum Looking {
     /// Which words carry its score,
     For(Occlusion, Applies),
     /// and what is left of it without them.
-    Without(Window, Range<usize>, Applies),
+    Without(Box<Window>, Range<usize>, Applies),
 }
 
 enum Blocks {
@@ -166,7 +166,7 @@ impl<'e> Scan<'e> {
                 ControlFlow::Break(Some(tokens)) => {
                     let at = best.window.at;
                     let without = self.prompt.without(engine.prompts.frame, at, &tokens);
-                    Some(Looking::Without(Window::apart(engine, at, without), tokens, applies))
+                    Some(Looking::Without(Box::new(Window::apart(engine, at, without)), tokens, applies))
                 }
             },
             Some(Looking::Without(mut window, tokens, applies)) => {
