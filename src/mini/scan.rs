@@ -50,9 +50,9 @@ struct Best {
 /// What is being found out of a category that applies.
 enum Looking {
     /// Which words carry its score,
-    For(Occlusion, Applies),
+    For(Box<Occlusion>, Applies),
     /// and what is left of it without them.
-    Without(Window, Range<usize>, Applies),
+    Without(Box<Window>, Range<usize>, Applies),
 }
 
 enum Blocks {
@@ -152,7 +152,7 @@ impl<'e> Scan<'e> {
                 let look = score >= threshold && here >= score;
                 let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
                 match Occlusion::begin(engine, read, &best.window, words, applies)? {
-                    Some(occlusion) => Some(Looking::For(occlusion, applies)),
+                    Some(occlusion) => Some(Looking::For(Box::new(occlusion), applies)),
                     None => {
                         self.found(applies, None);
                         None
@@ -160,7 +160,7 @@ impl<'e> Scan<'e> {
                 }
             }
             Some(Looking::For(occlusion, applies)) => match occlusion.step(engine, self.scoring.scaling).await? {
-                ControlFlow::Continue(occlusion) => Some(Looking::For(occlusion, applies)),
+                ControlFlow::Continue(occlusion) => Some(Looking::For(Box::new(occlusion), applies)),
                 ControlFlow::Break(None) => {
                     self.found(applies, None);
                     None
@@ -168,7 +168,7 @@ impl<'e> Scan<'e> {
                 ControlFlow::Break(Some(tokens)) => {
                     let at = best.window.at;
                     let without = self.prompt.without(engine.prompts.frame, at, &tokens);
-                    Some(Looking::Without(Window::apart(engine, at, without), tokens, applies))
+                    Some(Looking::Without(Box::new(Window::apart(engine, at, without)), tokens, applies))
                 }
             },
             Some(Looking::Without(mut window, tokens, applies)) => {
