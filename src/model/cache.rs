@@ -1,5 +1,7 @@
 //! Keys and values of what was read: preallocated, extended in place, truncated, forked.
 
+#[cfg(feature = "train")]
+use burn::tensor::Int;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{Error, Result};
@@ -152,6 +154,17 @@ impl KvCache {
         // `slice_assign` works in place only on a tensor that nobody else holds: move it out and back.
         let (k, v) = std::mem::replace(&mut self.layers[layer], (keys.clone(), values.clone()));
         self.layers[layer] = (k.slice_assign(place.clone(), keys), v.slice_assign(place, values));
+    }
+
+    /// A cache of these rows of this one, in their order.
+    #[cfg(feature = "train")]
+    pub fn pick(&self, rows: &[usize]) -> Self {
+        let places: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        let of = |tensor: &Tensor<4>| {
+            tensor.clone().select(0, Tensor::<1, Int>::from_data(places.as_slice(), &tensor.device()))
+        };
+        let layers = self.layers.iter().map(|(keys, values)| (of(keys), of(values))).collect();
+        Self { layers, batch: rows.len(), ..self.clone() }
     }
 
     /// Adds the first `lengths[i]` positions of each row `i` of `other`, one row behind the other, to the only row here.

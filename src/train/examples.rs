@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
-use super::panel::{Covered, Known, Panel};
+use super::panel::{Covered, Known, Panel, Reading};
 use super::policies::{Asks, Drawn, Policies, Shows};
 use super::recipe::{ConceptIdx, Facts, Recipe};
 use super::samples::{Asked, Sample, Samples};
@@ -34,6 +34,16 @@ const DEFINED: f64 = 0.85;
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
+
+/// What slots read of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// A passage that holds all that the facts are about.
+    Core,
+    /// A passage without harm, of a text that may have some elsewhere.
+    Harmless,
+}
 
 /// What is seen of a text.
 pub struct Shown<'s> {
@@ -137,24 +147,37 @@ impl<'a> Examples<'a> {
         let words = |(at, &concept)| self.words_of(concept, held_out, at < covering && cover.short, rng).1;
         let blocks = concepts.iter().enumerate().map(words).collect();
         let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), blocks);
+        let mut parts: Vec<(usize, Part)> = (0..texts.len()).map(|text| (text, Part::Whole)).collect();
         for (text, shown) in texts.iter().enumerate() {
-            let facts = &shown.sample.facts;
+            for (unseen, part) in shown.passages(rng) {
+                panel.read(Reading { text, unseen });
+                parts.push((text, part));
+            }
+        }
+        let mut covered = Vec::new();
+        for (reading, &(text, part)) in parts.iter().enumerate() {
+            let facts = &texts[text].sample.facts;
             for (block, &concept) in concepts.iter().enumerate() {
-                let Some(target) = facts.target(concept) else { continue };
-                let weight = if Some(concept) == self.recipe.any_harm {
+                let any_harm = Some(concept) == self.recipe.any_harm;
+                let target = match (facts.target(concept), part) {
+                    (target, Part::Whole | Part::Core) => target,
+                    (Some(0.0), Part::Harmless) => Some(0.0),
+                    (_, Part::Harmless) => (any_harm || self.recipe.concepts[concept].general).then_some(0.0),
+                };
+                let Some(target) = target else { continue };
+                let weight = if any_harm {
                     ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 }
                 } else {
                     weight(target, if facts.touched.contains(&concept) { 1.0 } else { ABSENT })
                 };
-                panel.know(Known { text, block, target, weight });
+                panel.know(Known { reading, block, target, weight });
+            }
+            let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
+            let harmful = facts.general_unsafe && part != Part::Harmless;
+            if harmless || harmful || part == Part::Harmless {
+                covered.push(Covered { reading, harmful });
             }
         }
-        let covered = texts.iter().enumerate().filter_map(|(text, shown)| {
-            let facts = &shown.sample.facts;
-            let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
-            (harmless || facts.general_unsafe).then_some(Covered { text, harmful: facts.general_unsafe })
-        });
-        let covered = covered.collect();
         panel.cover((0..covering).collect(), covered);
         panel
     }
@@ -167,7 +190,7 @@ impl<'a> Examples<'a> {
         for (text, shown) in texts.iter().enumerate() {
             for (block, category) in shown.sample.asked.iter().enumerate() {
                 let Some(target) = category.target else { continue };
-                panel.know(Known { text, block, target, weight: weight(target, ABSENT_OF_AN_OWNER) });
+                panel.know(Known { reading: text, block, target, weight: weight(target, ABSENT_OF_AN_OWNER) });
             }
         }
         panel
@@ -183,7 +206,7 @@ impl<'a> Examples<'a> {
             for (text, speaks) in speaks.iter().enumerate() {
                 let Some(speaks) = *speaks else { continue };
                 let target = f32::from(u8::from(speaks));
-                panel.know(Known { text, block, target, weight: weight(target, ABSENT) });
+                panel.know(Known { reading: text, block, target, weight: weight(target, ABSENT) });
             }
         }
         panel
@@ -353,6 +376,25 @@ fn asked_of(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
     if kept.is_empty() { asked.iter().map(sampled).collect() } else { kept.into_iter().map(sampled).collect() }
 }
 
+impl Shown<'_> {
+    /// Passages as inference reads them, each as what it leaves unseen: one that holds what the facts are about, and one
+    /// that holds nothing of it.
+    fn passages(&self, rng: &mut ChaCha8Rng) -> Vec<(Vec<Range<usize>>, Part)> {
+        let Some(core) = self.sample.core.clone() else { return Vec::new() };
+        let judged = self.layout.judged();
+        let core = judged.start + core.start..judged.start + core.end;
+        let passages = self.layout.passages();
+        let holds = |passage: &&Range<usize>| passage.start <= core.start && core.end <= passage.end;
+        let lacks = |passage: &&Range<usize>| passage.end <= core.start || core.end <= passage.start;
+        let unseen = |passage: &Range<usize>| vec![judged.start..passage.start, passage.end..judged.end];
+        let mut draw = |part, of: &dyn Fn(&&Range<usize>) -> bool| {
+            let of: Vec<_> = passages.iter().filter(|passage| of(passage)).collect();
+            of.choose(rng).map(|passage| (unseen(passage), part))
+        };
+        [draw(Part::Core, &holds), draw(Part::Harmless, &lacks)].into_iter().flatten().collect()
+    }
+}
+
 /// A category as somebody wrote it, with its definition or by its name alone.
 fn written(category: &Asked, defined: bool) -> Sampled {
     let mut name = category.name.clone();
@@ -411,6 +453,7 @@ mod tests {
             let sample = Sample {
                 judged: judged.to_vec(),
                 word_starts: word_starts.clone(),
+                core: None,
                 context: Vec::new(),
                 kind,
                 facts,

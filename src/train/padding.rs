@@ -61,8 +61,12 @@ impl<'a> Padding<'a> {
         let harmless: Vec<&Facts> = first.iter().chain(&last).map(|(text, _)| &text.facts).collect();
         let first = first.iter().map(|&(text, len)| text.ending(len));
         let last = last.iter().map(|&(text, len)| text.beginning(len));
-        let texts: Vec<Text> = first.chain([(&sample.judged[..], &sample.word_starts[..])]).chain(last).collect();
-        Some(join(&texts, sample, &harmless))
+        let first: Vec<Text> = first.collect();
+        let before = first.iter().map(|(words, _)| words.len()).sum::<usize>();
+        let core = Some(before..before + sample.judged.len());
+        let texts: Vec<Text> =
+            first.into_iter().chain([(&sample.judged[..], &sample.word_starts[..])]).chain(last).collect();
+        Some(Sample { core, ..join(&texts, sample, &harmless) })
     }
 
     /// Harmless texts that fill `len` tokens, each with how many of them it may take.
@@ -140,6 +144,7 @@ mod tests {
             // The second half of every pair of tokens goes on a word.
             word_starts: (0..judged.len()).map(|at| at % 2 == 0).collect(),
             judged,
+            core: None,
             context: Vec::new(),
             kind: Kind::JudgedUser,
             facts: Facts { positive, negative, ..Facts::default() },
@@ -166,6 +171,7 @@ mod tests {
             };
             let at = padded.judged.windows(request.len()).position(|window| window == request).expect("the request");
             let (first, last) = (&padded.judged[..at], &padded.judged[at + request.len()..]);
+            assert_eq!(padded.core, Some(at..at + request.len()));
             let around = [first, last].concat();
             assert!((1..=WINDOW - request.len()).contains(&around.len()));
             longest = longest.max(around.len());

@@ -1,5 +1,7 @@
 //! Many texts before the same categories: each text and each category is read once, and a slot is all that a pair of them costs.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, activation};
 
 use crate::mini::layout::Layout;
@@ -14,6 +16,8 @@ const COVER: f32 = 0.3;
 pub struct Panel {
     /// Conversations alone.
     texts: Vec<Layout>,
+    /// What slots read of them.
+    readings: Vec<Reading>,
     /// The words of each category's block.
     blocks: Vec<Vec<TokenId>>,
     /// What the slots should say of which something is known.
@@ -23,10 +27,18 @@ pub struct Panel {
     covered: Vec<Covered>,
 }
 
-/// What the slot of a text and a category should say.
+/// What slots see of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    pub text: usize,
+    /// Positions of the conversation that they do not see.
+    pub unseen: Vec<Range<usize>>,
+}
+
+/// What the slot of a reading and a category should say.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
-    pub text: usize,
+    pub reading: usize,
     pub block: usize,
     /// 1 where it applies, 0 where it does not, between them where reasonable owners would differ.
     pub target: f32,
@@ -38,7 +50,7 @@ pub struct Known {
 /// harmless text none.
 #[derive(Debug, Clone, Copy)]
 pub struct Covered {
-    pub text: usize,
+    pub reading: usize,
     pub harmful: bool,
 }
 
@@ -57,9 +69,16 @@ impl PanelLoss {
 }
 
 impl Panel {
-    /// Texts, conversations alone, before categories of these words.
+    /// Texts, conversations alone and each read whole, before categories of these words.
     pub fn new(texts: Vec<Layout>, blocks: Vec<Vec<TokenId>>) -> Self {
-        Self { texts, blocks, ..Self::default() }
+        let readings = (0..texts.len()).map(|text| Reading { text, unseen: Vec::new() }).collect();
+        Self { texts, readings, blocks, ..Self::default() }
+    }
+
+    /// Adds a reading, and gives its place: those of whole texts come first, in their order.
+    pub fn read(&mut self, reading: Reading) -> usize {
+        self.readings.push(reading);
+        self.readings.len() - 1
     }
 
     pub fn know(&mut self, known: Known) {
@@ -89,7 +108,7 @@ impl Panel {
     pub fn tokens(&self) -> usize {
         let texts: usize = self.texts.iter().map(Layout::len).sum();
         let words: usize = self.blocks.iter().map(Vec::len).sum();
-        texts + words + self.texts.len() * self.blocks.len()
+        texts + words + self.readings.len() * self.blocks.len()
     }
 
     /// The mean losses over what is known: cross-entropy of the slots, and of the highest of the cover.
@@ -103,13 +122,13 @@ impl Panel {
             (cross_entropy(self.pairs(&logits), &targets) * weights).sum() / total
         });
         let cover = self.has_cover().then(|| {
-            let texts: Vec<i32> = self.covered.iter().map(|covered| covered.text as i32).collect();
+            let readings: Vec<i32> = self.covered.iter().map(|covered| covered.reading as i32).collect();
             let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
             let targets: Vec<f32> = self.covered.iter().map(|it| f32::from(u8::from(it.harmful))).collect();
             let index = |places: &[i32]| Tensor::<1, Int>::from_data(places, device);
             // The score of a text is that of its highest slot: one false alarm among many silent slots is one.
-            let highest = logits.clone().select(0, index(&texts)).select(1, index(&blocks)).max_dim(1);
-            cross_entropy(highest.reshape([texts.len()]), &targets).mean()
+            let highest = logits.clone().select(0, index(&readings)).select(1, index(&blocks)).max_dim(1);
+            cross_entropy(highest.reshape([readings.len()]), &targets).mean()
         });
         PanelLoss { slots, cover }
     }
@@ -128,13 +147,13 @@ impl Panel {
 
     /// The logits of what is known, `[known]`.
     fn pairs(&self, logits: &Tensor<2>) -> Tensor<1> {
-        let [texts, blocks] = logits.dims();
-        let places: Vec<i32> = self.known.iter().map(|known| (known.text * blocks + known.block) as i32).collect();
+        let [readings, blocks] = logits.dims();
+        let places: Vec<i32> = self.known.iter().map(|known| (known.reading * blocks + known.block) as i32).collect();
         let places = Tensor::<1, Int>::from_data(places.as_slice(), &logits.device());
-        logits.clone().reshape([texts * blocks]).select(0, places)
+        logits.clone().reshape([readings * blocks]).select(0, places)
     }
 
-    /// The logit of every slot, `[texts, blocks]`, as inference computes it.
+    /// The logit of every slot, `[readings, blocks]`, as inference computes it.
     fn logits(&self, model: &SlotModel, device: &Device) -> Tensor<2> {
         let read = |layouts: &[&Layout]| {
             let longest = layouts.iter().map(|layout| layout.len()).max().unwrap_or(0);
@@ -147,9 +166,17 @@ impl Panel {
         let shared = read(&texts);
         let words = read(&words.iter().collect::<Vec<_>>());
         let words = PolicyStates::new(words, self.blocks.iter().map(Vec::len), device);
-        let padding: Vec<_> = texts.iter().map(|text| vec![text.len()..shared.len()]).collect();
-        let shape = [texts.len(), self.blocks.len()];
-        let mut pass = model.begin_slots(shape, &Unseen::ByRow(&padding), shared.len(), device);
+        let unseen = |reading: &Reading| {
+            let padding = texts[reading.text].len()..shared.len();
+            [reading.unseen.as_slice(), &[padding]].concat()
+        };
+        let unseen: Vec<_> = self.readings.iter().map(unseen).collect();
+        let shared = match self.readings.len() == texts.len() {
+            true => shared,
+            false => shared.pick(&self.readings.iter().map(|reading| reading.text).collect::<Vec<_>>()),
+        };
+        let shape = [self.readings.len(), self.blocks.len()];
+        let mut pass = model.begin_slots(shape, &Unseen::ByRow(&unseen), shared.len(), device);
         let seen = Seen { shared: &shared, words: Some(&words) };
         model.advance_slots(&mut pass, seen, None, model.layers());
         model.slot_logits(pass.states).reshape(shape)
@@ -192,7 +219,7 @@ mod tests {
                 let hidden = model.forward(&SlotBatch::new(&[&layout], 0, model.vocab_size(), &device), None);
                 let logits: Vec<f32> = model.slot_logits(hidden).into_data().iter::<f32>().collect();
                 for (block, slot) in slots.enumerate() {
-                    panel.know(Known { text, block, target: (block % 2) as f32, weight: 1.0 });
+                    panel.know(Known { reading: text, block, target: (block % 2) as f32, weight: 1.0 });
                     alone.push((logits[slot], block % 2 == 1));
                 }
             }
@@ -204,7 +231,7 @@ mod tests {
             }
             let mean = |losses: Vec<f32>| losses.iter().sum::<f32>() / losses.len() as f32;
             let loss = |logit: f32, target: bool| (logit.exp() + 1.0).ln() - if target { logit } else { 0.0 };
-            panel.cover(vec![0, 2], vec![Covered { text: 1, harmful: true }]);
+            panel.cover(vec![0, 2], vec![Covered { reading: 1, harmful: true }]);
             let PanelLoss { slots: Some(slots), cover: Some(cover) } = panel.loss(&model, &device) else {
                 panic!("both")
             };

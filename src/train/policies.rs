@@ -23,7 +23,7 @@ const TOUCHED: f64 = 6.0;
 /// The share of policies that hold something that the row is about, where anything is.
 const OWN: f64 = 0.8;
 /// Concepts that rows are asked about beside a cover of all harm.
-const ABOUT: usize = 12;
+const ABOUT: usize = 14;
 /// The share of policies that also hold "harm of any kind", where the row says whether it applies.
 const ANY_HARM: f64 = 0.8;
 /// A safe row of this category looks alarming: flagging it is over-refusal.
@@ -88,9 +88,18 @@ impl<'a> Policies<'a> {
     pub fn ask<'f>(&self, rows: impl IntoIterator<Item = &'f Facts>, rng: &mut ChaCha8Rng) -> Asks {
         let cover = Drawn { concepts: self.cover(rng), short: rng.random_bool(SHORT_COVERS) };
         let mut about: Vec<ConceptIdx> = rows.into_iter().filter_map(|facts| self.about(facts, rng)).collect();
+        about.retain(|concept| !cover.concepts.contains(concept));
         about.sort_unstable();
         about.dedup();
         about.shuffle(rng);
+        // What no broad category holds is asked nowhere else.
+        let covered = |concept: &ConceptIdx| {
+            let parts = &self.recipe.concepts[*concept].covers;
+            let holds =
+                |other: &ConceptIdx| parts.iter().all(|part| self.recipe.concepts[*other].covers.contains(part));
+            cover.concepts.iter().any(holds)
+        };
+        about.sort_by_key(covered);
         about.truncate(ABOUT);
         Asks { cover, about }
     }

@@ -1,5 +1,6 @@
 //! The rows of a recipe as tokens, with what is known of them.
 
+use std::ops::Range;
 use std::path::Path;
 
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -26,6 +27,8 @@ pub struct Sample {
     pub judged: Vec<TokenId>,
     /// Whether each judged token begins a word.
     pub word_starts: Vec<bool>,
+    /// What of it the facts are about, where harmless texts stand around that.
+    pub core: Option<Range<usize>>,
     /// What was said before.
     pub context: Vec<Context>,
     pub kind: Kind,
@@ -147,6 +150,7 @@ pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<O
     Ok(Some(Sample {
         judged: spans.iter().map(|span| span.id).collect(),
         word_starts: (0..spans.len()).map(starts_word).collect(),
+        core: None,
         context: context(tokenizer, before)?,
         kind: Kind::judged(target),
         facts,

@@ -173,6 +173,7 @@ mod tests {
         Sample {
             word_starts: vec![true; judged.len()],
             judged,
+            core: None,
             context: Vec::new(),
             kind: Kind::JudgedUser,
             facts: Facts::default(),
