@@ -42,8 +42,8 @@ impl<'a> Padding<'a> {
         Self { prompts: of(Kind::JudgedUser), replies: of(Kind::JudgedAgent) }
     }
 
-    /// The sample, which is no owner's, among harmless texts of its kind, if the generator says so and there is room; what is known is known of
-    /// all of them.
+    /// The sample, which is no owner's, among harmless texts of its kind, if the generator says so and there is room; what is
+    /// known is known of all of them.
     pub fn around(&self, sample: &Sample, rng: &mut ChaCha8Rng) -> Option<Sample> {
         let room = WINDOW.saturating_sub(sample.judged.len());
         if room < LEAST || !rng.random_bool(PADDED) {

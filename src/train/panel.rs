@@ -1,4 +1,5 @@
-//! Many texts before the same categories: each text and each category is read once, and a slot is all that a pair of them costs.
+//! Many texts before the same categories: each text and each category is read once, and a slot is all that a pair of them
+//! costs.
 
 use std::ops::Range;
 

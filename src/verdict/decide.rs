@@ -31,7 +31,8 @@ impl From<OnError> for Decision {
 /// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
 /// have scores, they alone decide: the severest action of those that apply (block, then review, then allow), and
 /// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text gets the
-/// severest action that the policy has. Where more of the text is unreadable than the policy takes, it asks for what the policy says, too. A score
+/// severest action that the policy has. Where more of the text is unreadable than the policy takes, it asks for what the
+/// policy says, too. A score
 /// that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
 /// check has failed.
 #[derive(Debug, Clone)]
