@@ -28,7 +28,7 @@ const KEPT_WORDS: usize = 2048;
 
 /// The slot model and what it has read.
 pub struct SlotEngine {
-    pub(super) model: SlotModel,
+    pub(crate) model: SlotModel,
     pub(super) prompts: SlotPrompts,
     calibration: Calibration,
     pub(super) device: Device,

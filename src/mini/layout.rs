@@ -301,3 +301,29 @@ impl Layout {
         self.views.push(view);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_of_a_long_message_is_read_whole_in_some_passage() {
+        let laid_out = |len: usize, kind| {
+            let context = [Turn { kind: Kind::ContextUser, ids: &[7, 8, 9] }];
+            let ids: Vec<TokenId> = (0..len as TokenId).collect();
+            Layout::conversation(Frame { cls: 101, sep: 102 }, &context, Turn { kind, ids: &ids })
+        };
+        assert!(laid_out(PASSAGE, Kind::JudgedUser).passages().is_empty(), "a short message is read once");
+        let longest_sentence = PASSAGE - PASSAGE_STEP;
+        for (len, kind) in (PASSAGE + 1..=WINDOW).flat_map(|len| [(len, Kind::JudgedUser), (len, Kind::JudgedAgent)]) {
+            let layout = laid_out(len, kind);
+            let (judged, passages) = (layout.judged(), layout.passages());
+            assert_eq!(judged, layout.len() - len..layout.len());
+            assert!(passages.iter().all(|passage| passage.len() <= PASSAGE && passage.end <= judged.end));
+            for start in judged.start..=judged.end - longest_sentence {
+                let holds = |passage: &Range<usize>| passage.start <= start && start + longest_sentence <= passage.end;
+                assert!(passages.iter().any(holds), "{start} of {len}: {passages:?}");
+            }
+        }
+    }
+}

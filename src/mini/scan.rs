@@ -256,3 +256,19 @@ fn highest_of(readings: &[Vec<f32>]) -> Vec<(f32, usize)> {
     };
     (0..readings.first().map_or(0, Vec::len)).filter_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_reading_of_each_category_counts_and_a_number_that_is_none_hides_behind_no_other() {
+        assert_eq!(highest_of(&[vec![1.0, -2.0], vec![0.5, 3.0], vec![0.7, 2.0]]), [(1.0, 0), (3.0, 1)]);
+        for at in 0..3 {
+            let mut readings = vec![vec![0.0], vec![1.0], vec![2.0]];
+            readings[at][0] = f32::NAN;
+            let [(logit, reading)] = highest_of(&readings)[..] else { panic!("one category") };
+            assert!(logit.is_nan() && reading == at, "{readings:?}: {logit} of {reading}");
+        }
+    }
+}

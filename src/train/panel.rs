@@ -194,8 +194,12 @@ fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
 mod tests {
     use super::*;
     use crate::bundle::Bundle;
+    use crate::mini::engine::SlotEngine;
     use crate::mini::layout::{Frame, Kind, Turn};
     use crate::mini::network::SlotConfig;
+    use crate::mini::policy::PolicyReading;
+    use crate::mini::window::Window;
+    use crate::tokenizer::Tokenizer;
 
     /// What texts and categories that are read once give together is what each text gives in one pass with its categories.
     #[test]
@@ -239,6 +243,49 @@ mod tests {
             let expected = mean(alone.iter().map(|&(logit, held)| loss(logit, held)).collect());
             assert!((slots.into_scalar::<f32>() - expected).abs() < 1e-3);
             assert!((cover.into_scalar::<f32>() - loss(alone[3].0.max(alone[5].0), true)).abs() < 1e-3);
+        });
+    }
+
+    /// What is learnt of a passage is what the guard reads.
+    #[test]
+    fn passages_are_read_as_the_guard_reads_them() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let device = Device::flex();
+            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
+            let text = |len: TokenId| {
+                let ids: Vec<TokenId> = (2100..2100 + len).collect();
+                Layout::conversation(Frame { cls: 101, sep: 102 }, &[], Turn { kind: Kind::JudgedUser, ids: &ids })
+            };
+            let blocks: Vec<Vec<TokenId>> = vec![vec![4000], (4100..4120).collect()];
+            let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &device);
+            let policy = loop {
+                if let Some(policy) = reading.step(&engine.model, &device) {
+                    break policy;
+                }
+            };
+            // The shorter one is padded.
+            let texts = vec![text(9), text(150)];
+            let mut window = Window::apart(&engine, 0, texts[1].clone());
+            while window.step(&engine, &policy).unwrap() {}
+            let read = window.logits(&engine).await.unwrap();
+            assert_eq!(read.len(), window.readings());
+            assert!(read.len() > 3, "{} readings", read.len());
+
+            let mut panel = Panel::new(texts, blocks);
+            for at in 0..window.readings() {
+                let unseen = window.unseen(at);
+                let reading = if at == 0 { 1 } else { panel.read(Reading { text: 1, unseen }) };
+                for block in 0..2 {
+                    panel.know(Known { reading, block, target: 0.0, weight: 1.0 });
+                }
+            }
+            let logit = |(score, _): (f32, bool)| (score / (1.0 - score)).ln();
+            let learnt: Vec<f32> = panel.scores(&engine.model, &device).into_iter().map(logit).collect();
+            for (learnt, read) in learnt.iter().zip(read.concat()) {
+                assert!((learnt - read).abs() < 1e-3, "{learnt} in the panel, {read} in the guard");
+            }
         });
     }
 }
