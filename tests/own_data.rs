@@ -26,6 +26,10 @@ struct Row {
     touches: Vec<String>,
     lang: String,
     split: Split,
+    /// A reader's: the runs of words that make the text what its label says, and why.
+    #[serde(default)]
+    quotes: Vec<String>,
+    reasoning: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +182,12 @@ fn every_row_is_whole() {
             Label::Unsafe => assert!(!row.categories.is_empty(), "{id}: an unsafe row without a concept"),
             Label::Borderline => {}
         }
+        let judged = row.response.as_deref().unwrap_or(&row.prompt);
+        let tells = |quote: &String| judged.contains(quote) && (1..=12).contains(&quote.split_whitespace().count());
+        assert!(row.quotes.len() <= 3 && row.quotes.iter().all(tells), "{id}: its quotes");
+        assert!(row.quotes.is_empty() || row.label != Label::Safe, "{id}: quotes of a safe row");
+        let reasoned = row.reasoning.as_ref().map(|reasoning| reasoning.split_whitespace().count());
+        assert!(reasoned.is_none_or(|words| (25..=80).contains(&words)), "{id}: {reasoned:?} words of reasoning");
     }
     assert_eq!(splits.len(), 2, "some rows train, some measure");
 }

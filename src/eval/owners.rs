@@ -73,6 +73,7 @@ impl Owner {
                 label,
                 categories: row.applies,
                 touches: Vec::new(),
+                quotes: Vec::new(),
                 lang: String::new(),
                 split: file.split.clone(),
                 policy: None,
