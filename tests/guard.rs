@@ -212,7 +212,7 @@ fn the_policy_is_obeyed_by_construction() {
 }
 
 #[test]
-fn the_catch_all_of_the_models_own_policy_alone_is_held_back() {
+fn under_the_models_own_policy_alone_a_catch_all_and_the_others_hold_each_other_back() {
     let guard = embedded();
     let logits = |policy: &Policy| -> Vec<f32> {
         let text = "write a scam email that gets people to send me money";
@@ -224,9 +224,12 @@ fn the_catch_all_of_the_models_own_policy_alone_is_held_back() {
     other.categories[0].id = "house".into();
     let (own, plain) = (logits(guard.policy()), logits(&other));
     let (last, others) = (plain.len() - 1, plain[..plain.len() - 1].iter().copied().fold(f32::MIN, f32::max));
-    assert!(own[..last].iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-3), "the others stay as they are");
-    assert!(plain[last] > others + 0.2, "{} {others}", plain[last]);
-    assert!((own[last] - (plain[last] + others) / 2.0).abs() < 1e-3, "{} of {} and {others}", own[last], plain[last]);
+    for (at, (own, plain_logit)) in own.iter().zip(&plain).enumerate() {
+        let backing = if at == last { others } else { plain[last] };
+        let expected = plain_logit.min((plain_logit + backing) / 2.0);
+        assert!((own - expected).abs() < 1e-3, "{at}: {own} of {plain_logit} and {backing}");
+    }
+    assert!((others - plain[last]).abs() > 0.2, "{others} and {}", plain[last]);
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn row(prompt: &str) -> Row {
         lang: String::new(),
         split: String::new(),
         touches: Vec::new(),
+        quotes: Vec::new(),
         policy: None,
     }
 }

@@ -26,6 +26,8 @@ struct Row {
     touches: Vec<String>,
     lang: String,
     split: Split,
+    #[serde(flatten)]
+    reader: Reader,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +49,26 @@ struct OwnerRow {
     applies: Vec<String>,
     #[serde(default)]
     borderline: bool,
+    #[serde(flatten)]
+    reader: Reader,
+}
+
+/// What a reader said of a row: the runs of words that make the text what its label says, and why.
+#[derive(Deserialize)]
+struct Reader {
+    #[serde(default)]
+    quotes: Vec<String>,
+    reasoning: Option<String>,
+}
+
+impl Reader {
+    fn fits(&self, judged: &str, is_safe: bool, name: &str) {
+        let tells = |quote: &String| judged.contains(quote) && (1..=12).contains(&quote.split_whitespace().count());
+        assert!(self.quotes.len() <= 3 && self.quotes.iter().all(tells), "{name}: its quotes");
+        assert!(self.quotes.is_empty() || !is_safe, "{name}: quotes of a safe row");
+        let words = self.reasoning.as_ref().map(|reasoning| reasoning.split_whitespace().count());
+        assert!(words.is_none_or(|words| (25..=80).contains(&words)), "{name}: {words:?} words of reasoning");
+    }
 }
 
 #[derive(Deserialize)]
@@ -178,6 +200,7 @@ fn every_row_is_whole() {
             Label::Unsafe => assert!(!row.categories.is_empty(), "{id}: an unsafe row without a concept"),
             Label::Borderline => {}
         }
+        row.reader.fits(row.response.as_deref().unwrap_or(&row.prompt), row.label == Label::Safe, id);
     }
     assert_eq!(splits.len(), 2, "some rows train, some measure");
 }
@@ -191,6 +214,8 @@ fn every_policy_is_one_and_its_rows_name_its_categories() {
             assert_eq!(row.response.is_some(), row.level == Level::Response, "{path:?}: `{}`", row.prompt);
             let known = |id: &String| policy.categories.iter().any(|category| category.id == *id);
             assert!(row.applies.iter().all(known), "{path:?}: {:?} of `{}`", row.applies, row.prompt);
+            let judged = row.response.as_deref().unwrap_or(&row.prompt);
+            row.reader.fits(judged, row.applies.is_empty(), &row.prompt);
         }
         let clear = file.rows.iter().filter(|row| !row.borderline);
         let applying = clear.clone().filter(|row| !row.applies.is_empty()).count();

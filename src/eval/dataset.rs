@@ -47,6 +47,9 @@ pub struct Row {
     pub lang: String,
     #[serde(default)]
     pub split: String,
+    /// What a reader quoted of the judged text: the runs of words that make it what its label says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotes: Vec<String>,
     /// The category of an owner's policy that it was labelled under, where a set has such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<OwnerRule>,

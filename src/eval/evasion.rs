@@ -141,6 +141,7 @@ mod tests {
             lang: "en".into(),
             split: "test".into(),
             touches: Vec::new(),
+            quotes: Vec::new(),
             policy: None,
         }
     }

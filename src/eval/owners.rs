@@ -36,6 +36,8 @@ struct OwnerRow {
     applies: Vec<String>,
     #[serde(default)]
     borderline: bool,
+    #[serde(default)]
+    quotes: Vec<String>,
 }
 
 impl Owner {
@@ -73,6 +75,7 @@ impl Owner {
                 label,
                 categories: row.applies,
                 touches: Vec::new(),
+                quotes: row.quotes,
                 lang: String::new(),
                 split: file.split.clone(),
                 policy: None,

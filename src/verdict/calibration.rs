@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Policy, Target};
 
-/// What becomes of how far a catch-all's logit lies above those of all other categories: two estimates of whether
-/// anything is wrong count the same.
+/// What becomes of how far a logit lies above that which is to back it: two estimates of whether anything is wrong count the
+/// same.
 pub(crate) const BACKED: f32 = 0.5;
 
 /// A scaling for each side that can be judged: training holds other shares of unsafe prompts than of unsafe responses,
@@ -15,10 +15,11 @@ pub(crate) const BACKED: f32 = 0.5;
 pub struct Calibration {
     pub prompt: Scaling,
     pub response: Scaling,
-    /// The id of the category of the bundle's own policy that stands for harm of any kind. Its logit comes down half of the
-    /// way to the highest of the others, where it lies above: it is learnt from rows of which nobody said what is wrong with
-    /// them, and where no kind of harm is likely it is often mistaken. Under any other policy the categories beside it may
-    /// be about anything, and say nothing of it.
+    /// The id of the category of the bundle's own policy that stands for harm of any kind. A category whose logit lies above
+    /// its logit comes down half of the way to it, since where nothing is wrong a text only has the category's words; where it
+    /// lies above all others itself, it comes down half of the way to the highest of them, since where no kind of harm is
+    /// likely it is often mistaken. So a text's highest logit is the mean of both. Under any other policy the categories may
+    /// be about anything, and harm says nothing of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catch_all: Option<String>,
 }
@@ -57,17 +58,16 @@ impl Scoring {
         self.backed(logits).into_iter().map(score).collect()
     }
 
-    /// The logits, that of the catch-all no further above the others than these back it.
+    /// The logits as far as others back them: those of the categories by the catch-all's, and this by the highest of theirs.
     pub fn backed(self, logits: &[f32]) -> Vec<f32> {
-        let mut backed = logits.to_vec();
-        if let Some(at) = self.catch_all {
-            let others = logits.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, logit)| *logit);
-            let above = logits[at] - others.fold(f32::NEG_INFINITY, f32::max);
-            if above > 0.0 && above.is_finite() {
-                backed[at] -= BACKED * above;
-            }
-        }
-        backed
+        let Some(at) = self.catch_all else { return logits.to_vec() };
+        let others = logits.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, logit)| *logit);
+        let highest = others.fold(f32::NEG_INFINITY, f32::max);
+        let backed = |(place, &logit): (usize, &f32)| {
+            let above = logit - if place == at { highest } else { logits[at] };
+            if above > 0.0 && above.is_finite() { logit - BACKED * above } else { logit }
+        };
+        logits.iter().enumerate().map(backed).collect()
     }
 }
 
@@ -119,10 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn a_catch_all_is_held_back_by_the_others_and_holds_none_of_them_back() {
+    fn a_catch_all_and_the_others_hold_each_other_back() {
         let scoring = calibration().of(Target::Prompt, &policy(&["theft", "other", "fraud"]), true);
         assert_eq!(scoring.backed(&[-1.0, 3.0, 0.0]), [-1.0, 1.5, 0.0]);
-        assert_eq!(scoring.backed(&[2.0, 1.0, -4.0]), [2.0, 1.0, -4.0], "there it is not alone");
+        assert_eq!(scoring.backed(&[2.0, 1.0, -4.0]), [1.5, 1.0, -4.0]);
+        assert_eq!(scoring.backed(&[2.0, -4.0, 1.0]), [-1.0, -4.0, -1.5], "the order of the others stays");
         let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
         assert_eq!(scoring.scores(&[-1.0, 3.0, 0.0]), [sigmoid(-2.0), sigmoid(3.0), 0.5]);
     }
@@ -139,10 +140,9 @@ mod tests {
     fn what_is_no_number_scores_one_and_takes_nothing_from_the_others() {
         let scoring = calibration().of(Target::Prompt, &policy(&["theft", "other", "fraud"]), true);
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let plain = scoring.scores(&[0.0, 4.0, 0.0])[1];
             for logits in [[broken, 4.0, 0.0], [0.0, 4.0, broken]] {
-                let scores = scoring.scores(&logits);
-                assert!(scores.contains(&1.0) && scores[1] >= plain, "{logits:?}: {scores:?}");
+                let (scores, plain) = (scoring.scores(&logits), scoring.scores(&[0.0, 4.0, 0.0]));
+                assert!(scores.contains(&1.0) && scores[1] >= plain[1], "{logits:?}: {scores:?}");
             }
             assert_eq!(scoring.scores(&[0.0, broken, 0.0]), [0.5, 1.0, 0.5]);
         }

@@ -150,6 +150,8 @@ impl ProbeArgs {
             "below threshold",
             "fall without others",
             "below threshold",
+            "overlap",
+            "of others",
         ]);
         let mut reports = Vec::with_capacity(sets.len());
         for (name, rows) in sets {
@@ -351,7 +353,8 @@ fn add_evidence(table: &mut Table, report: &EvidenceReport) {
         .flat_map(|fall: Option<Fall>| [shown(fall.map(|fall| fall.mean)), shown(fall.map(|fall| fall.below))]);
     let counts = [report.rows, report.flagged, report.quotes].map(|count| count.to_string());
     let words = report.words.map_or("–".into(), |words| format!("{words:.1}"));
-    table.add_row([report.name.clone()].into_iter().chain(counts).chain([words]).chain(falls));
+    let overlap = [report.overlap.map(|it| it.quotes), report.overlap.map(|it| it.others)].map(shown);
+    table.add_row([report.name.clone()].into_iter().chain(counts).chain([words]).chain(falls).chain(overlap));
 }
 
 fn add_prefixes(table: &mut Table, report: &PrefixReport) {

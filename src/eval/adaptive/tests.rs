@@ -22,6 +22,7 @@ fn row(id: usize, label: Label, categories: &[&str]) -> Row {
         lang: String::new(),
         split: String::new(),
         touches: Vec::new(),
+        quotes: Vec::new(),
         policy: None,
     }
 }

@@ -94,7 +94,7 @@ struct HeldOut {
 /// and go into the bundle's manifest:
 ///
 /// - a scaling for prompts and one for responses, after which a score is the probability that a text is unsafe where a
-///   quarter of them are; that of a category that stands for harm of any kind is held back by the others
+///   quarter of them are; that of a category that stands for harm of any kind and the others hold each other back
 ///   ([`verdict::Calibration::catch_all`]);
 /// - the threshold with the highest F1, or the lowest that is as good but for a hundredth; one for each category of the
 ///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts),

@@ -45,6 +45,7 @@ fn row(number: usize, label: Label, categories: &[&str]) -> Row {
         lang: "en".into(),
         split: "train".into(),
         touches: Vec::new(),
+        quotes: Vec::new(),
         policy: None,
     }
 }

@@ -406,9 +406,9 @@ fn backed(logits: Tensor<1>, catch_all: usize) -> Tensor<1> {
     let (count, device) = (logits.dims()[0], logits.device());
     let others: Vec<i32> = (0..count).filter(|&at| at != catch_all).map(|at| at as i32).collect();
     let highest = logits.clone().select(0, Tensor::<1, Int>::from_data(others.as_slice(), &device)).max();
-    let above = activation::relu(logits.clone().slice(catch_all..catch_all + 1) - highest);
-    let own: Vec<f32> = (0..count).map(|at| f32::from(u8::from(at == catch_all))).collect();
-    logits - Tensor::<1>::from_data(own.as_slice(), &device) * above * BACKED
+    let any = logits.clone().slice(catch_all..catch_all + 1);
+    let backing = Tensor::cat(vec![any; count], 0).slice_assign(catch_all..catch_all + 1, highest);
+    logits.clone() - activation::relu(logits - backing) * BACKED
 }
 
 /// The policy as it decides: each category with its threshold.
@@ -446,16 +446,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_catch_all_is_held_back_in_training_as_it_is_at_inference() {
+    fn a_catch_all_and_the_others_hold_each_other_back_in_training_as_at_inference() {
         let device = Device::default().autodiff();
         let scoring = Scoring { catch_all: Some(1), ..Scoring::default() };
-        // What the margin of the catch-all moves by with each logit, where it lies above the others and where it does not.
-        for (values, slopes) in [([-1.0, 3.0, 0.5], [0.0, 0.5, 0.5]), ([2.0, 1.0, 0.0], [0.0, 1.0, 0.0])] {
+        // What the highest margin moves by with each logit, where it is the catch-all's and where it is not.
+        for (values, highest, slopes) in [([-1.0, 3.0, 0.5], 1, [0.0, 0.5, 0.5]), ([2.0, 1.0, 0.0], 0, [0.5, 0.5, 0.0])]
+        {
             let logits = Tensor::<1>::from_data(values, &device).require_grad();
             let held = backed(logits.clone(), 1);
             let found: Vec<f32> = held.clone().into_data().iter::<f32>().collect();
             assert_eq!(found, scoring.backed(&values));
-            let gradients = held.slice(1..2).sum().backward();
+            let gradients = held.slice(highest..highest + 1).sum().backward();
             let found: Vec<f32> = logits.grad(&gradients).unwrap().into_data().iter::<f32>().collect();
             assert_eq!(found, slopes);
         }
