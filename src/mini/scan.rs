@@ -43,8 +43,16 @@ pub struct Scan<'e> {
 struct Best {
     score: f32,
     window: Window,
-    /// The logit of each category, and the reading of the window that gave it.
-    highest: Vec<(f32, usize)>,
+    /// Of each category.
+    highest: Vec<Highest>,
+}
+
+/// What a category scores in the reading of a window that gives it most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Highest {
+    score: f32,
+    logit: f32,
+    reading: usize,
 }
 
 /// What is being found out of a category that applies.
@@ -121,12 +129,11 @@ impl<'e> Scan<'e> {
             self.window = Some(window);
             return Ok(());
         }
-        let highest = highest_of(&window.logits(engine).await?);
-        let scores = self.scores(&highest);
+        let highest = highest_of(&window.logits(engine).await?, self.scoring);
         self.prompt_tokens += window.tokens(&policy);
         self.cached_tokens += window.cached;
-        self.scores.iter_mut().zip(&scores).for_each(|(most, score)| *most = most.max(*score));
-        let score = scores.iter().copied().fold(0.0, f32::max);
+        self.scores.iter_mut().zip(&highest).for_each(|(most, here)| *most = most.max(here.score));
+        let score = highest.iter().map(|here| here.score).fold(0.0, f32::max);
         if self.best.as_ref().is_none_or(|best| score > best.score) {
             self.best = Some(Best { score, window, highest });
         }
@@ -145,11 +152,10 @@ impl<'e> Scan<'e> {
                 let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
                 let (score, threshold) =
                     (self.scores[category], self.answering.thresholds.of(&policy.categories[category]));
-                let (logit, reading) = best.highest[category];
-                let applies = Applies { category, score, threshold, logit, reading };
-                let here = self.scores(&best.highest)[category];
+                let here = best.highest[category];
+                let applies = Applies { category, score, threshold, logit: here.logit, reading: here.reading };
                 // Where another window scored higher, the words of this one do not carry it.
-                let look = score >= threshold && here >= score;
+                let look = score >= threshold && here.score >= score;
                 let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
                 match Occlusion::begin(engine, read, &best.window, words, applies)? {
                     Some(occlusion) => Some(Looking::For(Box::new(occlusion), applies)),
@@ -175,7 +181,7 @@ impl<'e> Scan<'e> {
                 if window.step(engine, read)? {
                     Some(Looking::Without(window, tokens, applies))
                 } else {
-                    let left = self.scores(&highest_of(&window.logits(engine).await?))[applies.category];
+                    let left = highest_of(&window.logits(engine).await?, self.scoring)[applies.category].score;
                     let quote = (self.prompt.quotable(window.at, tokens), left);
                     self.found(applies, Some(quote).filter(|_| left < applies.score));
                     None
@@ -183,10 +189,6 @@ impl<'e> Scan<'e> {
             }
         };
         Ok(true)
-    }
-
-    fn scores(&self, highest: &[(f32, usize)]) -> Vec<f32> {
-        self.scoring.scores(&highest.iter().map(|(logit, _)| *logit).collect::<Vec<_>>())
     }
 
     fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) {
@@ -247,14 +249,20 @@ impl<'e> Scan<'e> {
     }
 }
 
-/// The highest logit of each category over a window's readings, and which of them gave it.
-fn highest_of(readings: &[Vec<f32>]) -> Vec<(f32, usize)> {
-    let of = |category: usize| {
-        let logits = readings.iter().enumerate().map(|(reading, logits)| (logits[category], reading));
-        // A number that is none comes first, so that the check fails closed.
-        logits.reduce(|most, next| if next.0 > most.0 || next.0.is_nan() { next } else { most })
-    };
-    (0..readings.first().map_or(0, Vec::len)).filter_map(of).collect()
+/// The highest score of each category over a window's readings, whose logits these are.
+fn highest_of(readings: &[Vec<f32>], scoring: Scoring) -> Vec<Highest> {
+    let mut highest: Vec<Highest> = Vec::new();
+    for (reading, logits) in readings.iter().enumerate() {
+        let here = scoring.scores(logits).into_iter().zip(logits);
+        let here = here.map(|(score, &logit)| Highest { score, logit, reading });
+        if highest.is_empty() {
+            highest.extend(here);
+        } else {
+            let better = highest.iter_mut().zip(here).filter(|(most, here)| here.score > most.score);
+            better.for_each(|(most, here)| *most = here);
+        }
+    }
+    highest
 }
 
 #[cfg(test)]
@@ -262,13 +270,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_reading_of_each_category_counts_and_a_number_that_is_none_hides_behind_no_other() {
-        assert_eq!(highest_of(&[vec![1.0, -2.0], vec![0.5, 3.0], vec![0.7, 2.0]]), [(1.0, 0), (3.0, 1)]);
+    fn the_highest_reading_of_each_category_counts_backed_by_its_own() {
+        let found = |readings: &[Vec<f32>], scoring| -> Vec<(f32, usize)> {
+            highest_of(readings, scoring).into_iter().map(|highest| (highest.logit, highest.reading)).collect()
+        };
+        let readings = [vec![1.0, -2.0], vec![0.5, 3.0], vec![0.7, 2.0]];
+        assert_eq!(found(&readings, Scoring::default()), [(1.0, 0), (3.0, 1)]);
+        // Where the last category stands for any harm, the first applies most where that does, too.
+        let backed = Scoring { catch_all: Some(1), ..Scoring::default() };
+        assert_eq!(found(&readings, backed), [(0.7, 2), (3.0, 1)]);
         for at in 0..3 {
-            let mut readings = vec![vec![0.0], vec![1.0], vec![2.0]];
-            readings[at][0] = f32::NAN;
-            let [(logit, reading)] = highest_of(&readings)[..] else { panic!("one category") };
-            assert!(logit.is_nan() && reading == at, "{readings:?}: {logit} of {reading}");
+            let mut broken = readings.clone();
+            broken[at][0] = f32::NAN;
+            let highest = highest_of(&broken, Scoring::default())[0];
+            assert!(highest.score == 1.0 && highest.reading == at, "a number that is none is not hidden: {highest:?}");
         }
     }
 }
