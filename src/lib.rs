@@ -61,8 +61,9 @@
 //!   score without them ([`verdict::Evidence::effect`]).
 //!
 //! rsafe-mini reads the judged message in windows of 256 tokens that begin 192 apart, with the ends of the two messages
-//! before it, 60 tokens of them; a category's score is the highest of all windows. The states of the last texts and policies
-//! are kept, so a response that grows is not read from its start again.
+//! before it, 60 tokens of them. In a window of more than 64 tokens a category has further slots, each of which sees a passage
+//! of 64 tokens alone (they begin 24 apart), so that one sentence is not lost among many; its score is the highest of all
+//! readings. The states of the last texts and policies are kept, so a response that grows is not read from its start again.
 //!
 //! # Security
 //!
