@@ -51,7 +51,7 @@ pub struct LoadOptions {
     /// thresholds as they are. [`Dial`] says how far the others move; a threshold that the policy sets stays.
     pub strictness: f32,
     /// The most work that one check may take to score, in tokens that the model reads: for the slot model the policy once, and
-    /// each window of the judged text with the words that frame it and a token a category; for a decoder the prompt. A check
+    /// each window of the judged text with the words that frame it and a token a category and reading; for a decoder the prompt. A check
     /// that needs more is refused with [`Error::Work`] before anything is read. Caches spare work but do not count, nor does
     /// what comes behind the scores: the tokens of an answer, and for each category that rsafe-mini explains at most some
     /// hundred tries of a token and one more reading of a window.
