@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use burn::tensor::Device;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::bundle::Bundle;
@@ -21,7 +21,7 @@ pub use self_test::Tested;
 pub use self_test::renew_self_test;
 
 /// When to write reasoning before the verdict.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reasoning {
     /// Score only.

@@ -42,7 +42,8 @@ pub struct EvalOptions<'a> {
 }
 
 /// Which of a verdict's scores is measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Score {
     /// The one that decides, with the guard's own decision.
     #[default]

@@ -10,7 +10,7 @@ use rsafe::verdict::Verdict;
 use rsafe::{Conversation, Error, Target};
 
 use crate::input::{self, BadRow, Line, Row};
-use crate::library::{GuardArgs, Loaded};
+use crate::library::{GuardArgs, Loaded, one_of};
 use crate::{Failure, Outcome, output};
 
 pub const EXIT_CODES: &str = "\
@@ -34,8 +34,8 @@ pub struct CheckArgs {
     #[command(flatten)]
     guard: GuardArgs,
     /// The side that is judged [default: the row's level, else the side that spoke last]
-    #[arg(long, value_enum)]
-    target: Option<TargetArg>,
+    #[arg(long, value_parser = one_of(&[Target::Prompt, Target::Response]))]
+    target: Option<Target>,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -45,21 +45,6 @@ pub struct CheckArgs {
     /// Show rows as text, with their reasoning as it is written
     #[arg(long, conflicts_with = "json")]
     pretty: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum TargetArg {
-    Prompt,
-    Response,
-}
-
-impl From<TargetArg> for Target {
-    fn from(arg: TargetArg) -> Self {
-        match arg {
-            TargetArg::Prompt => Target::Prompt,
-            TargetArg::Response => Target::Response,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -101,7 +86,7 @@ impl Judge for Loaded {
 }
 
 pub fn run(args: CheckArgs) -> Result<Outcome, Failure> {
-    let target = args.target.map(Target::from);
+    let target = args.target;
     let form = if args.json { Form::Json } else { Form::Text };
     // Locked for the whole run: nobody else writes to it, and each line is flushed as it is complete.
     let mut out: Box<dyn Write> = match form {

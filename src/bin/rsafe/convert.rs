@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser;
 use pollster::block_on;
 use rsafe::bundle::{self, ConvertOptions, DefaultPolicy};
 use rsafe::guard::renew_self_test;
 use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
+use crate::library::{one_of, one_of_explained};
 use crate::{Failure, Outcome, output};
 
 #[derive(clap::Args)]
@@ -20,11 +22,11 @@ pub struct ConvertArgs {
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// How weights are stored: blocks of 8 or 4 bits, or half precision
-    #[arg(long, value_enum, default_value_t = Dtype::Q8)]
-    dtype: Dtype,
+    #[arg(long, value_parser = one_of(&[Encoding::Q8, Encoding::Q4, Encoding::F16]), default_value = "q8")]
+    dtype: Encoding,
     /// The prompt format that the model was trained with [default: told from the checkpoint]
-    #[arg(long, value_enum)]
-    template: Option<TemplateArg>,
+    #[arg(long, value_parser = template())]
+    template: Option<Template>,
     /// The bundle's name [default: the checkpoint folder's]
     #[arg(long)]
     name: Option<String>,
@@ -45,48 +47,17 @@ pub struct ConvertArgs {
     overwrite: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Dtype {
-    Q8,
-    Q4,
-    F16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum TemplateArg {
-    Rsafe,
-    #[value(name = "llama-guard3")]
-    LlamaGuard3,
-    Qwen3guard,
-    /// What `rsafe train sft` trains
-    Slots,
-}
-
-impl From<Dtype> for Encoding {
-    fn from(arg: Dtype) -> Self {
-        match arg {
-            Dtype::Q8 => Encoding::Q8,
-            Dtype::Q4 => Encoding::Q4,
-            Dtype::F16 => Encoding::F16,
-        }
-    }
-}
-
-impl From<TemplateArg> for Template {
-    fn from(arg: TemplateArg) -> Self {
-        match arg {
-            TemplateArg::Rsafe => Template::Rsafe,
-            TemplateArg::LlamaGuard3 => Template::LlamaGuard3,
-            TemplateArg::Qwen3guard => Template::Qwen3guard,
-            TemplateArg::Slots => Template::Slots,
-        }
-    }
+/// Takes a template by its word.
+pub fn template() -> impl TypedValueParser<Value = Template> {
+    one_of_explained(&[Template::Rsafe, Template::LlamaGuard3, Template::Qwen3guard, Template::Slots], |template| {
+        (template == Template::Slots).then_some("What `rsafe train sft` trains")
+    })
 }
 
 pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
     let options = ConvertOptions {
-        dtype: args.dtype.into(),
-        template: args.template.map(Template::from),
+        dtype: args.dtype,
+        template: args.template,
         name: args.name,
         source: args.source,
         licence: args.licence,

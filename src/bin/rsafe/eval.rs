@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::eval::dataset::{Label, Row, Rows, set_name};
@@ -17,7 +16,7 @@ use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
 use rsafe::{Error, Guard};
 use serde_json::{Map, Value, json};
 
-use crate::library::{GuardArgs, number, unit};
+use crate::library::{GuardArgs, number, one_of, unit};
 use crate::probes::ProbeArgs;
 use crate::{Failure, Outcome, outputs};
 
@@ -43,8 +42,8 @@ pub struct EvalArgs {
     threshold: Option<f32>,
     /// The score that is measured: the one that decides (`categories`), P(unsafe) behind the reasoning (`reasoned`, with
     /// `--reasoning always`), or of a verdict without reasoning (`answer`, with `--steps written`)
-    #[arg(long, value_enum, default_value_t = ScoreArg::Categories)]
-    score: ScoreArg,
+    #[arg(long, value_parser = one_of(&[Score::Categories, Score::Reasoned, Score::Answer]), default_value = "categories")]
+    score: Score,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -80,28 +79,11 @@ impl BootstrapArgs {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum ScoreArg {
-    Categories,
-    Reasoned,
-    Answer,
-}
-
-impl From<ScoreArg> for Score {
-    fn from(arg: ScoreArg) -> Self {
-        match arg {
-            ScoreArg::Categories => Score::Categories,
-            ScoreArg::Reasoned => Score::Reasoned,
-            ScoreArg::Answer => Score::Answer,
-        }
-    }
-}
-
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
     if let Some(EvalCommand::Compare(args)) = args.command {
         return compare::run(args);
     }
-    if let Some(missing) = args.guard.lacks(args.score.into()) {
+    if let Some(missing) = args.guard.lacks(args.score) {
         return Err(Error::BadInput(missing.into()).into());
     }
     let inputs = args.data.iter().map(PathBuf::as_path).chain(args.guard.inputs()).chain(args.probes.inputs());
@@ -125,7 +107,7 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
         policy: loaded.policy.as_ref(),
         reasoning: loaded.reasoning,
         threshold: args.threshold,
-        score: args.score.into(),
+        score: args.score,
         bootstrap: args.bootstrap.bootstrap(),
     };
     let mut keep = |judgement: &Judgement| match &mut scores {
@@ -170,10 +152,9 @@ pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
 impl EvalArgs {
     /// What was asked for; what a probe finds says more of its own.
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        let score = self.score.to_possible_value().map(|score| score.get_name().to_owned());
         let mut settings = self.guard.settings();
         settings.extend([
-            ("score", score.into()),
+            ("score", json!(self.score)),
             ("threshold", self.threshold.map_or(Value::Null, number)),
             ("limit", self.limit.into()),
         ]);

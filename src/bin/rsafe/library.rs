@@ -1,15 +1,18 @@
-//! How arguments name the library's things: a model by folder, a policy by file or by built-in name.
+//! How arguments name the library's things: a model by folder, a policy by file or by built-in name, a choice by the word
+//! that serde writes it with, so that arguments, files and reports spell it alike.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use pollster::block_on;
 use rsafe::Policy;
 use rsafe::bundle::Bundle;
 use rsafe::eval::Score;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Steps};
 use rsafe::train::reward::Rewards;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The model and the policy, as every command that judges takes them.
 #[derive(clap::Args)]
@@ -21,11 +24,11 @@ pub struct GuardArgs {
     #[arg(long, value_name = "FILE|NAME")]
     policy: Option<String>,
     /// When to reason before the verdict: `auto` scores first and reasons where the score leaves doubt
-    #[arg(long, value_enum, default_value_t = ReasoningArg::Auto)]
-    reasoning: ReasoningArg,
+    #[arg(long, value_parser = one_of(&[Reasoning::Never, Reasoning::Auto, Reasoning::Always]), default_value = "auto")]
+    reasoning: Reasoning,
     /// Who decides what a reasoning step of rsafe-mini says: the category's score, or the model as it writes
-    #[arg(long, value_enum, default_value_t = StepsArg::Scored)]
-    steps: StepsArg,
+    #[arg(long, value_parser = one_of(STEPS), default_value = "scored")]
+    steps: Steps,
     /// How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model; 0.5 is the
     /// model's own balance. Thresholds that the policy sets stay
     #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = unit)]
@@ -43,35 +46,31 @@ pub fn unit(text: &str) -> Result<f32, String> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReasoningArg {
-    Never,
-    Auto,
-    Always,
+/// Every way to choose what a reasoning step says.
+pub const STEPS: &[Steps] = &[Steps::Scored, Steps::Written];
+
+/// Takes one of `values` by its word.
+pub fn one_of<T: Serialize + Copy + Send + Sync + 'static>(values: &'static [T]) -> impl TypedValueParser<Value = T> {
+    one_of_explained(values, |_| None)
 }
 
-impl From<ReasoningArg> for Reasoning {
-    fn from(arg: ReasoningArg) -> Self {
-        match arg {
-            ReasoningArg::Never => Reasoning::Never,
-            ReasoningArg::Auto => Reasoning::Auto,
-            ReasoningArg::Always => Reasoning::Always,
-        }
-    }
+/// [`one_of`], with a line of help for some of them.
+pub fn one_of_explained<T: Serialize + Copy + Send + Sync + 'static>(
+    values: &'static [T],
+    help: fn(T) -> Option<&'static str>,
+) -> impl TypedValueParser<Value = T> {
+    let words = values.iter().map(|value| PossibleValue::new(Word(*value).to_string()).help(help(*value)));
+    PossibleValuesParser::new(words).try_map(|given| {
+        values.iter().copied().find(|value| Word(*value).to_string() == given).ok_or("expected a word that is listed")
+    })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum StepsArg {
-    Scored,
-    Written,
-}
+/// Shows a value as serde writes it.
+struct Word<T>(T);
 
-impl From<StepsArg> for Steps {
-    fn from(arg: StepsArg) -> Self {
-        match arg {
-            StepsArg::Scored => Steps::Scored,
-            StepsArg::Written => Steps::Written,
-        }
+impl<T: Serialize> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.serialize(f)
     }
 }
 
@@ -95,10 +94,9 @@ impl GuardArgs {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
-        let (steps, strictness) = (self.steps.into(), self.strictness);
-        let options = LoadOptions::default().steps(steps).strictness(strictness).allow_untested(self.allow_untested);
-        let guard = block_on(Guard::load(bundle, options))?;
-        Ok(Loaded { guard, policy, reasoning: self.reasoning.into() })
+        let options = LoadOptions::default().steps(self.steps).strictness(self.strictness);
+        let guard = block_on(Guard::load(bundle, options.allow_untested(self.allow_untested)))?;
+        Ok(Loaded { guard, policy, reasoning: self.reasoning })
     }
 
     /// The files and folders that [`load`](Self::load) reads.
@@ -110,12 +108,11 @@ impl GuardArgs {
     pub fn settings(&self) -> Vec<(&'static str, Value)> {
         let model = self.model.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
         let policy = self.policy.clone().unwrap_or_else(|| "default".into());
-        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
         vec![
             ("model", model.into()),
             ("policy", policy.into()),
-            ("reasoning", name(self.reasoning.to_possible_value()).into()),
-            ("steps", name(self.steps.to_possible_value()).into()),
+            ("reasoning", json!(self.reasoning)),
+            ("steps", json!(self.steps)),
             ("strictness", number(self.strictness)),
         ]
     }
@@ -123,10 +120,10 @@ impl GuardArgs {
     /// What else must be asked for so that every verdict has such a score.
     pub fn lacks(&self, score: Score) -> Option<&'static str> {
         match score {
-            Score::Reasoned if self.reasoning != ReasoningArg::Always => {
+            Score::Reasoned if self.reasoning != Reasoning::Always => {
                 Some("`--score reasoned` needs reasoning on every row: add `--reasoning always`")
             }
-            Score::Answer if self.steps != StepsArg::Written => {
+            Score::Answer if self.steps != Steps::Written => {
                 Some("`--score answer` needs a verdict that the model writes: add `--steps written`")
             }
             _ => None,
@@ -144,21 +141,36 @@ pub fn embedded() -> rsafe::Result<Bundle> {
     Err(rsafe::Error::Unsupported("this build has no embedded model; name one with --model DIR".into()))
 }
 
-/// A built-in policy by its name, else a file. Built-in names win, so that a stray file cannot stand in for
-/// one; `./name` is always the file.
+/// A built-in policy by its name, else a file.
 pub fn policy(name: &str) -> rsafe::Result<Policy> {
-    let is_path = name.contains(['/', '\\', '.']);
-    if Policy::builtin_names().contains(&name) || !(is_path || Path::new(name).exists()) {
-        return Ok(Policy::builtin(name)?);
-    }
-    Policy::load(name)
+    if is_builtin(name, &Policy::builtin_names()) { Ok(Policy::builtin(name)?) } else { Policy::load(name) }
 }
 
-/// A built-in set of rewards by its name, else a file; as for [`policy`], `./name` is always the file.
+/// A built-in set of rewards by its name, else a file.
 pub fn rewards(name: &str) -> rsafe::Result<Rewards> {
+    if is_builtin(name, &Rewards::BUILTIN) { Rewards::builtin(name) } else { Rewards::load(name) }
+}
+
+/// Built-in names win, so that a stray file cannot stand in for one; `./name` is always the file. What is neither is taken
+/// for a mistyped name.
+fn is_builtin(name: &str, known: &[&str]) -> bool {
     let is_path = name.contains(['/', '\\', '.']);
-    if Rewards::BUILTIN.contains(&name) || !(is_path || Path::new(name).exists()) {
-        return Rewards::builtin(name);
+    known.contains(&name) || !(is_path || Path::new(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, Command};
+
+    use super::*;
+
+    #[test]
+    fn a_choice_takes_the_words_of_serde_and_no_other() {
+        let command = Command::new("rsafe").arg(Arg::new("steps").value_parser(one_of(&[Steps::Written])));
+        let read = |word| command.clone().try_get_matches_from(["rsafe", word]);
+        assert_eq!(read("written").unwrap().get_one("steps"), Some(&Steps::Written));
+        for wrong in ["scored", "Written"] {
+            assert!(read(wrong).unwrap_err().to_string().contains("possible values: written"), "{wrong}");
+        }
     }
-    Rewards::load(name)
 }

@@ -16,14 +16,15 @@ use rsafe::{Error, Guard, Reasoning, Result};
 use serde_json::{Value, json};
 
 use crate::eval::progress_bar;
+use crate::library::one_of;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Other ways to ask (`--reasoning auto` then scores only)")]
 pub struct ProbeArgs {
     /// Judge the rows as they are and rewritten by transforms that keep the label: leetspeak, spacing, homoglyphs,
     /// zero-width, case, base64, rot13, role-play, padding-before, padding-after; without names, by all
-    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',',
-          conflicts_with_all = ["adaptive", "prefixes"])]
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', value_parser = one_of(&Transform::ALL),
+          hide_possible_values = true, conflicts_with_all = ["adaptive", "prefixes"])]
     evasion: Option<Vec<Transform>>,
     /// Judge each row under policies of random categories; the file says what the sets' categories mean
     #[arg(long, value_name = "FILE", requires = "recipe", conflicts_with_all = ["prefixes", "policy"])]
@@ -35,8 +36,8 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
     categories: u16,
     /// Whether random policies call categories by names that training never shows, or by those it does
-    #[arg(long, value_enum, default_value_t = NamesArg::HeldOut)]
-    names: NamesArg,
+    #[arg(long, value_parser = one_of(&[Names::HeldOut, Names::Seen]), default_value = "held-out")]
+    names: Names,
     /// Judge the messages of the owners in a folder whom training never saw, each under its owner's policy
     #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "evasion", "adaptive", "prefixes", "policy"])]
     owners: Option<PathBuf>,
@@ -49,21 +50,6 @@ pub struct ProbeArgs {
     /// Decides what transforms, policies and cuts choose at random
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum NamesArg {
-    HeldOut,
-    Seen,
-}
-
-impl From<NamesArg> for Names {
-    fn from(arg: NamesArg) -> Self {
-        match arg {
-            NamesArg::HeldOut => Names::HeldOut,
-            NamesArg::Seen => Names::Seen,
-        }
-    }
 }
 
 /// What was found: a table to show, and the same for a file.
@@ -129,7 +115,7 @@ impl ProbeArgs {
         }
         Ok(Found {
             table,
-            json: json!({"evaluation": "evasion", "reasoning": name(options), "seed": self.seed, "sets": reports}),
+            json: json!({"evaluation": "evasion", "reasoning": options.reasoning, "seed": self.seed, "sets": reports}),
         })
     }
 
@@ -180,7 +166,7 @@ impl ProbeArgs {
     ) -> Result<Found> {
         let recipe = Recipe::load(recipe)?;
         let map = AdaptiveSets::load(map, &recipe)?;
-        let asked = AdaptiveOptions { categories: self.categories.into(), names: self.names.into(), seed: self.seed };
+        let asked = AdaptiveOptions { categories: self.categories.into(), names: self.names, seed: self.seed };
         // Every set is known before the first is judged.
         let mut prepared = Vec::with_capacity(sets.len());
         for (name, rows) in sets {
@@ -219,7 +205,7 @@ impl ProbeArgs {
         let settings = json!({
             "evaluation": "adaptive",
             "policy": null,
-            "reasoning": name(options),
+            "reasoning": options.reasoning,
             "seed": self.seed,
             "categories": self.categories,
             "names": asked.names,
@@ -249,7 +235,7 @@ fn prefixes(
         add_prefixes(&mut table, &report);
         reports.push(report);
     }
-    Ok(Found { table, json: json!({"evaluation": "prefixes", "reasoning": name(options), "sets": reports}) })
+    Ok(Found { table, json: json!({"evaluation": "prefixes", "reasoning": options.reasoning, "sets": reports}) })
 }
 
 fn of_owners(
@@ -282,15 +268,7 @@ fn of_owners(
         shown(measured.fpr),
         shown(measured.auroc),
     ]);
-    Ok(Found { table, json: json!({"evaluation": "owners", "reasoning": name(options), "sets": [report]}) })
-}
-
-/// How rows were judged, as the command line calls it.
-fn name(options: EvalOptions) -> &'static str {
-    match options.reasoning {
-        Reasoning::Never | Reasoning::Auto => "never",
-        Reasoning::Always => "always",
-    }
+    Ok(Found { table, json: json!({"evaluation": "owners", "reasoning": options.reasoning, "sets": [report]}) })
 }
 
 fn measures(names: &[&str]) -> Table {

@@ -6,14 +6,14 @@ use rsafe::prompt::Template;
 use rsafe::train::rl::Setup;
 use rsafe::train::rl::decoder::DecoderOptions;
 
-use crate::convert::TemplateArg;
+use crate::convert::template;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Decoders (Qwen2, Qwen3, Llama)")]
 pub struct DecoderArgs {
     /// The prompt and the form of the answers; guessed from the checkpoint without this
-    #[arg(long, value_name = "TEMPLATE")]
-    template: Option<TemplateArg>,
+    #[arg(long, value_name = "TEMPLATE", value_parser = template())]
+    template: Option<Template>,
     /// The longest reasoning, in tokens
     #[arg(long, value_name = "N", default_value_t = DecoderOptions::default().reasoning_tokens)]
     reasoning_tokens: usize,
@@ -38,7 +38,7 @@ impl DecoderArgs {
     /// `seed` decides what adapters begin with.
     pub fn apply(self, setup: &mut Setup, seed: u64) {
         setup.decoder = DecoderOptions {
-            template: self.template.map(Template::from),
+            template: self.template,
             reasoning_tokens: self.reasoning_tokens,
             lora: (self.lora_rank > 0).then_some(LoraOptions {
                 rank: self.lora_rank,

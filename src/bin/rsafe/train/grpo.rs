@@ -12,6 +12,7 @@ use rsafe::train::rl::report::{Report, Verdicts, Watched};
 use super::clock;
 use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar, show};
+use crate::library::one_of;
 use crate::{Failure, Outcome, library};
 
 #[derive(clap::Args)]
@@ -83,8 +84,9 @@ struct Method {
     #[arg(long, value_name = "N", default_value_t = GrpoOptions::default().epochs)]
     epochs: usize,
     /// How rewards become advantages: over the group's mean and deviation, or its mean alone (Dr. GRPO)
-    #[arg(long, value_name = "KIND", default_value = "group")]
-    advantage: Advantage,
+    #[arg(long, value_name = "KIND", value_parser = one_of(&[AdvantageKind::Group, AdvantageKind::Centred]),
+          default_value = "group")]
+    advantage: AdvantageKind,
     /// Leave out groups whose answers all earned the same (DAPO)
     #[arg(long)]
     drop_uninformative: bool,
@@ -115,12 +117,6 @@ struct Method {
     batch_tokens: usize,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Advantage {
-    Group,
-    Centred,
-}
-
 fn aggregation(text: &str) -> Result<Aggregation, String> {
     match text {
         "token-mean" => Ok(Aggregation::TokenMean),
@@ -146,10 +142,7 @@ pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
         top_p: method.top_p,
         repetition_penalty: method.repetition_penalty,
         epochs: method.epochs,
-        advantage: match method.advantage {
-            Advantage::Group => AdvantageKind::Group,
-            Advantage::Centred => AdvantageKind::Centred,
-        },
+        advantage: method.advantage,
         drop_uninformative: method.drop_uninformative,
         refills: method.refills,
         clip: ClipRange {

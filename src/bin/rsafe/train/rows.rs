@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
+use rsafe::guard::Steps;
 use rsafe::train::rl::decoder::DecoderNetwork;
 use rsafe::train::rl::{Setup, Source};
 
-use crate::library::StepsArg;
+use crate::library::{STEPS, one_of};
 use crate::{Failure, library};
 
 #[derive(clap::Args)]
@@ -33,8 +34,8 @@ pub struct RowsArgs {
     own_policy: f64,
     /// Who decides what an answer of rsafe-mini says of a category: its score, as at inference, so that the reward moves the
     /// scores; or the model as it writes
-    #[arg(long, value_enum, value_name = "WHO", default_value = "scored")]
-    claims: StepsArg,
+    #[arg(long, value_name = "WHO", value_parser = one_of(STEPS), default_value = "scored")]
+    claims: Steps,
     /// Share of rows kept out of training, with --policy; a recipe says its own
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, conflicts_with = "recipe")]
     held_out: f64,
@@ -53,8 +54,7 @@ impl RowsArgs {
             Some(source) => source,
             None => unreachable!("the arguments' group is required"),
         };
-        let Self { data, answer_first, own_policy, claims, .. } = self;
-        let steps = claims.into();
+        let Self { data, answer_first, own_policy, claims: steps, .. } = self;
         let answer_first = answer_first.unwrap_or(if DecoderNetwork::reads(&init) { 0.0 } else { 0.25 });
         Ok(Setup { data, answer_first, own_policy, slots_examples, steps, ..Setup::new(init, source) })
     }
