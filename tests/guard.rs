@@ -257,6 +257,26 @@ fn a_growing_response_adds_only_what_grew() {
 }
 
 #[test]
+fn passages_of_a_growing_response_are_read_once() {
+    let guard = embedded();
+    let words = "First put the kettle on, then warm the pot, and let the leaves stand for a while. ".repeat(10);
+    let grow = |guard: &Guard, len: usize| {
+        check(guard, &Request::response("How do I make tea?", &words[..len]).reasoning(Reasoning::Never))
+    };
+    let (short, long, again) = (grow(&guard, 600), grow(&guard, 640), grow(&guard, 640));
+    let new = |verdict: &Verdict| verdict.usage.prompt_tokens - verdict.usage.cached_tokens;
+    assert!(new(&long) * 2 < new(&short), "{} of {} tokens", new(&long), long.usage.prompt_tokens);
+    assert!(new(&again) < new(&long), "{}: nothing but a slot a category", new(&again));
+    for grown in [&long, &again] {
+        assert!(close(grown, &grow(&embedded(), 640)), "the same as read at once");
+    }
+    // Another policy's slots are others.
+    let policy = house();
+    let asked = |guard: &Guard| check(guard, &Request::response("How do I make tea?", &words[..640]).policy(&policy));
+    assert!(close(&asked(&guard), &asked(&embedded())));
+}
+
+#[test]
 fn evidence_is_quoted_to_the_letter() {
     let guard = embedded();
     let policy = house();

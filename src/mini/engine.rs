@@ -1,7 +1,8 @@
 //! rsafe-mini at work: what it has read stays, each policy whatever the conversation, and each conversation whatever the
 //! policy, a growing response only where it grew.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use burn::tensor::Device;
 
@@ -37,8 +38,45 @@ pub struct SlotEngine {
 
 #[derive(Default)]
 struct Kept {
-    conversations: Vec<(Layout, KvCache)>,
+    conversations: Vec<Begun>,
     policies: Vec<Arc<ReadPolicy>>,
+}
+
+/// A conversation as far as it was read.
+#[derive(Clone)]
+pub(super) struct Begun {
+    conversation: Layout,
+    pub cache: KvCache,
+    /// Its passages under policies, as far as they are known.
+    pub passages: Vec<ReadPassage>,
+}
+
+impl Begun {
+    /// What a passage gave under a policy, if that is known.
+    pub fn logits(&self, passage: &Range<usize>, policy: &Arc<ReadPolicy>) -> Option<Vec<f32>> {
+        let policy = Arc::downgrade(policy);
+        let known = self.passages.iter().find(|known| known.range == *passage && known.policy.ptr_eq(&policy));
+        known.map(|known| known.logits.clone())
+    }
+
+    /// The same with passages that were read since, in the place of what was known of them.
+    pub fn with(&self, read: impl Iterator<Item = ReadPassage>) -> Self {
+        let mut passages: Vec<ReadPassage> = read.collect();
+        let again = |known: &&ReadPassage| passages.iter().all(|read| !read.policy.ptr_eq(&known.policy));
+        let others: Vec<_> =
+            self.passages.iter().filter(again).filter(|it| it.policy.strong_count() > 0).cloned().collect();
+        passages.extend(others);
+        Self { passages, ..self.clone() }
+    }
+}
+
+/// What a passage gave under a policy: the same whatever stands behind it.
+#[derive(Clone)]
+pub(super) struct ReadPassage {
+    pub range: Range<usize>,
+    pub policy: Weak<ReadPolicy>,
+    /// One for each category.
+    pub logits: Vec<f32>,
 }
 
 impl SlotEngine {
@@ -106,26 +144,34 @@ impl SlotEngine {
         policy
     }
 
-    /// A cache with room for a conversation. It holds as much of that as whole chunks of an earlier one.
-    pub(super) fn begun(&self, conversation: &Layout) -> Result<KvCache> {
+    /// What is known of a conversation, its cache with room for all of it: as much as whole chunks of an earlier one, and
+    /// the passages among these.
+    pub(super) fn begun(&self, conversation: &Layout) -> Result<Begun> {
         let kept = &mut self.kept().conversations;
-        let shared = |(layout, _): &(Layout, KvCache)| layout.shared_prefix(conversation);
+        let shared = |earlier: &Begun| earlier.conversation.shared_prefix(conversation);
         let found = (0..kept.len()).max_by_key(|&at| shared(&kept[at])).filter(|&at| shared(&kept[at]) > 0);
-        let Some(at) = found else { return Ok(self.model.cache(1, conversation.len(), &self.device)) };
+        let Some(at) = found else { return Ok(self.unread(conversation)) };
         let entry = kept.remove(at);
-        let mut cache = entry.1.clone();
-        cache.truncate(shared(&entry));
+        let shared = shared(&entry);
+        let mut cache = entry.cache.clone();
+        cache.truncate(shared);
+        let passages = entry.passages.iter().filter(|passage| passage.range.end <= shared).cloned().collect();
         kept.push(entry);
-        cache.fork(conversation.len())
+        Ok(Begun { conversation: conversation.clone(), cache: cache.fork(conversation.len())?, passages })
+    }
+
+    /// A conversation of which nothing is known.
+    pub(super) fn unread(&self, conversation: &Layout) -> Begun {
+        let cache = self.model.cache(1, conversation.len(), &self.device);
+        Begun { conversation: conversation.clone(), cache, passages: Vec::new() }
     }
 
     /// Keeps a conversation that was read to its end, in the place of those that it grew from.
-    pub(super) fn keep(&self, conversation: &Layout, cache: &KvCache) {
+    pub(super) fn keep(&self, read: &Begun) {
         let kept = &mut self.kept().conversations;
-        kept.retain(|(older, _)| older.shared_prefix(conversation) < older.len());
-        kept.push((conversation.clone(), cache.clone()));
-        let tokens =
-            |kept: &[(Layout, KvCache)]| kept.iter().rev().skip(1).map(|(layout, _)| layout.len()).sum::<usize>();
+        kept.retain(|older| older.conversation.shared_prefix(&read.conversation) < older.conversation.len());
+        kept.push(read.clone());
+        let tokens = |kept: &[Begun]| kept.iter().rev().skip(1).map(|begun| begun.conversation.len()).sum::<usize>();
         while kept.len() > KEPT || tokens(kept) > KEPT_TOKENS {
             kept.remove(0);
         }
@@ -165,7 +211,7 @@ impl SlotEngine {
         let mut reading = PolicyReading::new(prompt.blocks, &self.model, &self.device);
         let policy = loop {
             if let Some(policy) = reading.step(&self.model, &self.device) {
-                break policy;
+                break Arc::new(policy);
             }
         };
         self.forget();
@@ -173,7 +219,7 @@ impl SlotEngine {
         while window.step(self, &policy)? {}
         self.forget();
         Ok((
-            window.logits(self).await?.swap_remove(0),
+            window.logits(self, &policy).await?.swap_remove(0),
             window.reader(self, &policy, &(0..policy.blocks.len()).collect::<Vec<_>>())?,
         ))
     }

@@ -129,7 +129,7 @@ impl<'e> Scan<'e> {
             self.window = Some(window);
             return Ok(());
         }
-        let highest = highest_of(&window.logits(engine).await?, self.scoring);
+        let highest = highest_of(&window.logits(engine, &policy).await?, self.scoring);
         self.prompt_tokens += window.tokens(&policy);
         self.cached_tokens += window.cached;
         self.scores.iter_mut().zip(&highest).for_each(|(most, here)| *most = most.max(here.score));
@@ -181,7 +181,7 @@ impl<'e> Scan<'e> {
                 if window.step(engine, read)? {
                     Some(Looking::Without(window, tokens, applies))
                 } else {
-                    let left = highest_of(&window.logits(engine).await?, self.scoring)[applies.category].score;
+                    let left = highest_of(&window.logits(engine, read).await?, self.scoring)[applies.category].score;
                     let quote = (self.prompt.quotable(window.at, tokens), left);
                     self.found(applies, Some(quote).filter(|_| left < applies.score));
                     None

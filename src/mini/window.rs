@@ -2,10 +2,11 @@
 //! one more for each passage of a long window, which sees no other.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::engine::SlotEngine;
+use super::engine::{Begun, ReadPassage, SlotEngine};
 use super::layout::{ANSWER, Layout};
 use super::network::{Pass, Seen, SlotBatch, Unseen};
 use super::policy::ReadPolicy;
@@ -21,9 +22,8 @@ pub struct Window {
     conversation: Layout,
     /// Stretches of the conversation that slots read alone, too.
     passages: Vec<Range<usize>>,
-    /// The conversation as far as it was read.
-    cache: KvCache,
-    /// How much of it came from an earlier check.
+    begun: Begun,
+    /// How many tokens of the conversation and slots came from earlier checks.
     pub cached: usize,
     /// Whether later checks may go on from it.
     keeps: bool,
@@ -32,24 +32,24 @@ pub struct Window {
 
 enum Stage {
     Conversation(Option<Pass>),
-    Slots { pass: Pass, own: KvCache },
-    Read { states: Tensor<3>, own: KvCache },
+    Slots { pass: Pass, own: KvCache, known: Vec<Option<Vec<f32>>> },
+    Read { states: Tensor<3>, own: KvCache, known: Vec<Option<Vec<f32>>> },
 }
 
 impl Window {
     /// A window of which as much is read as the engine's caches hold.
     pub fn open(engine: &SlotEngine, at: usize, conversation: Layout) -> Result<Self> {
-        let cache = engine.begun(&conversation)?;
-        let cached = cache.len();
+        let begun = engine.begun(&conversation)?;
+        let cached = begun.cache.len();
         let passages = conversation.passages();
-        Ok(Self { at, conversation, passages, cache, cached, keeps: true, stage: Stage::Conversation(None) })
+        Ok(Self { at, conversation, passages, begun, cached, keeps: true, stage: Stage::Conversation(None) })
     }
 
     /// A window that is read from its start and leaves nothing behind.
     pub fn apart(engine: &SlotEngine, at: usize, conversation: Layout) -> Self {
-        let cache = engine.model.cache(1, conversation.len(), &engine.device);
+        let begun = engine.unread(&conversation);
         let passages = conversation.passages();
-        Self { at, conversation, passages, cache, cached: 0, keeps: false, stage: Stage::Conversation(None) }
+        Self { at, conversation, passages, begun, cached: 0, keeps: false, stage: Stage::Conversation(None) }
     }
 
     /// Tokens of the conversation.
@@ -77,33 +77,38 @@ impl Window {
     }
 
     /// Reads on by one step; whether there is more to read.
-    pub fn step(&mut self, engine: &SlotEngine, policy: &ReadPolicy) -> Result<bool> {
+    pub fn step(&mut self, engine: &SlotEngine, policy: &Arc<ReadPolicy>) -> Result<bool> {
         match &mut self.stage {
-            Stage::Conversation(pass) if self.cache.len() < self.conversation.len() => {
-                let start = self.cache.len();
+            Stage::Conversation(pass) if self.begun.cache.len() < self.conversation.len() => {
+                let start = self.begun.cache.len();
                 let head = || self.conversation.head(self.conversation.pause(start, PASS));
                 let begin = || engine.model.begin(&engine.batch(&head(), start));
                 let pass = pass.get_or_insert_with(begin);
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
-                if engine.model.advance(pass, Some(&mut self.cache), layers) {
+                if engine.model.advance(pass, Some(&mut self.begun.cache), layers) {
                     self.stage = Stage::Conversation(None);
-                    if self.keeps && self.cache.len() == self.conversation.len() {
-                        engine.keep(&self.conversation, &self.cache);
+                    if self.keeps && self.begun.cache.len() == self.conversation.len() {
+                        engine.keep(&self.begun);
                     }
                 }
             }
             Stage::Conversation(_) => {
-                let [readings, count] = [self.readings(), policy.blocks.len()];
-                let unseen: Vec<_> = (0..readings).map(|reading| self.unseen(reading)).collect();
+                let known: Vec<_> = self.passages.iter().map(|passage| self.begun.logits(passage, policy)).collect();
+                // The whole window is read each time: an answer is written behind its slots.
+                let unknown = (0..known.len()).filter(|&passage| known[passage].is_none()).map(|passage| passage + 1);
+                let unseen: Vec<_> = std::iter::once(0).chain(unknown).map(|reading| self.unseen(reading)).collect();
+                let [rows, count] = [unseen.len(), policy.blocks.len()];
+                self.cached += (self.readings() - rows) * count;
                 let shared = self.conversation.len();
-                let pass = engine.model.begin_slots([readings, count], &Unseen::ByRow(&unseen), shared, &engine.device);
-                self.stage = Stage::Slots { pass, own: engine.model.cache(readings, count, &engine.device) };
+                let pass = engine.model.begin_slots([rows, count], &Unseen::ByRow(&unseen), shared, &engine.device);
+                self.stage = Stage::Slots { pass, own: engine.model.cache(rows, count, &engine.device), known };
             }
-            Stage::Slots { pass, own } => {
+            Stage::Slots { pass, own, known } => {
                 let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
-                let seen = Seen { shared: &self.cache, words: Some(&policy.states) };
+                let seen = Seen { shared: &self.begun.cache, words: Some(&policy.states) };
                 if engine.model.advance_slots(pass, seen, Some(own), layers) {
-                    self.stage = Stage::Read { states: pass.states.clone(), own: own.clone() };
+                    let (states, own, known) = (pass.states.clone(), own.clone(), std::mem::take(known));
+                    self.stage = Stage::Read { states, own, known };
                     return Ok(false);
                 }
             }
@@ -116,15 +121,28 @@ impl Window {
     ///
     /// # Errors
     /// [`Error::BadInput`] for a window that is not read yet; [`Error::DeviceLost`].
-    pub async fn logits(&self, engine: &SlotEngine) -> Result<Vec<Vec<f32>>> {
-        let (states, _) = self.read()?;
+    pub async fn logits(&self, engine: &SlotEngine, policy: &Arc<ReadPolicy>) -> Result<Vec<Vec<f32>>> {
+        let (states, _, known) = self.read()?;
         let [_, count, _] = states.dims();
         let logits = read_numbers(engine.model.slot_logits(states.clone())).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             engine.forget();
+            return logits.map(|logits| logits.chunks(count).map(<[f32]>::to_vec).collect());
         }
-        Ok(logits?.chunks(count).map(<[f32]>::to_vec).collect())
+        let logits = logits?;
+        let mut rows = logits.chunks(count).map(<[f32]>::to_vec);
+        let whole = rows.next().into_iter();
+        let passages: Vec<_> = known.iter().filter_map(|known| known.clone().or_else(|| rows.next())).collect();
+        if self.keeps {
+            let read = self.passages.iter().zip(&passages).map(|(range, logits)| ReadPassage {
+                range: range.clone(),
+                policy: Arc::downgrade(policy),
+                logits: logits.clone(),
+            });
+            engine.keep(&self.begun.with(read));
+        }
+        Ok(whole.chain(passages).collect())
     }
 
     /// What an answer about these categories is written behind: the conversation, the slots, and the words of those
@@ -138,13 +156,13 @@ impl Window {
         policy: &ReadPolicy,
         categories: &[usize],
     ) -> Result<(Reader<'e>, KvCache)> {
-        let (states, own) = self.read()?;
+        let (states, own, _) = self.read()?;
         let spoken = |at: usize| if categories.contains(&at) { policy.blocks[at].clone() } else { Vec::new() };
         let blocks: Vec<_> = (0..policy.blocks.len()).map(spoken).collect();
         let lengths: Vec<usize> = blocks.iter().map(Vec::len).collect();
         let mut layout = self.conversation.clone();
         layout.push_blocks(engine.model.vocab_size(), &blocks);
-        let mut cache = self.cache.fork(layout.len() + ANSWER)?;
+        let mut cache = self.begun.cache.fork(layout.len() + ANSWER)?;
         // An answer sees the slots that saw all.
         cache.append(own, &[own.len()])?;
         cache.append(&policy.states.cache, &lengths)?;
@@ -159,14 +177,14 @@ impl Window {
     pub fn seen(&self, policy: &ReadPolicy, category: usize) -> Result<KvCache> {
         let mut lengths = vec![0; policy.blocks.len()];
         lengths[category] = policy.blocks[category].len();
-        let mut cache = self.cache.fork(self.conversation.len() + lengths[category])?;
+        let mut cache = self.begun.cache.fork(self.conversation.len() + lengths[category])?;
         cache.append(&policy.states.cache, &lengths)?;
         Ok(cache)
     }
 
-    fn read(&self) -> Result<(&Tensor<3>, &KvCache)> {
+    fn read(&self) -> Result<(&Tensor<3>, &KvCache, &[Option<Vec<f32>>])> {
         match &self.stage {
-            Stage::Read { states, own } => Ok((states, own)),
+            Stage::Read { states, own, known } => Ok((states, own, known)),
             _ => Err(Error::BadInput("the conversation was not read to its end".into())),
         }
     }
@@ -208,13 +226,14 @@ mod tests {
             while scan.step(&policy).await.unwrap() {}
             let prompt = engine.prompts.read(&tokenizer, &policy, &conversation).unwrap();
             let layout = prompt.conversation(engine.prompts.frame, 0);
-            assert!(engine.kept_policy(&prompt.blocks).is_some() && !engine.begun(&layout).unwrap().is_empty());
+            assert!(engine.kept_policy(&prompt.blocks).is_some() && !engine.begun(&layout).unwrap().cache.is_empty());
 
             let mut broken = Window::apart(&engine, 0, layout.clone());
             let states = Tensor::full([1, 2, 384], f32::NAN, &device);
-            broken.stage = Stage::Read { states, own: engine.model.cache(1, 2, &device) };
-            assert!(broken.logits(&engine).await.unwrap()[0].iter().all(|logit| logit.is_nan()));
-            assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().is_empty());
+            broken.stage = Stage::Read { states, own: engine.model.cache(1, 2, &device), known: Vec::new() };
+            let policy = engine.kept_policy(&prompt.blocks).unwrap();
+            assert!(broken.logits(&engine, &policy).await.unwrap()[0].iter().all(|logit| logit.is_nan()));
+            assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().cache.is_empty());
         });
     }
 }

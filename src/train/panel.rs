@@ -192,6 +192,8 @@ fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
 
 #[cfg(all(test, feature = "embedded", feature = "native"))]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::bundle::Bundle;
     use crate::mini::engine::SlotEngine;
@@ -262,14 +264,14 @@ mod tests {
             let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &device);
             let policy = loop {
                 if let Some(policy) = reading.step(&engine.model, &device) {
-                    break policy;
+                    break Arc::new(policy);
                 }
             };
             // The shorter one is padded.
             let texts = vec![text(9), text(150)];
             let mut window = Window::apart(&engine, 0, texts[1].clone());
             while window.step(&engine, &policy).unwrap() {}
-            let read = window.logits(&engine).await.unwrap();
+            let read = window.logits(&engine, &policy).await.unwrap();
             assert_eq!(read.len(), window.readings());
             assert!(read.len() > 3, "{} readings", read.len());
 
