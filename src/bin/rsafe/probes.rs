@@ -15,7 +15,7 @@ use rsafe::train::recipe::Recipe;
 use rsafe::{Error, Guard, Reasoning, Result};
 use serde_json::{Value, json};
 
-use crate::eval::progress_bar;
+use crate::progress::progress_bar;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Other ways to ask (`--reasoning auto` then scores only)")]
