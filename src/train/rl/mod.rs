@@ -16,6 +16,7 @@ pub mod labelled;
 pub mod loss;
 pub mod mine;
 pub mod network;
+pub mod options;
 mod page;
 pub mod pairs;
 pub mod recipe_tasks;
