@@ -4,9 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
 
+use super::answering::{Answering, Reading};
+use super::known;
+use super::pass::{PASS, fits};
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Answering, PASS, Reading, fits, known};
 use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};

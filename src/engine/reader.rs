@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::read_numbers;
+use super::pass::read_numbers;
 use crate::grammar::Allowed;
 use crate::mini::layout::{Layout, Marker};
 use crate::mini::network::{SlotBatch, SlotModel};

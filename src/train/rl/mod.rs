@@ -11,6 +11,7 @@ pub mod claims;
 pub mod decoder;
 pub mod dpo;
 mod export;
+mod group;
 pub mod grpo;
 pub mod labelled;
 pub mod loss;

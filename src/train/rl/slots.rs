@@ -12,11 +12,11 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::claims::{self, Claim};
+use super::group::write_group;
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weights};
 use crate::engine::Steps;
-use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
 use crate::grammar::Think;
 use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
