@@ -354,8 +354,10 @@ impl Network for SlotNetwork {
         let prompt_len = layout.len();
 
         let mut words: Vec<TokenId> = Vec::new();
-        let allowed: Vec<Vec<Vec<TokenId>>> =
-            rollouts.iter().map(|rollout| rollout.choices.iter().map(ids).collect()).collect();
+        let allowed: Vec<Vec<Vec<TokenId>>> = rollouts
+            .iter()
+            .map(|rollout| rollout.choices.iter().map(|choice| choice.allowed.ids()).collect())
+            .collect();
         words.extend(allowed.iter().flatten().flatten().filter(|&&id| (id as usize) < vocab_size));
         words.sort_unstable();
         words.dedup();
@@ -433,12 +435,6 @@ fn interleaved(rollouts: &[Rollout], parts: Vec<(Tensor<1>, Tensor<1>)>, device:
     let order = Tensor::<1, Int>::from_data(order.as_slice(), device);
     let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     (Tensor::cat(log_probs, 0).select(0, order.clone()), Tensor::cat(entropies, 0).select(0, order))
-}
-
-fn ids(choice: &super::network::Choice) -> Vec<TokenId> {
-    let mut ids = Vec::with_capacity(choice.allowed.len());
-    choice.allowed.for_each(|id| ids.push(id));
-    ids
 }
 
 #[cfg(test)]
