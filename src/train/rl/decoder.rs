@@ -24,7 +24,7 @@ use crate::engine::decoder::grammar;
 use crate::engine::reader::Reader;
 use crate::grammar::{Grammar, Think};
 use crate::mini::network::NamedTensor;
-use crate::model::decoder::{LoraOptions, Packed};
+use crate::model::decoder::training::{LoraOptions, Packed};
 use crate::model::{Decoder, DecoderConfig};
 use crate::prompt::{self, Template};
 use crate::sampling::Sampling;
