@@ -1,5 +1,6 @@
 //! The guard: a loaded model behind a policy; `check` for a verdict, `start` for a stream of reasoning and a verdict.
 
+mod engine;
 mod self_test;
 
 use std::collections::VecDeque;
@@ -11,11 +12,12 @@ use web_time::Instant;
 
 use crate::bundle::Bundle;
 pub use crate::engine::Steps;
-use crate::engine::{Answering, Engine, Scan, Writer};
+use crate::engine::{Answering, Writer};
 use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
+use engine::{Engine, Scan};
 pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;

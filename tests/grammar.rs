@@ -283,7 +283,7 @@ fn the_mask_and_the_list_of_allowed_tokens_agree() {
     let vocab = Toy::plain();
     let mut grammar = Grammar::rsafe(&vocab, Think::First { max_tokens: 5 }, "<eos>").unwrap();
     while !grammar.is_done() {
-        let mut listed = Mask::new(vocab.size());
+        let mut listed = Mask::new(vocab.bytes().len());
         grammar.allowed().for_each(|id| listed.insert(id));
         assert_eq!(*grammar.compute_mask(), listed);
         let next = listed.iter().last().unwrap();

@@ -233,7 +233,8 @@ impl Manifest {
             }
         }
         if let Some(test) = &self.self_test {
-            test.validate(self.template)?;
+            test.validate(self.template)
+                .map_err(|what| bad(format!("`self_test`: {what}; `rsafe self-test --renew` makes it anew")))?;
         }
         if self.files.len() > MAX_FILES {
             return Err(bad(format!("`files`: expected at most {MAX_FILES} entries but got {}", self.files.len())));
@@ -292,7 +293,7 @@ pub(super) fn plain_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn bad(what: impl std::fmt::Display) -> Error {
+fn bad(what: impl std::fmt::Display) -> Error {
     Error::BadModel(format!("{MANIFEST}: {what}"))
 }
 

@@ -32,8 +32,6 @@ pub use crate::prompt::Template;
 pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;
-#[cfg(feature = "train")]
-use crate::verdict::Calibration;
 use crate::{Error, Policy, Result};
 use source::Source;
 pub use source::{ReadFile, Reading, SharedReader};
@@ -104,7 +102,7 @@ impl Bundle {
 
     /// The bundle with another calibration.
     #[cfg(feature = "train")]
-    pub fn with_calibration(mut self, calibration: Calibration) -> Self {
+    pub fn with_calibration(mut self, calibration: crate::verdict::Calibration) -> Self {
         self.manifest.calibration = calibration;
         self
     }

@@ -5,10 +5,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::manifest::bad;
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
-use crate::{Category, Conversation, Policy, Result};
+use crate::{Category, Conversation, Policy};
 
 /// The largest tolerance of a self-test: a model that is wrong by more may decide otherwise.
 pub const MAX_TOLERANCE: f32 = 0.05;
@@ -101,20 +100,18 @@ impl SelfTest {
     /// Checks that it can be asked: bounds of its size, and a list of values for each thing that is asked.
     ///
     /// # Errors
-    /// [`Error::BadModel`](crate::Error::BadModel), naming what is wrong.
-    pub fn validate(&self, template: Template) -> Result<()> {
-        let wrong = |what: String| Err(bad(format!("`self_test`: {what}; `rsafe self-test --renew` makes it anew")));
+    /// What is wrong, as the end of a sentence.
+    pub fn validate(&self, template: Template) -> Result<(), String> {
         if !(1..=MAX_CATEGORIES).contains(&self.categories.len()) {
-            return wrong(format!("expected 1 to {MAX_CATEGORIES} categories but got {}", self.categories.len()));
+            return Err(format!("expected 1 to {MAX_CATEGORIES} categories but got {}", self.categories.len()));
         }
-        self.policy().validate().or_else(|error| wrong(format!("`categories`: {error}")))?;
+        self.policy().validate().map_err(|error| format!("`categories`: {error}"))?;
         if self.cases.len() > MAX_CASES {
-            return wrong(format!("expected at most {MAX_CASES} cases but got {}", self.cases.len()));
+            return Err(format!("expected at most {MAX_CASES} cases but got {}", self.cases.len()));
         }
-        let cases = self.cases.iter().zip(1..);
-        cases
-            .map(|(case, number)| (case.validate(template, self.categories.len()), number))
-            .try_for_each(|(result, number)| result.or_else(|what| wrong(format!("case {number}: {what}"))))
+        self.cases.iter().zip(1..).try_for_each(|(case, number)| {
+            case.validate(template, self.categories.len()).map_err(|what| format!("case {number}: {what}"))
+        })
     }
 
     /// Whether a model that passes is whole: the tolerance is narrow, there are cases of each side, and a model that is

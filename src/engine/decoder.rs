@@ -2,11 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
-use super::reader::Reader;
+use super::answering::{Answering, Reading};
+use super::known;
+use super::pass::{PASS, fits, read_numbers};
+use super::reader::{CausalLm, Logits, Reader};
 use super::writer::Writer;
-use super::{Answering, PASS, Reading, fits, known};
 use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
@@ -249,6 +251,41 @@ impl<'e> Scan<'e> {
             answer_tokens: writer.tokens(),
             unreadable: self.unreadable,
             reason: self.thought.filter(|_| reasons).map(|grammar| (reader, grammar)),
+        })
+    }
+}
+
+/// A decoder keeps nothing of its rows beside the cache.
+#[derive(Clone, Copy)]
+struct DecoderRows<'e>(&'e Decoder);
+
+impl<'e> Reader<'e> {
+    /// A decoder behind a cache, whose last tokens' states are `states`.
+    pub fn decoder(decoder: &'e Decoder, cache: KvCache, states: Tensor<3>) -> Self {
+        Self::new(DecoderRows(decoder), cache, states)
+    }
+}
+
+impl<'e> CausalLm<'e> for DecoderRows<'e> {
+    fn repeat(&self, _: usize) -> Box<dyn CausalLm<'e> + 'e> {
+        Box::new(*self)
+    }
+
+    fn read(&mut self, rows: &[Vec<TokenId>], cache: &mut KvCache) -> Result<Tensor<3>> {
+        self.0.extend(&rows.concat(), cache)
+    }
+
+    fn logits<'a>(&'a self, state: &'a Tensor<3>, wanted: &'a [(usize, Allowed)]) -> Logits<'a> {
+        Box::pin(async move {
+            let all = read_numbers(self.0.last_logits(state.clone())).await?;
+            let width = all.len() / state.dims()[0];
+            let logit = |row: usize, id: TokenId| {
+                let known = (id as usize) < width;
+                if known { all[row * width + id as usize] } else { f32::NAN }
+            };
+            let of =
+                |(row, allowed): &(usize, Allowed)| allowed.ids().into_iter().map(|id| (id, logit(*row, id))).collect();
+            Ok(wanted.iter().map(of).collect())
         })
     }
 }

@@ -27,7 +27,6 @@ impl Draft {
     }
 
     /// Whether free text had to be ended because its budget was spent.
-    #[cfg(feature = "train")]
     pub fn was_cut(&self) -> bool {
         self.grammar.was_cut()
     }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::metrics::Scored;
+/// A row as the measures see it: its score in [0, 1] and whether it is unsafe.
+pub type Scored = (f32, bool);
 
 /// What a threshold flags: the rows that score at least `score`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::curve::Curve;
+use super::curve::{Curve, Scored};
 
 /// Right and wrong answers by what was true.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -65,9 +65,6 @@ impl Counts {
 pub(super) fn ratio(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
-
-/// A row as the measures see it: its score in [0, 1] and whether it is unsafe.
-pub type Scored = (f32, bool);
 
 /// [`Curve::auroc`] of rows in any order.
 pub fn auroc(rows: &[Scored]) -> Option<f64> {

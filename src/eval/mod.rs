@@ -1,7 +1,5 @@
 //! Labelled rows and the measures of a guard on them.
 
-#[cfg(feature = "train")]
-pub mod adaptive;
 pub mod compare;
 pub mod curve;
 pub mod dataset;
@@ -214,7 +212,7 @@ pub async fn evaluate(
 
 /// Asks a guard about row after row, and tells a guard that fails at some from one that fails at all.
 #[derive(Default)]
-struct Asking {
+pub(crate) struct Asking {
     judged: usize,
     last_error: Option<Error>,
 }
@@ -224,7 +222,12 @@ impl Asking {
     ///
     /// # Errors
     /// [`Error::DeviceLost`]; any other error is an outcome.
-    async fn ask(&mut self, guard: &Guard, request: &Request<'_>, options: &EvalOptions<'_>) -> Result<Outcome> {
+    pub(crate) async fn ask(
+        &mut self,
+        guard: &Guard,
+        request: &Request<'_>,
+        options: &EvalOptions<'_>,
+    ) -> Result<Outcome> {
         self.take(guard.check(request).await, options)
     }
 
@@ -246,7 +249,7 @@ impl Asking {
 
     /// # Errors
     /// The last row's error if no row could be judged.
-    fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         match self.last_error {
             Some(error) if self.judged == 0 => Err(error),
             _ => Ok(()),

@@ -3,51 +3,12 @@
 use std::sync::Arc;
 
 use super::free::{FreeText, Stop};
-use super::machine::{Grammar, Program};
+use super::machine::Grammar;
+use super::program::{ChoiceOption, Node, NodeId, Program};
 use super::quote::{QuoteLength, QuoteSource};
 use super::vocabulary::Vocabulary;
 use crate::tokenizer::TokenId;
-use crate::verdict::Label;
 use crate::{Error, Result};
-
-/// A node of one builder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeId(pub(super) usize);
-
-/// What taking an option of a choice says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    Nothing,
-    Verdict(Label),
-    /// Names a category, by id. An option that names one already named is not on offer.
-    Category(String),
-    /// Says whether a category applies, by id.
-    Step {
-        category: String,
-        applies: bool,
-    },
-    Refusal(bool),
-}
-
-/// One way on from a choice.
-#[derive(Debug, Clone)]
-pub struct ChoiceOption {
-    /// At least one token. One option's tokens may begin another's; the longer reading wins.
-    pub tokens: Vec<TokenId>,
-    /// What people read in the reasoning for it; may be empty.
-    pub display: String,
-    pub effect: Effect,
-    pub next: NodeId,
-}
-
-#[derive(Debug)]
-pub(super) enum Node {
-    End,
-    Literal { tokens: Vec<TokenId>, display: String, next: NodeId },
-    Choice(Vec<ChoiceOption>),
-    Free { text: FreeText, max_tokens: usize, next: NodeId, next_after_space: NodeId },
-    Quote { source: QuoteSource, length: QuoteLength, close: TokenId, next: NodeId },
-}
 
 /// Builds a [`Grammar`] from its end to its start, so that each node names the one that follows.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::mask::Mask;
 use super::vocabulary::Vocabulary;
-use crate::tokenizer::TokenId;
+use crate::tokenizer::{ByteTable, TokenId};
 use crate::{Error, Result};
 
 /// How free text ends.
@@ -48,9 +48,7 @@ pub(super) struct FreeText {
     kind: Vec<Kind>,
     /// For each state, how many of the last bytes may be the beginning of the stop string.
     held: Vec<u8>,
-    /// The bytes of all tokens in a row, and where each token's bytes end: large vocabularies stay small.
-    text: Vec<u8>,
-    ends: Vec<u32>,
+    vocabulary: Arc<ByteTable>,
     /// Whether each continuation byte is a token of its own, so that a begun character can always be completed.
     completes: bool,
     masks: Mutex<HashMap<(FreeState, u8), Arc<Mask>>>,
@@ -78,19 +76,15 @@ impl FreeText {
             )));
         }
         let (goto, kind, held) = compile(&patterns, stop_text.unwrap_or_default());
-        let mut text = Vec::new();
-        let mut ends = Vec::with_capacity(vocab.size());
+        let vocabulary = Arc::clone(vocab.bytes());
         let mut single = [false; 256];
-        for id in 0..vocab.size() as TokenId {
-            let bytes = if vocab.is_control(id) { &[] } else { vocab.bytes(id) };
-            if let [byte] = bytes {
+        for id in 0..vocabulary.len() as TokenId {
+            if let [byte] = vocabulary.get(id) {
                 single[usize::from(*byte)] = true;
             }
-            text.extend_from_slice(bytes);
-            ends.push(text.len() as u32);
         }
         let completes = single[0x80..=0xbf].iter().all(|there| *there);
-        Ok(Self { stop, goto, kind, held, text, ends, completes, masks: Mutex::default() })
+        Ok(Self { stop, goto, kind, held, vocabulary, completes, masks: Mutex::default() })
     }
 
     pub(super) fn stop(&self) -> &Stop {
@@ -107,10 +101,7 @@ impl FreeText {
 
     /// The bytes of a token, empty for control tokens.
     pub(super) fn bytes(&self, token: TokenId) -> &[u8] {
-        let token = token as usize;
-        let Some(&end) = self.ends.get(token) else { return &[] };
-        let start = if token == 0 { 0 } else { self.ends[token - 1] };
-        &self.text[start as usize..end as usize]
+        self.vocabulary.get(token)
     }
 
     /// How many of the last bytes of the text may turn out to belong to the stop.
@@ -154,8 +145,8 @@ impl FreeText {
         // A poisoned cache holds finished masks only.
         let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
         let mask = masks.entry(key).or_insert_with(|| {
-            let mut mask = Mask::new(self.ends.len());
-            for id in 0..self.ends.len() as TokenId {
+            let mut mask = Mask::new(self.vocabulary.len());
+            for id in 0..self.vocabulary.len() as TokenId {
                 if self.step(state, id, left) != Step::Refused {
                     mask.insert(id);
                 }

@@ -2,22 +2,14 @@
 
 use std::sync::Arc;
 
-use super::builder::{ChoiceOption, Effect, Node, NodeId};
 use super::free::{self, FreeState, Stop};
 use super::mask::{Allowed, Mask};
+use super::program::{ChoiceOption, Effect, Node, NodeId, Program};
 use super::quote::QuoteState;
 use super::shown::Shown;
 use crate::tokenizer::TokenId;
 use crate::verdict::{Answer, Step};
 use crate::{Error, Result};
-
-/// The nodes, shared by all clones of a grammar.
-#[derive(Debug)]
-pub(super) struct Program {
-    pub(super) nodes: Vec<Node>,
-    pub(super) vocab_size: usize,
-    pub(super) max_len: usize,
-}
 
 /// An answer in progress. Clones share the nodes and the masks computed so far, so cloning one fresh grammar for each
 /// request is cheaper than building it again.

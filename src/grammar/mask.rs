@@ -98,6 +98,14 @@ impl Allowed {
         }
     }
 
+    /// The tokens in rising order.
+    pub fn ids(&self) -> Vec<TokenId> {
+        match self {
+            Allowed::Few(ids) => ids.clone(),
+            Allowed::Mask(mask) => mask.iter().collect(),
+        }
+    }
+
     /// Calls `f` with each token in rising order.
     pub fn for_each(&self, mut f: impl FnMut(TokenId)) {
         match self {

@@ -9,16 +9,18 @@ mod builder;
 mod free;
 mod machine;
 mod mask;
+mod program;
 mod quote;
 mod shown;
 mod templates;
 mod verdict_choice;
 mod vocabulary;
 
-pub use builder::{Builder, ChoiceOption, Effect, NodeId};
+pub use builder::Builder;
 pub use free::Stop;
 pub use machine::Grammar;
 pub use mask::{Allowed, Mask};
+pub use program::{ChoiceOption, Effect, NodeId};
 pub use quote::{QuoteLength, QuoteSource};
 
 pub use templates::Think;

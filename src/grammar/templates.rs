@@ -28,7 +28,7 @@ impl Grammar {
     /// # Errors
     /// [`Error::BadModel`](crate::Error::BadModel) when the vocabulary lacks `eos` or cannot spell the answer.
     pub fn rsafe(vocab: &dyn Vocabulary, think: Think, eos: &str) -> Result<Self> {
-        let mut b = Builder::new(vocab.size());
+        let mut b = Builder::new(vocab.bytes().len());
         let done = ending(&mut b, vocab, eos)?;
         let verdict = b.choice(vec![
             option(spell(vocab, "\\boxed{safe}")?, Effect::Verdict(Label::Safe), done),
@@ -65,7 +65,7 @@ impl Grammar {
     /// # Errors
     /// As [`rsafe`](Self::rsafe), and [`Error::BadInput`](crate::Error::BadInput) for categories written alike.
     pub fn llama_guard(vocab: &dyn Vocabulary, categories: &[(&str, &str)], eos: &str) -> Result<Self> {
-        let mut b = Builder::new(vocab.size());
+        let mut b = Builder::new(vocab.bytes().len());
         let done = ending(&mut b, vocab, eos)?;
         let unsafe_ = if categories.is_empty() {
             done
@@ -85,7 +85,7 @@ impl Grammar {
     ///
     /// `categories` pairs each id with the name that the answer writes. Errors as [`llama_guard`](Self::llama_guard).
     pub fn qwen3guard(vocab: &dyn Vocabulary, categories: &[(&str, &str)], target: Target, eos: &str) -> Result<Self> {
-        let mut b = Builder::new(vocab.size());
+        let mut b = Builder::new(vocab.bytes().len());
         let done = ending(&mut b, vocab, eos)?;
         // What follows the categories: its first tokens, and the node after them.
         let tail: (Vec<TokenId>, NodeId) = match target {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Grammar;
-use super::builder::{Effect, Node};
 use super::machine::Cursor;
+use super::program::{Effect, Node};
 use crate::tokenizer::TokenId;
 use crate::verdict::Label;
 

@@ -101,7 +101,6 @@ impl Encoded {
     }
 
     /// The rows as they are encoded, in stretches.
-    #[cfg(feature = "train")]
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().map(|piece| &*piece.bytes)
     }

@@ -115,19 +115,6 @@ impl Encoding {
         Ok(())
     }
 
-    /// Decodes one row, `out.len()` weights.
-    ///
-    /// # Errors
-    /// [`BadWeight`] for the first NaN or infinity.
-    pub fn decode_row(self, row: &[u8], out: &mut [f32]) -> Result<(), BadWeight> {
-        if let Some(index) = self.first_not_finite(row) {
-            let index = if self.is_blocks() { index * BLOCK } else { index };
-            return Err(BadWeight { index, value: f32::NAN, encoding: self });
-        }
-        super::row::decode(self, row, out);
-        Ok(())
-    }
-
     /// The first thing in encoded bytes that is no finite number: the index of its value (of its scale, for blocks).
     pub(super) fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         let half = |bytes: &[u8], exponent: u16| u16::from_le_bytes([bytes[0], bytes[1]]) & exponent == exponent;

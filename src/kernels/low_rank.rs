@@ -4,9 +4,7 @@
 //! can stay encoded and one token costs `rank · (in + out)` multiplications more.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use burn::tensor::Tensor;
 
 use super::project_float;
 
@@ -18,22 +16,11 @@ pub struct LowRank {
     /// `[out, rank]`
     pub b: Param<Tensor<2>>,
     #[module(skip)]
-    scale: f32,
+    /// Alpha / rank.
+    pub scale: f32,
 }
 
 impl LowRank {
-    /// A change that is none yet: `A` uniform within `±1/√in` (Kaiming with a slope of √5, as PEFT draws it), `B` zero.
-    /// `scale` is alpha / rank.
-    pub fn new([out, input]: [usize; 2], rank: usize, scale: f32, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let bound = (input as f32).powf(-0.5);
-        let a: Vec<f32> = (0..rank * input).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
-        Self {
-            a: Param::from_tensor(Tensor::from_data(TensorData::new(a, [rank, input]), device)),
-            b: Param::from_tensor(Tensor::zeros([out, rank], device)),
-            scale,
-        }
-    }
-
     /// What is to be added to the product with the matrix: `[batch, time, in]` to `[batch, time, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         project_float(project_float(x, self.a.val()), self.b.val()).mul_scalar(self.scale)

@@ -6,7 +6,6 @@
 mod bytes;
 mod encoded;
 mod encoding;
-#[cfg(feature = "train")]
 mod low_rank;
 mod row;
 
@@ -16,7 +15,6 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 pub use bytes::Bytes;
 pub use encoded::Encoded;
 pub use encoding::{BLOCK, BadWeight, Encoding};
-#[cfg(feature = "train")]
 pub use low_rank::LowRank;
 
 /// A weight matrix `[rows, cols]` = `[out, in]`, as Hugging Face stores it.
@@ -42,6 +40,12 @@ pub fn runs_encoded(device: &Device) -> bool {
     #[cfg(not(feature = "cpu"))]
     let cpu = false;
     cpu && !device.is_autodiff()
+}
+
+impl Quantised {
+    pub fn weights(&self) -> &Encoded {
+        &self.weights
+    }
 }
 
 impl Matrix {
@@ -112,45 +116,6 @@ impl Matrix {
         }
     }
 
-    /// `g · W`: what the gradient `g` of the products is for the vectors, `[n, rows]` to `[n, cols]`. An encoded matrix
-    /// is decoded some rows at a time.
-    #[cfg(feature = "train")]
-    pub fn project_back(&self, g: Tensor<2>) -> Tensor<2> {
-        /// Rows that are decoded at a time.
-        const STRETCH: usize = 4096;
-        match self {
-            Matrix::Float(weight) => g.matmul(weight.val()),
-            Matrix::Quantised(Quantised { weights }) => {
-                let ([rows, cols], [n, _], device) = (weights.dims(), g.dims(), g.device());
-                (0..rows).step_by(STRETCH).fold(Tensor::zeros([n, cols], &device), |sum, first| {
-                    let some = first..rows.min(first + STRETCH);
-                    let decoded = TensorData::new(weights.gather(some.clone()), [some.len(), cols]);
-                    sum + g.clone().slice([0..n, some]).matmul(Tensor::from_data(decoded, &device))
-                })
-            }
-        }
-    }
-
-    /// The same weights as floats. Those that were encoded are not for training.
-    #[cfg(feature = "train")]
-    pub fn decoded(&self, device: &Device) -> Self {
-        match self {
-            Matrix::Float(_) => self.clone(),
-            Matrix::Quantised(matrix) => {
-                Matrix::Float(Param::from_tensor(matrix.weights.to_tensor(device)).set_require_grad(false))
-            }
-        }
-    }
-
-    /// The weights, unless they are floats.
-    #[cfg(feature = "train")]
-    pub fn encoded(&self) -> Option<&Encoded> {
-        match self {
-            Matrix::Float(_) => None,
-            Matrix::Quantised(matrix) => Some(&matrix.weights),
-        }
-    }
-
     /// Rows by index, as an embedding gives them: `[batch, time]` to `[batch, time, cols]`. Of an encoded matrix only
     /// those rows are decoded.
     ///
@@ -191,26 +156,18 @@ pub struct Linear {
     pub weight: Matrix,
     pub bias: Option<Param<Tensor<1>>>,
     /// What is trained in place of the weight.
-    #[cfg(feature = "train")]
     pub adapter: Option<LowRank>,
 }
 
 impl Linear {
     pub fn new(weight: Matrix, bias: Option<Tensor<1>>) -> Self {
-        Self {
-            weight,
-            bias: bias.map(Param::from_tensor),
-            #[cfg(feature = "train")]
-            adapter: None,
-        }
+        Self { weight, bias: bias.map(Param::from_tensor), adapter: None }
     }
 
     /// `[batch, time, in]` to `[batch, time, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        #[cfg(feature = "train")]
         let change = self.adapter.as_ref().map(|adapter| adapter.forward(x.clone()));
         let y = self.weight.project(x);
-        #[cfg(feature = "train")]
         let y = match change {
             Some(change) => y + change,
             None => y,

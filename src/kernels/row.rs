@@ -3,10 +3,25 @@
 //! On x86-64 the same loops are compiled a second time for AVX2 and FMA and chosen at run time; elsewhere (NEON,
 //! WebAssembly's simd128) the target's own baseline decides.
 
-use super::encoding::{BLOCK, Encoding, Q4_BYTES, Q8_BYTES};
+use super::encoding::{BLOCK, BadWeight, Encoding, Q4_BYTES, Q8_BYTES};
 
 /// Independent partial sums: enough to fill two AVX2 registers, so that additions do not wait for each other.
 const LANES: usize = 16;
+
+impl Encoding {
+    /// Decodes one row, `out.len()` weights.
+    ///
+    /// # Errors
+    /// [`BadWeight`] for the first NaN or infinity.
+    pub fn decode_row(self, row: &[u8], out: &mut [f32]) -> Result<(), BadWeight> {
+        if let Some(index) = self.first_not_finite(row) {
+            let index = if self.is_blocks() { index * BLOCK } else { index };
+            return Err(BadWeight { index, value: f32::NAN, encoding: self });
+        }
+        decode(self, row, out);
+        Ok(())
+    }
+}
 
 /// The dot product of an encoded row with `x`.
 pub(super) fn dot(encoding: Encoding, row: &[u8], x: &[f32]) -> f32 {

@@ -6,19 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use burn::tensor::Device;
 
-use super::layout::{Layout, Marker};
+use super::layout::Layout;
 use super::network::{SlotConfig, SlotModel};
-use super::policy::{PolicyReading, ReadPolicy};
+use super::policy::ReadPolicy;
 use super::prompt::SlotPrompts;
-use super::scan::Scan;
-use super::window::Window;
-use crate::bundle::{Bundle, KnownCase, KnownStep};
-use crate::engine::reader::Reader;
-use crate::engine::{Answering, fits, known, read_numbers};
+use crate::Result;
+use crate::bundle::Bundle;
+use crate::engine::fits;
 use crate::model::KvCache;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::Calibration;
-use crate::{Conversation, Error, Policy, Result};
 
 /// Conversations whose states are kept, the latest used last, and their tokens beside those of the latest: long texts take
 /// much memory.
@@ -31,7 +28,7 @@ const KEPT_WORDS: usize = 2048;
 pub struct SlotEngine {
     pub(crate) model: SlotModel,
     pub(super) prompts: SlotPrompts,
-    calibration: Calibration,
+    pub(super) calibration: Calibration,
     pub(super) device: Device,
     kept: Mutex<Kept>,
 }
@@ -93,20 +90,6 @@ impl SlotEngine {
             device: device.clone(),
             kept: Mutex::default(),
         })
-    }
-
-    /// Prepares to score every category of the policy, the bundle's `own` or another, and the answer about those that score
-    /// highest.
-    pub fn scan(
-        &self,
-        tokenizer: &Tokenizer,
-        policy: &Policy,
-        own: bool,
-        conversation: &Conversation,
-        answering: Answering,
-    ) -> Result<Scan<'_>> {
-        let prompt = self.prompts.read(tokenizer, policy, conversation)?;
-        Ok(Scan::new(self, prompt, self.calibration.of(conversation.target, policy, own), answering))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -175,122 +158,5 @@ impl SlotEngine {
         while kept.len() > KEPT || tokens(kept) > KEPT_TOKENS {
             kept.remove(0);
         }
-    }
-
-    /// The values of a self-test's case: the logit of every category of both policies, a digest of the states under the
-    /// bundle's own, and logits of the answer behind it.
-    pub async fn known(
-        &self,
-        tokenizer: &Tokenizer,
-        own: &Policy,
-        other: &Policy,
-        case: &KnownCase,
-        seed: u32,
-    ) -> Result<KnownCase> {
-        let ids = self.model.vocab_size() + Marker::COUNT;
-        if case.answer.iter().flat_map(|step| &step.read).any(|&id| id as usize >= ids) {
-            return Err(Error::BadModel(format!("self-test: expected an answer of ids below {ids}")));
-        }
-        let (under_other, _) = self.asked(tokenizer, other, case).await?;
-        let (under_own, (reader, cache)) = self.asked(tokenizer, own, case).await?;
-        let states = read_numbers(cache.digest(seed)).await?;
-        let answer = known::answer(reader, &case.answer).await?;
-        Ok(KnownCase { own: under_own, other: under_other, states, answer, ..case.clone() })
-    }
-
-    /// The logit of each category of `policy` for a self-test's conversation, as the network gives it, and what an answer
-    /// is written behind. All is read anew, and nothing of it is kept.
-    async fn asked(
-        &self,
-        tokenizer: &Tokenizer,
-        policy: &Policy,
-        case: &KnownCase,
-    ) -> Result<(Vec<f32>, (Reader<'_>, KvCache))> {
-        let prompt = self.prompts.read(tokenizer, policy, &case.conversation())?;
-        let conversation = prompt.conversation(self.prompts.frame, 0);
-        let mut reading = PolicyReading::new(prompt.blocks, &self.model, &self.device);
-        let policy = loop {
-            if let Some(policy) = reading.step(&self.model, &self.device) {
-                break Arc::new(policy);
-            }
-        };
-        self.forget();
-        let mut window = Window::open(self, 0, conversation)?;
-        while window.step(self, &policy)? {}
-        self.forget();
-        Ok((
-            window.logits(self, &policy).await?.swap_remove(0),
-            window.reader(self, &policy, &(0..policy.blocks.len()).collect::<Vec<_>>())?,
-        ))
-    }
-
-    /// Where an answer opens, and where it has thought, said something of a category, and quoted: every marker is read
-    /// there, or asked about.
-    pub fn known_steps(&self) -> Vec<KnownStep> {
-        let vocab_size = self.model.vocab_size();
-        let markers = (0..Marker::COUNT).map(|marker| (vocab_size + marker) as TokenId);
-        let next: Vec<TokenId> = markers.chain(known::words(vocab_size)).collect();
-        let step = |read| KnownStep { read, next: next.clone(), logits: Vec::new() };
-        let mut said = vec![Marker::Think.id(vocab_size)];
-        let words = known::words(vocab_size);
-        let markers = [Marker::Applies, Marker::DoesNotApply, Marker::Quote, Marker::EndQuote, Marker::EndThink];
-        said.extend(markers.iter().zip(words).flat_map(|(marker, word)| [word, marker.id(vocab_size)]));
-        vec![step(vec![Marker::Answer.id(vocab_size)]), step(said)]
-    }
-}
-
-#[cfg(all(test, feature = "embedded", feature = "native"))]
-mod tests {
-    use super::*;
-    use crate::mini::layout::ANSWER;
-    use crate::mini::network::SlotBatch;
-
-    #[test]
-    fn a_self_test_without_categories_is_an_error() {
-        pollster::block_on(async {
-            let bundle = Bundle::embedded().unwrap();
-            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
-            let case = KnownCase { user: "Hello".into(), ..KnownCase::default() };
-            let asked = engine.asked(&tokenizer, &Policy::new("empty"), &case).await;
-            assert_eq!(asked.err().map(|error| error.code()), Some("bad_input"));
-        });
-    }
-
-    /// What is read apart, kept and put together must be what one pass over the whole layout gives, as training has it.
-    #[test]
-    fn a_policy_that_is_kept_gives_what_one_pass_over_everything_gives() {
-        pollster::block_on(async {
-            let bundle = Bundle::embedded().unwrap();
-            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let device = Device::flex();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
-            let policy = bundle.policy().await.unwrap();
-            let case = KnownCase { user: "Where does she park? ".repeat(40), ..KnownCase::default() };
-            let (logits, (reader, _)) = engine.asked(&tokenizer, &policy, &case).await.unwrap();
-
-            let prompt = engine.prompts.read(&tokenizer, &policy, &case.conversation()).unwrap();
-            let mut whole = prompt.conversation(engine.prompts.frame, 0);
-            let slots = whole.push_blocks(engine.model.vocab_size(), &prompt.blocks);
-            let opening = Marker::Answer.id(engine.model.vocab_size());
-            let answer = whole.push_answer(opening);
-            let mut cache = engine.model.cache(1, whole.len() + ANSWER, &device);
-            let batch = SlotBatch::new(&[&whole], 0, engine.model.vocab_size(), &device);
-            let states = engine.model.forward(&batch, Some(&mut cache));
-            let all = read_numbers(engine.model.slot_logits(states.clone())).await.unwrap();
-            for (at, (kept, slot)) in logits.iter().zip(slots).enumerate() {
-                assert!((kept - all[slot]).abs() < 1e-4, "category {at}: {kept} kept, {} in one pass", all[slot]);
-            }
-            let expected = read_numbers(engine.model.marker_logits(states.narrow(1, answer, 1))).await.unwrap();
-            let steps = [KnownStep {
-                read: vec![opening],
-                next: (0..Marker::COUNT).map(|at| (engine.model.vocab_size() + at) as TokenId).collect(),
-                logits: Vec::new(),
-            }];
-            let found = known::answer(reader, &steps).await.unwrap();
-            for (kept, one) in found[0].logits.iter().zip(expected) {
-                assert!((kept - one).abs() < 1e-4, "answer: {kept} kept, {one} in one pass");
-            }
-        });
     }
 }

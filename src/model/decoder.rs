@@ -2,13 +2,7 @@
 //! normalisation, rope and a tied head.
 
 #[cfg(feature = "train")]
-mod backward;
-#[cfg(feature = "train")]
-mod packed;
-#[cfg(feature = "train")]
-mod tensors;
-#[cfg(feature = "train")]
-mod tuning;
+pub mod training;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::silu};
@@ -23,14 +17,6 @@ use crate::{
     Error, Result,
     bundle::Weights,
     kernels::{Linear, Matrix},
-};
-
-#[cfg(feature = "train")]
-pub use self::{
-    backward::Trace,
-    packed::Packed,
-    tensors::Stored,
-    tuning::{LoraOptions, TARGETS},
 };
 
 /// How many positions one pass over the layers takes at most. Bounds the scores, `heads · CHUNK · context`, that

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::finding::{Finding, Severity, quoted};
 use super::limits::*;
-use super::rules::{Case, Pattern, RuleAction};
-use super::{Action, Category, Policy, Rule, Unreadable};
+use super::rule::{Case, Pattern, Rule, RuleAction};
+use super::{Action, Category, Policy, Unreadable};
 
 /// Checks a whole policy that numbers its parts from 0.
 pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
@@ -14,7 +14,7 @@ pub(super) fn policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = header(&policy.name, &policy.version);
     count(&mut findings, "categories", categories.len(), 1..=MAX_CATEGORIES, "categories");
     findings.extend(self::categories(&categories));
-    let rules = policy.rules.numbered();
+    let rules = numbered(policy.rules.iter());
     findings.extend(self::rules(&rules));
     findings.extend(unreadable(policy.unreadable.as_ref()));
     findings.extend(effect(&categories, &rules, policy.unreadable.as_ref()));
@@ -84,6 +84,11 @@ fn threshold(findings: &mut Vec<Finding>, path: &str, category: &Category) {
     } else if threshold == 1.0 {
         findings.push(Finding::warning(path, "a number below 1", "1").help("the category almost never applies"));
     }
+}
+
+/// Rules with their places in the policy.
+pub(super) fn numbered<'r>(rules: impl Iterator<Item = &'r Rule>) -> Vec<(String, &'r Rule)> {
+    rules.enumerate().map(|(index, rule)| (format!("rules[{index}]"), rule)).collect()
 }
 
 /// Checks rules whose patterns have been compiled.

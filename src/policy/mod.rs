@@ -30,6 +30,7 @@ mod markdown;
 mod node;
 mod outline;
 mod read;
+mod rule;
 mod rules;
 mod write;
 mod yaml;
@@ -41,7 +42,8 @@ pub use finding::{Finding, Location, PolicyError, Severity};
 pub use format::lint_file;
 pub use format::{Format, lint};
 pub use limits::RuleLimits;
-pub use rules::{AppliesTo, Case, Pattern, Rule, RuleAction, RuleHit, Rules};
+pub use rule::{AppliesTo, Case, Pattern, Rule, RuleAction};
+pub use rules::{RuleHit, Rules};
 
 /// What the guard does when a category applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

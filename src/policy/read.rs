@@ -6,7 +6,8 @@ use super::check;
 use super::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 use super::limits::*;
 use super::node::{Node, Value};
-use super::rules::{AppliesTo, Case, Rule, RuleAction, RuleCompiler, Rules};
+use super::rule::{AppliesTo, Case, Rule, RuleAction};
+use super::rules::{RuleCompiler, Rules};
 use super::{Action, Category, Policy, Unreadable};
 
 const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules", "unreadable"];

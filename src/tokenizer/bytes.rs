@@ -2,9 +2,9 @@
 
 use super::TokenId;
 
-/// The bytes of every token, in one buffer.
-#[derive(Default)]
-pub(super) struct ByteTable {
+/// The bytes that every token of a vocabulary adds to a text, in one buffer.
+#[derive(Debug, Default)]
+pub struct ByteTable {
     bytes: Vec<u8>,
     /// Where the bytes of each id end.
     ends: Vec<u32>,
@@ -12,7 +12,7 @@ pub(super) struct ByteTable {
 
 impl ByteTable {
     /// From the spelling of each id, `None` for ids that add nothing.
-    pub(super) fn new(spellings: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
+    pub fn new(spellings: impl Iterator<Item = Option<Vec<u8>>>) -> Self {
         let mut table = Self::default();
         for spelling in spellings {
             table.bytes.extend(spelling.unwrap_or_default());
@@ -21,11 +21,17 @@ impl ByteTable {
         table
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// The number of ids.
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(super) fn get(&self, id: TokenId) -> &[u8] {
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of a token; none for an id beyond the vocabulary.
+    pub fn get(&self, id: TokenId) -> &[u8] {
         let id = id as usize;
         let Some(&end) = self.ends.get(id) else { return &[] };
         let start = if id == 0 { 0 } else { self.ends[id - 1] };

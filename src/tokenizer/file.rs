@@ -1,6 +1,7 @@
 //! Reading a `tokenizer.json` that nobody vouches for, and taking the added tokens out of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -96,7 +97,7 @@ pub(super) fn read(json: &[u8]) -> Result<Tokenizer> {
     let mut control_ids: Vec<TokenId> =
         vocabulary.added_ids.iter().copied().filter(|id| Some(*id) != unknown).collect();
     control_ids.sort_unstable();
-    Ok(Tokenizer { inner, spelling, controls: vocabulary.added, control_ids, bytes, unspelled })
+    Ok(Tokenizer { inner, spelling, controls: vocabulary.added, control_ids, bytes: Arc::new(bytes), unspelled })
 }
 
 /// The file's tokens, sorted into those that text may spell and those that it may not.

@@ -8,11 +8,12 @@ mod wordpiece;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
 pub use bound::MAX_BYTES_PER_TOKEN;
-use bytes::ByteTable;
+pub use bytes::ByteTable;
 pub use stream::StreamDecoder;
 
 /// An index into a model's vocabulary.
@@ -47,7 +48,7 @@ pub struct Tokenizer {
     controls: HashMap<String, TokenId>,
     /// Ids of added tokens, ascending, without the unknown token.
     control_ids: Vec<TokenId>,
-    bytes: ByteTable,
+    bytes: Arc<ByteTable>,
     /// Bytes that no token of a byte-level vocabulary spells; empty for every published tokenizer.
     unspelled: Vec<u8>,
 }
@@ -143,6 +144,11 @@ impl Tokenizer {
     /// space. A text is its tokens' bytes in a row, for WordPiece without the first space.
     pub fn token_bytes(&self, id: TokenId) -> &[u8] {
         self.bytes.get(id)
+    }
+
+    /// [`token_bytes`](Self::token_bytes) of all ids, to be shared.
+    pub fn byte_table(&self) -> &Arc<ByteTable> {
+        &self.bytes
     }
 
     /// The number of ids, added tokens included: one more than the largest id.

@@ -1,5 +1,6 @@
 //! Training on burn autodiff: labelled rows under sampled policies, and the loops that learn from them.
 
+pub mod adaptive;
 pub mod average;
 mod batch;
 pub mod calibrate;

@@ -93,15 +93,6 @@ impl Scaling {
     pub fn probability(self, logit: f32) -> f32 {
         1.0 / (1.0 + (-(self.scale * logit + self.bias)).exp())
     }
-
-    /// How far the score of a logit lies above a threshold on scores, in logits; finite for finite logits, whatever the
-    /// threshold.
-    #[cfg(feature = "train")]
-    pub(crate) fn margin(self, logit: f32, threshold: f32) -> f32 {
-        const LEAST: f32 = 1e-6;
-        let threshold = threshold.clamp(LEAST, 1.0 - LEAST);
-        self.scale * logit + self.bias - (threshold / (1.0 - threshold)).ln()
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the guard decided and why: decision, scores, evidence, reasoning.
 
 mod answer;
-mod calibration;
+pub(crate) mod calibration;
 pub(crate) mod claims;
 mod decide;
 mod dial;
@@ -11,8 +11,6 @@ mod render;
 mod thresholds;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
-#[cfg(feature = "train")]
-pub(crate) use calibration::BACKED;
 pub use calibration::{Calibration, Scaling, Scoring};
 pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};

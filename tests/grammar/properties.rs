@@ -114,7 +114,7 @@ proptest! {
         let vocab = if tags { Toy::with_tags() } else { Toy::plain() };
         let think = if skip { Think::Skip } else { Think::First { max_tokens: budget } };
         let grammar = Grammar::rsafe(&vocab, think, "<eos>").unwrap();
-        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.size());
+        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.bytes().len());
         let text = vocab.text_with_controls(&tokens);
         let parsed = parse_rsafe(text.strip_suffix("<eos>").unwrap());
         prop_assert_eq!(&parsed, grammar.answer(), "{}", text);
@@ -131,7 +131,7 @@ proptest! {
         let names: Vec<String> = (1..=count).map(|n| format!("S{n}")).collect();
         let categories: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
         let grammar = Grammar::llama_guard(&vocab, &categories, "<eos>").unwrap();
-        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.size());
+        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.bytes().len());
         let text = vocab.text(&tokens);
         let parsed = parse_llama_guard(&text, &categories);
         prop_assert_eq!(&parsed, grammar.answer(), "{}", text);
@@ -148,7 +148,7 @@ proptest! {
         let categories = &all[..count.min(all.len())];
         let target = if response { Target::Response } else { Target::Prompt };
         let grammar = Grammar::qwen3guard(&vocab, categories, target, "<eos>").unwrap();
-        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.size());
+        let (grammar, tokens) = answer(grammar, &logits, sampling, vocab.bytes().len());
         let text = vocab.text(&tokens);
         let parsed = parse_qwen3guard(&text, categories);
         prop_assert_eq!(&parsed, grammar.answer(), "{}", text);

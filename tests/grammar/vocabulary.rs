@@ -1,11 +1,14 @@
 //! A toy vocabulary: all bytes, some longer pieces that cut markup in awkward places, and control tokens.
 
+use std::sync::Arc;
+
 use rsafe::Result;
 use rsafe::grammar::Vocabulary;
-use rsafe::tokenizer::TokenId;
+use rsafe::tokenizer::{ByteTable, TokenId};
 
 pub struct Toy {
     tokens: Vec<Vec<u8>>,
+    table: Arc<ByteTable>,
     controls: Vec<(&'static str, TokenId)>,
 }
 
@@ -55,7 +58,8 @@ impl Toy {
             controls.push((*name, tokens.len() as TokenId));
             tokens.push(Vec::new());
         }
-        Self { tokens, controls }
+        let table = Arc::new(ByteTable::new(tokens.iter().cloned().map(Some)));
+        Self { tokens, table, controls }
     }
 
     pub fn id(&self, piece: &str) -> Option<TokenId> {
@@ -79,16 +83,8 @@ impl Toy {
 }
 
 impl Vocabulary for Toy {
-    fn size(&self) -> usize {
-        self.tokens.len()
-    }
-
-    fn bytes(&self, id: TokenId) -> &[u8] {
-        &self.tokens[id as usize]
-    }
-
-    fn is_control(&self, id: TokenId) -> bool {
-        self.tokens[id as usize].is_empty()
+    fn bytes(&self) -> &Arc<ByteTable> {
+        &self.table
     }
 
     fn control(&self, name: &str) -> Option<TokenId> {

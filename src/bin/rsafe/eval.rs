@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use rsafe::eval::dataset::{Label, Row, Rows, set_name};
 use rsafe::eval::interval::Bootstrap;
@@ -18,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::library::{GuardArgs, number, one_of, unit};
 use crate::probes::ProbeArgs;
+use crate::progress::progress_bar;
 use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
@@ -190,15 +190,6 @@ fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {
     Ok(BufWriter::new(File::create(path).map_err(Error::io(path))?))
-}
-
-/// Visible on a terminal alone; indicatif sees to that.
-pub fn progress_bar(name: &str, rows: usize) -> ProgressBar {
-    let bar = ProgressBar::new(rows as u64);
-    match ProgressStyle::with_template("{prefix}  {bar:30} {pos}/{len}  {per_sec}  {eta} left") {
-        Ok(style) => bar.with_style(style).with_prefix(name.to_owned()),
-        Err(_) => bar,
-    }
 }
 
 #[cfg(test)]

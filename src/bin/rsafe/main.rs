@@ -14,6 +14,7 @@ mod output;
 mod outputs;
 mod policy;
 mod probes;
+mod progress;
 mod self_test;
 mod stdout;
 mod train;

@@ -14,8 +14,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bundle::{Bundle, Manifest, save_manifest};
+use crate::eval::curve::Scored;
 use crate::eval::dataset::{Label, Row};
-use crate::eval::metrics::{self, Scored};
+use crate::eval::metrics;
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::own_policy::OwnPolicy;
 use crate::train::recipe::{Facts, Recipe, UnsafeMeans};

@@ -16,15 +16,15 @@ use serde::Serialize;
 
 use super::choices::{self, Pick};
 use super::export::export;
+use super::group::write_group;
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Checkpoint, Weights};
-use crate::engine::decoder_grammar;
-use crate::engine::group::write_group;
+use crate::engine::decoder::grammar;
 use crate::engine::reader::Reader;
 use crate::grammar::{Grammar, Think};
 use crate::mini::network::NamedTensor;
-use crate::model::decoder::{LoraOptions, Packed};
+use crate::model::decoder::training::{LoraOptions, Packed};
 use crate::model::{Decoder, DecoderConfig};
 use crate::prompt::{self, Template};
 use crate::sampling::Sampling;
@@ -122,11 +122,9 @@ impl DecoderNetwork {
                 config.vocab_size
             )));
         }
-        let grammar = |think| decoder_grammar(template, &tokenizer, &[], Target::Prompt, think);
+        let of = |think| grammar(template, &tokenizer, &[], Target::Prompt, think);
         let rsafe = match template {
-            Template::Rsafe => {
-                Some([grammar(Think::First { max_tokens: options.reasoning_tokens })?, grammar(Think::Skip)?])
-            }
+            Template::Rsafe => Some([of(Think::First { max_tokens: options.reasoning_tokens })?, of(Think::Skip)?]),
             _ => None,
         };
         let weights = checkpoint.weights(device)?;
@@ -172,7 +170,7 @@ impl DecoderNetwork {
             Some([thought, direct]) => Ok(if task.think { thought.clone() } else { direct.clone() }),
             None => {
                 let target = task.conversation.target;
-                decoder_grammar(*template, tokenizer, &task.policy.categories, target, Think::Skip)
+                grammar(*template, tokenizer, &task.policy.categories, target, Think::Skip)
             }
         }
     }

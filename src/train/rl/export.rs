@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::kernels::Encoding;
 use crate::model::Decoder;
-use crate::model::decoder::{LoraOptions, Stored};
+use crate::model::decoder::training::{LoraOptions, Stored};
 use crate::{Error, Result, files};
 
 /// What a checkpoint has beside config and weights, as far as it is there.

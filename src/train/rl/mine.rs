@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo::{GrpoOptions, count, reward, rollouts};
+use super::grpo::{count, reward, rollouts};
 use super::network::Network;
+use super::options::GrpoOptions;
 use super::pairs::{Graded, Pair, pick, write};
 use super::report::Report;
 use super::task::Tasks;

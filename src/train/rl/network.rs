@@ -7,9 +7,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use super::claims::Claim;
+pub use super::group::Choice;
 use super::task::Task;
 use crate::Result;
-pub use crate::engine::group::Choice;
 use crate::mini::network::NamedTensor;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;

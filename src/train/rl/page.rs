@@ -1,6 +1,6 @@
 //! A run as a page: `report.html` with curves of all that `metrics.jsonl` holds.
 
-use super::grpo::GrpoOptions;
+use super::options::GrpoOptions;
 use super::report::{Report, Verdicts, Watched};
 use crate::report::{Chart, Markup, Page, Table, charts, html};
 

@@ -4,8 +4,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::update::Group;
+use crate::eval::curve::Scored;
 use crate::eval::dataset::Label;
-use crate::eval::metrics::{self, Counts, Scored};
+use crate::eval::metrics::{self, Counts};
 use crate::verdict;
 
 /// One step.

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::decoder::{DecoderNetwork, DecoderOptions};
 use super::dpo::{self, DpoOptions, DpoReport};
-use super::grpo::{self, GrpoOptions};
+use super::grpo;
 use super::labelled::LabelledTasks;
 use super::mine::{Found, MineOptions, mine};
+use super::options::GrpoOptions;
 use super::pairs::{self, PairTasks};
 use super::recipe_tasks::{RecipeTasks, RowStream};
 use super::report::Report;

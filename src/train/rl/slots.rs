@@ -12,11 +12,11 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::claims::{self, Claim};
+use super::group::write_group;
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weights};
 use crate::engine::Steps;
-use crate::engine::group::write_group;
 use crate::engine::reader::Reader;
 use crate::grammar::Think;
 use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
@@ -28,7 +28,8 @@ use crate::train::batch::Choices;
 use crate::train::checkpoint::read_tensors;
 use crate::train::files::{json, write};
 use crate::train::sft;
-use crate::verdict::{BACKED, BALANCED, Calibration, Dial, Label, Operating, Scoring};
+use crate::verdict::calibration::BACKED;
+use crate::verdict::{BALANCED, Calibration, Dial, Label, Operating, Scaling, Scoring};
 use crate::{Error, Policy, Result};
 
 /// The slot model with what it needs to read and to answer.
@@ -192,7 +193,7 @@ impl SlotNetwork {
                 ));
             }
             let here = scoring.scores(&logits);
-            let above = |(logit, at): (f32, f32)| scoring.scaling.margin(logit, at);
+            let above = |(logit, at): (f32, f32)| margin(scoring.scaling, logit, at);
             let margins = scoring.backed(&logits).into_iter().zip(self.thresholds(&task.policy)).map(above).collect();
             scores.iter_mut().zip(&here).for_each(|(most, score)| *most = most.max(*score));
             let top = here.iter().copied().fold(0.0, f32::max);
@@ -244,7 +245,7 @@ impl SlotNetwork {
     fn margins(&self, task: &Task, hidden: &Tensor<2>, slots: &[usize]) -> Tensor<1> {
         let device = hidden.device();
         let Scoring { scaling, catch_all } = self.scoring(task);
-        let shifts: Vec<f32> = self.thresholds(&task.policy).map(|threshold| scaling.margin(0.0, threshold)).collect();
+        let shifts: Vec<f32> = self.thresholds(&task.policy).map(|threshold| margin(scaling, 0.0, threshold)).collect();
         let places: Vec<i32> = slots.iter().map(|&slot| slot as i32).collect();
         let states = hidden.clone().select(0, Tensor::<1, Int>::from_data(places.as_slice(), &device));
         let logits: Tensor<1> = self.model.slot_logits(states.unsqueeze()).reshape([slots.len()]);
@@ -354,8 +355,10 @@ impl Network for SlotNetwork {
         let prompt_len = layout.len();
 
         let mut words: Vec<TokenId> = Vec::new();
-        let allowed: Vec<Vec<Vec<TokenId>>> =
-            rollouts.iter().map(|rollout| rollout.choices.iter().map(ids).collect()).collect();
+        let allowed: Vec<Vec<Vec<TokenId>>> = rollouts
+            .iter()
+            .map(|rollout| rollout.choices.iter().map(|choice| choice.allowed.ids()).collect())
+            .collect();
         words.extend(allowed.iter().flatten().flatten().filter(|&&id| (id as usize) < vocab_size));
         words.sort_unstable();
         words.dedup();
@@ -401,6 +404,14 @@ impl Network for SlotNetwork {
     }
 }
 
+/// How far the score of a logit lies above a threshold on scores, in logits; finite for finite logits, whatever the
+/// threshold.
+fn margin(scaling: Scaling, logit: f32, threshold: f32) -> f32 {
+    const LEAST: f32 = 1e-6;
+    let threshold = threshold.clamp(LEAST, 1.0 - LEAST);
+    scaling.scale * logit + scaling.bias - (threshold / (1.0 - threshold)).ln()
+}
+
 /// [`Scoring::backed`] with a gradient, for a catch-all at this place among others.
 fn backed(logits: Tensor<1>, catch_all: usize) -> Tensor<1> {
     let (count, device) = (logits.dims()[0], logits.device());
@@ -433,12 +444,6 @@ fn interleaved(rollouts: &[Rollout], parts: Vec<(Tensor<1>, Tensor<1>)>, device:
     let order = Tensor::<1, Int>::from_data(order.as_slice(), device);
     let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     (Tensor::cat(log_probs, 0).select(0, order.clone()), Tensor::cat(entropies, 0).select(0, order))
-}
-
-fn ids(choice: &super::network::Choice) -> Vec<TokenId> {
-    let mut ids = Vec::with_capacity(choice.allowed.len());
-    choice.allowed.for_each(|id| ids.push(id));
-    ids
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How a decoder is tuned, and where a model trains: what the commands that align have in common.
 
 use burn::tensor::Device;
-use rsafe::model::decoder::{LoraOptions, TARGETS};
+use rsafe::model::decoder::training::{LoraOptions, TARGETS};
 use rsafe::prompt::Template;
 use rsafe::train::rl::Setup;
 use rsafe::train::rl::decoder::DecoderOptions;

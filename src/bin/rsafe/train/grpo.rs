@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use rsafe::train::rl;
 use rsafe::train::rl::advantage::AdvantageKind;
-use rsafe::train::rl::grpo::GrpoOptions;
 use rsafe::train::rl::loss::{Aggregation, ClipRange};
+use rsafe::train::rl::options::GrpoOptions;
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
 
 use super::clock;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::Decoder;
-use super::tuning::TARGETS;
+use super::lora::TARGETS;
 use crate::kernels::{Encoding, Linear, LowRank, Matrix};
+use crate::model::Decoder;
 use crate::{Error, Result};
 
 /// A tensor that is read when it is written, so that a whole model is never held a second time.
@@ -32,19 +32,18 @@ impl Stored<'_> {
     /// How [`bytes`](Self::bytes) are to be read: half precision that nothing was added to stays that, all else is f32.
     pub fn encoding(&self) -> Encoding {
         match self {
-            Stored::Matrix(matrix) => {
-                let encoding = matrix.encoded().map(|weights| weights.encoding());
-                encoding.filter(|encoding| !encoding.is_blocks()).unwrap_or(Encoding::F32)
+            Stored::Matrix(Matrix::Quantised(matrix)) if !matrix.weights().encoding().is_blocks() => {
+                matrix.weights().encoding()
             }
-            Stored::Merged(..) | Stored::Vector(_) | Stored::Factor(_) => Encoding::F32,
+            Stored::Matrix(_) | Stored::Merged(..) | Stored::Vector(_) | Stored::Factor(_) => Encoding::F32,
         }
     }
 
     /// The values as they are [encoded](Self::encoding), row-major and little-endian.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
-            Stored::Matrix(matrix) if self.encoding() != Encoding::F32 => {
-                matrix.encoded().into_iter().flat_map(|weights| weights.pieces()).flatten().copied().collect()
+            Stored::Matrix(Matrix::Quantised(matrix)) if self.encoding() != Encoding::F32 => {
+                matrix.weights().pieces().flatten().copied().collect()
             }
             _ => self.floats().into_iter().flat_map(f32::to_le_bytes).collect(),
         }

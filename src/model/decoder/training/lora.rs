@@ -1,13 +1,15 @@
 //! Which of a decoder's parameters are trained: all of them, or low-rank changes beside its projections.
 
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use super::{Decoder, Layer};
-use crate::kernels::{Linear, LowRank};
+use crate::kernels::{Linear, LowRank, Matrix};
+use crate::model::Decoder;
+use crate::model::decoder::Layer;
 use crate::{Error, Result};
 
 /// The projections that can have an adapter, by the names that checkpoints and PEFT use.
@@ -58,7 +60,7 @@ impl Decoder {
             for (name, linear) in TARGETS.into_iter().zip(layer.projections_mut()) {
                 if targets.iter().any(|target| target == name) {
                     let shape = linear.weight.dims();
-                    linear.adapter = Some(LowRank::new(shape, *rank, alpha / *rank as f32, &mut rng, &device));
+                    linear.adapter = Some(no_change(shape, *rank, alpha / *rank as f32, &mut rng, &device));
                 }
             }
         }
@@ -69,12 +71,31 @@ impl Decoder {
     pub fn thawed(self) -> Self {
         let device = self.norm.device();
         Self {
-            embed_tokens: self.embed_tokens.decoded(&device),
+            embed_tokens: floats(&self.embed_tokens, &device),
             layers: self.layers.iter().map(|layer| layer.decoded(&device)).collect(),
-            lm_head: self.lm_head.map(|head| head.decoded(&device)),
+            lm_head: self.lm_head.as_ref().map(|head| floats(head, &device)),
             ..self
         }
         .set_require_grad(true)
+    }
+}
+
+/// A change that is none yet: `A` uniform within `±1/√in` (Kaiming with a slope of √5, as PEFT draws it), `B` zero.
+fn no_change([out, input]: [usize; 2], rank: usize, scale: f32, rng: &mut ChaCha8Rng, device: &Device) -> LowRank {
+    let bound = (input as f32).powf(-0.5);
+    let a: Vec<f32> = (0..rank * input).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
+    LowRank {
+        a: Param::from_tensor(Tensor::from_data(TensorData::new(a, [rank, input]), device)),
+        b: Param::from_tensor(Tensor::zeros([out, rank], device)),
+        scale,
+    }
+}
+
+/// The same weights as floats. Those that were encoded are not for training.
+fn floats(matrix: &Matrix, device: &Device) -> Matrix {
+    match matrix {
+        Matrix::Float(_) => matrix.clone(),
+        Matrix::Quantised(_) => Matrix::Float(Param::from_tensor(matrix.to_tensor(device)).set_require_grad(false)),
     }
 }
 
@@ -83,7 +104,7 @@ impl Layer {
     pub(super) fn decoded(&self, device: &Device) -> Self {
         let mut layer = self.clone();
         for linear in layer.projections_mut() {
-            linear.weight = linear.weight.decoded(device);
+            linear.weight = floats(&linear.weight, device);
         }
         layer
     }

@@ -8,8 +8,9 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::{Decoder, Packed};
+use super::packed::Packed;
 use crate::kernels::Matrix;
+use crate::model::Decoder;
 
 /// What a pass over a packed row left for the way back.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl Decoder {
         }
         match tokens {
             Some(tokens) => gradient.matmul(head.rows(index(tokens).unsqueeze()).squeeze_dim(0)),
-            None => head.project_back(gradient),
+            None => project_back(head, gradient),
         }
     }
 
@@ -119,6 +120,23 @@ fn trained(matrix: &Matrix) -> Option<&Param<Tensor<2>>> {
         Matrix::Float(weight) if weight.clone().train().is_require_grad() => Some(weight),
         _ => None,
     }
+}
+
+/// `g · W`: what the gradient `g` of products with a matrix is for the vectors, `[n, rows]` to `[n, cols]`. An encoded matrix
+/// is decoded some rows at a time.
+fn project_back(matrix: &Matrix, g: Tensor<2>) -> Tensor<2> {
+    /// Rows that are decoded at a time.
+    const STRETCH: usize = 4096;
+    let weights = match matrix {
+        Matrix::Float(weight) => return g.matmul(weight.val()),
+        Matrix::Quantised(matrix) => matrix.weights(),
+    };
+    let ([rows, cols], [n, _], device) = (weights.dims(), g.dims(), g.device());
+    (0..rows).step_by(STRETCH).fold(Tensor::zeros([n, cols], &device), |sum, first| {
+        let some = first..rows.min(first + STRETCH);
+        let decoded = TensorData::new(weights.gather(some.clone()), [some.len(), cols]);
+        sum + g.clone().slice([0..n, some]).matmul(Tensor::from_data(decoded, &device))
+    })
 }
 
 /// The gradient of what went into a module, given that of what came out; those of its parameters are added to `sums`.

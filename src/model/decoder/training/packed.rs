@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::CHUNK;
 use crate::model::attention::{attend, causal_bias};
+use crate::model::decoder::CHUNK;
 
 /// The prompt, then the answers one behind the other. Each answer stands at the positions behind the prompt and sees the
 /// prompt and itself, as if the others were not there.

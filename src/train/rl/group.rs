@@ -1,8 +1,8 @@
 //! Answers to one prompt, sampled side by side: one batch of the model, a grammar and a sampler for each.
 
-use super::draft::Draft;
-use super::reader::Reader;
 use crate::Result;
+use crate::engine::draft::Draft;
+use crate::engine::reader::Reader;
 use crate::grammar::{Allowed, Grammar};
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;

@@ -1,0 +1,127 @@
+//! The model of a guard, a decoder or rsafe-mini: it reads a policy and a conversation, scores them, and writes the answer.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Device;
+
+use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::engine::decoder::{self, DecoderEngine};
+use crate::engine::{Answering, Reading};
+use crate::mini::engine::SlotEngine;
+use crate::mini::scan as mini;
+use crate::prompt::Template;
+use crate::tokenizer::Tokenizer;
+use crate::{Conversation, Policy, Result, Target};
+
+/// A model, its tokenizer, and what its caches hold.
+pub struct Engine {
+    tokenizer: Tokenizer,
+    kind: Kind,
+}
+
+enum Kind {
+    Decoder(Box<DecoderEngine>),
+    Slots(Box<SlotEngine>),
+}
+
+impl Engine {
+    /// Loads a bundle's tokenizer and weights.
+    ///
+    /// # Errors
+    /// [`BadModel`](crate::Error::BadModel), [`Integrity`](crate::Error::Integrity) or
+    /// [`Unsupported`](crate::Error::Unsupported), naming what is wrong.
+    pub async fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await?)?;
+        let kind = match bundle.manifest().template {
+            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device).await?)),
+            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device).await?)),
+        };
+        Ok(Self { tokenizer, kind })
+    }
+
+    /// Prepares to read a conversation under a policy, to score it, and to answer.
+    ///
+    /// # Errors
+    /// [`ContextLength`](crate::Error::ContextLength) if it does not fit; what the conversation has wrong.
+    pub fn scan(
+        &self,
+        policy: &Policy,
+        own: bool,
+        conversation: &Conversation,
+        answering: Answering,
+    ) -> Result<Scan<'_>> {
+        let tokenizer = &self.tokenizer;
+        let work = match &self.kind {
+            Kind::Decoder(engine) => {
+                Work::Decoder(Box::new(engine.scan(tokenizer, policy, conversation, answering)?))
+            }
+            Kind::Slots(engine) => {
+                Work::Slots(Box::new(engine.scan(tokenizer, policy, own, conversation, answering)?))
+            }
+        };
+        Ok(Scan { engine: self, work })
+    }
+
+    /// What the model gives where a case of a self-test is asked: the case with its values computed anew. `own` is the
+    /// bundle's policy, `other` the test's; `seed` is that of [`KvCache::digest`](crate::model::KvCache::digest). Nothing of
+    /// it stays in the caches.
+    ///
+    /// # Errors
+    /// [`BadModel`](crate::Error::BadModel) for a case that the model cannot read; whatever the device has wrong.
+    pub async fn known(&self, own: &Policy, other: &Policy, case: &KnownCase, seed: u32) -> Result<KnownCase> {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.known(&self.tokenizer, other, case).await,
+            Kind::Slots(engine) => engine.known(&self.tokenizer, own, other, case, seed).await,
+        }
+    }
+
+    /// The places in an answer that a self-test asks about where this is on trial, without logits yet.
+    ///
+    /// # Errors
+    /// Whatever the template has wrong.
+    pub fn known_steps(&self, other: &Policy, target: Target) -> Result<Vec<KnownStep>> {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.known_steps(&self.tokenizer, other, target),
+            Kind::Slots(engine) => Ok(engine.known_steps()),
+        }
+    }
+}
+
+/// A conversation on its way through the model, in steps between which it may be given up.
+pub struct Scan<'e> {
+    engine: &'e Engine,
+    work: Work<'e>,
+}
+
+enum Work<'e> {
+    Decoder(Box<decoder::Scan<'e>>),
+    Slots(Box<mini::Scan<'e>>),
+}
+
+impl<'e> Scan<'e> {
+    /// How many tokens the model reads before it can answer, whatever its caches hold: known before it reads any.
+    pub fn work(&self) -> usize {
+        match &self.work {
+            Work::Decoder(scan) => scan.work(),
+            Work::Slots(scan) => scan.work(),
+        }
+    }
+
+    /// The next step, a part of a pass: what was read, or the rest while there is more to read.
+    ///
+    /// # Errors
+    /// Whatever the device has wrong.
+    pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Reading<'e>, Self>> {
+        let more = match &mut self.work {
+            Work::Decoder(scan) => scan.step().await?,
+            Work::Slots(scan) => scan.step(policy).await?,
+        };
+        if more {
+            return Ok(ControlFlow::Continue(self));
+        }
+        Ok(ControlFlow::Break(match self.work {
+            Work::Decoder(scan) => scan.finish()?,
+            Work::Slots(scan) => scan.finish(&self.engine.tokenizer, policy).await?,
+        }))
+    }
+}
