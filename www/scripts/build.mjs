@@ -13,6 +13,13 @@ import { packageNotices } from './notices.mjs';
 /** The entries, each a file of `src/`. One that users import has its line in package.json's `exports`, too. */
 const ENTRIES = ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk'];
 
+/** What entries share, in two files: what runs a model, where that is, and what its caller has. The modules named here take
+ * along what they import. */
+const SHARED = [
+  { name: 'engine', test: /src\/(local|serve|model\/source)\.ts$/ },
+  { name: 'caller', test: /src\/(guard|remote|tools)\.ts$/ },
+];
+
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
 const cpuOnly = process.argv.includes('--cpu-only');
@@ -36,7 +43,7 @@ async function code() {
     platform: 'neutral',
     external: (id) => /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
     transform: { target: 'es2022' },
-    output: { dir: dist, minify: true, chunkFileNames: '[name]-[hash].js' },
+    output: { dir: dist, minify: true, chunkFileNames: '[name]-[hash].js', codeSplitting: { groups: SHARED } },
   });
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }
