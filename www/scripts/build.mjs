@@ -3,77 +3,54 @@
  * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build. */
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { build } from 'rolldown';
 import { buildDemo } from './demo.mjs';
 import { packageNotices } from './notices.mjs';
+
+/** The entries, each a file of `src/`. One that users import has its line in package.json's `exports`, too. */
+const ENTRIES = ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk'];
+
+/** What entries share, in two files: what runs a model, where that is, and what its caller has. The modules named here take
+ * along what they import. */
+const SHARED = [
+  { name: 'engine', test: /src\/(local|serve|model\/source)\.ts$/ },
+  { name: 'caller', test: /src\/(guard|remote|tools)\.ts$/ },
+];
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
 const cpuOnly = process.argv.includes('--cpu-only');
 
-/** gzip bytes. */
-const LIMITS = { js: 30_000, 'cpu.wasm': 2_000_000, 'webgpu.wasm': 4_000_000 };
-
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
 const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
+const { peerDependencies = {} } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
 
 function clean() {
   mkdirSync(dist, { recursive: true });
   for (const name of readdirSync(dist)) if (name !== 'wasm') rmSync(join(dist, name), { recursive: true });
 }
 
-/** The manifest's text, after a look at whether `src/bundled.ts` names its files. */
-function manifestText() {
-  const source = readFileSync(join(www, 'src/bundled.ts'), 'utf8');
-  for (const { name } of manifest.files) {
-    if (!source.includes(`'./model/${model}/${name}'`)) throw new Error(`src/bundled.ts does not name ${name} of ${model}`);
-  }
-  return JSON.stringify(manifest);
-}
-
 /** Gives the files that went in. */
 async function code() {
-  const { metafile } = await build({
-    absWorkingDir: www,
-    entryPoints: ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk'].map((name) => `src/${name}.ts`),
-    outdir: dist,
-    bundle: true,
-    splitting: true,
-    minify: true,
-    format: 'esm',
-    target: 'es2022',
-    external: ['node:*', './wasm/*'],
-    chunkNames: '[name]-[hash]',
-    define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifestText()) },
-    logLevel: 'warning',
-    metafile: true,
+  const outside = Object.keys(peerDependencies);
+  const { output } = await build({
+    cwd: www,
+    input: Object.fromEntries(ENTRIES.map((name) => [name, `src/${name}.ts`])),
+    platform: 'neutral',
+    external: (id) => /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
+    transform: { target: 'es2022' },
+    output: { dir: dist, minify: true, chunkFileNames: '[name]-[hash].js', codeSplitting: { groups: SHARED } },
   });
-  for (const name of readdirSync(dist)) if (name.endsWith('.js')) keepImport(join(dist, name));
-  return Object.keys(metafile.inputs);
+  return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }
 
-/** Minifying drops the comments that keep a user's bundler away from the import of the glue. */
-function keepImport(path) {
-  const source = readFileSync(path, 'utf8');
-  writeFileSync(path, source.replace(/\bimport\((\w+\.href)\)/g, 'import(/* webpackIgnore: true *//* @vite-ignore */$1)'));
-}
-
-/** Declarations, one file each; `.ts` in an import is a source's, `.js` what a user's compiler resolves. */
-function types() {
-  const tsc = join(www, 'node_modules', 'typescript', 'bin', 'tsc');
-  const options = ['--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--outDir', dist, '--rootDir', 'src'];
-  const project = join(www, 'tsconfig.build.json');
-  execFileSync(process.execPath, [tsc, '-p', project, ...options], { cwd: www, stdio: 'inherit' });
-  for (const file of readdirSync(dist, { recursive: true })) {
-    if (!file.endsWith('.d.ts')) continue;
-    const path = join(dist, file);
-    writeFileSync(path, readFileSync(path, 'utf8').replace(/(['"]\.{1,2}\/[^'"]+)\.ts(['"])/g, '$1.js$2'));
-  }
+/** A script of the package's tools, run as `npx` would. */
+function tool(path, ...args) {
+  execFileSync(process.execPath, [join(www, 'node_modules', path), ...args], { cwd: www, stdio: 'inherit' });
 }
 
 /** Our licence, and those of what is compiled in. JavaScript of others is not: it would have to be named there, too. */
@@ -103,40 +80,10 @@ function core() {
   }
 }
 
-/** Sizes after gzip, those with a limit held to it. */
-function report() {
-  const gzip = (path) => gzipSync(readFileSync(path), { level: 9 }).length;
-  const scripts = readdirSync(dist).filter((name) => name.endsWith('.js'));
-  const builds = existsSync(join(dist, 'wasm')) ? readdirSync(join(dist, 'wasm')).filter((name) => /\.(js|wasm)$/.test(name)) : [];
-  const rows = [];
-  const add = (name, size, limit) => rows.push({ file: name, 'gzip bytes': size, limit: limit ?? '' });
-  let total = 0;
-  for (const name of scripts) {
-    const size = gzip(join(dist, name));
-    total += size;
-    add(name, size);
-  }
-  let glue = 0;
-  for (const name of builds) {
-    const size = gzip(join(dist, 'wasm', name));
-    if (name.endsWith('.js')) glue = Math.max(glue, size);
-    add(`wasm/${name}`, size, LIMITS[name]);
-  }
-  add('all JavaScript but the glue', total, LIMITS.js);
-  const elsewhere = ['node.js', 'node-worker.js', 'workerd.js', 'walk.js'].reduce((sum, name) => sum + gzip(join(dist, name)), 0);
-  add('what a page loads of it, with the larger glue', total - elsewhere + glue);
-  for (const name of readdirSync(join(dist, 'model', model))) {
-    add(`model/${model}/${name} (as it is)`, statSync(join(dist, 'model', model, name)).size);
-  }
-  console.table(rows);
-  const over = rows.filter((row) => row.limit !== '' && row['gzip bytes'] > row.limit);
-  if (over.length > 0) throw new Error(`larger than promised: ${over.map((row) => row.file).join(', ')}`);
-}
-
 clean();
 licences(await code());
-types();
+tool('typescript/bin/tsc', '--project', 'tsconfig.build.json');
 copyModel();
 core();
-report();
+tool('size-limit/bin.js');
 await buildDemo();

@@ -2,7 +2,7 @@
  * `node --test`. Arguments choose files by a part of their name; those that start with `--` go to Node. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -23,7 +23,6 @@ if (chosen.length === 0) {
 const out = join(www, '.test');
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
-const manifest = readFileSync(join(www, '..', 'models', 'rsafe-mini', 'manifest.json'), 'utf8');
 await build({
   entryPoints: chosen.map((name) => join(tests, name)),
   outdir: out,
@@ -32,10 +31,9 @@ await build({
   format: 'esm',
   target: 'node20',
   packages: 'external',
-  external: ['*/wasm/cpu.js', '../dist/*'],
+  external: ['*/wasm/cpu.js', '../dist/*', '../scripts/*'],
   sourcemap: 'inline',
   outExtension: { '.js': '.mjs' },
-  define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifest) },
   logLevel: 'warning',
 });
 const built = chosen.map((name) => join(out, name.replace(/\.ts$/, '.mjs')));

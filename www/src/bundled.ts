@@ -1,14 +1,12 @@
-/** The model that travels with the package. Addresses are spelt out, because that is how bundlers find what to copy;
- * `scripts/build.mjs` checks that they are the manifest's files and puts the manifest's text in. */
+/** The model that travels with the package. Addresses are spelt out, because that is how bundlers find what to copy. */
 
+import manifest from '../../models/rsafe-mini/manifest.json' with { type: 'json' };
 import { GuardError } from './errors.ts';
 import type { Bundled } from './model/source.ts';
 
-declare const RSAFE_MINI_MANIFEST: string;
-
 /** `assets` is where a copy of the package's files lies; absent: beside the code. */
 export const bundled = (assets?: string): Bundled => ({
-  manifest: RSAFE_MINI_MANIFEST,
+  manifest: JSON.stringify(manifest),
   locate(name) {
     if (assets !== undefined) return new URL(`model/rsafe-mini/${name}`, assets);
     switch (name) {

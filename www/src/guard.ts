@@ -31,10 +31,12 @@ export interface OpenOptions extends Omit<GuardOptions, 'model'> {
 
 /** What a platform adds. */
 export interface Platform {
+  /** How addresses are read here; a caller's `fetch` takes the place of its own. */
   reach: Reach;
   /** Whether there is a model in the package here. */
   bundled: boolean;
-  connect(spec: EngineSpec, hooks: LoadHooks): Promise<Engine>;
+  /** `options` are the caller's. */
+  connect(spec: EngineSpec, hooks: LoadHooks, options: OpenOptions): Promise<Engine>;
 }
 
 /** New characters between two checks of a growing text, and characters kept back. */
@@ -50,8 +52,9 @@ export async function openGuard(given: OpenOptions, platform: Platform): Promise
     checked('fetch', options.fetch, 'a function', isFunction);
     checked('worker', options.worker, 'true, false or a function', (worker) => isFlag(worker) || isFunction(worker));
     if (signal?.aborted) throw abortError(signal);
+    const reach = { ...platform.reach, ...(options.fetch && { fetch: options.fetch }) };
     const spec: EngineSpec = {
-      model: modelSpec(options.model ?? BUNDLED, platform),
+      model: modelSpec(options.model ?? BUNDLED, platform.bundled, reach.base),
       device: oneOf('device', options.device ?? 'auto', ['auto', 'webgpu', 'cpu']),
       onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
       cache: checked('cache', options.cache, 'true or false', isFlag) ?? true,
@@ -61,13 +64,13 @@ export async function openGuard(given: OpenOptions, platform: Platform): Promise
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
     const strictness = unit('strictness', options.strictness);
-    if (options.policy !== undefined) spec.policy = await resolvePolicy(options.policy, platform.reach, signal);
-    const engine = await platform.connect(spec, { signal, onProgress });
+    if (options.policy !== undefined) spec.policy = await resolvePolicy(options.policy, reach, signal);
+    const engine = await platform.connect(spec, { signal, onProgress }, options);
     if (signal?.aborted) {
       await engine.dispose();
       throw abortError(signal);
     }
-    return new OpenGuard(engine, { reasoning, strictness }, platform.reach);
+    return new OpenGuard(engine, { reasoning, strictness }, reach);
   } catch (error) {
     throw toGuardError(error);
   }
@@ -266,7 +269,7 @@ function badMessages(expected: string, found: unknown): GuardError {
   return new GuardError('bad_input', `messages: expected ${expected} but got ${what}`);
 }
 
-function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }: Platform): ModelSpec {
+function modelSpec(model: NonNullable<OpenOptions['model']>, bundled: boolean, base: string | undefined): ModelSpec {
   if (model === BUNDLED) {
     if (bundled) return { kind: 'bundled' };
     const message = `there is no model in the package here; expected \`model\` as the address or the files of a bundle`;
@@ -274,7 +277,7 @@ function modelSpec(model: NonNullable<OpenOptions['model']>, { bundled, reach }:
   }
   if (model instanceof URL) return { kind: 'address', address: model.href };
   if (typeof model === 'string') {
-    if (isAddress(model) || model.includes('/')) return { kind: 'address', address: resolveAddress(model, reach.base).href };
+    if (isAddress(model) || model.includes('/')) return { kind: 'address', address: resolveAddress(model, base).href };
     const expected = `expected '${BUNDLED}', or an address that starts with '/', './' or 'https://'`;
     throw new GuardError('bad_input', `the package has no model ${JSON.stringify(model)}; ${expected}`);
   }

@@ -1,15 +1,13 @@
 /** rsafe in the browser: the guard runs in a module worker of its own, or in the page. */
 
 import { browserParts, instancesAt } from './browser.ts';
-import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { GuardError } from './errors.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
-import { fields } from './plain.ts';
-import { type Reach, resolveAddress } from './policy.ts';
+import { keptName } from './model/source.ts';
+import { resolveAddress } from './policy.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
-import { bundleAddress, BUNDLED } from './model/source.ts';
 import { Tools } from './tools.ts';
 import type { Assets, Finding, Guard, GuardOptions, PolicyObject, PolicySource } from './types.ts';
 
@@ -20,11 +18,6 @@ export { cacheStatus } from './store.ts';
 export type * from './types.ts';
 
 const base = () => globalThis.document?.baseURI ?? globalThis.location?.href;
-
-const reach = (fetch?: typeof globalThis.fetch): Reach => ({
-  fetch: fetch ?? globalThis.fetch.bind(globalThis),
-  base: base(),
-});
 
 /** The address of a copy of the package's files, absolute and with a `/` at its end. */
 function assetsAt(assets: Assets['assets']): string | undefined {
@@ -48,21 +41,28 @@ function made(worker: unknown): Worker {
   throw new GuardError('bad_input', `worker: expected a function that returns a new Worker but it returned ${typeof worker}`);
 }
 
+const platform: Platform = {
+  reach: {
+    fetch: (...request) => fetch(...request),
+    get base() {
+      return base();
+    },
+  },
+  bundled: true,
+  async connect(spec, hooks, { worker = true, fetch, assets: given }) {
+    const assets = assetsAt(given);
+    const placed = { ...spec, assets };
+    const here = !worker || typeof Worker !== 'function' || fetch !== undefined;
+    if (here) return LocalEngine.load(browserParts(placed, fetch), placed, hooks);
+    return RemoteEngine.load(starter(worker, assets), placed, hooks);
+  },
+};
+
 /** Loads a model and gives a guard. The first load reads about 24 MB from beside the code, or from `assets`; later ones
  * find it kept.
  *
  * @throws GuardError e.g. `unsupported`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export async function createGuard(given: GuardOptions = {}): Promise<Guard> {
-  const options = fields('the options', given);
-  const { worker = true, fetch } = options;
-  const here = !worker || typeof Worker !== 'function' || fetch !== undefined;
-  const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> => {
-    const assets = assetsAt(options.assets);
-    const placed = { ...spec, assets };
-    if (here) return LocalEngine.load(browserParts(placed, fetch), placed, hooks);
-    return RemoteEngine.load(starter(worker, assets), placed, hooks);
-  };
-  const platform: Platform = { reach: reach(options.fetch), bundled: true, connect };
+export function createGuard(options: GuardOptions = {}): Promise<Guard> {
   return openGuard(options, platform);
 }
 
@@ -71,7 +71,7 @@ const tools = new Map<string | undefined, Tools>();
 /** The tools of the build at a place. */
 function policyTools(options: Assets): Tools {
   const assets = assetsAt(options.assets);
-  const known = tools.get(assets) ?? new Tools(instancesAt(assets), reach());
+  const known = tools.get(assets) ?? new Tools(instancesAt(assets), platform.reach);
   tools.set(assets, known);
   return known;
 }
@@ -90,7 +90,6 @@ export async function parsePolicy(source: PolicySource, options: Assets = {}): P
 }
 
 /** Removes a kept model, by its address or name, or all of them. */
-export function clearCache(model?: string | URL): Promise<void> {
-  if (model === undefined || model === BUNDLED) return clear(model);
-  return clear(bundleAddress(new URL(model, base()).href).folder.href);
+export async function clearCache(model?: string | URL): Promise<void> {
+  await clear(model === undefined ? undefined : keptName(model, base()));
 }

@@ -3,13 +3,11 @@
 
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { Engine, EngineSpec, LoadHooks } from './engine.ts';
+import type { EngineSpec } from './engine.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
-import { bundleAddress, BUNDLED, contentOf } from './model/source.ts';
+import { contentOf, keptName } from './model/source.ts';
 import { instances, nodeParts, readRegular } from './node-parts.ts';
-import { fields } from './plain.ts';
-import type { Reach } from './policy.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
 import { Tools } from './tools.ts';
@@ -22,11 +20,6 @@ export { cacheStatus } from './store.ts';
 export type * from './types.ts';
 
 const base = () => pathToFileURL(`${process.cwd()}/`).href;
-const reach = (fetch = globalThis.fetch): Reach => ({
-  fetch,
-  base: base(),
-  readFile: (url, most) => readRegular(url, 'bad_policy', most),
-});
 
 /** A thread as the browser's workers are. It keeps the process alive only while a call is open, and takes none of the
  * process's own flags: some, such as `--input-type`, no thread starts with. */
@@ -55,21 +48,31 @@ async function sendable(spec: EngineSpec): Promise<EngineSpec> {
   return { ...spec, model: { kind: 'files', files: await Promise.all(files) } };
 }
 
+const platform: Platform = {
+  reach: {
+    fetch: (...request) => fetch(...request),
+    get base() {
+      return base();
+    },
+    readFile: (url, most) => readRegular(url, 'bad_policy', most),
+  },
+  bundled: true,
+  async connect(spec, hooks, { worker = true, fetch }) {
+    // A function cannot be sent to a thread.
+    const here = !worker || fetch !== undefined;
+    return here ? LocalEngine.load(nodeParts(fetch), spec, hooks) : RemoteEngine.load(startThread, await sendable(spec), hooks);
+  },
+};
+
 /** Loads a model and gives a guard, on the CPU. Relative addresses are relative to the working directory.
  *
  * @throws GuardError e.g. `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
-export async function createGuard(given: GuardOptions = {}): Promise<Guard> {
-  const options = fields('the options', given);
-  // A function cannot be sent to a thread.
-  const here = !(options.worker ?? true) || options.fetch !== undefined;
-  const connect = async (spec: EngineSpec, hooks: LoadHooks): Promise<Engine> =>
-    here ? LocalEngine.load(nodeParts(options.fetch), spec, hooks) : RemoteEngine.load(startThread, await sendable(spec), hooks);
-  const platform: Platform = { reach: reach(options.fetch), bundled: true, connect };
+export function createGuard(options: GuardOptions = {}): Promise<Guard> {
   return openGuard(options, platform);
 }
 
 let tools: Tools | undefined;
-const policyTools = () => (tools ??= new Tools(instances, reach()));
+const policyTools = () => (tools ??= new Tools(instances, platform.reach));
 
 /** Every mistake and every doubtful place of a policy file's text; none for a clean one. `fileName` helps to tell the
  * format. */
@@ -85,7 +88,6 @@ export function parsePolicy(source: PolicySource): Promise<PolicyObject> {
 }
 
 /** Removes a model kept in memory, by its address, or all of them. */
-export function clearCache(model?: string | URL): Promise<void> {
-  if (model === undefined || model === BUNDLED) return clear(model);
-  return clear(bundleAddress(new URL(model, base()).href).folder.href);
+export async function clearCache(model?: string | URL): Promise<void> {
+  await clear(model === undefined ? undefined : keptName(model, base()));
 }

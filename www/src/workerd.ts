@@ -8,7 +8,6 @@ import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
 import { addressModel, type FileLike, filesModel } from './model/source.ts';
 import { fields } from './plain.ts';
-import type { Reach } from './policy.ts';
 import { Tools } from './tools.ts';
 import type { Finding, Guard, GuardOptions, ModelSource, PolicyObject, PolicySource } from './types.ts';
 import type { WasmModule } from './wasm.ts';
@@ -40,7 +39,21 @@ const instances = new Instances({
   },
 });
 
-const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis)): Reach => ({ fetch, base: undefined });
+const parts = (fetch = globalThis.fetch.bind(globalThis)): LocalParts => ({
+  instances,
+  gpu: false,
+  async open({ model }, signal) {
+    if (model.kind === 'files') return filesModel(model.files);
+    if (model.kind === 'address') return addressModel(model.address, { fetch, cache: false, offline: false, signal });
+    throw new GuardError('bad_input', 'there is no model in the package here');
+  },
+});
+
+const platform: Platform = {
+  reach: { fetch: (...request) => fetch(...request), base: undefined },
+  bundled: false,
+  connect: (spec, hooks, { fetch }) => LocalEngine.load(parts(fetch), spec, hooks),
+};
 
 /** Loads a model and gives a guard, on the CPU. An isolate has 128 MB, the model's working memory among them. One guard
  * serves all requests, one check after the other: give each check's promise to `ctx.waitUntil`, so that a client that
@@ -50,23 +63,7 @@ const reach = (fetch: typeof globalThis.fetch = globalThis.fetch.bind(globalThis
 export async function createGuard(given: WorkerdOptions): Promise<Guard> {
   const options = fields('the options', given);
   code = options.wasm;
-  const { fetch } = reach(options.fetch);
-  const parts: LocalParts = {
-    instances,
-    gpu: false,
-    async open({ model }, signal) {
-      if (model.kind === 'files') return filesModel(model.files);
-      if (model.kind === 'address') return addressModel(model.address, { fetch, cache: false, offline: false, signal });
-      throw new GuardError('bad_input', 'there is no model in the package here');
-    },
-  };
-  const platform: Platform = {
-    reach: reach(options.fetch),
-    bundled: false,
-    connect: (spec, hooks) => LocalEngine.load(parts, spec, hooks),
-  };
-  const open: OpenOptions = { ...options, model: asFiles(options.model), device: 'cpu', cache: false };
-  return openGuard(open, platform);
+  return openGuard({ ...options, model: asFiles(options.model), device: 'cpu', cache: false }, platform);
 }
 
 function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model']> {
@@ -81,7 +78,7 @@ function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model
   );
 }
 
-const tools = new Tools(instances, reach());
+const tools = new Tools(instances, platform.reach);
 
 /** Every mistake and every doubtful place of a policy file's text. After the first `createGuard`. */
 export function lintPolicy(text: string, fileName?: string): Promise<Finding[]> {

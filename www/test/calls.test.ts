@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
-import type { PolicyObject } from '../src/types.ts';
+import type { PolicyObject, Verdict } from '../src/types.ts';
 import { launch, librarySite, openPage, until, type Complaints } from './support/browser.ts';
 import { substance } from './support/golden.ts';
 import { STRICT_CSP, type Site } from './support/server.ts';
@@ -49,7 +49,7 @@ test('reasoning streams in pieces over several tasks, and the pieces are the ver
     const tasks = new Set<number>();
     const stream = guard.stream(text);
     let early: unknown;
-    let last;
+    let last: Verdict | undefined;
     for await (const event of stream) {
       if (event.type === 'verdict') {
         last = event.verdict;

@@ -5,9 +5,9 @@ import { afterEach, before, beforeEach, describe, test } from 'node:test';
 
 import type { Miniflare } from 'miniflare';
 
-import { SseParser } from '../edge/src/sse.ts';
 import { chunk, DONE, event, last, StubUpstream } from './edge-upstream.ts';
 import { type Bundle, fakeBundle, serve } from './edge-worker.ts';
+import { eventsOf } from './support/events.ts';
 
 let bundle: Bundle;
 let worker: Miniflare;
@@ -68,7 +68,7 @@ async function told(response: { status: number; headers: { get(name: string): st
   const raw = await response.text();
   assert.equal(response.status, 200, raw);
   assert.match(response.headers.get('content-type') ?? '', /^text\/event-stream/);
-  const data = new SseParser(1e6).push(raw).map((event) => event.data);
+  const data = (await eventsOf([raw])).map((event) => event.data);
   assert.equal(data.pop(), '[DONE]', 'a stream ends with [DONE]');
   const chunks = data.map((text) => JSON.parse(text));
   const texts: string[] = [];

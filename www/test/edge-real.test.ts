@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 
 import type { Miniflare } from 'miniflare';
 
-import { SseParser } from '../edge/src/sse.ts';
 import { chunk, DONE, last, StubUpstream } from './edge-upstream.ts';
 import { realBundle, serve } from './edge-worker.ts';
+import { eventsOf } from './support/events.ts';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const built = existsSync(`${dist}/wasm/cpu.wasm`) && existsSync(`${dist}/workerd.js`);
@@ -52,7 +52,7 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
 
   async function events(path: string, body: unknown): Promise<{ event?: string; data: any }[]> {
     const response = await send(path, body);
-    const parsed = new SseParser(1e6).push(await response.text());
+    const parsed = await eventsOf([await response.text()]);
     return parsed.map(({ event, data }) => ({ ...(event ? { event } : {}), data: data === '[DONE]' ? data : JSON.parse(data) }));
   }
 

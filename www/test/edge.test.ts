@@ -5,8 +5,8 @@ import { afterEach, before, beforeEach, describe, test } from 'node:test';
 
 import type { Miniflare } from 'miniflare';
 
-import { SseParser } from '../edge/src/sse.ts';
 import { type Bundle, fakeBundle, serve } from './edge-worker.ts';
+import { eventsOf } from './support/events.ts';
 
 let bundle: Bundle;
 let worker: Miniflare | undefined;
@@ -298,6 +298,6 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function streamed(response: { headers: { get(name: string): string | null }; text(): Promise<string> }) {
   assert.match(response.headers.get('content-type') ?? '', /^text\/event-stream/);
-  const parser = new SseParser(1e6);
-  return parser.push(await response.text()).map(({ event, data }) => ({ event, data: JSON.parse(data) }));
+  const events = await eventsOf([await response.text()]);
+  return events.map(({ event, data }) => ({ event, data: JSON.parse(data) }));
 }

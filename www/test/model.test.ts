@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { bundled } from '../src/bundled.ts';
 import { parseManifest } from '../src/model/manifest.ts';
 import { addressModel, bundleAddress, bundledModel, type FileLike, filesModel } from '../src/model/source.ts';
 
@@ -26,6 +27,13 @@ function server(files: Record<string, Uint8Array>) {
   }) as unknown as typeof globalThis.fetch;
   return { fetch, state };
 }
+
+test('each file of the package’s own model has an address', () => {
+  const { manifest, locate } = bundled();
+  for (const { name } of parseManifest(text(manifest)).files) {
+    assert.ok(locate(name).pathname.endsWith(`/model/rsafe-mini/${name}`), name);
+  }
+});
 
 test('the address of a folder and that of its manifest mean the same bundle, and a query goes to every file', async () => {
   for (const address of ['https://x.org/m', 'https://x.org/m/', 'https://x.org/m/manifest.json', 'https://x.org/m/#top']) {

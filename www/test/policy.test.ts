@@ -63,6 +63,7 @@ test('an object says no less than a file would: what JSON drops is refused with 
     [policy({ examples: new Map([['safe', ['x']]]) }), 'categories[0].examples', /Map/],
     [policy({ examples: { safe: new Set(['x']) } }), 'categories[0].examples.safe', /Set/],
     [policy({ examples: { safe: ['x', undefined] } }), 'categories[0].examples.safe[1]', /undefined/],
+    // biome-ignore lint/suspicious/noSparseArray: the hole is what is tested
     [policy({ examples: { safe: [, 'x'] } }), 'categories[0].examples.safe[0]', /undefined/],
     [{ name: 'x', toJSON: () => ({ name: 'y', categories: [] }) }, 'toJSON', /function/],
     [new Map([['name', 'x']]), '', /Map/],

@@ -24,7 +24,7 @@ interface Sample {
 /** Every block of a language that is compiled or run here. */
 const samples: Sample[] = MANUALS.flatMap((manual) => {
   const text = readFileSync(join(www, '..', manual), 'utf8');
-  const blocks = [...text.matchAll(/^```(?:ts|tsx|typescript|js|javascript)\n([^]*?)^```$/gm)];
+  const blocks = [...text.matchAll(/^```(?:ts|tsx|typescript|js|javascript)\n([\s\S]*?)^```$/gm)];
   return blocks.map(({ index, 1: code }) => ({ place: `${manual}:${text.slice(0, index).split('\n').length}`, code: code! }));
 });
 

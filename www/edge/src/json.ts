@@ -1,6 +1,7 @@
 /** Where a text stops being JSON: engines tell the place in different words, or not at all. */
 
 const SPACE = /[ \t\n\r]*/y;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON's strings must not have them
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const SCALAR = /(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)/y;
 /** Deeper nesting is a mistake, so that a hostile text cannot exhaust the stack. */

@@ -1,93 +1,46 @@
 /** Server-sent events, read from bytes and written as text (WHATWG HTML, 9.2 Server-sent events). */
 
+import { createParser } from 'eventsource-parser';
 import { HttpError } from './http.ts';
 
 export interface ServerSentEvent {
   /** The event's type; absent means `message`. */
-  event?: string;
+  event?: string | undefined;
   data: string;
-  id?: string;
+  id?: string | undefined;
 }
 
-/** Reads events from text that comes in pieces, cut anywhere. */
-export class SseParser {
-  readonly #limit: number;
-  #line = '';
-  #data: string[] = [];
-  #event: string | undefined;
-  #id: string | undefined;
-  /** Characters held for the event in progress. */
-  #size = 0;
-  #afterReturn = false;
-  #started = false;
-
-  /** `limit`: characters of one event, above which the stream is given up. */
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  push(text: string): ServerSentEvent[] {
-    if (text === '') return [];
-    if (!this.#started) {
-      this.#started = true;
-      if (text.startsWith('\ufeff')) text = text.slice(1);
-    }
-    // A line break of two characters may be cut between them.
-    if (this.#afterReturn && text.startsWith('\n')) text = text.slice(1);
-    this.#afterReturn = text.endsWith('\r');
-    const lines = (this.#line + text).split(/\r\n|\r|\n/);
-    this.#line = lines.pop() ?? '';
-    const events = lines.flatMap((line) => this.#read(line) ?? []);
-    this.#bound(this.#size + this.#line.length);
-    return events;
-  }
-
-  /** The end of the stream: an event without its blank line counts, since upstreams forget the last one. */
-  end(): ServerSentEvent[] {
-    const last = this.#line === '' ? [] : this.push('\n');
-    return [...last, ...(this.#read('') ?? [])];
-  }
-
-  #read(line: string): ServerSentEvent[] | null {
-    if (line === '') return this.#dispatch();
-    this.#bound((this.#size += line.length));
-    const [, field, value] = /^([^:]*)(?:: ?(.*))?$/su.exec(line) ?? [];
-    if (field === 'data') this.#data.push(value ?? '');
-    else if (field === 'event') this.#event = value ?? '';
-    else if (field === 'id') this.#id = value ?? '';
-    return null;
-  }
-
-  #bound(size: number): void {
-    if (size > this.#limit) throw new HttpError(502, 'upstream', `an event of the upstream has more than ${this.#limit} characters`);
-  }
-
-  #dispatch(): ServerSentEvent[] | null {
-    const data = this.#data;
-    const event: ServerSentEvent = { data: data.join('\n') };
-    if (this.#event) event.event = this.#event;
-    if (this.#id) event.id = this.#id;
-    this.#data = [];
-    this.#event = this.#id = undefined;
-    this.#size = 0;
-    return data.length === 0 ? null : [event];
-  }
-}
-
-/** The events of a response's body. `nextPiece` reads from it, within whatever time it gives. */
+/** The events of a response's body. `nextPiece` reads from it, within whatever time it gives. A stream whose event has more
+ * than `limit` characters is given up.
+ * @throws HttpError `upstream` (502) for such a stream, and what `nextPiece` throws */
 export async function* readEvents(
   nextPiece: () => Promise<Uint8Array | null>,
   limit: number,
 ): AsyncGenerator<ServerSentEvent, void, undefined> {
   const decoder = new TextDecoder();
-  const parser = new SseParser(limit);
-  for (;;) {
-    const piece = await nextPiece();
-    if (piece === null) break;
-    yield* parser.push(decoder.decode(piece, { stream: true }));
+  let events: ServerSentEvent[] = [];
+  const tooLarge = () => new HttpError(502, 'upstream', `an event of the upstream has more than ${limit} characters`);
+  const parser = createParser({
+    // Bounds an event that has not ended; one that ends in the piece in which it began is measured then.
+    maxBufferSize: limit,
+    onError({ type }) {
+      if (type === 'max-buffer-size-exceeded') throw tooLarge();
+    },
+    onEvent(event) {
+      if (event.data.length > limit) throw tooLarge();
+      events.push(event);
+    },
+  });
+  function* read(text: string) {
+    parser.feed(text);
+    yield* events;
+    events = [];
   }
-  yield* parser.push(decoder.decode());
-  yield* parser.end();
+  for (let piece = await nextPiece(); piece !== null; piece = await nextPiece()) {
+    yield* read(decoder.decode(piece, { stream: true }));
+  }
+  // An event without its blank line counts, since upstreams forget the last one.
+  yield* read(`${decoder.decode()}\n\n`);
 }
 
 export function writeEvent({ event, data, id }: ServerSentEvent): string {

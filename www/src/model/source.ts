@@ -130,6 +130,11 @@ export function bundleAddress(address: string): { folder: URL; manifest: URL } {
   return { folder, manifest };
 }
 
+/** The name under which a model is kept, from its address or its name. */
+export function keptName(model: string | URL, base: string | undefined): string {
+  return model === BUNDLED ? BUNDLED : bundleAddress(new URL(model, base).href).folder.href;
+}
+
 async function readManifest(url: string, store: ModelStore | undefined, options: FetchOptions): Promise<Uint8Array> {
   const { fetch, offline, signal } = options;
   if (offline) {
