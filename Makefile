@@ -6,6 +6,8 @@ SHELL := bash
 
 CARGO ?= cargo
 DEMO := src/bin/rsafe/demo
+# Sets of features that are used without the default ones; `web` compiles those of browsers.
+FEATURES := "" embedded,native eval train cli
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where rustup puts cargo, for a shell that was open before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -37,9 +39,17 @@ test: lint web browser ## Check format, lints and types, build the documentation
 	cd www && npm run --silent check
 	RSAFE_BIN="$(TARGET)/debug/rsafe" node www/scripts/test.mjs
 
-lint: tools ## Check format and lints
+lint: tools ## Check format, lints under every set of features that users choose, and what dependencies bring with them
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	for features in $(FEATURES); do \
+		$(CARGO) clippy --locked --no-default-features --features "$$features" -- -D warnings; \
+	done
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check licenses bans sources; \
+	else \
+		echo "make: no cargo-deny: what dependencies bring is not checked; run: cargo install --locked cargo-deny"; \
+	fi
 
 fmt: tools ## Format the code
 	$(CARGO) fmt
