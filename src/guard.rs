@@ -1,6 +1,7 @@
 //! The guard: a loaded model behind a policy; `check` for a verdict, `start` for a stream of reasoning and a verdict.
 
-mod engine;
+#[doc(hidden)]
+pub mod engine;
 mod self_test;
 
 use std::collections::VecDeque;

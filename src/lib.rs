@@ -38,10 +38,10 @@
 //!
 //! # Rooms
 //!
-//! Data goes one way: [`policy`] and [`Conversation`] become a `prompt`, the `tokenizer` makes tokens of it, a `model`, or
-//! `mini`, reads them, the `engine` writes its answer under a `grammar`, and the [`guard`] makes a [`verdict`] of that. Where a
-//! message is disguised rsafe-mini also reads what `normalise` makes of it. A [`monitor`] asks a guard again and again while
-//! a response grows. A [`bundle`] is a model as files.
+//! Data goes one way: [`policy`] and [`Conversation`] become a `prompt`, the `tokenizer` makes tokens of it, a `model`,
+//! or `mini`, reads them, the `engine` writes its answer under a `grammar`, and the [`guard`] makes a [`verdict`] of
+//! that. Where a message is disguised rsafe-mini also reads what `normalise` makes of it. A [`monitor`] asks a guard
+//! again and again while a response grows. A [`bundle`] is a model as files.
 //!
 //! The public interface is what these pages show. The rooms between a policy and a verdict (`prompt`, `tokenizer`,
 //! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`, `report`) can be reached, for the command line and the tests,

@@ -11,7 +11,7 @@ use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::Error;
 use rsafe::bundle::{
-    Bundle, Checkpoint, ConvertOptions, DefaultPolicy, Manifest, ReadFile, Reading, Weights, convert, save_manifest,
+    Bundle, Checkpoint, ConvertOptions, DefaultPolicy, FileBytes, Manifest, ReadFile, Weights, convert, save_manifest,
     write_bundle,
 };
 use rsafe::kernels::{Encoding, Matrix};
@@ -465,7 +465,7 @@ struct Shelf {
 }
 
 impl ReadFile for Shelf {
-    fn read<'r>(&'r self, name: &'r str) -> Reading<'r> {
+    fn read<'r>(&'r self, name: &'r str) -> FileBytes<'r> {
         Box::pin(async move {
             self.asked.lock().unwrap().push(name.to_owned());
             self.files.get(name).cloned().ok_or_else(|| Error::BadInput(format!("`{name}` is not on the shelf")))

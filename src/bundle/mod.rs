@@ -33,8 +33,8 @@ pub use crate::verdict::Thresholds;
 
 use crate::kernels::Bytes;
 use crate::{Error, Policy, Result};
-use source::Source;
-pub use source::{ReadFile, Reading, SharedReader};
+use source::Files;
+pub use source::{FileBytes, ReadFile, SharedReader};
 
 // `EMBEDDED`: the names and bytes of models/rsafe-mini, empty where the model was not there at build time.
 #[cfg(feature = "embedded")]
@@ -44,7 +44,7 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 #[derive(Debug, Clone)]
 pub struct Bundle {
     manifest: Manifest,
-    source: Source,
+    source: Files,
 }
 
 impl Bundle {
@@ -70,7 +70,7 @@ impl Bundle {
         let folder = folder.as_ref();
         let path = folder.join(MANIFEST);
         let manifest = Manifest::parse(&checkpoint::read_small(&path)?)?;
-        Ok(Self { manifest, source: Source::Folder(folder.to_owned()) })
+        Ok(Self { manifest, source: Files::Folder(folder.to_owned()) })
     }
 
     /// A bundle's files in memory, by name; one of them is `manifest.json`. Quantised weights stay slices of these;
@@ -89,7 +89,7 @@ impl Bundle {
         let manifest = manifest.ok_or_else(|| Error::BadModel(format!("no file is named `{MANIFEST}`")))?;
         let manifest = Manifest::parse(&manifest)?;
         memory.retain(|name, _| manifest.file(name).is_ok());
-        Ok(Self { manifest, source: Source::Memory(memory) })
+        Ok(Self { manifest, source: Files::Memory(memory) })
     }
 
     /// A manifest, and a reader that gives the files it lists when they are wanted, shards one after the other.
@@ -97,7 +97,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::BadModel`] if the manifest makes no sense.
     pub fn from_reader(manifest: &[u8], reader: SharedReader) -> Result<Self> {
-        Ok(Self { manifest: Manifest::parse(manifest)?, source: Source::Reader(reader) })
+        Ok(Self { manifest: Manifest::parse(manifest)?, source: Files::Reader(reader) })
     }
 
     /// The bundle with another calibration.

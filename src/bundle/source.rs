@@ -19,17 +19,17 @@ use crate::kernels::Bytes;
 use crate::{Error, Result};
 
 /// A file's bytes, some time from now.
-pub type Reading<'r> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'r>>;
+pub type FileBytes<'r> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'r>>;
 
 /// Gives a bundle's files by name, each when it is wanted: a download, a browser's storage, a picked folder.
 pub trait ReadFile {
     /// The whole file. What it gives is checked against the manifest.
-    fn read<'r>(&'r self, name: &'r str) -> Reading<'r>;
+    fn read<'r>(&'r self, name: &'r str) -> FileBytes<'r>;
 }
 
 /// Where files come from.
 #[derive(Clone)]
-pub(super) enum Source {
+pub(super) enum Files {
     #[cfg(feature = "native")]
     Folder(PathBuf),
     Memory(HashMap<String, Bytes>),
@@ -42,18 +42,18 @@ pub type SharedReader = Arc<dyn ReadFile + Send + Sync>;
 #[cfg(target_family = "wasm")]
 pub type SharedReader = Arc<dyn ReadFile>;
 
-impl fmt::Debug for Source {
+impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             #[cfg(feature = "native")]
-            Source::Folder(folder) => write!(f, "Folder({})", folder.display()),
-            Source::Memory(files) => f.debug_tuple("Memory").field(files).finish(),
-            Source::Reader(_) => f.write_str("Reader"),
+            Files::Folder(folder) => write!(f, "Folder({})", folder.display()),
+            Files::Memory(files) => f.debug_tuple("Memory").field(files).finish(),
+            Files::Reader(_) => f.write_str("Reader"),
         }
     }
 }
 
-impl Source {
+impl Files {
     /// A whole file, checked.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Source {
     pub async fn file(&self, entry: &FileEntry) -> Result<Bytes> {
         let bytes = match self {
             #[cfg(feature = "native")]
-            Source::Folder(folder) => {
+            Files::Folder(folder) => {
                 use std::io::Read;
                 let path = folder.join(&entry.name);
                 let mut bytes = Vec::new();
@@ -70,8 +70,8 @@ impl Source {
                 file.take(entry.size.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io(&path))?;
                 Bytes::from(bytes)
             }
-            Source::Memory(files) => in_memory(files, entry)?,
-            Source::Reader(reader) => reader.read(&entry.name).await?.into(),
+            Files::Memory(files) => in_memory(files, entry)?,
+            Files::Reader(reader) => reader.read(&entry.name).await?.into(),
         };
         same_size(entry, bytes.len() as u64)?;
         same_hash(entry, &sha256(&bytes))?;
@@ -85,7 +85,7 @@ impl Source {
         let size = size.map_err(|_| Error::Unsupported(format!("`{}` is too large for this machine", entry.name)))?;
         match self {
             #[cfg(feature = "native")]
-            Source::Folder(folder) => {
+            Files::Folder(folder) => {
                 use sha2::{Digest, Sha256};
                 let path = folder.join(&entry.name);
                 let result = stream(open(&path, entry)?, entry, size, weights);
@@ -97,7 +97,7 @@ impl Source {
                 }
                 result
             }
-            Source::Memory(_) | Source::Reader(_) => {
+            Files::Memory(_) | Files::Reader(_) => {
                 let bytes = self.file(entry).await?;
                 weights.read(&mut Shard::open(&entry.name, Input::Memory(bytes), size)?, |_| false)
             }

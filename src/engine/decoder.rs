@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::{Device, Tensor};
 
 use super::answering::{Answering, Reading};
+use super::grammars::Grammars;
 use super::known;
 use super::pass::{PASS, fits, read_numbers};
 use super::reader::{CausalLm, Logits, Reader};
@@ -16,17 +17,18 @@ use crate::normalise::Disguise;
 use crate::prompt::{self, SegmentKind, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Category, Conversation, Error, Policy, Result, Target};
+use crate::{Conversation, Error, Policy, Result, Target};
 
 /// Policies whose prefix is kept, the latest used last.
 const KEPT_PREFIXES: usize = 4;
 /// Room for an answer without reasoning: a verdict and the ids of every category that a policy can have.
 const SHORT_ANSWER: usize = 1024;
 
-/// A decoder and the prefixes it has read.
+/// A decoder, the prefixes it has read, and the grammars of its answers.
 pub struct DecoderEngine {
     decoder: Decoder,
     template: Template,
+    grammars: Grammars,
     prefixes: Mutex<Vec<Prefix>>,
 }
 
@@ -73,7 +75,7 @@ impl DecoderEngine {
         let mut weights = bundle.weights(device).await?;
         let decoder = Decoder::load(&config, &mut weights)?;
         weights.finish()?;
-        Ok(Self { decoder, template, prefixes: Mutex::new(Vec::new()) })
+        Ok(Self { decoder, template, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
     }
 
     /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
@@ -90,7 +92,7 @@ impl DecoderEngine {
         tokenizer.refuse_longer(conversation.messages.iter().map(|message| message.content.as_str()), limit)?;
         let (tokens, prefix) = self.prompt(tokenizer, policy, conversation)?;
 
-        let grammar = |think| grammar(self.template, tokenizer, &policy.categories, conversation.target, think);
+        let grammar = |think| self.grammars.of(tokenizer, &policy.categories, conversation.target, think);
         let quick = grammar(Think::Skip)?;
         let thought = match self.template {
             Template::Rsafe if answering.reasoning_tokens > 0 => {
@@ -163,7 +165,7 @@ impl DecoderEngine {
 
     /// Where the answer leaves its first choice, and behind one of the tokens that may be chosen.
     pub fn known_steps(&self, tokenizer: &Tokenizer, policy: &Policy, target: Target) -> Result<Vec<KnownStep>> {
-        let mut answer = grammar(self.template, tokenizer, &policy.categories, target, Think::Skip)?;
+        let mut answer = self.grammars.of(tokenizer, &policy.categories, target, Think::Skip)?;
         let forced = answer.forced();
         forced.iter().try_for_each(|&id| answer.consume(id).map(drop))?;
         let choices = match answer.allowed() {
@@ -287,25 +289,5 @@ impl<'e> CausalLm<'e> for DecoderRows<'e> {
                 |(row, allowed): &(usize, Allowed)| allowed.ids().into_iter().map(|id| (id, logit(*row, id))).collect();
             Ok(wanted.iter().map(of).collect())
         })
-    }
-}
-
-/// The grammar of a template's answers about these categories.
-pub(crate) fn grammar(
-    template: Template,
-    tokenizer: &Tokenizer,
-    categories: &[Category],
-    target: Target,
-    think: Think,
-) -> Result<Grammar> {
-    let named: Vec<(&str, &str)> = categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect();
-    match template {
-        Template::Rsafe => Grammar::rsafe(tokenizer, think, "<|im_end|>"),
-        Template::Qwen3guard => Grammar::qwen3guard(tokenizer, &named, target, "<|im_end|>"),
-        Template::LlamaGuard3 => {
-            let ids: Vec<(&str, &str)> = named.iter().map(|(id, _)| (*id, *id)).collect();
-            Grammar::llama_guard(tokenizer, &ids, "<|eot_id|>")
-        }
-        Template::Slots => Err(Error::BadModel("the template `slots` is not a decoder's".into())),
     }
 }

@@ -1,15 +1,17 @@
-//! What writes an answer behind a prompt, whichever model has read that: the grammar says which tokens may come, the model
-//! how likely each is.
+//! What writes an answer behind a prompt, whichever model has read that: the grammar says which tokens may come, the
+//! model how likely each is.
 //!
 //! Models differ in how a prompt is read (`decoder.rs` here, `mini` for rsafe-mini); from there on each is a reader
-//! (`reader.rs`) whose tokens are written one answer at a time (`writer.rs`) or, in training, a group of answers at a time.
+//! (`reader.rs`) whose tokens are written one answer at a time (`writer.rs`) or, in training, a group of answers at a
+//! time.
 
 mod answering;
 pub(crate) mod decoder;
-pub(crate) mod draft;
+pub mod draft;
+pub(crate) mod grammars;
 pub(crate) mod known;
 mod pass;
-pub(crate) mod reader;
+pub mod reader;
 mod writer;
 
 pub use answering::{Answering, Reading, Steps};

@@ -1,5 +1,5 @@
-//! A sequence being read, or several side by side: the cache of what came before, and the last tokens' states, from which
-//! the next are told.
+//! A sequence being read, or several side by side: the cache of what came before, and the last tokens' states, from
+//! which the next are told.
 
 use std::pin::Pin;
 

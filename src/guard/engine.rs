@@ -1,4 +1,5 @@
-//! The model of a guard, a decoder or rsafe-mini: it reads a policy and a conversation, scores them, and writes the answer.
+//! The model of a guard, a decoder or rsafe-mini: it reads a policy and a conversation, scores them, and writes the
+//! answer.
 
 use std::ops::ControlFlow;
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::finding::{Finding, Location, PolicyError};
 use super::limits::{MAX_FILE_BYTES, RuleLimits};
-use super::read::{self, Reading};
+use super::read::{self, Parsed};
 use super::{Policy, json, markdown, outline, yaml};
 
 /// The formats that policies are written in.
@@ -200,9 +200,9 @@ fn read_file(path: &std::path::Path) -> crate::Result<Vec<u8>> {
     })
 }
 
-fn reading(text: &str, format: Format, limits: RuleLimits) -> Reading {
+fn reading(text: &str, format: Format, limits: RuleLimits) -> Parsed {
     if text.len() > MAX_FILE_BYTES {
-        return Reading { policy: None, findings: vec![too_large(format!("{} bytes", text.len()))] };
+        return Parsed { policy: None, findings: vec![too_large(format!("{} bytes", text.len()))] };
     }
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let tree = match format {
@@ -212,7 +212,7 @@ fn reading(text: &str, format: Format, limits: RuleLimits) -> Reading {
     };
     match tree {
         Ok(root) => read::policy(&root, limits),
-        Err(error) => Reading { policy: None, findings: error.findings },
+        Err(error) => Parsed { policy: None, findings: error.findings },
     }
 }
 

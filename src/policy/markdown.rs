@@ -10,11 +10,11 @@ use super::finding::{Finding, Location, PolicyError, quoted, suggestion};
 use super::limits::RuleLimits;
 use super::node::{Entry, Node, Value};
 use super::outline::{Block, Body, Outline, Section};
-use super::read::{self, Reading};
+use super::read::{self, Parsed};
 use super::yaml;
 
 /// Reads a whole document.
-pub(super) fn read(text: &str, limits: RuleLimits) -> Reading {
+pub(super) fn read(text: &str, limits: RuleLimits) -> Parsed {
     let tree = Outline::of(text).and_then(|outline| outline.into_tree());
     match tree {
         Ok((root, findings)) => {
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str, limits: RuleLimits) -> Reading {
             }
             reading
         }
-        Err(error) => Reading { policy: None, findings: error.findings },
+        Err(error) => Parsed { policy: None, findings: error.findings },
     }
 }
 

@@ -30,12 +30,12 @@ const SYNONYMS: &[(&str, &str)] = &[
 ];
 
 /// What a source says: the policy, if nothing is wrong with it, and everything found on the way.
-pub(super) struct Reading {
+pub(super) struct Parsed {
     pub policy: Option<Policy>,
     pub findings: Vec<Finding>,
 }
 
-impl Reading {
+impl Parsed {
     /// The policy, or every mistake.
     pub fn into_result(self) -> Result<Policy, PolicyError> {
         self.policy.ok_or_else(|| PolicyError::new(check::errors(self.findings)))
@@ -43,7 +43,7 @@ impl Reading {
 }
 
 /// Reads a policy from a tree, its rules within limits.
-pub(super) fn policy(root: &Node, limits: RuleLimits) -> Reading {
+pub(super) fn policy(root: &Node, limits: RuleLimits) -> Parsed {
     let mut reader = Reader { limits, ..Reader::default() };
     let draft = reader.policy(root);
     reader.finish(draft)
@@ -328,9 +328,9 @@ impl Reader {
         }
     }
 
-    fn finish(mut self, policy: Option<Policy>) -> Reading {
+    fn finish(mut self, policy: Option<Policy>) -> Parsed {
         self.findings.sort_by_key(|finding| finding.location);
         let refused = self.findings.iter().any(|finding| finding.severity == Severity::Error);
-        Reading { policy: policy.filter(|_| !refused), findings: self.findings }
+        Parsed { policy: policy.filter(|_| !refused), findings: self.findings }
     }
 }

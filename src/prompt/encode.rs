@@ -8,7 +8,7 @@ use crate::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// A message's index and the byte range of its content that a token stands for.
-pub type Source = (usize, Range<usize>);
+pub type Quoted = (usize, Range<usize>);
 
 /// The tokens of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct EncodedSegment {
     pub kind: SegmentKind,
     pub tokens: Vec<TokenId>,
     /// As long as `tokens`; `None` for tokens of the template and the policy.
-    pub sources: Vec<Option<Source>>,
+    pub sources: Vec<Option<Quoted>>,
 }
 
 /// A prompt as tokens.
@@ -116,7 +116,7 @@ impl Run {
     }
 
     /// The message that a span of the run quotes. Between two messages stands the name of a role, so it is one at most.
-    fn source(&self, span: &Range<usize>) -> Option<Source> {
+    fn source(&self, span: &Range<usize>) -> Option<Quoted> {
         let first = self.parts.partition_point(|part| part.bytes.end <= span.start);
         let touched = self.parts[first..].iter().take_while(|part| part.bytes.start < span.end);
         touched.filter_map(|part| part.message.as_ref().map(|message| (part, message))).find_map(|(part, message)| {

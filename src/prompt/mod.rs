@@ -12,7 +12,7 @@ mod rsafe;
 
 use crate::{Conversation, Error, Policy, Result};
 
-pub use encode::{Encoded, EncodedSegment, Source, encode};
+pub use encode::{Encoded, EncodedSegment, Quoted, encode};
 pub use neutralise::{Neutralised, neutralise};
 
 /// What a part of the prompt depends on, and so how long it may stay in a cache.

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::eval::dataset::{Label, Row, Rows, data_files};
 use crate::{Error, Result};
-use reading::Reading;
+use reading::ReaderLabel;
 
 /// A place in [`Recipe::concepts`].
 pub type ConceptIdx = usize;
@@ -162,7 +162,7 @@ pub struct Recipe {
     /// The folder of our own rows and policies and of readers' labels.
     own: PathBuf,
     /// Readers' labels of rows of the sets, by the rows' ids: where there is one, it holds instead of the set's.
-    readings: HashMap<String, Reading>,
+    readings: HashMap<String, ReaderLabel>,
     /// Share of each source that is kept for thresholds; see [`Row::is_held_out`].
     pub heldout_fraction: f64,
 }
@@ -256,7 +256,7 @@ impl Recipe {
     }
 
     /// What a reader said of the side of a row that the source judges.
-    fn reading(&self, source: &Source, row: &Row) -> Option<&Reading> {
+    fn reading(&self, source: &Source, row: &Row) -> Option<&ReaderLabel> {
         self.readings.get(&row.id).filter(|_| source.judge == Judge::Row)
     }
 
@@ -270,7 +270,7 @@ impl Recipe {
             return Ok(self.read(reading));
         }
         if let Origin::Own(_) = source.origin {
-            return Ok(self.read(&Reading::of(self, row)?));
+            return Ok(self.read(&ReaderLabel::of(self, row)?));
         }
         let mut facts = match row.label {
             Label::Safe => self.close(&[], &source.negatives),

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::Error;
-use crate::bundle::{ReadFile, Reading};
+use crate::bundle::{FileBytes, ReadFile};
 
 /// `(name: string) => Promise<Uint8Array>`, and what it threw.
 pub struct JsReader {
@@ -27,7 +27,7 @@ impl JsReader {
 }
 
 impl ReadFile for JsReader {
-    fn read<'r>(&'r self, name: &'r str) -> Reading<'r> {
+    fn read<'r>(&'r self, name: &'r str) -> FileBytes<'r> {
         Box::pin(async move {
             let failed = |thrown| {
                 self.thrown.replace(Some(thrown));

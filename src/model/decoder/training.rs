@@ -1,4 +1,5 @@
-//! What training does with a decoder that nobody else does: it needs the layers as they are, so it stands behind this door.
+//! What training does with a decoder that nobody else does: it needs the layers as they are, so it stands behind this
+//! door.
 
 mod backward;
 mod lora;

@@ -9,7 +9,7 @@ use crate::{Error, Result, files};
 
 /// What a reader said of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct ReaderLabel {
     pub label: Label,
     /// Fine concepts that hold.
     pub holds: Vec<ConceptIdx>,
@@ -17,7 +17,7 @@ pub struct Reading {
     pub touches: Vec<ConceptIdx>,
 }
 
-impl Reading {
+impl ReaderLabel {
     /// What a row of our own says of itself.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl Recipe {
     /// What follows from a reading. A reader names what holds, so all else does not, but for what often holds together
     /// with it, unless the text only touches that. Of a borderline text the concepts that hold are borderline, but for those
     /// that [stand](super::Concept::stands); harm of any kind goes by the verdict.
-    pub(super) fn read(&self, reading: &Reading) -> Facts {
+    pub(super) fn read(&self, reading: &ReaderLabel) -> Facts {
         let absent: Vec<ConceptIdx> = (0..self.fine).filter(|concept| !reading.holds.contains(concept)).collect();
         let mut facts = self.close(&reading.holds, &absent);
         facts.touched = reading.touches.iter().copied().filter(|touched| !reading.holds.contains(touched)).collect();
@@ -75,7 +75,7 @@ impl Recipe {
 }
 
 /// The labels in a folder's `.tsv` files, whose columns are `source id verdict codes touches`, by row.
-pub(super) fn load(recipe: &Recipe, folder: &Path) -> Result<HashMap<String, Reading>> {
+pub(super) fn load(recipe: &Recipe, folder: &Path) -> Result<HashMap<String, ReaderLabel>> {
     let mut readings = HashMap::new();
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
     for entry in entries {
@@ -93,7 +93,7 @@ pub(super) fn load(recipe: &Recipe, folder: &Path) -> Result<HashMap<String, Rea
     Ok(readings)
 }
 
-fn parse(recipe: &Recipe, line: &str, place: &str) -> Result<(String, Reading)> {
+fn parse(recipe: &Recipe, line: &str, place: &str) -> Result<(String, ReaderLabel)> {
     let bad = |what: String| Error::BadInput(format!("{place}: {what}"));
     let columns: Vec<&str> = line.split('\t').collect();
     let [_, id, verdict, holds, touches] = columns[..] else {
@@ -111,7 +111,7 @@ fn parse(recipe: &Recipe, line: &str, place: &str) -> Result<(String, Reading)> 
     let find = |codes: &str| -> Result<Vec<ConceptIdx>> {
         codes.split(',').filter(|code| !code.is_empty()).map(|code| coded(recipe, code, place)).collect()
     };
-    Ok((id.to_owned(), Reading { label, holds: find(holds)?, touches: find(touches)? }))
+    Ok((id.to_owned(), ReaderLabel { label, holds: find(holds)?, touches: find(touches)? }))
 }
 
 fn coded(recipe: &Recipe, code: &str, place: &str) -> Result<ConceptIdx> {

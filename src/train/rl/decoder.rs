@@ -20,7 +20,7 @@ use super::group::write_group;
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Checkpoint, Weights};
-use crate::engine::decoder::grammar;
+use crate::engine::grammars::Grammars;
 use crate::engine::reader::Reader;
 use crate::grammar::{Grammar, Think};
 use crate::mini::network::NamedTensor;
@@ -78,9 +78,7 @@ struct Setting {
     tokenizer: Tokenizer,
     template: Template,
     options: DecoderOptions,
-    /// RSafe's grammars, with and without reasoning: they depend on the vocabulary alone, so their masks are computed
-    /// once.
-    rsafe: Option<[Grammar; 2]>,
+    grammars: Grammars,
 }
 
 impl fmt::Debug for Setting {
@@ -122,15 +120,17 @@ impl DecoderNetwork {
                 config.vocab_size
             )));
         }
-        let of = |think| grammar(template, &tokenizer, &[], Target::Prompt, think);
-        let rsafe = match template {
-            Template::Rsafe => Some([of(Think::First { max_tokens: options.reasoning_tokens })?, of(Think::Skip)?]),
-            _ => None,
-        };
+        let grammars = Grammars::new(template);
+        if template == Template::Rsafe {
+            // That a vocabulary cannot write the answers is told before anything is trained.
+            for think in [Think::First { max_tokens: options.reasoning_tokens }, Think::Skip] {
+                grammars.of(&tokenizer, &[], Target::Prompt, think)?;
+            }
+        }
         let weights = checkpoint.weights(device)?;
         let options = options.clone();
         let (folder, device) = (folder.to_owned(), device.clone());
-        let setting = Setting { folder, config, device, tokenizer, template, options, rsafe };
+        let setting = Setting { folder, config, device, tokenizer, template, options, grammars };
         Self::with_weights(Arc::new(setting), weights)
     }
 
@@ -165,14 +165,12 @@ impl DecoderNetwork {
     }
 
     fn grammar(&self, task: &Task) -> Result<Grammar> {
-        let Setting { template, tokenizer, rsafe, .. } = &*self.setting;
-        match rsafe {
-            Some([thought, direct]) => Ok(if task.think { thought.clone() } else { direct.clone() }),
-            None => {
-                let target = task.conversation.target;
-                grammar(*template, tokenizer, &task.policy.categories, target, Think::Skip)
-            }
-        }
+        let Setting { template, tokenizer, options, grammars, .. } = &*self.setting;
+        let think = match template {
+            Template::Rsafe if task.think => Think::First { max_tokens: options.reasoning_tokens },
+            _ => Think::Skip,
+        };
+        grammars.of(tokenizer, &task.policy.categories, task.conversation.target, think)
     }
 
     /// The decoder on the plain device: writing and reading need no graph, and graphs are made for one layer at a time.

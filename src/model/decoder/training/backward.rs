@@ -122,8 +122,8 @@ fn trained(matrix: &Matrix) -> Option<&Param<Tensor<2>>> {
     }
 }
 
-/// `g · W`: what the gradient `g` of products with a matrix is for the vectors, `[n, rows]` to `[n, cols]`. An encoded matrix
-/// is decoded some rows at a time.
+/// `g · W`: what the gradient `g` of products with a matrix is for the vectors, `[n, rows]` to `[n, cols]`. An encoded
+/// matrix is decoded some rows at a time.
 fn project_back(matrix: &Matrix, g: Tensor<2>) -> Tensor<2> {
     /// Rows that are decoded at a time.
     const STRETCH: usize = 4096;
