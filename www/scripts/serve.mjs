@@ -39,7 +39,11 @@ const demoFolder = fileURLToPath(new URL('../dist/demo/', import.meta.url));
 export async function serve({ root = demoFolder, port = 0 } = {}) {
   // Looked for and revalidated each time: a rebuilt page is seen at once, and an unchanged model is not sent again.
   const files = sirv(root, { dev: true, etag: true });
-  const server = createServer((request, response) => files(request, response.setHeaders(HEADERS)));
+  const server = createServer((request, response) => {
+    // sirv would not ask whether the file is still the one of which a part is wanted.
+    delete request.headers.range;
+    files(request, response.setHeaders(HEADERS));
+  });
   await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
