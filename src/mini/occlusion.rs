@@ -137,11 +137,11 @@ fn tries(
     (start, unseen): (usize, &[Range<usize>]),
     runs: &[Range<usize>],
 ) -> Pass {
-    let hidden = runs.iter().map(|run| {
+    let hidden = |run| {
         let tokens = tokens(words, run);
-        [&[start + tokens.start..start + tokens.end], unseen].concat()
-    });
-    let hidden: Vec<Vec<Range<usize>>> = hidden.collect();
+        unseen.iter().cloned().chain(std::iter::once(start + tokens.start..start + tokens.end)).collect()
+    };
+    let hidden: Vec<Vec<Range<usize>>> = runs.iter().map(hidden).collect();
     engine.model.begin_slots([1, runs.len()], &Unseen::BySlot(&hidden), seen.len(), &engine.device)
 }
 

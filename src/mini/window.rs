@@ -32,9 +32,12 @@ pub struct Window {
 
 enum Stage {
     Conversation(Option<Pass>),
-    Slots { pass: Pass, own: KvCache, known: Vec<Option<Vec<f32>>> },
-    Read { states: Tensor<3>, own: KvCache, known: Vec<Option<Vec<f32>>> },
+    Slots { pass: Pass, own: KvCache, known: Known },
+    Read { states: Tensor<3>, own: KvCache, known: Known },
 }
+
+/// The logits of each passage, where an earlier check gave them.
+type Known = Vec<Option<Vec<f32>>>;
 
 impl Window {
     /// A window of which as much is read as the engine's caches hold.
@@ -93,7 +96,7 @@ impl Window {
                 }
             }
             Stage::Conversation(_) => {
-                let known: Vec<_> = self.passages.iter().map(|passage| self.begun.logits(passage, policy)).collect();
+                let known: Known = self.passages.iter().map(|passage| self.begun.logits(passage, policy)).collect();
                 // The whole window is read each time: an answer is written behind its slots.
                 let unknown = (0..known.len()).filter(|&passage| known[passage].is_none()).map(|passage| passage + 1);
                 let unseen: Vec<_> = std::iter::once(0).chain(unknown).map(|reading| self.unseen(reading)).collect();
@@ -182,7 +185,7 @@ impl Window {
         Ok(cache)
     }
 
-    fn read(&self) -> Result<(&Tensor<3>, &KvCache, &[Option<Vec<f32>>])> {
+    fn read(&self) -> Result<(&Tensor<3>, &KvCache, &Known)> {
         match &self.stage {
             Stage::Read { states, own, known } => Ok((states, own, known)),
             _ => Err(Error::BadInput("the conversation was not read to its end".into())),
