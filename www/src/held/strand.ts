@@ -1,35 +1,34 @@
 /** The pieces of one place in a streamed answer, as one growing text: joined as a stream's pieces are, and, where they are
  * items of a list, with a break between the items as well. */
 
-import { Growing, type Watch } from './growing.ts';
+import { Growing } from './growing.ts';
+import type { Held, Need, Watch } from './text.ts';
 
-/** How far a text must be released. */
-export interface Need {
-  text: Growing;
-  upto: number;
-}
-
-export class Strand {
+export class Strand implements Held {
   readonly #watch: Watch;
-  readonly joined: Growing;
+  readonly #place: string;
+  readonly #joined: Growing;
   #apart: Growing | null = null;
   #path: string | undefined;
 
-  constructor(watch: Watch) {
+  constructor(watch: Watch, place: string) {
     this.#watch = watch;
-    this.joined = new Growing(watch);
+    this.#place = place;
+    this.#joined = new Growing(watch, place);
   }
 
-  /** More text; `path` says which item it belongs to. */
+  get text(): string {
+    return this.#joined.text;
+  }
+
   add(path: string, text: string): void {
     const other = this.#path !== undefined && this.#path !== path;
-    if (other) this.#apart ??= new Growing(this.#watch, this.joined.text);
+    if (other) this.#apart ??= new Growing(this.#watch, this.#place, this.text);
     this.#apart?.add(other ? ` ${text}` : text);
-    this.joined.add(text);
+    this.#joined.add(text);
     this.#path = path;
   }
 
-  /** What must be released before all that came so far may go. */
   get needs(): Need[] {
     return this.#texts().map((text) => ({ text, upto: text.text.length }));
   }
@@ -47,6 +46,6 @@ export class Strand {
   }
 
   #texts(): Growing[] {
-    return this.#apart ? [this.joined, this.#apart] : [this.joined];
+    return this.#apart ? [this.#joined, this.#apart] : [this.#joined];
   }
 }
