@@ -16,11 +16,12 @@ const dist = join(www, 'dist');
 const cpuOnly = process.argv.includes('--cpu-only');
 
 /** gzip bytes. */
-const LIMITS = { js: 30_000, 'cpu.wasm': 2_000_000, 'webgpu.wasm': 4_000_000 };
+const LIMITS = { js: 30_000, 'fetch.js': 8_000, 'cpu.wasm': 2_000_000, 'webgpu.wasm': 4_000_000 };
 
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
 const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
+const { dependencies } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
 
 function clean() {
   mkdirSync(dist, { recursive: true });
@@ -36,25 +37,27 @@ function manifestText() {
   return JSON.stringify(manifest);
 }
 
-/** Gives the files that went in. */
+const ENTRIES = ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk', 'held', 'fetch'];
+
+/** Gives what went in, and what came out of it. */
 async function code() {
   const { metafile } = await build({
     absWorkingDir: www,
-    entryPoints: ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk'].map((name) => `src/${name}.ts`),
+    entryPoints: ENTRIES.map((name) => `src/${name}.ts`),
     outdir: dist,
     bundle: true,
     splitting: true,
     minify: true,
     format: 'esm',
     target: 'es2022',
-    external: ['node:*', './wasm/*'],
+    external: ['node:*', './wasm/*', ...Object.keys(dependencies)],
     chunkNames: '[name]-[hash]',
     define: { RSAFE_MINI_MANIFEST: JSON.stringify(manifestText()) },
     logLevel: 'warning',
     metafile: true,
   });
   for (const name of readdirSync(dist)) if (name.endsWith('.js')) keepImport(join(dist, name));
-  return Object.keys(metafile.inputs);
+  return metafile;
 }
 
 /** Minifying drops the comments that keep a user's bundler away from the import of the glue. */
@@ -77,8 +80,8 @@ function types() {
 }
 
 /** Our licence, and those of what is compiled in. JavaScript of others is not: it would have to be named there, too. */
-function licences(inputs) {
-  const foreign = inputs.filter((input) => input.includes('node_modules/'));
+function licences({ inputs }) {
+  const foreign = Object.keys(inputs).filter((input) => input.includes('node_modules/'));
   if (foreign.length > 0) throw new Error(`scripts/notices.mjs does not know the licence of ${foreign.join(', ')}`);
   copyFileSync(join(www, '..', 'LICENSE'), join(dist, 'LICENSE'));
   writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), packageNotices({ webgpu: !cpuOnly, manifest }));
@@ -103,28 +106,36 @@ function core() {
   }
 }
 
+/** The scripts that these entries are, with those that they import. */
+function closure({ outputs }, ...entries) {
+  const found = new Set();
+  const visit = (path) => {
+    if (found.has(path)) return;
+    found.add(path);
+    for (const { path: imported, external } of outputs[path].imports) if (!external) visit(imported);
+  };
+  for (const entry of entries) visit(`dist/${entry}.js`);
+  return [...found];
+}
+
 /** Sizes after gzip, those with a limit held to it. */
-function report() {
+function report(metafile) {
   const gzip = (path) => gzipSync(readFileSync(path), { level: 9 }).length;
-  const scripts = readdirSync(dist).filter((name) => name.endsWith('.js'));
+  const sum = (paths) => paths.reduce((total, path) => total + gzip(join(www, path)), 0);
   const builds = existsSync(join(dist, 'wasm')) ? readdirSync(join(dist, 'wasm')).filter((name) => /\.(js|wasm)$/.test(name)) : [];
   const rows = [];
   const add = (name, size, limit) => rows.push({ file: name, 'gzip bytes': size, limit: limit ?? '' });
-  let total = 0;
-  for (const name of scripts) {
-    const size = gzip(join(dist, name));
-    total += size;
-    add(name, size);
-  }
+  for (const name of readdirSync(dist)) if (name.endsWith('.js')) add(name, gzip(join(dist, name)));
   let glue = 0;
   for (const name of builds) {
     const size = gzip(join(dist, 'wasm', name));
     if (name.endsWith('.js')) glue = Math.max(glue, size);
     add(`wasm/${name}`, size, LIMITS[name]);
   }
-  add('all JavaScript but the glue', total, LIMITS.js);
-  const elsewhere = ['node.js', 'node-worker.js', 'workerd.js', 'walk.js'].reduce((sum, name) => sum + gzip(join(dist, name)), 0);
-  add('what a page loads of it, with the larger glue', total - elsewhere + glue);
+  const beside = ['held', 'fetch'];
+  add('all JavaScript but the glue and `fetch`', sum(closure(metafile, ...ENTRIES.filter((name) => !beside.includes(name)))), LIMITS.js);
+  add('what a page loads of it, with the larger glue', sum(closure(metafile, 'index', 'worker')) + glue);
+  add('`fetch`, with all that it imports of the package', sum(closure(metafile, 'fetch')), LIMITS['fetch.js']);
   for (const name of readdirSync(join(dist, 'model', model))) {
     add(`model/${model}/${name} (as it is)`, statSync(join(dist, 'model', model, name)).size);
   }
@@ -134,9 +145,10 @@ function report() {
 }
 
 clean();
-licences(await code());
+const metafile = await code();
+licences(metafile);
 types();
 copyModel();
 core();
-report();
+report(metafile);
 await buildDemo();

@@ -107,7 +107,7 @@ for (const [name, api] of Object.entries(APIS)) {
       await upstream.closed;
       const { raw, error } = await torn(await ask(api, 'Bread?', true, { onBlocked: 'throw' }));
       assert.deepEqual([error.name, error.code, error.verdict.decision], ['GuardError', 'blocked', 'block']);
-      assert.ok(!raw.includes('pick') && TEXT.startsWith(seen(raw)));
+      assert.ok(!raw.includes('pick') && `${TEXT} Then `.startsWith(seen(raw)));
       await upstream.closed;
     });
 
