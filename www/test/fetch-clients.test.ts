@@ -125,7 +125,7 @@ const CLIENTS: Record<string, Client> = {
     filtered: 'content_filter',
     whole: async (prompt) => {
       const { response, done_reason } = await ollama().generate({ model: 'm', prompt });
-      return { text: response, reason: done_reason };
+      return { text: response ?? '', reason: done_reason };
     },
     streamed: async (prompt) =>
       collected(await ollama().generate({ model: 'm', prompt, stream: true }), ({ response, done_reason }) => {
@@ -136,8 +136,8 @@ const CLIENTS: Record<string, Client> = {
     api: APIS['chat completions']!,
     filtered: 'content_filter',
     whole: async (prompt) => {
-      const { content, response_metadata } = await langchain().invoke(prompt);
-      return { text: String(content), reason: response_metadata['finish_reason'] };
+      const { text, response_metadata } = await langchain().invoke(prompt);
+      return { text, reason: response_metadata['finish_reason'] };
     },
     streamed: async (prompt) =>
       collected(await langchain().stream(prompt), ({ text, response_metadata }) => ({ text, reason: response_metadata['finish_reason'] })),

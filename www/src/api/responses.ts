@@ -17,7 +17,10 @@ const LAST = /^response\.(?:completed|incomplete|failed)$/;
 
 /** What an item says. */
 function saidIn(item: Fields, place: string, sight: Sight): Said[] {
-  if (!isCall(item)) return sight.said(item, place);
+  // A picture.
+  if (item.type === 'image_generation_call') sight.unseen(`the answer's ${place}`);
+  const { result: _, ...readable } = item;
+  if (!isCall(item)) return sight.said(item.type === 'image_generation_call' ? readable : item, place);
   const { name, arguments: given, input, output, error } = item;
   return [...sight.call(place, name, given ?? input ?? ''), ...sight.said({ output, error }, place)];
 }

@@ -3,7 +3,7 @@
 import { GuardError } from '../errors.ts';
 import type { Frame, Said } from '../held.ts';
 import type { Message } from '../types.ts';
-import { byPlace, Unreadable, walk } from '../walk.ts';
+import { byPlace, Unreadable, walkBy, type WalkRules } from '../walk/walk.ts';
 
 export type Fields = Record<string, unknown>;
 
@@ -61,23 +61,31 @@ export interface Shape {
 }
 
 /** Fields that no model writes: marks, and what only machines read. */
-const OPAQUE = `type id role index status signature data encrypted_content encrypted_index call_id item_id tool_use_id
+const OPAQUE = new Set(`type id role index status signature data encrypted_content encrypted_index call_id item_id tool_use_id
   output_index content_index summary_index sequence_number finish_reason native_finish_reason stop_reason stop_sequence matched_stop
-  logprobs token_ids content_filter_results obfuscation`.split(/\s+/);
-const MEDIA = `audio input_audio image images image_url input_image image_file video video_url file input_file file_data
-  b64_json partial_image_b64 result`.split(/\s+/);
+  logprobs token_ids content_filter_results obfuscation`.split(/\s+/));
+const MEDIA = new Set(`audio input_audio image images image_url input_image image_file video video_url file input_file file_data
+  b64_json partial_image_b64`.split(/\s+/));
 
 /** What is looked at. */
 export class Sight {
   /** Whether pictures, sounds and files pass unseen. */
   readonly #blind: boolean;
   readonly #calls: boolean;
-  readonly #pass: ReadonlySet<string>;
+  readonly #rules: WalkRules;
 
   constructor({ blind, calls }: { blind: boolean; calls: boolean }) {
     this.#blind = blind;
     this.#calls = calls;
-    this.#pass = new Set(blind ? [...OPAQUE, ...MEDIA] : OPAQUE);
+    this.#rules = {
+      skips: (name) => OPAQUE.has(name) || (blind && MEDIA.has(name)),
+      // The names are the API's, which is not the one that is guarded against.
+      knows: () => true,
+      isMedia: (name) => MEDIA.has(name),
+      passes: (_, value) => value === '',
+      mayList: () => false,
+      mayListNumbers: () => false,
+    };
   }
 
   /** Meets something that is no text.
@@ -90,7 +98,7 @@ export class Sight {
   /** Every text in a value of an answer. */
   said(value: unknown, at = ''): Said[] {
     try {
-      return walk(value, { pass: this.#pass, at }).filter(({ named }) => !named);
+      return walkBy(this.#rules, value, at);
     } catch (error) {
       if (!(error instanceof Unreadable)) throw error;
       this.unseen(`the answer's ${error.place || 'value'}`);

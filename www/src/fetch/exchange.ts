@@ -4,7 +4,7 @@ import type { Fields, Shape } from '../api/shape.ts';
 import { toGuardError } from '../errors.ts';
 import { follow } from '../signals.ts';
 import type { Guard, Message } from '../types.ts';
-import { isBlocked, isGuardError, Judge } from './judge.ts';
+import { isBlocked, Judge } from './judge.ts';
 import type { Settings } from './options.ts';
 import { refusalEvents, relay } from './relay.ts';
 import type { Asked } from './request.ts';
@@ -93,7 +93,6 @@ export class Exchange {
 
   /** Aborted, a call fails with its signal's reason, as every `fetch`. */
   readonly #told = (error: unknown): never => {
-    if (this.#asked.signal?.aborted) throw this.#asked.signal.reason;
-    throw isGuardError(error) ? error : toGuardError(error);
+    throw this.#asked.signal?.aborted ? this.#asked.signal.reason : toGuardError(error);
   };
 }

@@ -3,7 +3,7 @@
 import { GuardError } from '../errors.ts';
 import type { Watch } from '../held.ts';
 import type { Guard, Message, Target, Verdict } from '../types.ts';
-import { asRead, isWordless } from '../walk.ts';
+import { asRead, isWordless } from '../walk/reading.ts';
 import type { Settings, Where } from './options.ts';
 
 export class Judge {
@@ -84,9 +84,7 @@ export class Judge {
   }
 }
 
-/** Whether an error is the guard's, from whichever copy of the package. */
-export const isGuardError = (error: unknown): error is GuardError => error instanceof Error && error.name === 'GuardError';
-export const isBlocked = (error: unknown): boolean => isGuardError(error) && error.code === 'blocked';
+export const isBlocked = (error: unknown): boolean => error instanceof GuardError && error.code === 'blocked';
 
 const WHAT = { user: 'what the user says', tool_result: 'the result of a tool', answer: 'the answer', tool_call: 'the call of a tool' };
 
