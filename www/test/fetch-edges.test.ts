@@ -97,6 +97,20 @@ describe('what it does not know', () => {
     assert.ok(await refused(await chat({ messages: [{ role: 'user', content: parts(P) }] }, { unknown: 'pass' })));
   });
 
+  test('an answer with a picture is refused, or its picture passes and its text is judged', async () => {
+    const answer = (content: string, more: object) => {
+      upstream.answersJson({ choices: [{ index: 0, message: { role: 'assistant', content, ...more }, finish_reason: 'stop' }] });
+    };
+    const pictures = { images: [{ image_url: { url: 'data:image/png;base64,AA' } }] };
+    answer('Fine.', pictures);
+    await assert.rejects(chat({}), { code: 'bad_input', message: /images/ });
+    assert.equal(CHAT.read(await (await chat({}, { unknown: 'pass' })).json()), 'Fine.');
+    for (const more of [pictures, { audio: { data: 'AA' } }, { aside: [1, 2] }]) {
+      answer(P, more);
+      assert.ok(await refused(await chat({}, { unknown: 'pass' })));
+    }
+  });
+
   test('a packed body is refused', async () => {
     await assert.rejects(chat({}, {}, { headers: { 'content-encoding': 'gzip' } }), { code: 'bad_input' });
   });

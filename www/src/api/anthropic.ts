@@ -3,8 +3,8 @@
 import { messagesOf, systemOf } from './content.ts';
 import type { Said } from '../held.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, misshapen, ownId, type Shape, type Sight, type StreamEvent, type StreamReader,
-  stringOf, told,
+  type Fields, fieldsOf, isFields, type LaneFrame, misshapen, ownId, type Shape, type Sight, type StreamEvent,
+  type StreamReader, stringOf, told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';
 
@@ -47,19 +47,24 @@ class MessageReader implements StreamReader {
     if (type === 'error') throw told(error);
     if (typeof type !== 'string') throw misshapen('events of a message');
     const place = `content[${String(index)}]`;
-    const frame = (said: Said[], closes: boolean): LaneFrame[] => [{ lane: 0, out, said, closes, last: type === 'message_stop' }];
-    if (type === 'ping' || type === 'message_stop') return frame([], false);
+    const last = type === 'message_stop';
+    const frame = (said: Said[], closes: boolean): LaneFrame[] => [{ lane: 0, out, said, closes, last }];
+    if (type === 'ping' || last) return frame([], false);
     if (type === 'content_block_start' && isFields(content_block)) {
       if (isTool(content_block)) this.#tools.add(index);
       return frame(saidIn(content_block, place, this.#sight), true);
     }
     if (type === 'content_block_delta' && isFields(delta)) {
-      const said = this.#tools.has(index) ? this.#sight.call(place, delta.partial_json) : this.#sight.said(delta, place);
-      return frame(said, false);
+      const isCall = this.#tools.has(index);
+      return frame(isCall ? this.#sight.call(place, delta.partial_json) : this.#sight.said(delta, place), false);
     }
     // What else comes says nothing, or is judged as it stands.
-    const rest = type === 'message_start' ? fieldsOf(message).content : type === 'message_delta' ? fieldsOf(delta) : out.json;
-    return frame(this.#sight.said(type === 'content_block_stop' ? null : rest, type), true);
+    const parts: Fields = {
+      message_start: fieldsOf(message).content,
+      message_delta: delta,
+      content_block_stop: null,
+    };
+    return frame(this.#sight.said(Object.hasOwn(parts, type) ? parts[type] : out.json, type), true);
   }
 
   sent({ json: { type, index } }: StreamEvent): void {

@@ -4,8 +4,8 @@ import type { Said } from '../held.ts';
 import { writeEvent } from './sse.ts';
 import { messagesOf, textOf } from './content.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Part, type Shape, type Sight,
-  type StreamEvent, type StreamReader, stringOf, told,
+  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Part, type Shape,
+  type Sight, type StreamEvent, type StreamReader, stringOf, told,
 } from './shape.ts';
 
 type Field = 'message' | 'delta' | 'text';
@@ -26,11 +26,13 @@ function saidIn(choice: Fields, field: Field, sight: Sight): Said[] {
 
 /** Whether a delta has something besides its role and texts, such as tool calls. */
 const hasMore = (delta: unknown): boolean =>
-  Object.entries(fieldsOf(delta)).some(([field, value]) => field !== 'role' && typeof value === 'object' && value !== null);
+  Object.values(fieldsOf(delta)).some((value) => typeof value === 'object' && value !== null);
 
 const none = (field: Field): Fields =>
   field === 'text' ? { text: '' } : { message: { role: 'assistant', content: '', refusal: null } };
-const withheld = (index: number, spoken: Fields): Fields => ({ index, ...spoken, logprobs: null, finish_reason: 'content_filter' });
+const withheld = (index: number, spoken: Fields): Fields => {
+  return { index, ...spoken, logprobs: null, finish_reason: 'content_filter' };
+};
 
 class ChoicesReader implements StreamReader {
   readonly #sight: Sight;
@@ -108,7 +110,9 @@ function shapeOf(field: 'message' | 'text', object: string, prefix: string, turn
   };
 }
 
-export const chatCompletions = shapeOf('message', 'chat.completion', 'chatcmpl-', ({ messages }, sight) => messagesOf(messages, sight));
+export const chatCompletions = shapeOf('message', 'chat.completion', 'chatcmpl-', ({ messages }, sight) => {
+  return messagesOf(messages, sight);
+});
 
 export const completions = shapeOf('text', 'text_completion', 'cmpl-', ({ prompt, suffix }, sight) => {
   const asked = textOf(prompt, 'prompt', sight);

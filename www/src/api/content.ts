@@ -5,7 +5,12 @@ import { type Fields, fieldsOf, isFields, listOf, type Sight, stringOf } from '.
 
 type Role = Message['role'];
 const ROLES: Record<string, Role> = {
-  system: 'system', developer: 'system', user: 'user', human: 'user', assistant: 'assistant', model: 'assistant', tool: 'tool', function: 'tool',
+  system: 'system',
+  developer: 'system',
+  user: 'user',
+  assistant: 'assistant',
+  tool: 'tool',
+  function: 'tool',
 };
 
 /** Whoever has another role is a stranger, and judged like the user. */
@@ -29,7 +34,7 @@ function partOf(part: unknown, at: string, sight: Sight): string {
   if (!isFields(part)) return sight.unseen(at);
   const { type, text, refusal, title, source, content } = part;
   if (OWN.test(String(type))) return '';
-  if (type === 'tool_use' || type === 'server_tool_use') return `${stringOf(part.name)} ${JSON.stringify(part.input ?? {})}`;
+  if (/tool_use$/.test(String(type))) return callOf(part.name, part.input);
   if (!TEXT.test(String(type ?? 'text'))) return sight.unseen(`${at} (${String(type)})`);
   const own = [title, text, refusal].filter((value) => typeof value === 'string');
   if (source === undefined && content === undefined) return own.length > 0 ? own.join('\n') : sight.unseen(at);
@@ -38,15 +43,18 @@ function partOf(part: unknown, at: string, sight: Sight): string {
   return inner === undefined ? sight.unseen(`${at}.source`) : [...own, textOf(inner, at, sight)].join('\n');
 }
 
+export const callOf = (name: unknown, given: unknown): string =>
+  `${stringOf(name)} ${typeof given === 'string' ? given : JSON.stringify(given ?? {})}`;
+
 /** The calls of an assistant's message in the style of OpenAI and Ollama. */
 const callsOf = (message: Fields): string[] =>
   [...listOf(message.tool_calls), { function: message.function_call }].flatMap((call) => {
     const { name, arguments: given } = fieldsOf(fieldsOf(call).function);
-    return name === undefined ? [] : [`${stringOf(name)} ${typeof given === 'string' ? given : JSON.stringify(given ?? {})}`];
+    return name === undefined ? [] : [callOf(name, given)];
   });
 
-/** `messages` as OpenAI, Ollama and Anthropic send them. Results of tools within a message of the user (Anthropic) become
- * messages of their own. */
+/** `messages` as OpenAI, Ollama and Anthropic send them. Results of tools within a message of the user (Anthropic)
+ * become messages of their own. */
 export function messagesOf(messages: unknown, sight: Sight): Message[] {
   return listOf(messages).flatMap((message, index): Message[] => {
     const at = `messages[${index}]`;

@@ -16,14 +16,28 @@ interface Known {
   tells: readonly string[];
 }
 
+const OLLAMA = ['keep_alive', 'options', 'think', 'format', 'raw'];
+const RESPONSES = ['instructions', 'max_output_tokens', 'previous_response_id', 'tools', 'reasoning', 'text'];
+
 const KNOWN: readonly Known[] = [
   { shape: chatCompletions, has: 'messages', path: /\/chat\/completions$/, tells: [] },
-  { shape: anthropicMessages, has: 'messages', path: /\/messages$/, tells: ['anthropic_version', 'system', 'thinking', 'stop_sequences'] },
-  { shape: ollamaChat, has: 'messages', path: /\/api\/chat$/, tells: ['keep_alive', 'options', 'think', 'format'] },
-  { shape: ollamaGenerate, has: 'prompt', path: /\/api\/generate$/, tells: ['keep_alive', 'options', 'think', 'format', 'raw'] },
-  { shape: completions, has: 'prompt', path: /\/completions$/, tells: ['max_tokens', 'logprobs', 'temperature', 'suffix', 'best_of', 'echo'] },
-  { shape: responses, has: 'input', path: /\/responses$/, tells: ['instructions', 'max_output_tokens', 'previous_response_id', 'tools', 'reasoning', 'text'] },
-  { shape: responses, has: 'prompt', path: /\/responses$/, tells: ['previous_response_id', 'max_output_tokens'] },
+  {
+    shape: anthropicMessages,
+    has: 'messages',
+    path: /\/messages$/,
+    tells: ['anthropic_version', 'system', 'thinking', 'stop_sequences'],
+  },
+  { shape: ollamaChat, has: 'messages', path: /\/api\/chat$/, tells: OLLAMA },
+  { shape: ollamaGenerate, has: 'prompt', path: /\/api\/generate$/, tells: OLLAMA },
+  {
+    shape: completions,
+    has: 'prompt',
+    path: /\/completions$/,
+    tells: ['max_tokens', 'logprobs', 'temperature', 'suffix', 'best_of', 'echo'],
+  },
+  { shape: responses, has: 'input', path: /\/responses$/, tells: RESPONSES },
+  // A prompt that the API keeps, with the values of its variables.
+  { shape: responses, has: 'prompt', path: /\/responses$/, tells: RESPONSES },
 ];
 
 /** Fields in which chat APIs take what they are asked, those that nobody here knows among them. */
@@ -37,7 +51,8 @@ export function shapeOf(url: string, body: Fields): Shape | 'unknown' | null {
   const path = /^[^?#]*/.exec(url)![0].replace(/\/+$/, '');
   if (!ASKING.some((field) => (body[field] ?? null) !== null) || NO_CHAT.test(path)) return null;
   const able = KNOWN.filter(({ has }) => (has === 'messages' ? Array.isArray(body[has]) : isAsked(body[has])));
-  const addressed = able.find((known) => known.path.test(path)) ?? able.find(({ tells }) => tells.some((field) => field in body));
+  const told = ({ tells }: Known) => tells.some((field) => field in body);
+  const addressed = able.find((known) => known.path.test(path)) ?? able.find(told);
   // OpenAI's own shape is that of most.
   return (addressed ?? able.find(({ shape }) => shape === chatCompletions))?.shape ?? 'unknown';
 }

@@ -2,7 +2,9 @@
 
 import { messagesOf, systemOf, textOf } from './content.ts';
 import type { Said } from '../held.ts';
-import { type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, type Shape, type Sight, type StreamEvent, told } from './shape.ts';
+import {
+  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, type Shape, type Sight, type StreamEvent, told,
+} from './shape.ts';
 
 /** What a line, or the whole answer, says. */
 function saidIn({ message, response, thinking }: Fields, sight: Sight): Said[] {
@@ -15,8 +17,9 @@ function saidIn({ message, response, thinking }: Fields, sight: Sight): Said[] {
 }
 
 function shapeOf(spoken: () => Fields, turns: Shape['turns']): Shape {
+  const filtered = { done: true, done_reason: 'content_filter' };
   const refusal = (body: Fields): Fields => {
-    return { model: body.model ?? '', created_at: new Date().toISOString(), ...spoken(), done: true, done_reason: 'content_filter' };
+    return { model: body.model ?? '', created_at: new Date().toISOString(), ...spoken(), ...filtered };
   };
   const isAnswer = (json: Fields): boolean => Object.keys(spoken()).every((field) => json[field] !== undefined);
   return {
@@ -26,7 +29,7 @@ function shapeOf(spoken: () => Fields, turns: Shape['turns']): Shape {
     refusal,
     parts(answer, sight) {
       if (!isAnswer(answer)) throw misshapen('a message');
-      const withhold = ({ context: _, ...rest }: Fields) => ({ ...rest, thinking: undefined, ...spoken(), done_reason: 'content_filter' });
+      const withhold = ({ context: _, thinking: __, ...rest }: Fields) => ({ ...rest, ...spoken(), ...filtered });
       return [{ said: saidIn(answer, sight), withhold }];
     },
     reader: (body, sight) => ({

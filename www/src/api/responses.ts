@@ -1,12 +1,11 @@
 /** OpenAI's Responses: one answer in items, told in events that say each text twice: piece by piece, and whole. */
 
 import type { Said } from '../held.ts';
-import type { Message } from '../types.ts';
-import { messagesOf, systemOf, textOf } from './content.ts';
+import { askedIn } from './items.ts';
 import { Shown } from './shown.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Shape, type Sight, type StreamEvent,
-  type StreamReader, stringOf, told,
+  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Shape, type Sight,
+  type StreamEvent, type StreamReader, stringOf, told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';
 
@@ -17,11 +16,11 @@ const LAST = /^response\.(?:completed|incomplete|failed)$/;
 
 /** What an item says. */
 function saidIn(item: Fields, place: string, sight: Sight): Said[] {
-  // A picture.
-  if (item.type === 'image_generation_call') sight.unseen(`the answer's ${place}`);
-  const { result: _, ...readable } = item;
-  if (!isCall(item)) return sight.said(item.type === 'image_generation_call' ? readable : item, place);
-  const { name, arguments: given, input, output, error } = item;
+  // Its result is a picture.
+  const isPicture = item.type === 'image_generation_call' && (item.result ?? null) !== null;
+  const seen = isPicture ? { ...item, result: sight.unseen(`the answer's ${place}`) } : item;
+  if (!isCall(seen)) return sight.said(seen, place);
+  const { name, arguments: given, input, output, error } = seen;
   return [...sight.call(place, name, given ?? input ?? ''), ...sight.said({ output, error }, place)];
 }
 
@@ -81,7 +80,9 @@ class ResponseReader implements StreamReader {
   #news(type: string, json: Fields): Said[] {
     const { response, item, output_index } = json;
     const place = `output[${String(output_index)}]`;
-    if (CALL.test(type)) return this.#more(place, this.#sight.call(place, this.#names.get(place), json.arguments ?? json.input));
+    if (CALL.test(type)) {
+      return this.#more(place, this.#sight.call(place, this.#names.get(place), json.arguments ?? json.input));
+    }
     const items = isFields(response) ? listOf(response.output).map(fieldsOf) : isFields(item) ? [item] : null;
     if (items === null) return this.#unknown(this.#sight.said(json, type));
     return items.flatMap((item, index) => {
@@ -96,8 +97,8 @@ class ResponseReader implements StreamReader {
   #more(place: string, said: Said[]): Said[] {
     const known = this.#texts.get(place) ?? '';
     return said.flatMap((part) => {
-      if (part.text.startsWith(known)) return part.text === known ? [] : [{ ...part, text: part.text.slice(known.length) }];
-      return [{ ...part, place: `${place}.again` }];
+      if (!part.text.startsWith(known)) return [{ ...part, place: `${place}.again` }];
+      return part.text === known ? [] : [{ ...part, text: part.text.slice(known.length) }];
     });
   }
 
@@ -115,37 +116,17 @@ class ResponseReader implements StreamReader {
     const known = this.#shown.response;
     const begun = response(this.#body, known ?? {});
     const created = known ? [] : [{ type: 'response.created', response: begun }];
-    const events = [...created, { type: 'response.incomplete', response: { ...begun, ...filtered, output: this.#shown.output } }];
-    return events.map((event, at) => {
+    const last = { type: 'response.incomplete', response: { ...begun, ...filtered, output: this.#shown.output } };
+    return [...created, last].map((event, at) => {
       const json = { ...event, sequence_number: this.#shown.next + at };
       return { json, wire: writeEvent({ event: event.type, data: JSON.stringify(json) }) };
     });
   }
 }
 
-/** The items of a request as messages. */
-function itemsOf(input: unknown, sight: Sight): Message[] {
-  if (!Array.isArray(input)) return input === undefined ? [] : [{ role: 'user', content: textOf(input, 'input', sight) }];
-  return input.flatMap((item, index): Message[] => {
-    const at = `input[${index}]`;
-    if (!isFields(item)) return [{ role: 'user', content: textOf(item, at, sight) }];
-    const { type, output } = item;
-    if (type === undefined || type === 'message') return messagesOf([item], sight);
-    if (/_output$/.test(String(type))) return [{ role: 'tool', content: typeof output === 'string' ? output : textOf(output, at, sight) }];
-    if (/_call$/.test(String(type))) return [{ role: 'assistant', content: [item.name, item.arguments ?? item.input].map(stringOf).join(' ') }];
-    // Names something that the API has seen.
-    if (type === 'reasoning' || type === 'item_reference') return [];
-    return [{ role: 'user', content: sight.unseen(`${at} (${String(type)})`) }];
-  });
-}
-
 export const responses: Shape = {
   streams: ({ stream }) => stream === true,
-  turns({ instructions, prompt, input }, sight) {
-    const variables = Object.values(fieldsOf(fieldsOf(prompt).variables)).map((value) => textOf(isFields(value) ? [value] : value, 'prompt', sight));
-    const asked: Message[] = variables.length > 0 ? [{ role: 'user', content: variables.join('\n') }] : [];
-    return [...systemOf(instructions, 'instructions', sight), ...asked, ...itemsOf(input, sight)];
-  },
+  turns: askedIn,
   refusal: (body) => response(body, filtered),
   parts({ output }, sight) {
     if (!Array.isArray(output) || !output.every(isFields)) throw misshapen('a response');

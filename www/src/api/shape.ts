@@ -61,11 +61,15 @@ export interface Shape {
 }
 
 /** Fields that no model writes: marks, and what only machines read. */
-const OPAQUE = new Set(`type id role index status signature data encrypted_content encrypted_index call_id item_id tool_use_id
-  output_index content_index summary_index sequence_number finish_reason native_finish_reason stop_reason stop_sequence matched_stop
-  logprobs token_ids content_filter_results obfuscation`.split(/\s+/));
-const MEDIA = new Set(`audio input_audio image images image_url input_image image_file video video_url file input_file file_data
-  b64_json partial_image_b64`.split(/\s+/));
+const OPAQUE = words(`type id role index status signature data encrypted_content encrypted_index call_id item_id
+  tool_use_id output_index content_index summary_index sequence_number finish_reason native_finish_reason stop_reason
+  stop_sequence matched_stop logprobs token_ids content_filter_results obfuscation`);
+const MEDIA = words(`audio input_audio image images image_url input_image image_file video video_url file input_file
+  file_data b64_json partial_image_b64`);
+
+function words(text: string): ReadonlySet<string> {
+  return new Set(text.split(/\s+/));
+}
 
 /** What is looked at. */
 export class Sight {
@@ -84,7 +88,7 @@ export class Sight {
       isMedia: (name) => MEDIA.has(name),
       passes: (_, value) => value === '',
       mayList: () => false,
-      mayListNumbers: () => false,
+      mayListNumbers: () => blind,
     };
   }
 
@@ -95,23 +99,26 @@ export class Sight {
     throw new GuardError('bad_input', `${place} cannot be judged, only text; leave it out, or set unknown: 'pass'`);
   }
 
-  /** Every text in a value of an answer. */
+  /** Every text in a value of an answer.
+   * @throws GuardError `bad_input` for what cannot be judged */
   said(value: unknown, at = ''): Said[] {
     try {
       return walkBy(this.#rules, value, at);
     } catch (error) {
       if (!(error instanceof Unreadable)) throw error;
-      this.unseen(`the answer's ${error.place || 'value'}`);
-      return [];
+      const what = `the answer cannot be judged: its ${error.place} ${error.what}`;
+      throw new GuardError('bad_input', what, { cause: error });
     }
   }
 
   /** A part of the call of a tool. */
   call(place: string, ...texts: unknown[]): Said[] {
-    const text = texts.map((part) => (typeof part === 'string' ? part : part ? JSON.stringify(part) : '')).join(' ');
+    const text = texts.map((part) => asText(part)).join(' ');
     return this.#calls && text !== '' ? [{ place, path: place, text, call: true }] : [];
   }
 }
+
+const asText = (part: unknown): string => (typeof part === 'string' ? part : part ? JSON.stringify(part) : '');
 
 /** The texts of parts by their place. */
 export const textsBy = (said: readonly Said[]): Map<string, string[]> =>
@@ -124,7 +131,8 @@ export const misshapen = (expected: string): GuardError =>
 /** An error that an API tells in the middle of a stream. */
 export function told(error: unknown): GuardError {
   const message = isFields(error) ? error['message'] : error;
-  return new GuardError('network', `the model's API failed: ${stringOf(message).slice(0, 300) || 'it does not say why'}`);
+  const why = stringOf(message).slice(0, 300) || 'it does not say why';
+  return new GuardError('network', `the model's API failed: ${why}`);
 }
 
 /** An id of our own making. */

@@ -22,7 +22,9 @@ export async function* readEvents(
     yield* events.splice(0);
     if (failed) throw tooLarge();
   };
-  for (let piece = await next(); piece !== null; piece = await next()) yield* feed(decoder.decode(piece, { stream: true }));
+  for (let piece = await next(); piece !== null; piece = await next()) {
+    yield* feed(decoder.decode(piece, { stream: true }));
+  }
   // An event without its blank line counts: servers forget the last one.
   yield* feed(`${decoder.decode()}\n\n`);
 }

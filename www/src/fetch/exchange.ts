@@ -9,7 +9,7 @@ import type { Settings } from './options.ts';
 import { refusalEvents, relay } from './relay.ts';
 import type { Asked } from './request.ts';
 import { answered, bodyOf } from './response.ts';
-import { judgeWhole } from './whole.ts';
+import { type Answering, judgeWhole } from './whole.ts';
 
 const EVENTS = 'text/event-stream';
 const LINES = 'application/x-ndjson';
@@ -45,8 +45,7 @@ export class Exchange {
       if (!response.ok) return response;
       streams = this.#isStream(response);
       if (streams) return this.#held(response);
-      const { sight, throws } = this.#settings;
-      return await judgeWhole(response, { judge: this.#judge, shape: this.#shape, messages: this.#messages, sight, throws }).catch(this.#told);
+      return await judgeWhole(response, this.#answering()).catch(this.#told);
     } finally {
       if (!streams) this.#end();
     }
@@ -64,7 +63,9 @@ export class Exchange {
 
   #refusal(): Response {
     const { lines } = this.#shape;
-    if (!this.#shape.streams(this.#body)) return answered(JSON.stringify(this.#shape.refusal(this.#body)), 'application/json');
+    if (!this.#shape.streams(this.#body)) {
+      return answered(JSON.stringify(this.#shape.refusal(this.#body)), 'application/json');
+    }
     return answered(refusalEvents(this.#shape, this.#reader()), lines ? LINES : EVENTS);
   }
 
@@ -77,8 +78,8 @@ export class Exchange {
   #held(response: Response): Response {
     const upstream = response.body?.getReader();
     const next = async () => (await upstream?.read())?.value ?? null;
-    const { throws } = this.#settings;
-    const texts = relay({ shape: this.#shape, reader: this.#reader(), watch: this.#judge.watch(this.#messages), next, throws });
+    const watch = this.#judge.watch(this.#messages);
+    const texts = relay({ shape: this.#shape, reader: this.#reader(), watch, next, throws: this.#settings.throws });
     const leave = async (reason?: unknown) => {
       this.#end(reason);
       await upstream?.cancel(reason).catch(() => undefined);
@@ -89,6 +90,11 @@ export class Exchange {
 
   #reader() {
     return this.#shape.reader(this.#body, this.#settings.sight);
+  }
+
+  #answering(): Answering {
+    const { sight, throws } = this.#settings;
+    return { judge: this.#judge, shape: this.#shape, messages: this.#messages, sight, throws };
   }
 
   /** Aborted, a call fails with its signal's reason, as every `fetch`. */

@@ -18,7 +18,8 @@ export class Judge {
   }
 
   /** Judges what a model is asked: what the user has said since the last answer, each message in the light of those
-   * before it, what tools have said since, each for itself, as texts of strangers, and an answer that the model shall go on with.
+   * before it; what tools have said since, each for itself, as the text of a stranger; and an answer that the model
+   * shall go on with.
    * @throws GuardError `blocked` */
   async prompt(messages: readonly Message[]): Promise<void> {
     const turns = messages.map(({ role, content }) => ({ role, content: String(content) }));
@@ -31,10 +32,12 @@ export class Judge {
       if (index < since) continue;
       const asked: Message[] = [...turns.slice(0, index), { role: 'user', content }];
       if (role === asks) await this.#check(content, asked, 'prompt', { what: 'user', at });
-      if (role === 'tool') await this.#check(content, [{ role: 'user', content }], 'prompt', { what: 'tool_result', at });
+      const alone: Message[] = [{ role: 'user', content }];
+      if (role === 'tool') await this.#check(content, alone, 'prompt', { what: 'tool_result', at });
     }
     const last = turns.at(-1);
-    if (last?.role === 'assistant') await this.#check(last.content, turns, 'response', { what: 'answer', at: `message ${turns.length - 1}` });
+    const at = `message ${turns.length - 1}`;
+    if (last?.role === 'assistant') await this.#check(last.content, turns, 'response', { what: 'answer', at });
   }
 
   /** Judges a part of a whole answer, of which these are the pieces.
@@ -86,11 +89,17 @@ export class Judge {
 
 export const isBlocked = (error: unknown): boolean => error instanceof GuardError && error.code === 'blocked';
 
-const WHAT = { user: 'what the user says', tool_result: 'the result of a tool', answer: 'the answer', tool_call: 'the call of a tool' };
+const WHAT = {
+  user: 'what the user says',
+  tool_result: 'the result of a tool',
+  answer: 'the answer',
+  tool_call: 'the call of a tool',
+};
 
 function blocked(verdict: Verdict, { what, at }: Where): GuardError {
   const { score, decision } = verdict;
-  return new GuardError('blocked', `${WHAT[what]} (${at}) was flagged: score ${score.toFixed(3)}, decision ${decision}`, { verdict });
+  const told = `${WHAT[what]} (${at}) was flagged: score ${score.toFixed(3)}, decision ${decision}`;
+  return new GuardError('blocked', told, { verdict });
 }
 
 /** A call's text with its JSON written plainly: letters may come as their numbers. */

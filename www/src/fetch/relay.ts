@@ -73,7 +73,8 @@ export async function* relay({ shape, reader, watch, next, throws }: Relay): Asy
 
 /** The answer ended before its end. */
 export function brokenOff(cause?: unknown): never {
-  throw new GuardError('network', "the model's API broke off in the middle of its answer; what was held back stays so", { cause });
+  const what = "the model's API broke off in the middle of its answer; what was held back stays so";
+  throw new GuardError('network', what, { cause });
 }
 
 /** The events of a prompt that is refused. */
@@ -82,8 +83,13 @@ export function refusalEvents(shape: Shape, reader: StreamReader): string {
   return reader.ending(0).map(({ wire }) => wire).join('') + done;
 }
 
+interface Written {
+  wire: string;
+  data: string;
+}
+
 /** Events as they are written again, and their data. */
-async function* eventsOf({ lines }: Shape, next: Relay['next']): AsyncGenerator<{ wire: string; data: string }, void, undefined> {
+async function* eventsOf({ lines }: Shape, next: Relay['next']): AsyncGenerator<Written, void, undefined> {
   if (lines) {
     for await (const data of readLines(next, LIMIT, tooLarge)) yield { wire: `${data}\n`, data };
   } else {

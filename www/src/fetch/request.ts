@@ -22,17 +22,17 @@ export async function readRequest(input: RequestInfo | URL, init: RequestInit | 
   if ((init?.method ?? request?.method ?? 'GET').toUpperCase() !== 'POST') return untouched;
   const headers = new Headers(init?.headers ?? request?.headers);
   if (headers.has('content-encoding')) {
-    throw new GuardError('bad_input', 'expected a body as it is but got one with a content-encoding, which cannot be judged');
+    throw new GuardError('bad_input', 'expected a plain body but got one with a content-encoding: it cannot be judged');
   }
   const given = init?.body ?? null;
   // Forms bring files to an API, and no chat.
   if (given instanceof FormData || given instanceof URLSearchParams) return untouched;
   if (given === null && !request?.body) return untouched;
-  // A body of bytes can be read once only.
-  const bytes = typeof given === 'string' || given === null ? given : await new Response(given).arrayBuffer();
-  const text = bytes === null ? await request!.clone().text() : typeof bytes === 'string' ? bytes : new TextDecoder().decode(bytes);
-  const body = parse(text);
-  if (body === null) return bytes === given ? untouched : { ...untouched, init: { ...init, body: bytes } };
+  // A body can be read once only, save a request's, which can be had twice.
+  const isPlain = typeof given === 'string' || given === null;
+  const bytes = isPlain ? given : await new Response(given).arrayBuffer();
+  const body = parse(await (bytes === null ? request!.clone() : new Response(bytes)).text());
+  if (body === null) return isPlain ? untouched : { ...untouched, init: { ...init, body: bytes } };
   // What is sent is what was judged: another parser might read the same bytes (a key given twice, say) another way.
   const written = JSON.stringify(body);
   return { ...untouched, body, init: written === given ? init : { ...init, body: written } };

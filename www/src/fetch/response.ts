@@ -9,8 +9,8 @@ export function answered(body: BodyInit, type: string, like?: Response): Respons
   return new Response(body, { headers, status: like?.status ?? 200, statusText: like?.statusText ?? 'OK' });
 }
 
-/** A body of these texts, at its reader's pace. `leave` is called at whichever end; `told` throws what a failure is told
- * as. */
+/** A body of these texts, at its reader's pace. `leave` is called at whichever end; `told` throws what a failure is
+ * told as. */
 export function bodyOf(
   texts: AsyncGenerator<string, void, undefined>,
   leave: (reason?: unknown) => Promise<void>,

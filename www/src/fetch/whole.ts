@@ -17,7 +17,8 @@ export interface Answering {
 
 /** The response as it came, or without what was blocked.
  * @throws GuardError where it cannot be judged */
-export async function judgeWhole(response: Response, { judge, shape, messages, sight, throws }: Answering): Promise<Response> {
+export async function judgeWhole(response: Response, answering: Answering): Promise<Response> {
+  const { judge, shape, messages, sight, throws } = answering;
   const bytes = await response.arrayBuffer().catch(brokenOff);
   const answer = parse(new TextDecoder().decode(bytes));
   let kept = answer;

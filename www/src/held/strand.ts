@@ -1,5 +1,5 @@
-/** The pieces of one place in a streamed answer, as one growing text: joined as a stream's pieces are, and, where they are
- * items of a list, with a break between the items as well. */
+/** The pieces of one place in a streamed answer, as one growing text: joined as a stream's pieces are, and, where they
+ * are items of a list, with a break between the items as well. */
 
 import { Growing } from './growing.ts';
 import type { Held, Need, Watch } from './text.ts';
