@@ -34,6 +34,8 @@ export class StubUpstream {
   }
 
   async listen(): Promise<string> {
+    // A connection that lies idle on a busy machine is still good.
+    this.#server.keepAliveTimeout = 0;
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`;
   }

@@ -88,6 +88,7 @@ describe('what it does not know', () => {
       ['/responses', { input: [{ role: 'user', content: [{ type: 'input_file', file_id: 'f' }] }] }],
       ['/api/chat', { messages: [{ role: 'user', content: 'x', images: ['AA'] }] }],
       ['/api/generate', { prompt: 'x', context: [1, 2] }],
+      ['/responses', { input: 'x', background: true }],
       ['/completions', { prompt: [1, 2, 3] }],
     ];
     for (const [path, body] of bodies) await assert.rejects(send(path, body), { code: 'bad_input', message: /cannot be judged/ }, JSON.stringify(body));
@@ -99,7 +100,8 @@ describe('what it does not know', () => {
 
   test('an answer with a picture is refused, or its picture passes and its text is judged', async () => {
     const answer = (content: string, more: object) => {
-      upstream.answersJson({ choices: [{ index: 0, message: { role: 'assistant', content, ...more }, finish_reason: 'stop' }] });
+      const choices = [{ index: 0, message: { role: 'assistant', content, ...more }, finish_reason: 'stop' }];
+      upstream.answersJson({ object: 'chat.completion', choices });
     };
     const pictures = { images: [{ image_url: { url: 'data:image/png;base64,AA' } }] };
     answer('Fine.', pictures);
@@ -230,6 +232,31 @@ describe('a stream', () => {
       upstream.streams(events);
       const raw = await (await send('/responses', api.ask('Bread?', true))).text();
       assert.ok(!raw.includes('pick') && raw.includes('"content_filter"'), `${event}: ${raw}`);
+    }
+  });
+  test('what stands between two pieces of a text is judged for itself, and holds nothing up', async () => {
+    const annotation = (title: string) => {
+      const json = { type: 'response.output_text.annotation.added', sequence_number: 9, item_id: 'm1', output_index: 0, content_index: 0, annotation_index: 0, annotation: { type: 'url_citation', title } };
+      return `event: ${json.type}\ndata: ${JSON.stringify(json)}\n\n`;
+    };
+    const citation = (cited_text: string) => {
+      const json = { type: 'content_block_delta', index: 0, delta: { type: 'citations_delta', citation: { type: 'char_location', cited_text, document_index: 0 } } };
+      return `event: ${json.type}\ndata: ${JSON.stringify(json)}\n\n`;
+    };
+    for (const [name, path, note] of [['Responses', '/responses', annotation], ["Anthropic's messages", '/messages', citation]] as const) {
+      const api = APIS[name]!;
+      const between = (text: string) => api.stream(words(TEXT)).flatMap((piece) => (piece.includes('"water ') ? [piece, note(text)] : [piece]));
+      for (const text of ['A book of bread', `How to ${P}`]) {
+        upstream.streams(between(text));
+        const raw = await (await send(path, api.ask('Bread?', true))).text();
+        if (text !== `How to ${P}`) assert.equal(raw, between(text).join(''));
+        else assert.ok(!raw.includes(P) && api.ends(eventsIn(raw), raw), raw);
+      }
+      upstream.streams(between('A book of bread').slice(0, -6), true);
+      const reader = (await send(path, api.ask('Bread?', true))).body!.getReader();
+      for (let raw = ''; !raw.includes('salt'); ) raw += new TextDecoder().decode((await reader.read()).value);
+      await reader.cancel();
+      await upstream.closed;
     }
   });
   test('an error that the API tells midway is told, after what was harmless', async () => {

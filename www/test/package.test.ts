@@ -45,7 +45,7 @@ before(async () => {
       import { guardFetch } from 'rsafe/fetch';
       const rules = [{ id: 'word', literal: 'zanzibar seven' }];
       const categories = [{ id: 'other', definition: 'Nothing' }];
-      const guard = await createGuard({ policy: { name: 'house', categories, rules } });
+      const guard = await createGuard({ policy: { name: 'house', categories, rules }, reasoning: 'never' });
       const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'zanzibar seven' }] });
       const ask = (options) => guardFetch(guard, options)('http://localhost:9/v1/chat/completions', { method: 'POST', body });
       const { choices } = await (await ask()).json();

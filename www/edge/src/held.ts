@@ -62,7 +62,7 @@ export class HeldChoice {
 
     const out = { chunk: { ...envelope, choices: [told] }, delta };
     const last = choice.finish_reason !== null && choice.finish_reason !== undefined;
-    await this.#lane.accept({ out, said, closes: completion.hasMore(delta), last });
+    await this.#lane.accept({ out, said, closes: said.length > 0 || completion.hasMore(delta), last });
     if (this.#lane.places > MOST) throw new HttpError(502, 'upstream', `the upstream sent texts in more than ${MOST} places`);
     if (last) await this.#passed();
   }
@@ -119,7 +119,7 @@ function watchOf({ judge, messages }: Reading): Watch {
   return {
     // Nobody is there to review.
     open: () => guard.transform({ messages, signal, releaseOnReview: false, frames: 'text' }),
-    whole: async (_, text) => {
+    whole: async (_kind, _place, text) => {
       const verdict = await judge.response(messages, text);
       if (verdict) throw new completion.Flagged(verdict);
     },

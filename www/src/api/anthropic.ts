@@ -34,6 +34,7 @@ class MessageReader implements StreamReader {
   readonly #body: Fields;
   readonly #sight: Sight;
   readonly #tools = new Set<unknown>();
+  #notes = 0;
   #started = false;
   #open: unknown = null;
 
@@ -55,8 +56,10 @@ class MessageReader implements StreamReader {
       return frame(saidIn(content_block, place, this.#sight), true);
     }
     if (type === 'content_block_delta' && isFields(delta)) {
-      const isCall = this.#tools.has(index);
-      return frame(isCall ? this.#sight.call(place, delta.partial_json) : this.#sight.said(delta, place), false);
+      if (this.#tools.has(index)) return frame(this.#sight.call(place, delta.partial_json), false);
+      // A citation stands between two pieces of the text, and does not end it.
+      if (delta.type === 'citations_delta') return frame(this.#sight.notes(delta, `${place}[${this.#notes++}]`), false);
+      return frame(this.#sight.said(delta, place), false);
     }
     // What else comes says nothing, or is judged as it stands.
     const parts: Fields = {
@@ -64,7 +67,7 @@ class MessageReader implements StreamReader {
       message_delta: delta,
       content_block_stop: null,
     };
-    return frame(this.#sight.said(Object.hasOwn(parts, type) ? parts[type] : out.json, type), true);
+    return frame(this.#sight.notes(Object.hasOwn(parts, type) ? parts[type] : out.json, type), true);
   }
 
   sent({ json: { type, index } }: StreamEvent): void {

@@ -55,13 +55,16 @@ class ChoicesReader implements StreamReader {
     if (choices.length === 0) return [{ lane: null, out: event, said: [], closes: false, last: false }];
     const { usage: _, ...rest } = envelope;
     this.#envelope = rest;
-    return choices.map((choice) => ({
-      lane: Number(choice.index ?? 0),
-      out: choices.length === 1 ? event : this.#event({ ...envelope, choices: [choice] }),
-      said: saidIn(choice, this.#field, this.#sight),
-      closes: hasMore(choice.delta),
-      last: (choice.finish_reason ?? null) !== null,
-    }));
+    return choices.map((choice) => {
+      const said = saidIn(choice, this.#field, this.#sight);
+      return {
+        lane: Number(choice.index ?? 0),
+        out: choices.length === 1 ? event : this.#event({ ...envelope, choices: [choice] }),
+        said,
+        closes: said.length > 0 || hasMore(choice.delta),
+        last: (choice.finish_reason ?? null) !== null,
+      };
+    });
   }
 
   sent({ json }: StreamEvent): void {

@@ -38,8 +38,8 @@ function shapeOf(spoken: () => Fields, turns: Shape['turns']): Shape {
         const { json } = out;
         if (json.error !== undefined) throw told(json.error);
         if (!isAnswer(json)) throw misshapen('lines of a message');
-        const closes = isFields(json.message) && listOf(json.message.tool_calls).length > 0;
-        return [{ lane: 0, out, said: saidIn(json, sight), closes, last: json.done === true }];
+        const said = saidIn(json, sight);
+        return [{ lane: 0, out, said, closes: said.length > 0, last: json.done === true }];
       },
       sent: () => undefined,
       ending: () => [{ json: refusal(body), wire: `${JSON.stringify(refusal(body))}\n` }],

@@ -52,6 +52,7 @@ class ResponseReader implements StreamReader {
   /** What came so far, by its place, and the names of calls. */
   readonly #texts = new Map<string, string>();
   readonly #names = new Map<string, unknown>();
+  #notes = 0;
 
   constructor(body: Fields, sight: Sight) {
     this.#body = body;
@@ -66,7 +67,9 @@ class ResponseReader implements StreamReader {
     const piece = type.endsWith('.delta');
     const said = typeof json.delta === 'string' && piece ? this.#piece(type, json) : this.#news(type, json);
     for (const { place, text } of said) this.#texts.set(place, (this.#texts.get(place) ?? '') + text);
-    return [{ lane: 0, out, said, closes: !piece, last: LAST.test(type) }];
+    // An annotation stands between two pieces of its text, and does not end it.
+    const closes = !piece && !type.includes('.annotation.');
+    return [{ lane: 0, out, said, closes, last: LAST.test(type) }];
   }
 
   #piece(type: string, { delta, output_index, content_index, summary_index }: Fields): Said[] {
@@ -89,7 +92,7 @@ class ResponseReader implements StreamReader {
       const at = isFields(response) ? `output[${index}]` : place;
       if (isCall(item)) this.#names.set(at, item.name);
       const said = saidIn(item, at, this.#sight);
-      return [...this.#more(at, said.filter(({ call }) => call)), ...this.#unknown(said.filter(({ call }) => !call))];
+      return [...this.#more(at, said.filter(({ kind }) => kind)), ...this.#unknown(said.filter(({ kind }) => !kind))];
     });
   }
 
@@ -105,7 +108,8 @@ class ResponseReader implements StreamReader {
   /** The texts that have not come yet. */
   #unknown(said: Said[]): Said[] {
     const known = new Set(this.#texts.values());
-    return said.filter(({ text }) => !known.has(text)).map((part) => ({ ...part, place: `${part.place}.whole` }));
+    const news = said.filter(({ text }) => !known.has(text));
+    return news.map((part) => ({ ...part, place: `${part.place}.${this.#notes++}`, kind: 'note' as const }));
   }
 
   sent({ json }: StreamEvent): void {

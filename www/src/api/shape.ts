@@ -3,6 +3,7 @@
 import { GuardError } from '../errors.ts';
 import type { Frame, Said } from '../held.ts';
 import type { Message } from '../types.ts';
+import { asRead } from '../walk/reading.ts';
 import { byPlace, Unreadable, walkBy, type WalkRules } from '../walk/walk.ts';
 
 export type Fields = Record<string, unknown>;
@@ -111,10 +112,16 @@ export class Sight {
     }
   }
 
+  /** The same, as one text that does not grow. */
+  notes(value: unknown, at: string): Said[] {
+    const text = asRead(this.said(value, at).map(({ text }) => text));
+    return text === '' ? [] : [{ place: at, path: at, text, kind: 'note' }];
+  }
+
   /** A part of the call of a tool. */
   call(place: string, ...texts: unknown[]): Said[] {
     const text = texts.map((part) => asText(part)).join(' ');
-    return this.#calls && text !== '' ? [{ place, path: place, text, call: true }] : [];
+    return this.#calls && text !== '' ? [{ place, path: place, text, kind: 'call' }] : [];
   }
 }
 

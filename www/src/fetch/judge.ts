@@ -68,7 +68,7 @@ export class Judge {
           frames: 'text',
           onCheck: (_, verdict) => onVerdict?.(verdict, { what: 'answer', at }),
         }),
-      whole: (at, text) => this.call(messages, text, at),
+      whole: (kind, at, text) => (kind === 'call' ? this.call(messages, text, at) : this.answer(messages, [text], at)),
       run: (work) => work(),
     };
   }

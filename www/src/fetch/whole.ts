@@ -35,8 +35,8 @@ export async function judgeWhole(response: Response, answering: Answering): Prom
 }
 
 async function judgePart(judge: Judge, messages: readonly Message[], said: readonly Said[]): Promise<void> {
-  for (const [at, texts] of textsBy(said.filter(({ call }) => !call))) await judge.answer(messages, texts, at);
-  for (const [at, texts] of textsBy(said.filter(({ call }) => call))) await judge.call(messages, texts.join(''), at);
+  for (const [at, texts] of textsBy(said.filter(({ kind }) => kind !== 'call'))) await judge.answer(messages, texts, at);
+  for (const [at, texts] of textsBy(said.filter(({ kind }) => kind === 'call'))) await judge.call(messages, texts.join(''), at);
 }
 
 function parse(text: string): Fields {

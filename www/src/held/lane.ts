@@ -1,8 +1,8 @@
 /** One choice of a streamed answer: its frames wait here until all of their text has been released. */
 
-import { Call } from './call.ts';
 import { Strand } from './strand.ts';
 import type { Held, Need, Watch } from './text.ts';
+import { type Kind, Whole } from './whole.ts';
 
 /** A part of what the model says. Parts of one place are one text, in their order. */
 export interface Said {
@@ -10,15 +10,16 @@ export interface Said {
   /** Where it stands exactly; see `Held.add`. */
   path: string;
   text: string;
-  /** Whether it belongs to the call of a tool, which is judged whole. */
-  call?: boolean;
+  /** What it is, where it is no text that grows. */
+  kind?: Kind;
 }
 
 /** Something of a stream that goes on as one. */
 export interface Frame<Out> {
   out: Out;
   said: readonly Said[];
-  /** Whether the texts that it does not go on with are at their end: they would wait for what they hold back. */
+  /** Whether the texts that it does not go on with are at their end. Else it would wait for what they hold back, and
+   * all behind it; but one that goes on all the same is judged from its beginning again. */
   closes: boolean;
   /** Whether the choice ends with it. */
   last: boolean;
@@ -67,13 +68,14 @@ export class Lane<Out> {
     for (const part of said) this.#text(part).add(part.path, part.text);
     const needs = new Map([...this.#texts].map(([place, text]) => [place, text.needs]));
     this.#queue.push({ out, needs, last });
-    if (places.size > 0 || closes) for (const [, text] of before) await text.finish();
+    if (closes) for (const [, text] of before) await text.finish();
     for (const place of places) await this.#texts.get(place)?.judge();
     if (last) await this.finish();
   }
 
-  #text({ place, call }: Said): Held {
-    const text = this.#texts.get(place) ?? (call ? new Call(this.#watch, place) : new Strand(this.#watch, place));
+  #text({ place, kind }: Said): Held {
+    const known = this.#texts.get(place);
+    const text = known ?? (kind ? new Whole(this.#watch, place, kind) : new Strand(this.#watch, place));
     this.#texts.set(place, text);
     return text;
   }

@@ -1,11 +1,13 @@
 /** Texts that are held back, as those see them who release or judge them. */
 
+import type { Kind } from './whole.ts';
+
 /** Who judges the texts of one answer. */
 export interface Watch {
   /** Opens the monitor of the text that grows at a place. */
   open(place: string): TransformStream<string | Uint8Array, string | Uint8Array>;
-  /** Judges a text that is whole: the call of a tool. Rejects if it does not pass. */
-  whole(place: string, text: string): Promise<void>;
+  /** Judges a text that is whole. Rejects if it does not pass. */
+  whole(kind: Kind, place: string, text: string): Promise<void>;
   /** Does a piece of the guard's work, in its turn and time. */
   run<T>(work: () => Promise<T>): Promise<T>;
 }
