@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 export interface Asked {
   method: string;
   path: string;
+  /** The body as it came, and read. */
+  text: string;
   body: Record<string, unknown>;
   headers: IncomingMessage['headers'];
 }
@@ -26,7 +28,8 @@ export class StubUpstream {
       request.on('data', (piece: Buffer) => pieces.push(piece));
       request.on('end', () => {
         const { method = '', url: path = '', headers } = request;
-        const asked = { method, path, body: JSON.parse(Buffer.concat(pieces).toString() || '{}'), headers };
+        const text = Buffer.concat(pieces).toString();
+        const asked = { method, path, text, body: JSON.parse(text || '{}'), headers };
         this.asked.push(asked);
         void this.answer(response, asked);
       });
