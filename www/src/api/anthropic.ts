@@ -56,7 +56,9 @@ class MessageReader implements StreamReader {
       return frame(saidIn(content_block, place, this.#sight), true);
     }
     if (type === 'content_block_delta' && isFields(delta)) {
-      if (this.#tools.has(index)) return frame(this.#sight.call(place, delta.partial_json), false);
+      if (this.#tools.has(index) && delta.type === 'input_json_delta') {
+        return frame(this.#sight.call(place, delta.partial_json), false);
+      }
       // A citation stands between two pieces of the text, and does not end it.
       if (delta.type === 'citations_delta') return frame(this.#sight.notes(delta, `${place}[${this.#notes++}]`), false);
       return frame(this.#sight.said(delta, place), false);

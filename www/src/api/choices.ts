@@ -21,7 +21,8 @@ function saidIn(choice: Fields, field: Field, sight: Sight): Said[] {
     const parts = name ? [name, given ?? input ?? ''] : [given ?? input ?? ''];
     return sight.call(`${field}.tool_calls[${Number.isInteger(index) ? Number(index) : at}]`, ...parts);
   });
-  return [...sight.said({ ...choice, [field]: rest }), ...calls];
+  const others = Array.isArray(tool_calls) ? rest : { ...rest, tool_calls };
+  return [...sight.said({ ...choice, [field]: others }), ...calls];
 }
 
 /** Whether a delta has something besides its role and texts, such as tool calls. */

@@ -63,9 +63,7 @@ export async function* relay({ shape, reader, watch, next, throws }: Relay): Asy
     // Nothing that may still come could be told.
     if (cut && over()) break;
   }
-  if (!done && !over()) {
-    brokenOff();
-  }
+  if (!done && !over()) brokenOff();
   for (const index of lanes.keys()) yield* await after(index, (lane) => lane.finish());
   yield* rest();
   if (shape.done !== undefined && (done || cut)) yield writeEvent({ data: shape.done });

@@ -35,8 +35,10 @@ export async function judgeWhole(response: Response, answering: Answering): Prom
 }
 
 async function judgePart(judge: Judge, messages: readonly Message[], said: readonly Said[]): Promise<void> {
-  for (const [at, texts] of textsBy(said.filter(({ kind }) => kind !== 'call'))) await judge.answer(messages, texts, at);
-  for (const [at, texts] of textsBy(said.filter(({ kind }) => kind === 'call'))) await judge.call(messages, texts.join(''), at);
+  const calls = said.filter(({ kind }) => kind === 'call');
+  const others = said.filter(({ kind }) => kind !== 'call');
+  for (const [at, texts] of textsBy(others)) await judge.answer(messages, texts, at);
+  for (const [at, texts] of textsBy(calls)) await judge.call(messages, texts.join(''), at);
 }
 
 function parse(text: string): Fields {
