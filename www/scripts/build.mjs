@@ -10,10 +10,13 @@ import { build } from 'rolldown';
 import { buildDemo } from './demo.mjs';
 import { packageNotices } from './notices.mjs';
 
-/** The entries, each a file of `src/`. One that users import has its line in package.json's `exports`, too. */
-const ENTRIES = ['index', 'worker', 'node', 'node-worker', 'workerd', 'walk'];
+/** The entries of the guard, each a file of `src/`. One that users import has its line in package.json's `exports`, too. */
+const GUARD = ['index', 'worker', 'node', 'node-worker', 'workerd', 'react'];
 
-/** What entries share, in two files: what runs a model, where that is, and what its caller has. The modules named here take
+/** What stands beside it, each in one piece: what they shared with the guard would make that larger for all pages. */
+const BESIDE = ['walk', 'held', 'fetch', 'ai-sdk'];
+
+/** What the guard's entries share, in two files: what runs a model, where that is, and what its caller has. The modules named here take
  * along what they import. */
 const SHARED = [
   { name: 'engine', test: /src\/(local|serve|model\/source)\.ts$/ },
@@ -27,7 +30,7 @@ const cpuOnly = process.argv.includes('--cpu-only');
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
 const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
-const { peerDependencies = {} } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
+const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
 
 function clean() {
   mkdirSync(dist, { recursive: true });
@@ -36,14 +39,20 @@ function clean() {
 
 /** Gives the files that went in. */
 async function code() {
-  const outside = Object.keys(peerDependencies);
+  const guard = await bundle(GUARD, { chunkFileNames: '[name]-[hash].js', codeSplitting: { groups: SHARED } });
+  const beside = await Promise.all(BESIDE.map((name) => bundle([name], {})));
+  return [guard, ...beside].flat();
+}
+
+async function bundle(entries, files) {
+  const outside = Object.keys({ ...dependencies, ...peerDependencies });
   const { output } = await build({
     cwd: www,
-    input: Object.fromEntries(ENTRIES.map((name) => [name, `src/${name}.ts`])),
+    input: Object.fromEntries(entries.map((name) => [name, `src/${name}.ts`])),
     platform: 'neutral',
     external: (id) => /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
     transform: { target: 'es2022' },
-    output: { dir: dist, minify: true, chunkFileNames: '[name]-[hash].js', codeSplitting: { groups: SHARED } },
+    output: { dir: dist, minify: true, ...files },
   });
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }

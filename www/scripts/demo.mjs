@@ -13,7 +13,7 @@ const SOURCE = join(WWW, 'demo');
 const STATIC = ['index.html', 'style.css', 'icon.svg', 'app.webmanifest'];
 const ICON_SIZES = [192, 512];
 /** Files of the package that a browser never asks for. */
-const NOT_SERVED = /^(demo|edge)$|^(node(-.+)?|workerd|walk)\.js$|\.(d\.ts|map)$/;
+const NOT_SERVED = /^(demo|edge)$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|react)\.js$|\.(d\.ts|map)$/;
 
 /** The page imports the package's own entry, as the package ships it, instead of bundling its source. */
 const besideThePage = {

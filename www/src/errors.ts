@@ -58,6 +58,11 @@ export class GuardError extends Error {
   /** The verdict that ended the stream, where the code is `blocked`. */
   declare readonly verdict?: Verdict;
 
+  /** By its name: `rsafe/fetch`, and other copies of the package, have the class again. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof Error && value.name === 'GuardError';
+  }
+
   constructor(code: ErrorCode, message: string, details: GuardErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;

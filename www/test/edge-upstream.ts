@@ -4,6 +4,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 export interface Asked {
+  method: string;
+  path: string;
+  /** The body as it came, and read. */
+  text: string;
   body: Record<string, unknown>;
   headers: IncomingMessage['headers'];
 }
@@ -23,7 +27,9 @@ export class StubUpstream {
       const pieces: Buffer[] = [];
       request.on('data', (piece: Buffer) => pieces.push(piece));
       request.on('end', () => {
-        const asked = { body: JSON.parse(Buffer.concat(pieces).toString()), headers: request.headers };
+        const { method = '', url: path = '', headers } = request;
+        const text = Buffer.concat(pieces).toString();
+        const asked = { method, path, text, body: JSON.parse(text || '{}'), headers };
         this.asked.push(asked);
         void this.answer(response, asked);
       });
@@ -31,6 +37,8 @@ export class StubUpstream {
   }
 
   async listen(): Promise<string> {
+    // A connection that lies idle on a busy machine is still good.
+    this.#server.keepAliveTimeout = 0;
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`;
   }
@@ -56,9 +64,9 @@ export class StubUpstream {
   }
 
   /** Answers with these bytes as a stream of events, cut where the array is. `open` leaves the stream open after them. */
-  streams(pieces: (string | Uint8Array)[], open = false): void {
+  streams(pieces: (string | Uint8Array)[], open = false, type = 'text/event-stream'): void {
     this.answer = async (response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.writeHead(200, { 'content-type': type });
       for (const piece of pieces) {
         response.write(piece);
         // Each piece is a packet of its own.

@@ -17,6 +17,15 @@ test('an error is the same error after it crossed the worker border', () => {
   );
 });
 
+test('an error of another copy of the package is one, with its verdict, and no other error is', () => {
+  const foreign = Object.assign(new Error('flagged'), { name: 'GuardError', code: 'blocked', verdict: verdict('block') });
+  assert.ok(foreign instanceof GuardError);
+  assert.equal(toGuardError(foreign), foreign);
+  for (const other of [new Error('x'), new DOMException('x', 'AbortError'), { name: 'GuardError' }, null, undefined]) {
+    assert.ok(!((other as unknown) instanceof GuardError));
+  }
+});
+
 test('a code of the core is kept, and one that nobody knows is a crash', () => {
   assert.equal(toGuardError(Object.assign(new Error('too long'), { code: 'context_length' })).code, 'context_length');
   assert.equal(toGuardError(Object.assign(new Error('?'), { code: 'constructor' })).code, 'crashed');

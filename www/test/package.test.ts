@@ -39,6 +39,18 @@ before(async () => {
       for await (const event of guard.stream('Hello', { reasoning: 'always' })) reasoning.push(event.type);
       console.log(JSON.stringify({ verdict, info: guard.info, reasoning }));
       await guard.dispose();`,
+    'fetch.js': `
+      import { createGuard, GuardError } from 'rsafe';
+      import { guardFetch } from 'rsafe/fetch';
+      const rules = [{ id: 'word', literal: 'zanzibar seven' }];
+      const categories = [{ id: 'other', definition: 'Nothing' }];
+      const guard = await createGuard({ policy: { name: 'house', categories, rules }, reasoning: 'never' });
+      const body = JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'zanzibar seven' }] });
+      const ask = (options) => guardFetch(guard, options)('http://localhost:9/v1/chat/completions', { method: 'POST', body });
+      const { choices } = await (await ask()).json();
+      const error = await ask({ onBlocked: 'throw' }).catch((error) => error);
+      console.log(choices[0].finish_reason, error.code, error instanceof GuardError);
+      await guard.dispose();`,
   });
   browser = await launch();
 });
@@ -78,7 +90,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
   const allowed = [
     /^(package\.json|README\.md|(dist\/)?LICENSE|dist\/THIRD_PARTY_LICENSES)$/,
     /^dist\/[\w.-]+\.js$/,
-    /^dist\/((model|walk)\/)?[\w.-]+\.d\.ts$/,
+    /^dist\/((api|fetch|held|model|walk)\/)?[\w.-]+\.d\.ts$/,
     /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
     /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
   ];
@@ -99,6 +111,11 @@ test('Node takes the package with the four lines, and reads its files from disk'
   assert.deepEqual([info.device, info.model, info.bytes], ['cpu', 'rsafe-mini', totalBytes(miniBundle())]);
   assert.ok(verdict.score > 0 && verdict.score < 1);
   assert.deepEqual([reasoning.includes('reasoning'), reasoning.at(-1)], [true, 'verdict']);
+});
+
+test('a guarded fetch refuses in the name of the API, with errors of the package', () => {
+  const run = spawnSync(process.execPath, ['fetch.js'], { cwd: app.folder, encoding: 'utf8' });
+  assert.deepEqual([run.status, run.stdout.trim(), run.stderr], [0, 'content_filter blocked true', '']);
 });
 
 test('a plain module page takes the package as it lies there, under the strict policy', async () => {
@@ -154,6 +171,7 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
   const typed = project(packed, {
     'index.ts': `
       import { createGuard, isSupported, builtinPolicies, lintPolicy, parsePolicy, cacheStatus, clearCache, GuardError } from 'rsafe';
+      import { guardFetch } from 'rsafe/fetch';
       import type { Guard, GuardOptions, Verdict, Decision, PolicyObject, GuardEvent, Progress } from 'rsafe';
       const options: GuardOptions = { device: 'auto', onProgress: ({ loaded, total }: Progress) => console.log(loaded / total) };
       const guard: Guard = await createGuard(options);
@@ -171,6 +189,10 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
       await guard.setPolicy(policy);
       console.log((await lintPolicy('name: x'))[0]?.line, (await isSupported()).reasons, (await cacheStatus())[0]?.bytes);
       await clearCache();
+      const safe: typeof fetch = guardFetch(guard, { onVerdict: (verdict, where) => console.log(verdict.decision, where.what) });
+      await safe('/v1/chat/completions', { method: 'POST', body: '{}' });
+      // @ts-expect-error: there is no such answer
+      guardFetch(guard, { onBlocked: 'shrug' });
       try {
         await guard.dispose();
       } catch (error) {

@@ -62,9 +62,13 @@ for (const { place, code } of samples.filter(({ code }) => code.includes('create
   test(`the sample of ${place} runs in a page to its end`, async () => {
     const site = await Site.open({ 'content-security-policy': STRICT_CSP });
     const script = (source: string) => transformSync(source, { loader: 'ts', format: 'esm', target: 'es2022' }).code;
-    const served = (source: string) => script(source).replaceAll(/(['"])rsafe(\/worker)?\1/g, (_, __, worker) => (worker ? "'/rsafe/worker.js'" : "'/rsafe/index.js'"));
+    const served = (source: string) => script(source).replaceAll(/(['"])rsafe(?:\/(\w+))?\1/g, (_, __, part = 'index') => `'/rsafe/${part}.js'`);
     try {
       site.mount('/rsafe/', join(app.rsafe, 'dist')).put('/policy.yaml', POLICY).put('/page.html', html('/sample.js'));
+      // In the place of a bundler.
+      const guardedFetch = readFileSync(join(app.rsafe, 'dist/fetch.js'), 'utf8');
+      site.put('/rsafe/fetch.js', guardedFetch.replaceAll('"eventsource-parser"', '"/parser/index.js"'));
+      site.mount('/parser/', join(www, 'node_modules/eventsource-parser/dist')).put('/v1/models', '{}');
       site.put('/chat', 'Ask the locksmith around the corner.');
       site.put('/guard-worker.js', served("import 'rsafe/worker';"));
       site.put('/sample.js', `${served(code)}\ndocument.title = 'loaded';`);

@@ -1,24 +1,27 @@
-/** One choice of a streamed answer: its chunks wait here until all of their text has been released. */
+/** One choice of a streamed answer, held back as `Lane` does, with what stands beside its texts. */
+
+import { Lane, type Watch } from 'rsafe/held';
+import type { Message } from 'rsafe/workerd';
 
 import * as completion from './completion.ts';
-import type { Watch } from './growing.ts';
 import { type Fields, HttpError } from './http.ts';
+import type { Judge } from './judge.ts';
 import type { Notes } from './notes.ts';
-import { type Need, Strand } from './strand.ts';
 
 /** Places with text in one choice, above which it is given up. */
 const MOST = 32;
 
-/** A chunk with this one choice, and how far each text must be released before it may go. */
-interface Held {
+/** A chunk with this one choice. */
+interface Out {
   chunk: Fields;
   delta: Fields;
-  needs: Map<string, Need[]>;
-  last: boolean;
 }
 
 /** What the choices of a stream have in common. */
-export interface Reading extends Watch {
+export interface Reading {
+  judge: Judge;
+  /** The conversation that is answered. */
+  messages: readonly Message[];
   notes: Notes;
   passFields: ReadonlySet<string>;
 }
@@ -26,116 +29,100 @@ export interface Reading extends Watch {
 export class HeldChoice {
   readonly index: number;
   readonly #reading: Reading;
-  readonly #strands = new Map<string, Strand>();
-  #queue: Held[] = [];
-  /** Whether nothing more is taken: finished, or withheld. */
-  over = false;
+  readonly #lane: Lane<Out>;
+  #told: Fields[] = [];
   withheld = false;
 
   constructor(index: number, reading: Reading) {
     this.index = index;
     this.#reading = reading;
+    this.#lane = new Lane(watchOf(reading));
+  }
+
+  /** Whether nothing more is taken: finished, or withheld. */
+  get over(): boolean {
+    return this.#lane.over;
   }
 
   get empty(): boolean {
-    return this.#queue.length === 0;
+    return this.#lane.empty && this.#told.length === 0;
   }
 
   /** Takes a chunk's choice, and judges its text. `envelope` is the rest of the chunk. */
   async accept(envelope: Fields, choice: Fields): Promise<void> {
-    if (this.over) return;
-    try {
-      await this.#judge(envelope, choice);
-    } catch (error) {
-      this.withhold(envelope, completion.reasonOfError(error));
-    }
+    await this.#orWithhold(envelope, () => this.#judge(envelope, choice));
   }
 
   async #judge(envelope: Fields, choice: Fields): Promise<void> {
     const delta = completion.spokenIn(choice, 'delta');
     const told = completion.withPlainLogprobs(choice, delta);
     const pieces = completion.piecesOf({ ...told, logprobs: null }, '', this.#reading.passFields);
-    const grown = pieces.filter(({ named }) => !named);
+    const said = pieces.filter(({ named }) => !named);
     await this.#reading.notes.read(pieces.filter(({ named }) => named));
 
+    const out = { chunk: { ...envelope, choices: [told] }, delta };
     const last = choice.finish_reason !== null && choice.finish_reason !== undefined;
-    const places = new Set(grown.map(({ place }) => place));
-    // Another field begins, or tool calls: the texts before it get their end, or it would wait for what they hold back.
-    const before = [...this.#strands].filter(([place]) => !places.has(place));
-    for (const { place, path, text } of grown) this.#strand(place).add(path, text);
-    const needs = new Map([...this.#strands].map(([place, strand]) => [place, strand.needs]));
-    this.#queue.push({ chunk: { ...envelope, choices: [told] }, delta, needs, last });
-    if (places.size > 0 || completion.hasMore(delta)) for (const [, strand] of before) await strand.finish();
-    for (const place of places) await this.#strand(place).judge();
-    if (last) await this.#end();
-  }
-
-  #strand(place: string): Strand {
-    const strand = this.#strands.get(place) ?? new Strand(this.#reading);
-    this.#strands.set(place, strand);
-    if (this.#strands.size > MOST) throw new HttpError(502, 'upstream', `the upstream sent texts in more than ${MOST} places`);
-    return strand;
+    await this.#lane.accept({ out, said, closes: said.length > 0 || completion.hasMore(delta), last });
+    if (this.#lane.places > MOST) throw new HttpError(502, 'upstream', `the upstream sent texts in more than ${MOST} places`);
+    if (last) await this.#passed();
   }
 
   /** The end of the choice: the rest of its text is judged. */
   async finish(envelope: Fields): Promise<void> {
+    await this.#orWithhold(envelope, async () => {
+      await this.#lane.finish();
+      await this.#passed();
+    });
+  }
+
+  async #passed(): Promise<void> {
+    const content = this.#lane.textAt('delta.content');
+    if (content !== undefined) await this.#reading.judge.passed(this.#reading.messages, content);
+  }
+
+  async #orWithhold(envelope: Fields, work: () => Promise<void>): Promise<void> {
     if (this.over) return;
     try {
-      await this.#end();
+      await work();
     } catch (error) {
       this.withhold(envelope, completion.reasonOfError(error));
     }
   }
 
-  async #end(): Promise<void> {
-    for (const strand of this.#strands.values()) await strand.finish();
-    this.over = true;
-    const { judge, messages } = this.#reading;
-    const content = this.#strands.get('delta.content')?.joined.text;
-    if (content !== undefined) await judge.passed(messages, content);
-  }
-
   /** Ends the choice here: what was released goes out, then a last chunk that says why. */
   withhold(envelope: Fields, reason: completion.Reason): void {
-    const ready = this.#ready();
-    const part = this.#releasedPart();
     const { usage: _, ...rest } = envelope;
     const last = completion.withheldChunk(rest, this.index, completion.note('response', this.index, reason));
-    const held = (chunk: Fields): Held => ({ chunk, delta: {}, needs: new Map(), last: false });
-    this.#queue = [...ready, ...(part ? [held(part)] : []), held(last)];
-    this.over = this.withheld = true;
-    for (const strand of this.#strands.values()) strand.cancel();
+    this.#told = [...this.#lane.cut((out, place, missing) => this.#part(out, place, missing)).map(({ chunk }) => chunk), last];
+    this.withheld = true;
   }
 
   /** The chunks that may go now. */
   take(): Fields[] {
-    const ready = this.#ready();
-    return ready.map(({ chunk }) => chunk);
+    return [...this.#told.splice(0), ...this.#lane.take().map(({ chunk }) => chunk)];
   }
 
-  /** Removes from the queue what may go. */
-  #ready(): Held[] {
-    const blocked = this.#queue.findIndex(({ needs, last }) => {
-      return (last && !this.over) || [...needs.values()].flat().some(({ text, upto }) => text.released < upto);
-    });
-    return this.#queue.splice(0, blocked < 0 ? this.#queue.length : blocked);
+  /** A chunk without the end of its text. */
+  #part({ chunk, delta }: Out, place: string, missing: number): Out | null {
+    const field = place.replace(/^delta\./, '');
+    const text = delta[field];
+    // Names of the sender's own share one text, of which no part is one field's.
+    if (typeof text !== 'string' || field === '*' || missing >= text.length) return null;
+    const { role } = delta;
+    const told = { ...(role === 'assistant' ? { role } : {}), [field]: text.slice(0, -missing) };
+    return { delta, chunk: { ...chunk, choices: [{ index: this.index, delta: told, logprobs: null, finish_reason: null }] } };
   }
+}
 
-  /** The first waiting chunk with no more text than was released, if there is any. */
-  #releasedPart(): Fields | null {
-    const held = this.#queue[0];
-    if (!held) return null;
-    for (const [place, [need, ...others]] of held.needs) {
-      const field = place.replace(/^delta\./, '');
-      const text = held.delta[field];
-      // Names of the sender's own share one text, of which no part is one field's.
-      if (typeof text !== 'string' || field === '*' || !need || others.length > 0) continue;
-      const missing = need.upto - need.text.released;
-      if (missing <= 0 || missing >= text.length) continue;
-      const { role } = held.delta;
-      const delta = { ...(role === 'assistant' ? { role } : {}), [field]: text.slice(0, -missing) };
-      return { ...held.chunk, choices: [{ index: this.index, delta, logprobs: null, finish_reason: null }] };
-    }
-    return null;
-  }
+function watchOf({ judge, messages }: Reading): Watch {
+  const { guard, holder, signal } = judge;
+  return {
+    // Nobody is there to review.
+    open: () => guard.transform({ messages, signal, releaseOnReview: false, frames: 'text' }),
+    whole: async (_kind, _place, text) => {
+      const verdict = await judge.response(messages, text);
+      if (verdict) throw new completion.Flagged(verdict);
+    },
+    run: (work) => holder.run(guard, work, signal),
+  };
 }

@@ -17,6 +17,13 @@ declare module 'rsafe/workerd' {
   export type Verdict = import('../../src/types.ts').Verdict;
 }
 
+declare module 'rsafe/held' {
+  type Types = typeof import('../../src/held.ts');
+  export const Lane: Types['Lane'];
+  export type Lane<Out> = import('../../src/held.ts').Lane<Out>;
+  export type Watch = import('../../src/held.ts').Watch;
+}
+
 declare module 'rsafe/walk' {
   type Types = typeof import('../../src/walk.ts');
   export const asRead: Types['asRead'];

@@ -1,6 +1,8 @@
 /** The allow-list: which names of OpenAI-shaped requests and answers are no text of anybody, and which values may pass
  * unread under them. Both directions share it. What stands in neither list is judged. */
 
+import { type Piece, walkBy, type WalkRules } from './walk.ts';
+
 const words = (text: string): string[] => text.trim().split(/\s+/);
 const setOf = (text: string): ReadonlySet<string> => new Set(words(text));
 
@@ -81,19 +83,26 @@ const SHAPES: Record<string, (value: string) => boolean> = {
   required: (value) => /^\w{1,64}$/.test(value) && NAMES.has(value),
 };
 
-export const isKnownName = (name: string): boolean => NAMES.has(name) || MEDIA.has(name);
-export const isMedia = (name: string): boolean => MEDIA.has(name);
+const RULES: Omit<WalkRules, 'skips'> = {
+  // A token bias names tokens by number.
+  knows: (name, under) => NAMES.has(name) || MEDIA.has(name) || (under === 'logit_bias' && /^\d{1,9}$/.test(name)),
+  isMedia: (name) => MEDIA.has(name),
+  // What is of the shape that the name asks for, or empty.
+  passes: (name, value) => value === '' || (Object.hasOwn(SHAPES, name) && SHAPES[name]!(value)),
+  // The lists of words of a known set. Of other lists each item is judged: what names a thing is no list.
+  mayList: (name) => name === 'modalities' || name === 'required',
+  // The lists of numbers that are none of text: token ids to stop at.
+  mayListNumbers: (name) => name === 'stop_token_ids',
+};
 
-/** A token bias names tokens by number. */
-export const isNumeral = (name: string): boolean => /^\d{1,9}$/.test(name);
-
-/** Whether a string under a name is of the shape that the name asks for, or empty. */
-export function passes(name: string, value: string): boolean {
-  return value === '' || (Object.hasOwn(SHAPES, name) && SHAPES[name]!(value));
+export interface WalkOptions {
+  /** Names of fields whose contents are not looked at. */
+  pass?: ReadonlySet<string>;
+  /** Where the value stands: a name such as `message`. */
+  at?: string;
 }
 
-/** The lists of words of a known set. Of other lists each item is judged: what names a thing is no list. */
-export const mayList = (name: string): boolean => name === 'modalities' || name === 'required';
-
-/** The lists of numbers that are none of text: token ids to stop at. */
-export const mayListNumbers = (name: string): boolean => name === 'stop_token_ids';
+/** The pieces of a value, in its order, save what the allow-list lets pass.
+ * @throws Unreadable for pictures, sounds and files, lists of numbers, and what is too deep or too much. */
+export const walk = (value: unknown, { pass, at }: WalkOptions = {}): Piece[] =>
+  walkBy({ ...RULES, skips: (name) => pass?.has(name) ?? false }, value, at);

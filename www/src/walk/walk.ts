@@ -1,7 +1,6 @@
-/** The walk: every string of a JSON value, at every depth, the names of fields among them, save what the allow-list lets
- * pass. The same for requests and answers, whole and in pieces. */
+/** The walk: every string of a JSON value, at every depth, the names of fields among them, save what its rules let pass.
+ * The same for requests and answers, whole and in pieces. */
 
-import { isKnownName, isMedia, isNumeral, mayList, mayListNumbers, passes } from './fields.ts';
 import { isWordless } from './reading.ts';
 
 /** A string that must be judged. */
@@ -32,22 +31,28 @@ export class Unreadable extends Error {
   }
 }
 
-export interface WalkOptions {
-  /** Names of fields whose contents are not looked at. */
-  pass?: ReadonlySet<string>;
-  /** Where the value stands: a name such as `message`. */
-  at?: string;
+/** What need not be judged, and what cannot be. Names are those of fields; of the items of a list, `''`. */
+export interface WalkRules {
+  /** Whether the contents of a field are not looked at. */
+  skips(name: string): boolean;
+  /** Whether a name is an API's own, under the name of the field that holds it. Any other is the sender's word. */
+  knows(name: string, under: string): boolean;
+  /** Whether a field holds pictures, sounds or files. */
+  isMedia(name: string): boolean;
+  /** Whether a string under a name passes unread. */
+  passes(name: string, value: string): boolean;
+  /** Whether the strings of a list pass as its name lets them, and whether it may hold numbers. */
+  mayList(name: string): boolean;
+  mayListNumbers(name: string): boolean;
 }
 
 /** Deeper values, and values with more pieces, are refused. */
 const MAX_DEPTH = 48;
 const MAX_PIECES = 8_192;
 
-const NONE: ReadonlySet<string> = new Set();
-
-/** The pieces of a value, in its order.
+/** The pieces of a value, in its order. `at` is where it stands: a name such as `message`.
  * @throws Unreadable for pictures, sounds and files, lists of numbers, and what is too deep or too much. */
-export function walk(value: unknown, { pass = NONE, at = '' }: WalkOptions = {}): Piece[] {
+export function walkBy(rules: WalkRules, value: unknown, at = ''): Piece[] {
   const pieces: Piece[] = [];
 
   const add = (place: string, path: string, text: string, named: boolean) => {
@@ -57,25 +62,25 @@ export function walk(value: unknown, { pass = NONE, at = '' }: WalkOptions = {})
 
   const visit = (value: unknown, name: string, place: string, path: string, depth: number): void => {
     if (value === null || value === undefined) return;
-    if (isMedia(name)) throw new Unreadable(place, path, 'cannot be judged, only text');
+    if (rules.isMedia(name)) throw new Unreadable(place, path, 'cannot be judged, only text');
     if (typeof value === 'string') {
       if (/^\s*data:[^,\s]*,/i.test(value)) throw new Unreadable(place, path, 'is a data: address, which cannot be judged');
-      if (!passes(name, value)) add(place, path, value, false);
+      if (!rules.passes(name, value)) add(place, path, value, false);
     }
     if (typeof value !== 'object') return;
     if (depth >= MAX_DEPTH) throw new Unreadable(place, path, `is nested more than ${MAX_DEPTH} deep`);
     if (Array.isArray(value)) {
-      if (value.some((item) => typeof item === 'number') && !mayListNumbers(name)) {
+      if (value.some((item) => typeof item === 'number') && !rules.mayListNumbers(name)) {
         throw new Unreadable(place, path, 'is a list of numbers, which may stand for text');
       }
       for (const [at, item] of value.entries()) {
-        visit(item, mayList(name) ? name : '', `${place}[]`, `${path}[${positionOf(item, at)}]`, depth + 1);
+        visit(item, rules.mayList(name) ? name : '', `${place}[]`, `${path}[${positionOf(item, at)}]`, depth + 1);
       }
       return;
     }
     for (const [field, inner] of Object.entries(value)) {
-      if (pass.has(field)) continue;
-      const known = isKnownName(field) || (name === 'logit_bias' && isNumeral(field));
+      if (rules.skips(field)) continue;
+      const known = rules.knows(field, name);
       const inPlace = known ? join(place, field) : join(place, '*');
       const inPath = join(path, field);
       if (!known && !isWordless(field)) add(`${inPlace}{}`, inPath, field, true);

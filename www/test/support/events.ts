@@ -1,12 +1,13 @@
 /** Reads the events of a body that is all there. */
 
-import { readEvents, type ServerSentEvent } from '../../edge/src/sse.ts';
+import type { EventSourceMessage } from 'eventsource-parser';
+import { readEvents } from '../../edge/src/sse.ts';
 
 /** The events of a body that comes in these pieces, without the fields that they do not have. */
-export async function eventsOf(pieces: readonly (string | Uint8Array)[], limit = 1e6): Promise<ServerSentEvent[]> {
+export async function eventsOf(pieces: readonly (string | Uint8Array)[], limit = 1e6): Promise<EventSourceMessage[]> {
   const encoder = new TextEncoder();
   const left = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : piece));
-  const events: ServerSentEvent[] = [];
+  const events: EventSourceMessage[] = [];
   for await (const event of readEvents(async () => left.shift() ?? null, limit)) events.push(JSON.parse(JSON.stringify(event)));
   return events;
 }

@@ -1,7 +1,7 @@
 /** The package as a stranger gets it: packed with `npm pack`, installed from the tarball outside the repository. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { built, www } from './paths.ts';
@@ -39,7 +39,10 @@ export function project(packed: Packed, files: Record<string, string>): Project 
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), content);
   }
-  npm(folder, 'install', '--offline', '--no-audit', '--no-fund', '--ignore-scripts', packed.tarball);
+  // What the package depends on is taken from here, since npm's cache may not know it.
+  const needed = Object.keys(JSON.parse(readFileSync(join(www, 'package.json'), 'utf8')).dependencies);
+  const sources = needed.map((name) => join(www, 'node_modules', name));
+  npm(folder, 'install', '--offline', '--no-audit', '--no-fund', '--ignore-scripts', '--install-links', packed.tarball, ...sources);
   return { folder, rsafe: join(folder, 'node_modules/rsafe'), remove: () => rmSync(folder, { recursive: true }) };
 }
 

@@ -1,26 +1,19 @@
 /** A text that grows piece by piece, and how much of it the guard has released. */
 
-import type { Message } from 'rsafe/workerd';
-
-import type { Judge } from './judge.ts';
-
-/** What watches over a text. */
-export interface Watch {
-  judge: Judge;
-  /** The conversation that is answered. */
-  messages: readonly Message[];
-}
+import type { Watch } from './text.ts';
 
 /** Counts, in UTF-16 units, what came in and what may be shown. */
 export class Growing {
   readonly #watch: Watch;
+  readonly #place: string;
   #text = '';
   #unseen = '';
   #open: Opened | null = null;
   released = 0;
 
-  constructor(watch: Watch, text = '') {
+  constructor(watch: Watch, place: string, text = '') {
     this.#watch = watch;
+    this.#place = place;
     this.add(text);
   }
 
@@ -40,7 +33,7 @@ export class Growing {
     const unseen = this.#open ? this.#unseen : this.#text;
     this.#unseen = '';
     const { writer } = (this.#open ??= this.#begin());
-    await this.#run(() => writer.write(unseen));
+    await this.#watch.run(() => writer.write(unseen));
   }
 
   /** Lets the monitor see the end, so that it releases the rest. */
@@ -48,7 +41,7 @@ export class Growing {
     if (!this.#open) return;
     const { writer, read } = this.#open;
     this.#open = null;
-    await this.#run(async () => {
+    await this.#watch.run(async () => {
       await writer.close();
       await read;
     });
@@ -59,9 +52,7 @@ export class Growing {
   }
 
   #begin(): Opened {
-    const { judge, messages } = this.#watch;
-    // Nobody is there to review.
-    const { readable, writable } = judge.guard.transform({ messages, signal: judge.signal, releaseOnReview: false, frames: 'text' });
+    const { readable, writable } = this.#watch.open(this.#place);
     const read = this.#count(readable.getReader());
     // Whoever writes hears of an error, too.
     read.catch(() => undefined);
@@ -75,11 +66,6 @@ export class Growing {
       seen += value.length;
       this.released = Math.max(this.released, seen);
     }
-  }
-
-  #run<T>(work: () => Promise<T>): Promise<T> {
-    const { holder, guard, signal } = this.#watch.judge;
-    return holder.run(guard, work, signal);
   }
 }
 

@@ -1,0 +1,104 @@
+/** One request and its answer. */
+
+import type { Fields, Shape } from '../api/shape.ts';
+import { toGuardError } from '../errors.ts';
+import { follow } from '../signals.ts';
+import type { Guard, Message } from '../types.ts';
+import { isBlocked, Judge } from './judge.ts';
+import type { Settings } from './options.ts';
+import { refusalEvents, relay } from './relay.ts';
+import type { Asked } from './request.ts';
+import { answered, bodyOf } from './response.ts';
+import { type Answering, judgeWhole } from './whole.ts';
+
+const EVENTS = 'text/event-stream';
+const LINES = 'application/x-ndjson';
+
+export class Exchange {
+  readonly #settings: Settings;
+  readonly #asked: Asked;
+  readonly #body: Fields;
+  readonly #shape: Shape;
+  readonly #messages: Message[];
+  readonly #judge: Judge;
+  readonly #end: (reason?: unknown) => void;
+
+  constructor(guard: Guard, settings: Settings, asked: Asked, body: Fields, shape: Shape) {
+    this.#settings = settings;
+    this.#asked = asked;
+    this.#body = body;
+    this.#shape = shape;
+    this.#messages = shape.turns(body, settings.sight);
+    const { controller, stop } = follow(asked.signal);
+    this.#judge = new Judge(guard, settings, controller.signal);
+    this.#end = (reason) => {
+      stop();
+      controller.abort(reason);
+    };
+  }
+
+  async run(): Promise<Response> {
+    let streams = false;
+    try {
+      if (!(await this.#mayGoUp())) return this.#refusal();
+      const response = await this.#settings.fetch(this.#asked.input, this.#asked.init);
+      if (!response.ok) return response;
+      streams = this.#isStream(response);
+      if (streams) return this.#held(response);
+      return await judgeWhole(response, this.#answering()).catch(this.#told);
+    } finally {
+      if (!streams) this.#end();
+    }
+  }
+
+  async #mayGoUp(): Promise<boolean> {
+    try {
+      await this.#judge.prompt(this.#messages);
+      return true;
+    } catch (error) {
+      if (isBlocked(error) && !this.#settings.throws) return false;
+      return this.#told(error);
+    }
+  }
+
+  #refusal(): Response {
+    const { lines } = this.#shape;
+    if (!this.#shape.streams(this.#body)) {
+      return answered(JSON.stringify(this.#shape.refusal(this.#body)), 'application/json');
+    }
+    return answered(refusalEvents(this.#shape, this.#reader()), lines ? LINES : EVENTS);
+  }
+
+  #isStream({ headers }: Response): boolean {
+    const type = headers.get('content-type') ?? '';
+    return this.#shape.lines ? /ndjson|jsonl/i.test(type) : type.toLowerCase().startsWith(EVENTS);
+  }
+
+  /** The response with its stream held back. */
+  #held(response: Response): Response {
+    const upstream = response.body?.getReader();
+    const next = async () => (await upstream?.read())?.value ?? null;
+    const watch = this.#judge.watch(this.#messages);
+    const texts = relay({ shape: this.#shape, reader: this.#reader(), watch, next, throws: this.#settings.throws });
+    const leave = async (reason?: unknown) => {
+      this.#end(reason);
+      await upstream?.cancel(reason).catch(() => undefined);
+    };
+    const told = (error: unknown) => this.#told(error);
+    return answered(bodyOf(texts, leave, told), response.headers.get('content-type') ?? EVENTS, response);
+  }
+
+  #reader() {
+    return this.#shape.reader(this.#body, this.#settings.sight);
+  }
+
+  #answering(): Answering {
+    const { sight, throws } = this.#settings;
+    return { judge: this.#judge, shape: this.#shape, messages: this.#messages, sight, throws };
+  }
+
+  /** Aborted, a call fails with its signal's reason, as every `fetch`. */
+  readonly #told = (error: unknown): never => {
+    throw this.#asked.signal?.aborted ? this.#asked.signal.reason : toGuardError(error);
+  };
+}

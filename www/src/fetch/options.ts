@@ -1,0 +1,77 @@
+/** What a guarded `fetch` is told, read once. */
+
+import { Sight } from '../api/shape.ts';
+import { GuardError } from '../errors.ts';
+import { checked, fields, isFlag, isFunction, shown } from '../plain.ts';
+import type { CheckOptions, TransformOptions, Verdict } from '../types.ts';
+
+/** What a verdict is about. */
+export interface Where {
+  what: 'user' | 'tool_result' | 'answer' | 'tool_call';
+  /** The place in the request or answer, e.g. `message 2`, `delta.content`. */
+  at: string;
+}
+
+/** How a guarded `fetch` judges. */
+export interface GuardFetchOptions
+  extends Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness'>,
+    Pick<TransformOptions, 'checkEvery' | 'holdBack'> {
+  /** What asks the model's API. Default: the global `fetch`. */
+  fetch?: typeof fetch;
+  /** What the caller gets where something is blocked: an answer of the API's own shape that refuses (`finish_reason:
+   * 'content_filter'` and its like), or a `GuardError` of code `blocked`, which clients wrap in errors of their own,
+   * and may try again after. Default `'refuse'`. */
+  onBlocked?: 'refuse' | 'throw';
+  /** Whether the calls of tools in an answer are judged, name and arguments as one text, before they come out. Default
+   * `'judge'`. */
+  toolCalls?: 'judge' | 'pass';
+  /** What becomes of what nobody here can judge: requests to chat APIs of other shapes, pictures, sounds, files.
+   * Default `'refuse'`: a `GuardError` of code `bad_input`, before anything is sent. */
+  unknown?: 'refuse' | 'pass';
+  /** Whether text on which the decision is `review` is let through. Default false, since nobody is there to review. */
+  releaseOnReview?: boolean;
+  /** Called after each check. */
+  onVerdict?: (verdict: Verdict, where: Where) => void;
+}
+
+/** The options, with their defaults. */
+export interface Settings {
+  fetch: typeof fetch;
+  check: Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness'>;
+  transform: Pick<TransformOptions, 'checkEvery' | 'holdBack'>;
+  throws: boolean;
+  refuses: boolean;
+  releaseOnReview: boolean;
+  onVerdict: GuardFetchOptions['onVerdict'];
+  sight: Sight;
+}
+
+export function readOptions(given: GuardFetchOptions): Settings {
+  const options = fields('the options', given);
+  const { policy, policyLimits, strictness, checkEvery, holdBack } = options;
+  const own = checked('fetch', options.fetch, 'a function', isFunction);
+  const unknown = oneOf('unknown', options.unknown, ['refuse', 'pass']);
+  const toolCalls = oneOf('toolCalls', options.toolCalls, ['judge', 'pass']);
+  return {
+    // Looked up at each call: tests and instruments replace it.
+    fetch: own ?? ((input, init) => globalThis.fetch(input, init)),
+    check: defined({ policy, policyLimits, strictness }),
+    transform: defined({ checkEvery, holdBack }),
+    throws: oneOf('onBlocked', options.onBlocked, ['refuse', 'throw']) === 'throw',
+    refuses: unknown === 'refuse',
+    releaseOnReview: checked('releaseOnReview', options.releaseOnReview, 'true or false', isFlag) ?? false,
+    onVerdict: checked('onVerdict', options.onVerdict, 'a function', isFunction),
+    sight: new Sight({ blind: unknown === 'pass', calls: toolCalls === 'judge' }),
+  };
+}
+
+/** One of the words; the first where none is given. */
+function oneOf<T extends string>(option: string, value: T | undefined, words: readonly [T, ...T[]]): T {
+  const word = value === undefined ? words[0] : words.find((word) => word === value);
+  if (word !== undefined) return word;
+  throw new GuardError('bad_input', `${option}: expected ${words.join(' or ')} but got ${shown(value)}`);
+}
+
+/** The fields that are there. */
+const defined = <T extends object>(given: T): { [Field in keyof T]?: Exclude<T[Field], undefined> } =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as never;

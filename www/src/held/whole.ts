@@ -1,0 +1,44 @@
+/** A text that is judged as a whole: nothing of it is released before. */
+
+import type { Held, Need, Watch } from './text.ts';
+
+/** What such a text is: the call of a tool, which comes in pieces and is judged at its end, since half of a call says
+ * little; or something that comes whole, judged at once. */
+export type Kind = 'call' | 'note';
+
+export class Whole implements Held {
+  readonly #watch: Watch;
+  readonly #place: string;
+  readonly #kind: Kind;
+  text = '';
+  released = 0;
+
+  constructor(watch: Watch, place: string, kind: Kind) {
+    this.#watch = watch;
+    this.#place = place;
+    this.#kind = kind;
+  }
+
+  add(_path: string, text: string): void {
+    this.text += text;
+  }
+
+  get needs(): Need[] {
+    return [{ text: this, upto: this.text.length }];
+  }
+
+  async judge(): Promise<void> {
+    if (this.#kind === 'note') await this.finish();
+  }
+
+  async finish(): Promise<void> {
+    const { text } = this;
+    if (this.released === text.length) return;
+    await this.#watch.whole(this.#kind, this.#place, text);
+    this.released = text.length;
+  }
+
+  cancel(): void {
+    // Nothing runs between two of its parts.
+  }
+}
