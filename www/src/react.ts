@@ -1,0 +1,115 @@
+'use client';
+/** rsafe for React: a guard that lives as long as the component that uses it. */
+
+import { useCallback, useEffect, useRef, useState } from 'react';
+import type { GuardError } from './errors.ts';
+import type { CheckOptions, Guard, GuardOptions, Input, Progress, Verdict } from './types.ts';
+
+export interface UseGuardOptions extends Omit<GuardOptions, 'signal' | 'onProgress'> {
+  /** Instead of the package's `createGuard`, which is loaded when the component is mounted. */
+  createGuard?: (options: GuardOptions) => Promise<Guard>;
+}
+
+/** What a component shows of its guard. */
+export interface GuardState {
+  /** `loading` until there is a guard, `failed` if none could be loaded; then `checking` while it judges, else `ready`. */
+  status: 'loading' | 'failed' | 'ready' | 'checking';
+  /** How far loading is, in [0, 1]. */
+  progress: number;
+  /** The reasoning of the check that runs or ran last, as far as it is written. */
+  reasoning: string;
+  /** The verdict of the last check; null while one runs, and where it failed. */
+  verdict: Verdict | null;
+  /** Why there is no guard, or no verdict; `aborted` where the check was. */
+  error: GuardError | null;
+}
+
+export interface UseGuard extends GuardState {
+  /** Judges, once the guard is loaded. A check that still runs is aborted. Rejects with the `GuardError` that the state has:
+   * what cannot be judged is not allowed. */
+  check(input: Input, options?: CheckOptions): Promise<Verdict>;
+  /** Ends the check that runs. */
+  abort(): void;
+}
+
+const INITIAL: GuardState = { status: 'loading', progress: 0, reasoning: '', verdict: null, error: null };
+
+/** Loads a guard when the component is mounted, and disposes of it when it is unmounted; on a server it does nothing. The
+ * options of the first render count: give the component another `key` to load anew. */
+export function useGuard(options: UseGuardOptions = {}): UseGuard {
+  const [state, setState] = useState(INITIAL);
+  const first = useRef(options);
+  const guard = useRef<Promise<Guard>>(undefined);
+  const running = useRef<AbortController>(undefined);
+
+  useEffect(() => {
+    const mounted = new AbortController();
+    const { signal } = mounted;
+    const show = (change: Partial<GuardState>) => {
+      if (!signal.aborted) setState((before) => ({ ...before, ...change }));
+    };
+    const onProgress = ({ loaded, total }: Progress) => show({ progress: total > 0 ? loaded / total : 0 });
+    const loading = load(first.current, { signal, onProgress });
+    guard.current = loading;
+    setState(INITIAL);
+    loading.then(
+      () => show({ status: 'ready', progress: 1 }),
+      (error: GuardError) => show({ status: 'failed', error }),
+    );
+    return () => {
+      mounted.abort();
+      running.current?.abort();
+      loading.then((loaded) => loaded.dispose()).catch(() => undefined);
+    };
+  }, []);
+
+  const check = useCallback((input: Input, given: CheckOptions = {}): Promise<Verdict> => {
+    running.current?.abort();
+    const own = new AbortController();
+    running.current = own;
+    const signal = given.signal ? AbortSignal.any([given.signal, own.signal]) : own.signal;
+    const show = (change: Partial<GuardState>) => {
+      if (running.current === own) setState((before) => ({ ...before, ...change }));
+    };
+    const verdict = judge(guard, input, { ...given, signal }, show);
+    // The state has the error, too.
+    verdict.catch(() => undefined);
+    return verdict;
+  }, []);
+
+  const abort = useCallback(() => running.current?.abort(), []);
+  return { ...state, check, abort };
+}
+
+async function load({ createGuard, ...options }: UseGuardOptions, hooks: Pick<GuardOptions, 'signal' | 'onProgress'>): Promise<Guard> {
+  const create = createGuard ?? (await import('./index.ts')).createGuard;
+  // Strict Mode unmounts at once what it mounts first.
+  await null;
+  hooks.signal?.throwIfAborted();
+  return create({ ...options, ...hooks });
+}
+
+async function judge(
+  guard: { current: Promise<Guard> | undefined },
+  input: Input,
+  options: CheckOptions,
+  show: (change: Partial<GuardState>) => void,
+): Promise<Verdict> {
+  show({ reasoning: '', verdict: null, error: null });
+  let loaded: Guard | undefined;
+  try {
+    // A child's effect comes before that of the component, which begins to load.
+    await null;
+    loaded = await guard.current!;
+    show({ status: 'checking' });
+    const stream = loaded.stream(input, options);
+    let reasoning = '';
+    for await (const event of stream) if (event.type === 'reasoning') show({ reasoning: (reasoning += event.text) });
+    const verdict = await stream.verdict;
+    show({ status: 'ready', verdict });
+    return verdict;
+  } catch (error) {
+    show({ status: loaded ? 'ready' : 'failed', error: error as GuardError });
+    throw error;
+  }
+}
