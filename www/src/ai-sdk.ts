@@ -11,6 +11,7 @@ import { Blocked } from './ai-sdk/growing.ts';
 import { Judge } from './ai-sdk/judge.ts';
 import { Passed } from './ai-sdk/passed.ts';
 import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
+import { citedText } from './ai-sdk/words.ts';
 import type { Guard, TransformOptions, Verdict } from './types.ts';
 
 /** What a verdict is about: the prompt, or a kind of part of the answer. */
@@ -63,13 +64,13 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       const gone = new AbortController();
       const signal = abortSignal ? AbortSignal.any([abortSignal, gone.signal]) : gone.signal;
       const judge = new Judge(guard, options, passed, { prompt, signal });
-      const ending = () => refused(refusal, judge);
+      const ending = (error: unknown) => (error instanceof Blocked ? refused(refusal, judge) : failed(error));
       try {
         await judge.prompt();
       } catch (error) {
         if (!(error instanceof Blocked)) throw told(error, abortSignal);
         const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
-        return { stream: streamOf([start, ...ending()].values(), () => {}) };
+        return { stream: streamOf([start, ...ending(error)].values(), () => {}) };
       }
       const { stream, ...result } = await doStream();
       const reader = stream.getReader();
@@ -93,12 +94,13 @@ const UNKNOWN: LanguageModelV4Usage = {
   outputTokens: { total: undefined, text: undefined, reasoning: undefined },
 };
 
-/** Texts of a kind as one, as they are read; then the other parts. */
+/** Texts of a kind as one, as they are read; then what they cite, and the other parts. */
 async function judgeWhole(judge: Judge, { content, structuredOutputText }: LanguageModelV4GenerateResult): Promise<void> {
   for (const type of ['reasoning', 'text'] as const) {
     await judge.part({ type, text: content.map((part) => (part.type === type ? part.text : '')).join('') });
   }
-  if (structuredOutputText !== undefined) await judge.part({ type: 'text', text: structuredOutputText });
+  const cited = content.map((part) => (part.type === 'text' ? citedText(part.citations) : ''));
+  for (const text of [structuredOutputText ?? '', cited.join('\n')]) await judge.part({ type: 'text', text });
   for (const part of content) if (part.type !== 'text' && part.type !== 'reasoning') await judge.part(part);
   await judge.passed(content);
 }
@@ -112,6 +114,11 @@ function* refused(refusal: string, judge: Judge): Generator<LanguageModelV4Strea
     yield { type: 'text-end', id };
   }
   yield withNote<LanguageModelV4StreamPart & { type: 'finish' }>({ type: 'finish', finishReason: FILTERED, usage: UNKNOWN }, judge);
+}
+
+/** As a provider tells of a failure in the middle of an answer. */
+function failed(error: unknown): LanguageModelV4StreamPart[] {
+  return [{ type: 'error', error }, { type: 'finish', finishReason: { unified: 'error', raw: undefined }, usage: UNKNOWN }];
 }
 
 /** Callers know their own signal's reason, not the guard's error about it. */

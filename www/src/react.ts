@@ -1,7 +1,7 @@
 'use client';
 /** rsafe for React: a guard that lives as long as the component that uses it. */
 
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import type { GuardError } from './errors.ts';
 import type { CheckOptions, Guard, GuardOptions, Input, Progress, Verdict } from './types.ts';
 
@@ -38,9 +38,7 @@ const INITIAL: GuardState = { status: 'loading', progress: 0, reasoning: '', ver
  * options of the first render count: give the component another `key` to load anew. */
 export function useGuard(options: UseGuardOptions = {}): UseGuard {
   const [state, setState] = useState(INITIAL);
-  const first = useRef(options);
-  const guard = useRef<Promise<Guard>>(undefined);
-  const running = useRef<AbortController>(undefined);
+  const [held] = useState(() => new Held(options));
 
   useEffect(() => {
     const mounted = new AbortController();
@@ -49,8 +47,8 @@ export function useGuard(options: UseGuardOptions = {}): UseGuard {
       if (!signal.aborted) setState((before) => ({ ...before, ...change }));
     };
     const onProgress = ({ loaded, total }: Progress) => show({ progress: total > 0 ? loaded / total : 0 });
-    const loading = load(first.current, { signal, onProgress });
-    guard.current = loading;
+    const loading = load(held.options, { signal, onProgress });
+    held.mount(loading);
     setState(INITIAL);
     loading.then(
       () => show({ status: 'ready', progress: 1 }),
@@ -58,27 +56,52 @@ export function useGuard(options: UseGuardOptions = {}): UseGuard {
     );
     return () => {
       mounted.abort();
-      running.current?.abort();
+      held.running?.abort();
       loading.then((loaded) => loaded.dispose()).catch(() => undefined);
     };
   }, []);
 
   const check = useCallback((input: Input, given: CheckOptions = {}): Promise<Verdict> => {
-    running.current?.abort();
+    held.running?.abort();
     const own = new AbortController();
-    running.current = own;
+    held.running = own;
     const signal = given.signal ? AbortSignal.any([given.signal, own.signal]) : own.signal;
     const show = (change: Partial<GuardState>) => {
-      if (running.current === own) setState((before) => ({ ...before, ...change }));
+      if (held.running === own) setState((before) => ({ ...before, ...change }));
     };
-    const verdict = judge(guard, input, { ...given, signal }, show);
+    const verdict = judge(held, input, { ...given, signal }, show);
     // The state has the error, too.
     verdict.catch(() => undefined);
     return verdict;
   }, []);
 
-  const abort = useCallback(() => running.current?.abort(), []);
+  const abort = useCallback(() => held.running?.abort(), []);
   return { ...state, check, abort };
+}
+
+/** What stays of a component from render to render. */
+class Held {
+  readonly options: UseGuardOptions;
+  running: AbortController | undefined;
+  mount!: (guard: Promise<Guard>) => void;
+  #guard: Promise<Guard> | undefined;
+  readonly #mounted: Promise<void>;
+
+  constructor(options: UseGuardOptions) {
+    this.options = options;
+    this.#mounted = new Promise((resolve) => {
+      this.mount = (guard) => {
+        this.#guard = guard;
+        resolve();
+      };
+    });
+  }
+
+  /** The guard of the last mount. What is rendered may be used before it is mounted. */
+  async guard(): Promise<Guard> {
+    await this.#mounted;
+    return this.#guard!;
+  }
 }
 
 async function load({ createGuard, ...options }: UseGuardOptions, hooks: Pick<GuardOptions, 'signal' | 'onProgress'>): Promise<Guard> {
@@ -90,7 +113,7 @@ async function load({ createGuard, ...options }: UseGuardOptions, hooks: Pick<Gu
 }
 
 async function judge(
-  guard: { current: Promise<Guard> | undefined },
+  held: Held,
   input: Input,
   options: CheckOptions,
   show: (change: Partial<GuardState>) => void,
@@ -98,9 +121,7 @@ async function judge(
   show({ reasoning: '', verdict: null, error: null });
   let loaded: Guard | undefined;
   try {
-    // A child's effect comes before that of the component, which begins to load.
-    await null;
-    loaded = await guard.current!;
+    loaded = await held.guard();
     show({ status: 'checking' });
     const stream = loaded.stream(input, options);
     let reasoning = '';

@@ -2,8 +2,9 @@
 
 import type { LanguageModelV4Content, LanguageModelV4StreamPart } from '@ai-sdk/provider';
 import { EDGE } from '../walk/reading.ts';
-import { Blocked, type Growing } from './growing.ts';
+import type { Growing } from './growing.ts';
 import type { Judge } from './judge.ts';
+import { citedText } from './words.ts';
 
 type StreamPart = LanguageModelV4StreamPart;
 type Kind = 'text' | 'reasoning';
@@ -35,21 +36,24 @@ export class GuardedAnswer {
     this.#passesCalls = passesCalls;
   }
 
-  /** What may be shown of the answer; where something is blocked, all before it and then `ending`. */
+  /** What may be shown of the answer; where something is blocked or cannot be judged, all before it and then `ending`. */
   async *read(
     next: () => Promise<ReadableStreamReadResult<StreamPart>>,
-    ending: () => Iterable<StreamPart>,
+    ending: (error: unknown) => Iterable<StreamPart>,
   ): AsyncGenerator<StreamPart, void, undefined> {
-    try {
-      for (let step = await next(); !step.done; step = await next()) yield* this.#take(step.value);
-      yield* this.#settle();
-    } catch (error) {
-      if (!(error instanceof Blocked)) throw error;
-      for (const open of this.#open.values()) {
-        yield* this.#released(open);
-        yield { type: `${open.kind}-end`, id: open.id };
+    for (;;) {
+      const step = await next();
+      try {
+        if (step.done) return yield* this.#settle();
+        yield* this.#take(step.value);
+      } catch (error) {
+        if (this.#judge.signal.aborted) throw error;
+        for (const open of this.#open.values()) {
+          yield* this.#released(open);
+          yield { type: `${open.kind}-end`, id: open.id };
+        }
+        return yield* ending(error);
       }
-      yield* ending();
     }
   }
 
@@ -67,6 +71,7 @@ export class GuardedAnswer {
       case 'reasoning-end': {
         const open = this.#find(part.type === 'text-end' ? 'text' : 'reasoning', part.id);
         yield* this.#flush(open);
+        if (part.type === 'text-end') await this.#judge.part({ type: 'text', text: citedText(part.citations) });
         this.#open.delete(keyOf(open));
         const providerMetadata = part.providerMetadata ?? open.metadata;
         yield providerMetadata ? { ...part, providerMetadata } : part;

@@ -1,6 +1,7 @@
 /** What is said in the prompts and answers of the AI SDK, as text. */
 
 import type {
+  LanguageModelV4Citation,
   LanguageModelV4Content,
   LanguageModelV4Message,
   LanguageModelV4Prompt,
@@ -51,6 +52,11 @@ export function readPart(part: Part): { pieces: string[]; unseen: string[] } {
     else if (text !== '') pieces.push(text);
   }
   return { pieces, unseen };
+}
+
+/** What an answer cites, as one text. */
+export function citedText(citations: readonly LanguageModelV4Citation[] = []): string {
+  return citations.flatMap(({ source, citedText }) => [textOf(source), citedText ?? '']).join('\n');
 }
 
 /** Undefined for what is no text. */
