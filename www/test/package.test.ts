@@ -77,7 +77,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
   const allowed = [
     /^(package\.json|README\.md|(dist\/)?LICENSE|dist\/THIRD_PARTY_LICENSES)$/,
     /^dist\/[\w.-]+\.js$/,
-    /^dist\/((model|walk)\/)?[\w.-]+\.d\.ts$/,
+    /^dist\/((ai-sdk|model|walk)\/)?[\w.-]+\.d\.ts$/,
     /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
     /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
   ];
@@ -96,7 +96,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
 
 test('what a page downloads stays small', (t) => {
   const zipped = (path: string) => gzipSync(readFileSync(join(app.rsafe, path))).length;
-  const isElsewhere = (path: string) => /\/(node|node-worker|workerd|walk)\.js$/.test(path);
+  const isElsewhere = (path: string) => /\/(node|node-worker|workerd|walk|ai-sdk|react)\.js$/.test(path);
   const scripts = packed.files.map(({ path }) => path).filter((path) => /^dist\/[\w.-]+\.js$/.test(path) && !isElsewhere(path));
   const js = scripts.reduce((sum, path) => sum + zipped(path), zipped('dist/wasm/cpu.js'));
   const cpu = zipped('dist/wasm/cpu.wasm') + zipped('dist/model/rsafe-mini/tokenizer.json');
