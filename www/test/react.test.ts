@@ -184,9 +184,12 @@ for (const end of ['abort', 'signal', 'next', 'unmount'] as const) {
   });
 }
 
-test('on a server nothing is loaded', () => {
-  const Page = () => useGuard({ createGuard: () => assert.fail('loaded on a server') }).status;
+test('on a server nothing is loaded', async () => {
+  const { createGuard, core } = factory();
+  const Page = () => useGuard({ createGuard }).status;
   assert.equal(renderToString(createElement(Page)), 'loading');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(core.loads, 0);
 });
 
 const entry = fileURLToPath(new URL('../dist/node.js', import.meta.url));
