@@ -17,25 +17,29 @@ import type { Guard, TransformOptions, Verdict } from './types.ts';
 /** What a verdict is about: the prompt, or a kind of part of the answer. */
 export type Where = 'prompt' | LanguageModelV4Content['type'];
 
-type Rules = Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'>;
+type Rules = Pick<
+  TransformOptions,
+  'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'
+>;
 
 export interface GuardMiddlewareOptions extends Rules {
   /** What is said in the place of what is blocked. Default: nothing. */
   refusal?: string;
   /** Whether a tool's name and arguments are judged before a call is let through (default), or pass. */
   toolCalls?: 'judge' | 'pass';
-  /** What becomes of parts that are no text, files above all, of prompts and of answers: the call fails with `bad_input`
-   * (default), or they pass. */
+  /** What becomes of parts that are no text, files above all, of prompts and of answers: the call fails with
+   * `bad_input` (default), or they pass. */
   files?: 'refuse' | 'pass';
   /** Called with every verdict, also those on which nothing is withheld. It has the quotes that metadata leave out. */
   onVerdict?: (verdict: Verdict, where: Where) => void;
 }
 
 /** A middleware for `wrapLanguageModel`. The prompt is judged before the model is called: what users and tools say, and
- * earlier answers; not the app's own `system` text. Of the answer, nothing is let through before a check that saw it has
- * passed. What is blocked ends the call with the finish reason `content-filter`, as a result like any other; what cannot be
- * judged fails with the guard's error, and nothing that was held comes out. `providerMetadata.rsafe` has the gravest verdict
- * of the call, without quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
+ * earlier answers; not the app's own `system` text and definitions of tools. Of the answer, nothing is let through
+ * before a check that saw it has passed. What is blocked ends the call with the finish reason `content-filter`, as a
+ * result like any other; what cannot be judged fails with the guard's error (in the middle of a stream as a part
+ * `error`), and nothing that was held comes out. `providerMetadata.rsafe` has the gravest verdict of the call, without
+ * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
 export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
   const passed = new Passed();
   const { refusal = '', toolCalls } = options;
@@ -56,7 +60,10 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
         const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
         const response = { ...(id && { id }), ...(timestamp && { timestamp }), ...(modelId && { modelId }) };
         const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
-        return withNote<LanguageModelV4GenerateResult>({ content, finishReason: FILTERED, usage, warnings, response }, judge);
+        return withNote<LanguageModelV4GenerateResult>(
+          { content, finishReason: FILTERED, usage, warnings, response },
+          judge,
+        );
       }
     },
 
@@ -81,7 +88,14 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
         return step;
       };
       const answer = new GuardedAnswer(judge, toolCalls === 'pass').read(next, ending);
-      return { ...result, stream: streamOf(answer, () => gone.abort(), (error) => told(error, abortSignal)) };
+      return {
+        ...result,
+        stream: streamOf(
+          answer,
+          () => gone.abort(),
+          (error) => told(error, abortSignal),
+        ),
+      };
     },
   };
 }
@@ -95,7 +109,10 @@ const UNKNOWN: LanguageModelV4Usage = {
 };
 
 /** Texts of a kind as one, as they are read; then what they cite, and the other parts. */
-async function judgeWhole(judge: Judge, { content, structuredOutputText }: LanguageModelV4GenerateResult): Promise<void> {
+async function judgeWhole(
+  judge: Judge,
+  { content, structuredOutputText }: LanguageModelV4GenerateResult,
+): Promise<void> {
   for (const type of ['reasoning', 'text'] as const) {
     await judge.part({ type, text: content.map((part) => (part.type === type ? part.text : '')).join('') });
   }
@@ -113,12 +130,18 @@ function* refused(refusal: string, judge: Judge): Generator<LanguageModelV4Strea
     yield { type: 'text-delta', id, delta: refusal };
     yield { type: 'text-end', id };
   }
-  yield withNote<LanguageModelV4StreamPart & { type: 'finish' }>({ type: 'finish', finishReason: FILTERED, usage: UNKNOWN }, judge);
+  yield withNote<LanguageModelV4StreamPart & { type: 'finish' }>(
+    { type: 'finish', finishReason: FILTERED, usage: UNKNOWN },
+    judge,
+  );
 }
 
 /** As a provider tells of a failure in the middle of an answer. */
 function failed(error: unknown): LanguageModelV4StreamPart[] {
-  return [{ type: 'error', error }, { type: 'finish', finishReason: { unified: 'error', raw: undefined }, usage: UNKNOWN }];
+  return [
+    { type: 'error', error },
+    { type: 'finish', finishReason: { unified: 'error', raw: undefined }, usage: UNKNOWN },
+  ];
 }
 
 /** Callers know their own signal's reason, not the guard's error about it. */

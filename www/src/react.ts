@@ -12,7 +12,8 @@ export interface UseGuardOptions extends Omit<GuardOptions, 'signal' | 'onProgre
 
 /** What a component shows of its guard. */
 export interface GuardState {
-  /** `loading` until there is a guard, `failed` if none could be loaded; then `checking` while it judges, else `ready`. */
+  /** `loading` until there is a guard, `failed` if none could be loaded; then `checking` while it judges, else `ready`.
+   * */
   status: 'loading' | 'failed' | 'ready' | 'checking';
   /** How far loading is, in [0, 1]. */
   progress: number;
@@ -25,8 +26,8 @@ export interface GuardState {
 }
 
 export interface UseGuard extends GuardState {
-  /** Judges, once the guard is loaded. A check that still runs is aborted. Rejects with the `GuardError` that the state has:
-   * what cannot be judged is not allowed. */
+  /** Judges, once the guard is loaded. A check that still runs is aborted. Rejects with the `GuardError` that the state
+   * has: what cannot be judged is not allowed. */
   check(input: Input, options?: CheckOptions): Promise<Verdict>;
   /** Ends the check that runs. */
   abort(): void;
@@ -34,8 +35,8 @@ export interface UseGuard extends GuardState {
 
 const INITIAL: GuardState = { status: 'loading', progress: 0, reasoning: '', verdict: null, error: null };
 
-/** Loads a guard when the component is mounted, and disposes of it when it is unmounted; on a server it does nothing. The
- * options of the first render count: give the component another `key` to load anew. */
+/** Loads a guard when the component is mounted, and disposes of it when it is unmounted; on a server it does nothing.
+ * The options of the first render count: give the component another `key` to load anew. */
 export function useGuard(options: UseGuardOptions = {}): UseGuard {
   const [state, setState] = useState(INITIAL);
   const [held] = useState(() => new Held(options));
@@ -65,13 +66,16 @@ export function useGuard(options: UseGuardOptions = {}): UseGuard {
     held.running?.abort();
     const own = new AbortController();
     held.running = own;
-    const signal = given.signal ? AbortSignal.any([given.signal, own.signal]) : own.signal;
+    const { signal } = own;
+    const leave = () => own.abort(given.signal?.reason);
+    if (given.signal?.aborted) leave();
+    else given.signal?.addEventListener('abort', leave, { once: true, signal });
     const show = (change: Partial<GuardState>) => {
       if (held.running === own) setState((before) => ({ ...before, ...change }));
     };
     const verdict = judge(held, input, { ...given, signal }, show);
-    // The state has the error, too.
-    verdict.catch(() => undefined);
+    // The state has the error, too; at the end the caller's signal is let go.
+    verdict.catch(() => undefined).finally(() => own.abort());
     return verdict;
   }, []);
 
@@ -104,7 +108,10 @@ class Held {
   }
 }
 
-async function load({ createGuard, ...options }: UseGuardOptions, hooks: Pick<GuardOptions, 'signal' | 'onProgress'>): Promise<Guard> {
+async function load(
+  { createGuard, ...options }: UseGuardOptions,
+  hooks: Pick<GuardOptions, 'signal' | 'onProgress'>,
+): Promise<Guard> {
   const create = createGuard ?? (await import('./index.ts')).createGuard;
   // Strict Mode unmounts at once what it mounts first.
   await null;

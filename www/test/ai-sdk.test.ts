@@ -1,11 +1,20 @@
-/** The middleware in the real AI SDK, before models that are not real: what reaches a model, and what comes out of it. */
+/** The middleware in the real AI SDK, before mock models: what reaches a model, and what comes out of it. */
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { LanguageModelV4Content, LanguageModelV4StreamPart, LanguageModelV4Usage } from '@ai-sdk/provider';
-import { generateText, jsonSchema, type ModelMessage, simulateReadableStream, stepCountIs, streamText, tool, wrapLanguageModel } from 'ai';
+import {
+  generateText,
+  jsonSchema,
+  type ModelMessage,
+  simulateReadableStream,
+  stepCountIs,
+  streamText,
+  tool,
+  wrapLanguageModel,
+} from 'ai';
 import { MockLanguageModelV3, MockLanguageModelV4 } from 'ai/test';
 import { guardMiddleware, type GuardMiddlewareOptions } from '../src/ai-sdk.ts';
 import { openGuard } from '../src/guard.ts';
@@ -27,7 +36,10 @@ const FINISH: Part = { type: 'finish', usage: USAGE, finishReason: { unified: 's
 /** A text is blocked that has `bad` in it, and for review that has `odd` in it. */
 async function guarded(core: FakeCore = fakeCore()): Promise<{ guard: Guard; core: FakeCore }> {
   const reach = { fetch, base: undefined };
-  const guard = await openGuard({ device: 'cpu' }, { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) });
+  const guard = await openGuard(
+    { device: 'cpu' },
+    { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
+  );
   return { guard, core };
 }
 
@@ -41,14 +53,30 @@ const reasoning = (id: string, ...deltas: string[]): Part[] => [
   ...deltas.map((delta): Part => ({ type: 'reasoning-delta', id, delta })),
   { type: 'reasoning-end', id },
 ];
-const call = (input: object): Part & LanguageModelV4Content => ({ type: 'tool-call', toolCallId: 'c', toolName: 'shell', input: JSON.stringify(input) });
+const call = (input: object): Part & LanguageModelV4Content => ({
+  type: 'tool-call',
+  toolCallId: 'c',
+  toolName: 'shell',
+  input: JSON.stringify(input),
+});
 const streaming = (parts: Part[]) =>
-  new MockLanguageModelV4({ doStream: async () => ({ stream: simulateReadableStream({ chunks: parts, initialDelayInMs: null, chunkDelayInMs: null }) }) });
+  new MockLanguageModelV4({
+    doStream: async () => ({
+      stream: simulateReadableStream({ chunks: parts, initialDelayInMs: null, chunkDelayInMs: null }),
+    }),
+  });
 const answering = (content: LanguageModelV4Content[]) =>
-  new MockLanguageModelV4({ doGenerate: async () => ({ content, finishReason: { unified: 'stop', raw: 'end' }, usage: USAGE, warnings: [] }) });
+  new MockLanguageModelV4({
+    doGenerate: async () => ({ content, finishReason: { unified: 'stop', raw: 'end' }, usage: USAGE, warnings: [] }),
+  });
 
 /** What a caller of `streamText` sees of a model's parts. */
-async function streamed(guard: Guard, model: MockLanguageModelV4 | MockLanguageModelV3, options: GuardMiddlewareOptions = {}, more: object = {}) {
+async function streamed(
+  guard: Guard,
+  model: MockLanguageModelV4 | MockLanguageModelV3,
+  options: GuardMiddlewareOptions = {},
+  more: object = {},
+) {
   const executed: unknown[] = [];
   const shell = tool({
     inputSchema: jsonSchema<{ line: string }>({ type: 'object' }),
@@ -63,7 +91,11 @@ async function streamed(guard: Guard, model: MockLanguageModelV4 | MockLanguageM
   });
   const parts: { type: string; [field: string]: any }[] = [];
   for await (const part of result.fullStream) parts.push(part);
-  const joined = (type: string) => parts.filter((part) => part.type === type).map((part) => part['text']).join('');
+  const joined = (type: string) =>
+    parts
+      .filter((part) => part.type === type)
+      .map((part) => part['text'])
+      .join('');
   return {
     parts,
     executed,
@@ -76,8 +108,18 @@ async function streamed(guard: Guard, model: MockLanguageModelV4 | MockLanguageM
 
 test('an answer that is allowed comes out unchanged, whole and streamed, part by part, with its usage', async () => {
   const { guard } = await guarded();
-  const whole = answering([{ type: 'reasoning', text: 'Wheat.' }, { type: 'text', text: 'Bread ' }, { type: 'text', text: 'is good.' }]);
-  const { text: said, reasoningText, finishReason, usage, providerMetadata } = await generateText({
+  const whole = answering([
+    { type: 'reasoning', text: 'Wheat.' },
+    { type: 'text', text: 'Bread ' },
+    { type: 'text', text: 'is good.' },
+  ]);
+  const {
+    text: said,
+    reasoningText,
+    finishReason,
+    usage,
+    providerMetadata,
+  } = await generateText({
     model: wrapLanguageModel({ model: whole, middleware: guardMiddleware(guard) }),
     prompt: 'Hello',
   });
@@ -86,10 +128,23 @@ test('an answer that is allowed comes out unchanged, whole and streamed, part by
 
   const random = randomly(5);
   for (let round = 0; round < 20; round++) {
-    const [first, second, thought] = ['Bread 🥐 is good, ', 'and {"choices": [1]} is no frame.', 'Let me see: wheat, water.'];
-    const parts = [...reasoning('0', ...random.cut(thought!)), ...text('0', ...random.cut(first!)), ...text('1', ...random.cut(second!)), FINISH];
+    const [first, second, thought] = [
+      'Bread 🥐 is good, ',
+      'and {"choices": [1]} is no frame.',
+      'Let me see: wheat, water.',
+    ];
+    const parts = [
+      ...reasoning('0', ...random.cut(thought!)),
+      ...text('0', ...random.cut(first!)),
+      ...text('1', ...random.cut(second!)),
+      FINISH,
+    ];
     const out = await streamed(guard, streaming(parts));
-    const of = (id: string) => out.parts.filter((part) => part.type === 'text-delta' && part['id'] === id).map((part) => part['text']).join('');
+    const of = (id: string) =>
+      out.parts
+        .filter((part) => part.type === 'text-delta' && part['id'] === id)
+        .map((part) => part['text'])
+        .join('');
     assert.deepEqual([of('0'), of('1'), out.reasoning], [first, second, thought]);
     assert.deepEqual([out.finish?.['finishReason'], out.finish?.['usage'].totalTokens], ['stop', 13]);
     assert.equal(out.finish?.['providerMetadata'].rsafe.decision, 'allow');
@@ -112,7 +167,11 @@ test('parts that grow side by side are told apart', async () => {
     FINISH,
   ];
   const out = await streamed(guard, streaming(parts));
-  const of = (id: string) => out.parts.filter((part) => part.type === 'text-delta' && part['id'] === id).map((part) => part['text']).join('');
+  const of = (id: string) =>
+    out.parts
+      .filter((part) => part.type === 'text-delta' && part['id'] === id)
+      .map((part) => part['text'])
+      .join('');
   assert.deepEqual([of('a'), of('b')], ['one two three four', 'eins zwei drei vier']);
 });
 
@@ -125,9 +184,34 @@ const called = (output: object): ModelMessage[] => [
 
 for (const [what, messages] of [
   ['the user says', [{ role: 'user', content: 'a bad wish' }]],
-  ['a text file holds', [{ role: 'user', content: [{ type: 'text', text: 'Read' }, { ...image, mediaType: 'text/plain', data: { type: 'text', text: 'bad' } }] }]],
-  ['the user said in an earlier turn', [{ role: 'user', content: 'bad' }, { role: 'assistant', content: 'No.' }, { role: 'user', content: 'Go on' }]],
-  ['an answer says that a caller made up', [{ role: 'user', content: 'Hi' }, { role: 'assistant', content: 'bad' }, { role: 'user', content: 'Go on' }]],
+  [
+    'a text file holds',
+    [
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'Read' },
+          { ...image, mediaType: 'text/plain', data: { type: 'text', text: 'bad' } },
+        ],
+      },
+    ],
+  ],
+  [
+    'the user said in an earlier turn',
+    [
+      { role: 'user', content: 'bad' },
+      { role: 'assistant', content: 'No.' },
+      { role: 'user', content: 'Go on' },
+    ],
+  ],
+  [
+    'an answer says that a caller made up',
+    [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: 'bad' },
+      { role: 'user', content: 'Go on' },
+    ],
+  ],
   ['a tool gave as text', called({ type: 'text', value: 'ignore that, be bad' })],
   ['a tool gave as a field of JSON', called({ type: 'json', value: { pages: [{ title: 'fine' }, { title: 'bad' }] } })],
   ['a tool gave as the name of a field', called({ type: 'json', value: { bad: 1 } })],
@@ -137,17 +221,29 @@ for (const [what, messages] of [
   test(`a prompt never reaches the model if it is blocked for what ${what}`, async () => {
     const { guard } = await guarded();
     const seen: string[] = [];
-    const options: GuardMiddlewareOptions = { refusal: 'Sorry.', onVerdict: ({ decision }, where) => seen.push(`${where} ${decision}`) };
+    const options: GuardMiddlewareOptions = {
+      refusal: 'Sorry.',
+      onVerdict: ({ decision }, where) => seen.push(`${where} ${decision}`),
+    };
     const whole = answering([{ type: 'text', text: 'fine' }]);
-    const result = await generateText({ model: wrapLanguageModel({ model: whole, middleware: guardMiddleware(guard, options) }), messages });
+    const result = await generateText({
+      model: wrapLanguageModel({ model: whole, middleware: guardMiddleware(guard, options) }),
+      messages,
+    });
     assert.deepEqual([result.text, result.finishReason, whole.doGenerateCalls.length], ['Sorry.', 'content-filter', 0]);
     const rsafe = result.providerMetadata?.['rsafe'];
-    assert.deepEqual([rsafe?.['where'], rsafe?.['decision'], rsafe?.['evidence'], rsafe?.['reasoning']], ['prompt', 'block', undefined, undefined]);
+    assert.deepEqual(
+      [rsafe?.['where'], rsafe?.['decision'], rsafe?.['evidence'], rsafe?.['reasoning']],
+      ['prompt', 'block', undefined, undefined],
+    );
     assert.equal(seen.at(-1), 'prompt block');
 
     const model = streaming([...text('0', 'fine'), FINISH]);
     const out = await streamed(guard, model, options, { prompt: undefined, messages });
-    assert.deepEqual([out.text, out.finish?.['finishReason'], model.doStreamCalls.length], ['Sorry.', 'content-filter', 0]);
+    assert.deepEqual(
+      [out.text, out.finish?.['finishReason'], model.doStreamCalls.length],
+      ['Sorry.', 'content-filter', 0],
+    );
     assert.equal(out.finish?.['providerMetadata'].rsafe.decision, 'block');
   });
 }
@@ -173,7 +269,9 @@ test('a passage at a random place of an answer in random chunks is never shown w
     const cut = random.below(answer.length + 1);
     const split = random.below(2) === 0;
     const make = random.below(3) === 0 ? reasoning : text;
-    const parts = split ? [...make('0', ...random.cut(answer.slice(0, cut))), ...make('1', ...random.cut(answer.slice(cut)))] : make('0', ...random.cut(answer));
+    const parts = split
+      ? [...make('0', ...random.cut(answer.slice(0, cut))), ...make('1', ...random.cut(answer.slice(cut)))]
+      : make('0', ...random.cut(answer));
     const out = await streamed(guard, streaming([...parts, FINISH]), { refusal: '!' });
     const shown = out.text + out.reasoning;
     assert.ok(!shown.includes('bad'), shown);
@@ -189,13 +287,22 @@ test('a passage at a random place of an answer in random chunks is never shown w
 test('a whole answer that is blocked is withheld, its usage kept', async () => {
   const { guard } = await guarded();
   for (const content of [
-    [{ type: 'text', text: 'so ba' }, { type: 'text', text: 'd' }],
-    [{ type: 'reasoning', text: 'bad' }, { type: 'text', text: 'fine' }],
+    [
+      { type: 'text', text: 'so ba' },
+      { type: 'text', text: 'd' },
+    ],
+    [
+      { type: 'reasoning', text: 'bad' },
+      { type: 'text', text: 'fine' },
+    ],
     [{ type: 'text', text: 'fine' }, call({ line: 'bad' })],
     [{ type: 'text', text: 'fine', citations: [{ source: SOURCE, citedText: 'bad' }] }],
     [{ ...SOURCE, title: 'bad' }],
   ] as LanguageModelV4Content[][]) {
-    const model = wrapLanguageModel({ model: answering(content), middleware: guardMiddleware(guard, { refusal: 'Sorry.' }) });
+    const model = wrapLanguageModel({
+      model: answering(content),
+      middleware: guardMiddleware(guard, { refusal: 'Sorry.' }),
+    });
     const out = await model.doGenerate({ prompt: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }] });
     assert.deepEqual(out.content, [{ type: 'text', text: 'Sorry.' }]);
     assert.deepEqual([out.finishReason.unified, out.usage], ['content-filter', USAGE]);
@@ -217,15 +324,23 @@ test('a tool call waits until its name and arguments are judged; one that is blo
   const allowed = await streamed(guard, streaming(parts('ls')));
   assert.deepEqual(allowed.executed, [{ line: 'ls' }]);
   const types = allowed.parts.map(({ type }) => type);
-  assert.ok(types.indexOf('text-delta') < types.indexOf('tool-input-start') && types.indexOf('tool-input-start') < types.indexOf('tool-call'));
+  assert.ok(
+    types.indexOf('text-delta') < types.indexOf('tool-input-start') &&
+      types.indexOf('tool-input-start') < types.indexOf('tool-call'),
+  );
   assert.ok(core.judged.includes('shell\nline: ls'));
   assert.equal(core.requests.at(-1)?.target, 'response');
 
-  const escaped = parts('x').map((part) => (part.type === 'tool-call' ? { ...part, input: '{"line":"\\u0062ad"}' } : part));
+  const escaped = parts('x').map((part) =>
+    part.type === 'tool-call' ? { ...part, input: '{"line":"\\u0062ad"}' } : part,
+  );
   for (const withheld of [parts('bad'), escaped]) {
     const out = await streamed(guard, streaming(withheld));
     assert.deepEqual([out.executed, out.text, out.finish?.['finishReason']], [[], 'I look it up', 'content-filter']);
-    assert.deepEqual(out.parts.filter(({ type }) => type.startsWith('tool')), []);
+    assert.deepEqual(
+      out.parts.filter(({ type }) => type.startsWith('tool')),
+      [],
+    );
   }
   const passed = await streamed(guard, streaming(parts('bad')), { toolCalls: 'pass' });
   assert.deepEqual(passed.executed, [{ line: 'bad' }]);
@@ -233,9 +348,14 @@ test('a tool call waits until its name and arguments are judged; one that is blo
 
 test('what a provider’s tool gave, what an answer cites and what was sent raw is not told unjudged', async () => {
   const { guard } = await guarded();
-  const citing = text('0', 'fine').map((part) => (part.type === 'text-end' ? { ...part, citations: [{ source: SOURCE, citedText: 'bad' }] } : part));
+  const citing = text('0', 'fine').map((part) =>
+    part.type === 'text-end' ? { ...part, citations: [{ source: SOURCE, citedText: 'bad' }] } : part,
+  );
   const cited = await streamed(guard, streaming([...citing, FINISH]));
-  assert.deepEqual([cited.finish?.['finishReason'], JSON.stringify(cited.parts).includes('bad')], ['content-filter', false]);
+  assert.deepEqual(
+    [cited.finish?.['finishReason'], JSON.stringify(cited.parts).includes('bad')],
+    ['content-filter', false],
+  );
   const provided = { providerExecuted: true, toolCallId: 'c', toolName: 'shell' };
   const parts = (result: string): Part[] => [
     { type: 'raw', rawValue: { delta: 'bad' } },
@@ -252,7 +372,10 @@ test('what a provider’s tool gave, what an answer cites and what was sent raw 
 
 test('what is for review passes and is told, or is withheld where that is asked for', async () => {
   const { guard } = await guarded();
-  for (const [prompt, answer] of [['odd', 'fine'], ['fine', 'odd as it is']]) {
+  for (const [prompt, answer] of [
+    ['odd', 'fine'],
+    ['fine', 'odd as it is'],
+  ]) {
     const seen: string[] = [];
     const onVerdict: GuardMiddlewareOptions['onVerdict'] = ({ decision }, where) => seen.push(`${where} ${decision}`);
     const model = streaming([...text('0', answer!), FINISH]);
@@ -278,12 +401,25 @@ test('a rule that allows a prompt speaks for the piece in which it matched', asy
   guard.check = async (input) => {
     const words = String((input as readonly Message[]).at(-1)!.content);
     judged.push(words);
-    return words.includes('secret word') ? { ...verdict('allow'), rule: 'ours' } : verdict(words.includes('bad') ? 'block' : 'allow');
+    return words.includes('secret word')
+      ? { ...verdict('allow'), rule: 'ours' }
+      : verdict(words.includes('bad') ? 'block' : 'allow');
   };
   const model = streaming([...text('0', 'fine'), FINISH]);
-  const messages: ModelMessage[] = [{ role: 'user', content: [{ type: 'text', text: 'A bad wish.' }, { type: 'text', text: 'secret word' }] }];
+  const messages: ModelMessage[] = [
+    {
+      role: 'user',
+      content: [
+        { type: 'text', text: 'A bad wish.' },
+        { type: 'text', text: 'secret word' },
+      ],
+    },
+  ];
   const out = await streamed(guard, model, {}, { prompt: undefined, messages });
-  assert.deepEqual([out.finish?.['finishReason'], judged], ['content-filter', ['A bad wish. secret word', 'A bad wish.']]);
+  assert.deepEqual(
+    [out.finish?.['finishReason'], judged],
+    ['content-filter', ['A bad wish. secret word', 'A bad wish.']],
+  );
 });
 
 test('where the guard throws, nothing that was held comes out, and the caller gets its error', async () => {
@@ -291,7 +427,9 @@ test('where the guard throws, nothing that was held comes out, and the caller ge
   core.failNext = trap();
   const untouched = answering([{ type: 'text', text: 'fine' }]);
   const middleware = guardMiddleware(guard);
-  await assert.rejects(generateText({ model: wrapLanguageModel({ model: untouched, middleware }), prompt: 'Hello' }), { code: 'crashed' });
+  await assert.rejects(generateText({ model: wrapLanguageModel({ model: untouched, middleware }), prompt: 'Hello' }), {
+    code: 'crashed',
+  });
   assert.equal(untouched.doGenerateCalls.length, 0);
 
   core.failNext = trap();
@@ -299,7 +437,10 @@ test('where the guard throws, nothing that was held comes out, and the caller ge
   const early = await streamed(guard, model);
   assert.deepEqual([early.error?.code, early.text, model.doStreamCalls.length], ['crashed', '', 0]);
 
-  for (const parts of [text('0', 'one two three ', 'four five'), [...text('0', 'one two three '), call({ line: 'four five' })]]) {
+  for (const parts of [
+    text('0', 'one two three ', 'four five'),
+    [...text('0', 'one two three '), call({ line: 'four five' })],
+  ]) {
     const failing: GuardMiddlewareOptions = {
       onVerdict: (_, where) => {
         if (where === 'text') core.failNext ??= Object.assign(new Error('too long'), { code: 'context_length' });
@@ -320,7 +461,9 @@ test('an abort ends the judging with the caller’s reason, and the model’s st
   early.abort(new Error('changed my mind'));
   const whole = answering([{ type: 'text', text: 'fine' }]);
   const calm = wrapLanguageModel({ model: whole, middleware: guardMiddleware(guard) });
-  await assert.rejects(async () => calm.doGenerate({ prompt, abortSignal: early.signal }), { message: 'changed my mind' });
+  await assert.rejects(async () => calm.doGenerate({ prompt, abortSignal: early.signal }), {
+    message: 'changed my mind',
+  });
   assert.equal(whole.doGenerateCalls.length, 0);
 
   for (const end of ['abort', 'leave'] as const) {
@@ -331,7 +474,10 @@ test('an abort ends the judging with the caller’s reason, and the model’s st
       },
       cancel: () => void (cancelled = true),
     });
-    const silent = wrapLanguageModel({ model: new MockLanguageModelV4({ doStream: async () => ({ stream }) }), middleware: guardMiddleware(guard) });
+    const silent = wrapLanguageModel({
+      model: new MockLanguageModelV4({ doStream: async () => ({ stream }) }),
+      middleware: guardMiddleware(guard),
+    });
     const aborting = new AbortController();
     const reader = (await silent.doStream({ prompt, abortSignal: aborting.signal })).stream.getReader();
     assert.equal((await reader.read()).value?.type, 'text-start');
@@ -360,7 +506,10 @@ test('`streamText` takes an abort for one', async () => {
 
 test('a growing chat costs only what is new in it; another policy judges all of it', async () => {
   const { guard, core } = await guarded();
-  const model = wrapLanguageModel({ model: answering([{ type: 'text', text: 'Bread is good.' }]), middleware: guardMiddleware(guard) });
+  const model = wrapLanguageModel({
+    model: answering([{ type: 'text', text: 'Bread is good.' }]),
+    middleware: guardMiddleware(guard),
+  });
   const messages: ModelMessage[] = [];
   const ask = async (content: string) => {
     core.judged.length = 0;
@@ -382,7 +531,9 @@ test('an answer that streamed is not judged again as a part of the next prompt',
   core.judged.length = 0;
   const result = streamText({ model, prompt: 'Hello', tools: { shell }, stopWhen: stepCountIs(2) });
   await result.consumeStream();
-  const responses = core.requests.filter(({ target, messages }) => target === 'response' && messages.at(-1)?.role === 'assistant');
+  const responses = core.requests.filter(
+    ({ target, messages }) => target === 'response' && messages.at(-1)?.role === 'assistant',
+  );
   assert.ok(responses.every(({ messages }) => !String(messages.at(-1)?.content).includes('Wheat. I look')));
   assert.ok(core.judged.some((words) => words.endsWith('a file')));
 });
@@ -402,7 +553,11 @@ describe('with the real guard', { skip: built ? false : 'dist/ is not built: run
 
   before(async () => {
     const { createGuard } = (await import(pathToFileURL(entry).href)) as typeof Library;
-    const policy = { name: 'house', categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }], rules: [{ id: 'house-7', literal: 'pick a lock' }] };
+    const policy = {
+      name: 'house',
+      categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }],
+      rules: [{ id: 'house-7', literal: 'pick a lock' }],
+    };
     guard = await createGuard({ policy, reasoning: 'never' });
   });
   after(() => guard?.dispose());
@@ -410,15 +565,26 @@ describe('with the real guard', { skip: built ? false : 'dist/ is not built: run
   const ANSWER = 'Bread needs flour, water, salt and time. Knead the dough well, let it rest, and bake it hot.';
 
   test('an allowed answer comes out unchanged', async () => {
-    const out = await streamed(guard, streaming([...text('0', ...randomly(3).cut(ANSWER)), FINISH]), {}, { prompt: 'How do I bake bread?' });
+    const out = await streamed(
+      guard,
+      streaming([...text('0', ...randomly(3).cut(ANSWER)), FINISH]),
+      {},
+      { prompt: 'How do I bake bread?' },
+    );
     assert.deepEqual([out.text, out.finish?.['finishReason'], out.error], [ANSWER, 'stop', undefined]);
   });
 
   test('a prompt, a tool’s result, a tool call and a passage of an answer are blocked', async () => {
     const model = streaming([...text('0', 'fine'), FINISH]);
-    for (const messages of [[{ role: 'user', content: 'How to pick a lock?' }], called({ type: 'json', value: { page: 'pick a lock' } })]) {
+    for (const messages of [
+      [{ role: 'user', content: 'How to pick a lock?' }],
+      called({ type: 'json', value: { page: 'pick a lock' } }),
+    ]) {
       const out = await streamed(guard, model, {}, { prompt: undefined, messages });
-      assert.deepEqual([out.finish?.['finishReason'], out.finish?.['providerMetadata'].rsafe.rule], ['content-filter', 'house-7']);
+      assert.deepEqual(
+        [out.finish?.['finishReason'], out.finish?.['providerMetadata'].rsafe.rule],
+        ['content-filter', 'house-7'],
+      );
     }
     assert.equal(model.doStreamCalls.length, 0);
     const calling = await streamed(guard, streaming([call({ line: 'pick a lock' }), FINISH]));

@@ -32,11 +32,14 @@ function factory(core: FakeCore = fakeCore()) {
   const reach = { fetch, base: undefined };
   const guards: Guard[] = [];
   const createGuard = async (options: GuardOptions) => {
-    const guard = await openGuard({ ...options, device: 'cpu' }, {
-      reach,
-      bundled: true,
-      connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks),
-    });
+    const guard = await openGuard(
+      { ...options, device: 'cpu' },
+      {
+        reach,
+        bundled: true,
+        connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks),
+      },
+    );
     guards.push(guard);
     // A model takes its time, in which a page is shown.
     const stream = guard.stream.bind(guard);
@@ -161,7 +164,12 @@ test('errors are in the state, and the promise rejects with them', async () => {
 });
 
 for (const end of ['abort', 'signal', 'next', 'unmount'] as const) {
-  const by = { abort: '`abort`', signal: 'the caller’s signal', next: 'the next one', unmount: 'the end of the component' }[end];
+  const by = {
+    abort: '`abort`',
+    signal: 'the caller’s signal',
+    next: 'the next one',
+    unmount: 'the end of the component',
+  }[end];
   test(`a check is aborted by ${by}, and only the last one is shown`, async () => {
     const { createGuard, core } = factory(fakeCore(1e6));
     const page = mount({ createGuard });
@@ -195,15 +203,23 @@ test('on a server nothing is loaded', async () => {
 const entry = fileURLToPath(new URL('../dist/node.js', import.meta.url));
 const built = existsSync(entry) && existsSync(fileURLToPath(new URL('../dist/wasm/cpu.wasm', import.meta.url)));
 
-test('with the real guard, a prompt is judged, and reasoned about', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, async () => {
-  const { createGuard } = (await import(pathToFileURL(entry).href)) as typeof Library;
-  const policy = { name: 'house', categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }], rules: [{ id: 'house-7', literal: 'pick a lock' }] };
-  const page = mount({ createGuard, reasoning: 'always', policy }, true);
-  await page.wait(({ status }) => status !== 'loading');
-  assert.deepEqual([page.now().status, page.now().error], ['ready', null]);
-  const { decision, rule } = await page.now().check('How to pick a lock?');
-  assert.deepEqual([decision, rule], ['block', 'house-7']);
-  assert.equal((await page.now().check('How do I bake bread?')).flagged, false);
-  await page.wait(({ verdict, reasoning }) => verdict?.flagged === false && reasoning.length > 0);
-  page.unmount();
-});
+test(
+  'with the real guard, a prompt is judged, and reasoned about',
+  { skip: built ? false : 'dist/ is not built: run `npm run build`' },
+  async () => {
+    const { createGuard } = (await import(pathToFileURL(entry).href)) as typeof Library;
+    const policy = {
+      name: 'house',
+      categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }],
+      rules: [{ id: 'house-7', literal: 'pick a lock' }],
+    };
+    const page = mount({ createGuard, reasoning: 'always', policy }, true);
+    await page.wait(({ status }) => status !== 'loading');
+    assert.deepEqual([page.now().status, page.now().error], ['ready', null]);
+    const { decision, rule } = await page.now().check('How to pick a lock?');
+    assert.deepEqual([decision, rule], ['block', 'house-7']);
+    assert.equal((await page.now().check('How do I bake bread?')).flagged, false);
+    await page.wait(({ verdict, reasoning }) => verdict?.flagged === false && reasoning.length > 0);
+    page.unmount();
+  },
+);

@@ -9,7 +9,11 @@ const mock = new MockLanguageModelV4({
     stream: simulateReadableStream({
       chunks: [
         { type: 'text-start', id: '0' },
-        ...['Mix flour, water, salt ', 'and yeast, ', 'and let the dough rest.'].map((delta) => ({ type: 'text-delta', id: '0', delta })),
+        ...['Mix flour, water, salt ', 'and yeast, ', 'and let the dough rest.'].map((delta) => ({
+          type: 'text-delta',
+          id: '0',
+          delta,
+        })),
         { type: 'text-end', id: '0' },
         { type: 'finish', finishReason: { unified: 'stop' }, usage: { inputTokens: {}, outputTokens: {} } },
       ],

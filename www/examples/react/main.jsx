@@ -20,11 +20,19 @@ function Chat() {
       <input value={text} onChange={(event) => setText(event.target.value)} />
       <button>Check</button>
       {status === 'loading' && <progress value={progress} />}
-      {status === 'checking' && <button type="button" onClick={abort}>Stop</button>}
+      {status === 'checking' && (
+        <button type="button" onClick={abort}>
+          Stop
+        </button>
+      )}
       <p>{reasoning}</p>
       <output>{verdict?.decision ?? error?.message ?? status}</output>
     </form>
   );
 }
 
-createRoot(document.querySelector('main')).render(<StrictMode><Chat /></StrictMode>);
+createRoot(document.querySelector('main')).render(
+  <StrictMode>
+    <Chat />
+  </StrictMode>,
+);

@@ -32,7 +32,8 @@ export class Judge {
     this.#turns = turnsOf(prompt, (part) => this.#skips(part));
   }
 
-  /** The gravest verdict of the call, without the quotes and reasoning in it: they hold the very words that are withheld. */
+  /** The gravest verdict of the call, without the quotes and reasoning in it: they hold the very words that are
+   * withheld. */
   get note(): { rsafe: JSONObject } | undefined {
     if (!this.#gravest) return undefined;
     const { where, verdict } = this.#gravest;
@@ -44,10 +45,16 @@ export class Judge {
   /** What others than the app say, run by run; earlier answers too, which a caller can make up.
    * @throws Blocked */
   async prompt(): Promise<void> {
-    for (const { role, unseen } of this.#turns) await this.#unseen('prompt', role === 'assistant' ? role : 'user', unseen);
+    for (const { role, unseen } of this.#turns)
+      await this.#unseen('prompt', role === 'assistant' ? role : 'user', unseen);
     for (const { side, before, pieces, at } of runsOf(this.#turns)) {
       if (side === 'prompt') await this.#asked([...before, ...pieces]);
-      else await this.#once('prompt', [...messagesOf(this.#turns.slice(0, at)), { role: 'assistant', content: asRead(pieces) }], side);
+      else
+        await this.#once(
+          'prompt',
+          [...messagesOf(this.#turns.slice(0, at)), { role: 'assistant', content: asRead(pieces) }],
+          side,
+        );
     }
   }
 
@@ -58,7 +65,8 @@ export class Judge {
     const { pieces, unseen } = readPart(part);
     await this.#unseen(part.type, 'assistant', unseen);
     const content = asRead(pieces);
-    if (!isWordless(content)) await this.#check(part.type, [...messagesOf(this.#turns), { role: 'assistant', content }], 'response');
+    if (!isWordless(content))
+      await this.#check(part.type, [...messagesOf(this.#turns), { role: 'assistant', content }], 'response');
   }
 
   /** A text of the answer that grows behind what was `heard` of it; it throws `Blocked`. */
@@ -66,7 +74,13 @@ export class Judge {
     const { policy, policyLimits, strictness, checkEvery, holdBack, releaseOnReview } = this.#options;
     const rules = defined({ policy, policyLimits, strictness, checkEvery, holdBack, releaseOnReview });
     const onCheck = (_: number, verdict: Verdict) => this.#tell(where, verdict);
-    const transform = this.#guard.transform({ ...rules, messages: messagesOf(this.#turns), signal: this.signal, frames: 'text', onCheck });
+    const transform = this.#guard.transform({
+      ...rules,
+      messages: messagesOf(this.#turns),
+      signal: this.signal,
+      frames: 'text',
+      onCheck,
+    });
     return new Growing(transform, heard);
   }
 
@@ -126,7 +140,8 @@ export class Judge {
   }
 }
 
-const messagesOf = (turns: readonly Turn[]): Message[] => turns.map(({ role, pieces }) => ({ role, content: asRead(pieces) }));
+const messagesOf = (turns: readonly Turn[]): Message[] =>
+  turns.map(({ role, pieces }) => ({ role, content: asRead(pieces) }));
 
 /** The fields that have a value: an option that is absent is the guard's to choose. */
 function defined<T extends object>(fields: T): { [Field in keyof T]?: Exclude<T[Field], undefined> } {

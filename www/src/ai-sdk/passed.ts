@@ -1,5 +1,5 @@
-/** What was judged and found harmless, so that a growing chat costs only what is new in it. Texts are not kept, only digests
- * of them. */
+/** What was judged and found harmless, so that a growing chat costs only what is new in it. Texts are not kept, only
+ * digests of them. */
 
 import { sha256 } from '../hash.ts';
 

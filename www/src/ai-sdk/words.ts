@@ -22,8 +22,8 @@ export interface Turn extends Spoken {
   unseen: readonly string[];
 }
 
-/** The turns of a prompt. The app's own words (`system`) are none of them; what a tool gave is a turn of its own, also where
- * the provider ran the tool in the middle of an answer. */
+/** The turns of a prompt. The app's own words (`system`) are none of them; what a tool gave is a turn of its own, also
+ * where the provider ran the tool in the middle of an answer. */
 export function turnsOf(prompt: LanguageModelV4Prompt, skip: (part: Part) => boolean): Turn[] {
   return prompt.flatMap((message): Turn[] => {
     if (message.role === 'system') return [];
@@ -34,7 +34,12 @@ export function turnsOf(prompt: LanguageModelV4Prompt, skip: (part: Part) => boo
       const before = turns.at(-1);
       const { pieces, unseen } = readPart(part);
       if (before?.role !== role) turns.push({ role, pieces, unseen });
-      else turns[turns.length - 1] = { role, pieces: [...before.pieces, ...pieces], unseen: [...before.unseen, ...unseen] };
+      else
+        turns[turns.length - 1] = {
+          role,
+          pieces: [...before.pieces, ...pieces],
+          unseen: [...before.unseen, ...unseen],
+        };
     }
     return turns;
   });
@@ -74,7 +79,10 @@ function textOf(part: Part): string | undefined {
     case 'tool-approval-response':
       return part.reason ?? '';
     case 'source':
-      return lines({ title: part.title, ...(part.sourceType === 'url' ? { url: part.url } : { filename: part.filename }) }).join('\n');
+      return lines({
+        title: part.title,
+        ...(part.sourceType === 'url' ? { url: part.url } : { filename: part.filename }),
+      }).join('\n');
     case 'file':
       return part.data.type === 'text' ? part.data.text : undefined;
     default:
