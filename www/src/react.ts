@@ -12,8 +12,7 @@ export interface UseGuardOptions extends Omit<GuardOptions, 'signal' | 'onProgre
 
 /** What a component shows of its guard. */
 export interface GuardState {
-  /** `loading` until there is a guard, `failed` if none could be loaded; then `checking` while it judges, else `ready`.
-   * */
+  /** `loading` until there is a guard, `failed` if there is none; then `checking` while it judges, else `ready`. */
   status: 'loading' | 'failed' | 'ready' | 'checking';
   /** How far loading is, in [0, 1]. */
   progress: number;

@@ -495,6 +495,20 @@ test('an abort ends the judging with the caller’s reason, and the model’s st
   }
 });
 
+test('an abort while a tool call is judged is told as the caller’s reason, too', async () => {
+  const { guard } = await guarded();
+  const aborting = new AbortController();
+  const check = guard.check.bind(guard);
+  guard.check = (input, options) => {
+    if (options?.target === 'response') aborting.abort(new Error('changed my mind'));
+    return check(input, options);
+  };
+  const model = wrapLanguageModel({ model: streaming([call({ line: 'ls' }), FINISH]), middleware: guardMiddleware(guard) });
+  const prompt = [{ role: 'user' as const, content: [{ type: 'text' as const, text: 'Hello' }] }];
+  const { stream } = await model.doStream({ prompt, abortSignal: aborting.signal });
+  await assert.rejects(stream.getReader().read(), { message: 'changed my mind' });
+});
+
 test('`streamText` takes an abort for one', async () => {
   const { guard } = await guarded();
   const aborting = new AbortController();
@@ -520,7 +534,10 @@ test('a growing chat costs only what is new in it; another policy judges all of 
   assert.deepEqual(await ask('What is good?'), ['What is good?', 'Bread is good.']);
   assert.deepEqual(await ask('What else?'), ['What is good? Bread is good. What else?', 'Bread is good.']);
   Object.defineProperty(guard, 'policy', { value: { name: 'other', categories: [] } });
+  core.requests.length = 0;
   assert.equal((await ask('And else?')).length, 6);
+  const sides = core.requests.map(({ target }) => target);
+  assert.deepEqual(sides, ['prompt', 'response', 'prompt', 'response', 'prompt', 'response']);
 });
 
 test('an answer that streamed is not judged again as a part of the next prompt', async () => {

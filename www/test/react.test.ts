@@ -31,7 +31,9 @@ after(() => window.happyDOM.close());
 function factory(core: FakeCore = fakeCore()) {
   const reach = { fetch, base: undefined };
   const guards: Guard[] = [];
+  const calls: GuardOptions[] = [];
   const createGuard = async (options: GuardOptions) => {
+    calls.push(options);
     const guard = await openGuard(
       { ...options, device: 'cpu' },
       {
@@ -51,7 +53,7 @@ function factory(core: FakeCore = fakeCore()) {
     };
     return guard;
   };
-  return { core, guards, createGuard };
+  return { core, calls, guards, createGuard };
 }
 
 /** A component with the hook, on a page. `seen` is what its renders saw. */
@@ -109,7 +111,7 @@ test('a check that is asked for while the guard loads waits for it', async () =>
 
 for (const strict of [false, true]) {
   test(`one guard is loaded${strict ? ' under Strict Mode' : ''}, by the first options, and goes when the component does`, async () => {
-    const { createGuard, guards, core } = factory();
+    const { createGuard, calls, guards, core } = factory();
     const page = mount({ createGuard }, strict);
     await page.wait(({ status }) => status === 'ready');
     const { check } = page.now();
@@ -117,7 +119,7 @@ for (const strict of [false, true]) {
     page.render({ createGuard: () => assert.fail('loaded again') });
     await until(() => page.seen.length > renders);
     assert.deepEqual([page.now().check === check, page.now().status], [true, 'ready']);
-    assert.deepEqual([guards.length, core.loads, core.guards], [1, 1, 1]);
+    assert.deepEqual([calls.length, guards.length, core.loads, core.guards], [1, 1, 1, 1]);
     assert.equal((await check('bread')).decision, 'allow');
     page.unmount();
     await until(() => core.guards === 0);

@@ -36,8 +36,7 @@ export class GuardedAnswer {
     this.#passesCalls = passesCalls;
   }
 
-  /** What may be shown of the answer; where something is blocked or cannot be judged, all before it and then `ending`.
-   * */
+  /** What may be shown of the answer; where something is blocked or cannot be judged, all before it, then `ending`. */
   async *read(
     next: () => Promise<ReadableStreamReadResult<StreamPart>>,
     ending: (error: unknown) => Iterable<StreamPart>,
