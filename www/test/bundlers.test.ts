@@ -1,4 +1,5 @@
-/** The examples, built as strangers build them from the packed package, and opened in a browser: one for each bundler. */
+/** The examples, built as strangers build them from the packed package, and opened in a browser or run: one for each bundler,
+ * and one for each of what the package fits into. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -14,12 +15,16 @@ import { Site, STRICT_CSP } from './support/server.ts';
 const VERDICT = /^(allow|review|block) 0\.\d\d$/;
 
 /** What an example's build imports and calls beside the package. */
-const TOOLS: Record<string, { packages: string[]; command: string }> = {
+const TOOLS: Record<string, { packages: string[]; command?: string }> = {
   vite: { packages: ['vite'], command: 'vite' },
   webpack: { packages: ['webpack'], command: 'webpack' },
   esbuild: { packages: ['esbuild'], command: 'esbuild' },
   rollup: { packages: ['rollup', '@rollup/plugin-node-resolve'], command: 'rollup' },
+  react: { packages: ['vite', 'react', 'react-dom'], command: 'vite' },
+  node: { packages: [] },
+  'ai-sdk': { packages: ['ai'] },
 };
+const BUNDLERS = ['vite', 'webpack', 'esbuild', 'rollup'];
 
 /** Webpack's command is a package of its own, which asks before it installs another; this is what it does in the end. */
 const WEBPACK_COMMAND = `#!/usr/bin/env node
@@ -62,8 +67,8 @@ function copied(bundler: string, changed: Record<string, string> = {}): Project 
     symlinkSync(join(www, 'node_modules', path), join(modules, path));
   };
   packages.forEach(link);
-  if (bundler !== 'webpack') link(join('.bin', command));
-  else {
+  if (command !== undefined && bundler !== 'webpack') link(join('.bin', command));
+  if (bundler === 'webpack') {
     mkdirSync(join(modules, '.bin'), { recursive: true });
     writeFileSync(join(modules, '.bin/webpack.cjs'), WEBPACK_COMMAND);
     symlinkSync('webpack.cjs', join(modules, '.bin/webpack'));
@@ -72,14 +77,15 @@ function copied(bundler: string, changed: Record<string, string> = {}): Project 
   return made;
 }
 
-/** Builds a project and gives the title of its page, once that is a verdict or an error. */
-async function titleOf(made: Project): Promise<string> {
+/** Builds a project and gives the title of its page, once that is a verdict or an error; `press` is pressed for it. */
+async function titleOf(made: Project, press?: string): Promise<string> {
   const built = spawnSync('npm', ['run', '--silent', 'build'], { cwd: made.folder, encoding: 'utf8' });
   assert.equal(built.status, 0, built.stdout + built.stderr);
   const site = await Site.open({ 'content-security-policy': STRICT_CSP });
   try {
     site.mount('/', join(made.folder, 'out'));
     const { page, complaints } = await openPage(browser, site, '/index.html');
+    if (press !== undefined) await page.getByRole('button', { name: press }).click();
     await page.waitForFunction(() => document.title !== 'loading').catch((error: Error) => {
       throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
     });
@@ -92,14 +98,21 @@ async function titleOf(made: Project): Promise<string> {
   }
 }
 
-test('there is an example for each bundler, and a row of the examples’ README', () => {
+/** What a project's script says. */
+function saidBy(made: Project): string {
+  const ran = spawnSync('npm', ['start', '--silent'], { cwd: made.folder, encoding: 'utf8' });
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+  return ran.stdout;
+}
+
+test('there is a test of each example, and a row of the examples’ README', () => {
   const folders = readdirSync(join(www, 'examples'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
   assert.deepEqual(folders.map(({ name }) => name).sort(), Object.keys(TOOLS).sort());
   const readme = readFileSync(join(www, 'examples/README.md'), 'utf8');
   for (const { name } of folders) assert.ok(readme.includes(`\`${name}\``), name);
 });
 
-for (const bundler of Object.keys(TOOLS)) {
+for (const bundler of BUNDLERS) {
   test(`the example for ${bundler} builds, and its page judges in a worker under the strict policy`, async () => {
     const made = copied(bundler);
     try {
@@ -109,6 +122,41 @@ for (const bundler of Object.keys(TOOLS)) {
     }
   });
 }
+
+test('the example for React builds, and its page judges when it is asked to, under the strict policy', async () => {
+  const made = copied('react');
+  try {
+    assert.match(await titleOf(made, 'Check'), VERDICT);
+  } finally {
+    made.remove();
+  }
+});
+
+test('the script for Node judges a prompt and an answer', () => {
+  const made = copied('node');
+  try {
+    const said = saidBy(made).split('\n');
+    assert.match(said[0]!, /^allow 0\.\d\d -: How do I bake bread\?$/);
+    assert.match(said[1]!, /^block [01]\.\d\d internal: /);
+    assert.equal(said.slice(2).join(''), 'Mix flour, water, salt and yeast, and let the dough rest.');
+  } finally {
+    made.remove();
+  }
+});
+
+test('the script for the AI SDK tells an answer that passes, and never asks the model what is blocked', () => {
+  const made = copied('ai-sdk');
+  try {
+    assert.deepEqual(saidBy(made).trim().split('\n'), [
+      'Mix flour, water, salt and yeast, and let the dough rest.',
+      'allow, stop, asked the model 1 times',
+      'I cannot help with that.',
+      'block, content-filter, asked the model 1 times',
+    ]);
+  } finally {
+    made.remove();
+  }
+});
 
 test('Vite makes the worker of an import, and the guard takes it', async () => {
   const made = copied('vite', {

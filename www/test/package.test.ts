@@ -90,7 +90,7 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
   const allowed = [
     /^(package\.json|README\.md|(dist\/)?LICENSE|dist\/THIRD_PARTY_LICENSES)$/,
     /^dist\/[\w.-]+\.js$/,
-    /^dist\/((api|fetch|held|model|walk)\/)?[\w.-]+\.d\.ts$/,
+    /^dist\/((ai-sdk|api|fetch|held|model|walk)\/)?[\w.-]+\.d\.ts$/,
     /^dist\/wasm\/(cpu|webgpu)\.(js|wasm)$/,
     /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
   ];

@@ -1,0 +1,171 @@
+/** rsafe for the AI SDK: a middleware that judges what a model is asked and what it answers. */
+
+import type {
+  LanguageModelV4Content,
+  LanguageModelV4GenerateResult,
+  LanguageModelV4Middleware,
+  LanguageModelV4StreamPart,
+  LanguageModelV4Usage,
+} from '@ai-sdk/provider';
+import { Blocked } from './ai-sdk/growing.ts';
+import { Judge } from './ai-sdk/judge.ts';
+import { Passed } from './ai-sdk/passed.ts';
+import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
+import { citedText } from './ai-sdk/words.ts';
+import type { Guard, TransformOptions, Verdict } from './types.ts';
+
+/** What a verdict is about: the prompt, or a kind of part of the answer. */
+export type Where = 'prompt' | LanguageModelV4Content['type'];
+
+type Rules = Pick<
+  TransformOptions,
+  'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'
+>;
+
+export interface GuardMiddlewareOptions extends Rules {
+  /** What is said in the place of what is blocked. Default: nothing. */
+  refusal?: string;
+  /** Whether a tool's name and arguments are judged before a call is let through (default), or pass. */
+  toolCalls?: 'judge' | 'pass';
+  /** What becomes of parts that are no text, files above all, of prompts and of answers: the call fails with
+   * `bad_input` (default), or they pass. */
+  files?: 'refuse' | 'pass';
+  /** Called with every verdict, also those on which nothing is withheld. It has the quotes that metadata leave out. */
+  onVerdict?: (verdict: Verdict, where: Where) => void;
+}
+
+/** A middleware for `wrapLanguageModel`. The prompt is judged before the model is called: what users and tools say, and
+ * earlier answers; not the app's own `system` text and definitions of tools. Of the answer, nothing is let through
+ * before a check that saw it has passed. What is blocked ends the call with the finish reason `content-filter`, as a
+ * result like any other; what cannot be judged fails with the guard's error (in the middle of a stream as a part
+ * `error`), and nothing that was held comes out. `providerMetadata.rsafe` has the gravest verdict of the call, without
+ * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
+export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
+  const passed = new Passed();
+  const { refusal = '', toolCalls } = options;
+
+  return {
+    specificationVersion: 'v4',
+
+    async wrapGenerate({ doGenerate, params: { prompt, abortSignal } }) {
+      const judge = new Judge(guard, options, passed, { prompt, signal: abortSignal ?? new AbortController().signal });
+      let result: LanguageModelV4GenerateResult | undefined;
+      try {
+        await judge.prompt();
+        result = await doGenerate();
+        await judgeWhole(judge, result);
+        return withNote(result, judge);
+      } catch (error) {
+        if (!(error instanceof Blocked)) throw told(error, abortSignal);
+        const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
+        const response = { ...(id && { id }), ...(timestamp && { timestamp }), ...(modelId && { modelId }) };
+        const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
+        return withNote<LanguageModelV4GenerateResult>(
+          { content, finishReason: FILTERED, usage, warnings, response },
+          judge,
+        );
+      }
+    },
+
+    async wrapStream({ doStream, params: { prompt, abortSignal } }) {
+      const gone = new AbortController();
+      const signal = abortSignal ? AbortSignal.any([abortSignal, gone.signal]) : gone.signal;
+      const judge = new Judge(guard, options, passed, { prompt, signal });
+      const ending = (error: unknown) => (error instanceof Blocked ? refused(refusal, judge) : failed(error));
+      try {
+        await judge.prompt();
+      } catch (error) {
+        if (!(error instanceof Blocked)) throw told(error, abortSignal);
+        const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
+        return { stream: streamOf([start, ...ending(error)].values(), () => {}) };
+      }
+      const { stream, ...result } = await doStream();
+      const reader = stream.getReader();
+      signal.addEventListener('abort', () => reader.cancel(signal.reason).catch(() => undefined), { once: true });
+      const next = async () => {
+        const step = await reader.read();
+        signal.throwIfAborted();
+        return step;
+      };
+      const answer = new GuardedAnswer(judge, toolCalls === 'pass').read(next, ending);
+      return {
+        ...result,
+        stream: streamOf(
+          answer,
+          () => gone.abort(),
+          (error) => told(error, abortSignal),
+        ),
+      };
+    },
+  };
+}
+
+const FILTERED = { unified: 'content-filter', raw: undefined } as const;
+
+/** Of a model that was not called, or not heard to its end. */
+const UNKNOWN: LanguageModelV4Usage = {
+  inputTokens: { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
+  outputTokens: { total: undefined, text: undefined, reasoning: undefined },
+};
+
+/** Texts of a kind as one, as they are read; then what they cite, and the other parts. */
+async function judgeWhole(
+  judge: Judge,
+  { content, structuredOutputText }: LanguageModelV4GenerateResult,
+): Promise<void> {
+  for (const type of ['reasoning', 'text'] as const) {
+    await judge.part({ type, text: content.map((part) => (part.type === type ? part.text : '')).join('') });
+  }
+  const cited = content.map((part) => (part.type === 'text' ? citedText(part.citations) : ''));
+  for (const text of [structuredOutputText ?? '', cited.join('\n')]) await judge.part({ type: 'text', text });
+  for (const part of content) if (part.type !== 'text' && part.type !== 'reasoning') await judge.part(part);
+  await judge.passed(content);
+}
+
+/** The end of an answer of which no more is told. */
+function* refused(refusal: string, judge: Judge): Generator<LanguageModelV4StreamPart, void, undefined> {
+  const id = 'rsafe-refusal';
+  if (refusal !== '') {
+    yield { type: 'text-start', id };
+    yield { type: 'text-delta', id, delta: refusal };
+    yield { type: 'text-end', id };
+  }
+  yield withNote<LanguageModelV4StreamPart & { type: 'finish' }>(
+    { type: 'finish', finishReason: FILTERED, usage: UNKNOWN },
+    judge,
+  );
+}
+
+/** As a provider tells of a failure in the middle of an answer. */
+function failed(error: unknown): LanguageModelV4StreamPart[] {
+  return [
+    { type: 'error', error },
+    { type: 'finish', finishReason: { unified: 'error', raw: undefined }, usage: UNKNOWN },
+  ];
+}
+
+/** Callers know their own signal's reason, not the guard's error about it. */
+function told(error: unknown, signal: AbortSignal | undefined): unknown {
+  return signal?.aborted ? signal.reason : error;
+}
+
+/** `leave` is called at whichever end. */
+function streamOf<T>(
+  parts: Iterator<T> | AsyncIterator<T>,
+  leave: () => void,
+  asTold = (error: unknown) => error,
+): ReadableStream<T> {
+  return new ReadableStream<T>({
+    async pull(controller) {
+      try {
+        const { done, value } = await parts.next();
+        if (!done) return controller.enqueue(value);
+        controller.close();
+      } catch (error) {
+        controller.error(asTold(error));
+      }
+      leave();
+    },
+    cancel: leave,
+  });
+}

@@ -1,0 +1,30 @@
+/** What was judged and found harmless, so that a growing chat costs only what is new in it. Texts are not kept, only
+ * digests of them. */
+
+import { sha256 } from '../hash.ts';
+
+const MOST = 1024;
+
+/** A bounded set of digests; who was not asked for longest is forgotten first. */
+export class Passed {
+  readonly #digests = new Set<string>();
+
+  has(digest: string | undefined): boolean {
+    const known = digest !== undefined && this.#digests.has(digest);
+    if (known) this.add(digest);
+    return known;
+  }
+
+  add(digest: string | undefined): void {
+    if (digest === undefined) return;
+    this.#digests.delete(digest);
+    this.#digests.add(digest);
+    const [oldest] = this.#digests;
+    if (this.#digests.size > MOST) this.#digests.delete(oldest!);
+  }
+}
+
+/** A digest of what a verdict depends on, where the platform has one. */
+export function digestOf(...parts: unknown[]): Promise<string | undefined> {
+  return sha256(new TextEncoder().encode(JSON.stringify(parts)));
+}
