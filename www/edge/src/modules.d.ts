@@ -20,6 +20,8 @@ declare module 'rsafe/workerd' {
 declare module 'rsafe/held' {
   type Types = typeof import('../../src/held.ts');
   export const Lane: Types['Lane'];
+  export const readEvents: Types['readEvents'];
+  export const writeEvent: Types['writeEvent'];
   export type Lane<Out> = import('../../src/held.ts').Lane<Out>;
   export type Watch = import('../../src/held.ts').Watch;
 }
