@@ -18,7 +18,7 @@ function Chat() {
   return (
     <form onSubmit={send}>
       <input value={text} onChange={(event) => setText(event.target.value)} />
-      <button>Check</button>
+      <button type="submit">Check</button>
       {status === 'loading' && <progress value={progress} />}
       {status === 'checking' && (
         <button type="button" onClick={abort}>

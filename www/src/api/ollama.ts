@@ -3,7 +3,7 @@
 import { messagesOf, systemOf, textOf } from './content.ts';
 import type { Said } from '../held.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, type Shape, type Sight, type StreamEvent, told,
+  type Fields, fieldsOf, type LaneFrame, listOf, misshapen, type Shape, type Sight, type StreamEvent, told,
 } from './shape.ts';
 
 /** What a line, or the whole answer, says. */

@@ -27,7 +27,7 @@ const tooLarge = (): GuardError =>
  * @throws GuardError where the API breaks off or cannot be read, or the guard fails: nothing that is held comes out */
 export async function* relay({ shape, reader, watch, next, throws }: Relay): AsyncGenerator<string, void, undefined> {
   const lanes = new Map<number, Lane<StreamEvent>>();
-  let loose: StreamEvent[] = [];
+  const loose: StreamEvent[] = [];
   let cut = false;
   let done = false;
   const every = (holds: (lane: Lane<StreamEvent>) => boolean) => [...lanes.values()].every(holds);
