@@ -18,6 +18,7 @@ mod policies;
 pub mod recipe;
 pub mod reward;
 pub mod rl;
+mod sample;
 mod samples;
 pub mod sft;
 mod topics;

@@ -5,7 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
-use super::samples::{Asked, Sample, sample};
+use super::sample::{Asked, Sample};
 use crate::eval::dataset::{Label, Rows};
 use crate::eval::owners::{Owner, owners};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -43,7 +43,7 @@ fn of_owner(owner: Owner, tokenizer: &Tokenizer) -> Result<Vec<Sample>> {
         };
         let of = |(category, asked): (&Category, &Asked)| Asked { target: Some(target(&category.id)), ..asked.clone() };
         let asked = owner.policy.categories.iter().zip(&categories).map(of).collect();
-        if let Some(found) = sample(&row, Facts::default(), tokenizer)? {
+        if let Some(found) = Sample::of(&row, Facts::default(), tokenizer)? {
             samples.push(Sample { asked, ..found });
         }
     }
@@ -62,7 +62,7 @@ fn of_set(recipe: &Recipe, name: &str, folder: &Path, tokenizer: &Tokenizer) -> 
             Label::Unsafe => 1.0,
         };
         let asked = vec![asked(tokenizer, &rule.category, &rule.rule, Some(target))?];
-        if let Some(found) = sample(&row, Facts::default(), tokenizer)? {
+        if let Some(found) = Sample::of(&row, Facts::default(), tokenizer)? {
             rules.entry((rule.category.clone(), rule.rule.clone())).or_default().push(Sample { asked, ..found });
         }
     }

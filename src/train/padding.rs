@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::recipe::{ConceptIdx, Facts};
-use super::samples::Sample;
+use super::sample::Sample;
 use crate::mini::layout::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
 use crate::mini::prompt::Context;
 use crate::tokenizer::TokenId;

@@ -1,6 +1,5 @@
 //! The rows of a recipe as tokens, with what is known of them.
 
-use std::ops::Range;
 use std::path::Path;
 
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -10,42 +9,12 @@ use rand_chacha::rand_core::SeedableRng;
 use super::evidence::Lexicon;
 use super::owned;
 use super::padding::Padding;
-use super::recipe::{Facts, OwnerSource, Recipe};
+use super::recipe::{OwnerSource, Recipe};
+use super::sample::Sample;
 use super::topics::Topics;
 use crate::eval::dataset::Row;
-use crate::mini::layout::Kind;
-use crate::mini::prompt::{Context, context};
-use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Conversation, Error, Result};
-
-/// Characters of a text that are tokenised: far more than an example shows.
-const MAX_CHARS: usize = 4000;
-
-/// A tokenised row with what is known of it.
-#[derive(Clone)]
-pub struct Sample {
-    pub judged: Vec<TokenId>,
-    /// Whether each judged token begins a word.
-    pub word_starts: Vec<bool>,
-    /// What of it the facts are about, where harmless texts stand around that.
-    pub core: Option<Range<usize>>,
-    /// What was said before.
-    pub context: Vec<Context>,
-    pub kind: Kind,
-    pub facts: Facts,
-    /// The categories of the owner under whose policy it was labelled; without any a policy is drawn by the facts.
-    pub asked: Vec<Asked>,
-}
-
-/// A category as its owner wrote it, and what it is for one text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
-    pub name: Vec<TokenId>,
-    pub definition: Vec<TokenId>,
-    /// What its slot should say: 1 where it applies, 0 where it does not, a half where it is borderline; `None` where nobody
-    /// said.
-    pub target: Option<f32>,
-}
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
 
 /// The recipe's rows, tokenised: by source, and those held out.
 pub struct Samples<'a> {
@@ -66,7 +35,7 @@ impl<'a> Samples<'a> {
             let mut samples = Vec::new();
             for row in recipe.rows(name, data)? {
                 let row = row?;
-                let Some(sample) = sample(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
+                let Some(sample) = Sample::of(&row, recipe.facts(name, &row)?, tokenizer)? else { continue };
                 if row.is_held_out(recipe.heldout_fraction) {
                     held_out.push((name.as_str(), row, sample));
                 } else {
@@ -135,32 +104,5 @@ impl<'a> Samples<'a> {
         }
         order.shuffle(&mut rng);
         order
-    }
-}
-
-/// A row's words and facts; `None` if there are no words.
-pub(super) fn sample(row: &Row, facts: Facts, tokenizer: &Tokenizer) -> Result<Option<Sample>> {
-    let Conversation { messages, target } = row.conversation();
-    let Some((judged, before)) = messages.split_last() else { return Ok(None) };
-    let spans = tokenizer.encode(clip(&judged.content))?;
-    if spans.is_empty() {
-        return Ok(None);
-    }
-    let starts_word = |i: usize| i == 0 || spans[i - 1].bytes.end < spans[i].bytes.start;
-    Ok(Some(Sample {
-        judged: spans.iter().map(|span| span.id).collect(),
-        word_starts: (0..spans.len()).map(starts_word).collect(),
-        core: None,
-        context: context(tokenizer, before)?,
-        kind: Kind::judged(target),
-        facts,
-        asked: Vec::new(),
-    }))
-}
-
-fn clip(text: &str) -> &str {
-    match text.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => &text[..end],
-        None => text,
     }
 }

@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::samples::{Asked, Sample};
+use super::sample::{Asked, Sample};
 use crate::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 

@@ -10,7 +10,8 @@ use crate::eval::dataset::Row;
 use crate::train::own_policy::OwnPolicy;
 use crate::train::policies::Policies;
 use crate::train::recipe::Facts;
-use crate::train::samples::{Sample, Samples};
+use crate::train::sample::Sample;
+use crate::train::samples::Samples;
 use crate::{Error, Policy, Result};
 
 /// The share of long messages of which the end is shown.
