@@ -20,7 +20,7 @@ use rsafe::train::rl::decoder::{DecoderNetwork, DecoderOptions};
 use rsafe::train::rl::dpo::DpoOptions;
 use rsafe::train::rl::mine::MineOptions;
 use rsafe::train::rl::options::GrpoOptions;
-use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
+use rsafe::train::rl::{self, Network, Rollout, Setup, Task, TaskSource};
 use rsafe::{Category, Conversation, Policy};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -477,7 +477,7 @@ fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
     let setup = Setup {
         data: vec![rows.data],
         decoder: options(Template::Rsafe, Some(LoraOptions::default())),
-        ..Setup::new(folder.path().to_owned(), Source::Recipe { recipe: rows.recipe })
+        ..Setup::new(folder.path().to_owned(), TaskSource::Recipe { recipe: rows.recipe })
     };
     let options = GrpoOptions {
         out: workshop.path().join("tuned"),
@@ -506,7 +506,7 @@ fn a_decoder_is_tuned_under_policies_drawn_from_a_recipe() {
         learning_rate: 5e-3,
         ..DpoOptions::default()
     };
-    let setup = Setup { source: Source::Pairs { tasks_of: file }, data: Vec::new(), ..setup };
+    let setup = Setup { source: TaskSource::Pairs { tasks_of: file }, data: Vec::new(), ..setup };
     let mut reports = Vec::new();
     rl::run_dpo(&setup, 0, &options, |report| reports.push(report.clone())).unwrap();
     let (first, last) = (&reports[0], &reports[reports.len() - 1]);
@@ -533,7 +533,7 @@ fn rows_that_have_no_room_in_the_context_are_left_out() {
     let setup = |rows: PathBuf| Setup {
         data: vec![rows],
         decoder: options(Template::Rsafe, Some(LoraOptions::default())),
-        ..Setup::new(folder.path().to_owned(), Source::Policy { policy: policy.clone(), held_out: 0.2 })
+        ..Setup::new(folder.path().to_owned(), TaskSource::Policy { policy: policy.clone(), held_out: 0.2 })
     };
     let options = |out: &str| GrpoOptions {
         out: workshop.path().join(out),
@@ -564,7 +564,7 @@ fn a_share_is_between_none_and_all() {
     let whole = Setup {
         data: vec![rows.data],
         decoder: options(Template::Rsafe, None),
-        ..Setup::new(folder.path().to_owned(), Source::Recipe { recipe: rows.recipe })
+        ..Setup::new(folder.path().to_owned(), TaskSource::Recipe { recipe: rows.recipe })
     };
     let out = || GrpoOptions { out: workshop.path().join("out"), steps: 1, ..GrpoOptions::default() };
     for (name, setup) in [

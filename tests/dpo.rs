@@ -12,7 +12,7 @@ use rsafe::train::rl::labelled::LabelledTasks;
 use rsafe::train::rl::mine::MineOptions;
 use rsafe::train::rl::pairs::{Graded, Pair, read};
 use rsafe::train::rl::slots::SlotNetwork;
-use rsafe::train::rl::{Network, Rollout, Setup, Source, Task, Tasks, mine_pairs, run_dpo};
+use rsafe::train::rl::{Network, Rollout, Setup, Task, TaskSource, Tasks, mine_pairs, run_dpo};
 use rsafe::train::sft::{self, SftOptions};
 use rsafe::{Category, Policy, verdict};
 use serde_json::json;
@@ -42,7 +42,7 @@ fn setup(folder: &Path) -> Setup {
         .collect();
     let data = folder.join("labelled.jsonl");
     fs::write(&data, rows.join("\n")).unwrap();
-    let source = Source::Policy { policy: Box::new(policy()), held_out: 0.2 };
+    let source = TaskSource::Policy { policy: Box::new(policy()), held_out: 0.2 };
     Setup { data: vec![data], answer_first: 0.5, slots_examples: 4, ..Setup::new(options.out, source) }
 }
 
@@ -142,7 +142,7 @@ fn a_preference_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let rows = setup(folder.path());
     let (_, file) = mined(&rows, folder.path(), 48);
     // Without rows, the supervised term is drawn from the pairs' own tasks.
-    let setup = Setup { source: Source::Pairs { tasks_of: file.clone() }, data: Vec::new(), ..rows };
+    let setup = Setup { source: TaskSource::Pairs { tasks_of: file.clone() }, data: Vec::new(), ..rows };
     let options = |name: &str| DpoOptions {
         pairs: file.clone(),
         out: folder.path().join(name),

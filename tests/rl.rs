@@ -16,7 +16,7 @@ use rsafe::train::rl::options::GrpoOptions;
 use rsafe::train::rl::report::Report;
 use rsafe::train::rl::slots::SlotNetwork;
 use rsafe::train::rl::supervision::{Supervision, TaskSlots};
-use rsafe::train::rl::{self, Network, Rollout, Setup, Source, Task};
+use rsafe::train::rl::{self, Network, Rollout, Setup, Task, TaskSource};
 use rsafe::train::sft::{self, SftOptions};
 use rsafe::{Category, Conversation, Policy, verdict};
 use serde_json::json;
@@ -30,7 +30,7 @@ const TOLERANCE: f32 = 1e-4;
 fn setup(folder: &Path) -> (Setup, GrpoOptions) {
     let options = SftOptions { examples: 100, ..workshop(folder) };
     sft::run(&options, |_| {}).unwrap();
-    let source = Source::Recipe { recipe: options.recipe };
+    let source = TaskSource::Recipe { recipe: options.recipe };
     let setup =
         Setup { data: vec![options.data], answer_first: 0.5, slots_examples: 2, ..Setup::new(options.out, source) };
     let options = GrpoOptions {
@@ -223,7 +223,7 @@ fn house_rules(folder: &Path) -> (Setup, GrpoOptions) {
     let file = folder.join("house.jsonl");
     fs::write(&file, rows.join("\n")).unwrap();
     let policy = Box::new(Policy::new("house").category(Category::new("locks", "opening the door")));
-    (Setup { data: vec![file], source: Source::Policy { policy, held_out: 0.1 }, ..setup }, options)
+    (Setup { data: vec![file], source: TaskSource::Policy { policy, held_out: 0.1 }, ..setup }, options)
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn an_edited_policy_of_the_same_name_is_another_run() {
     let options = GrpoOptions { steps: 1, prompts: 2, watched: 0, ..options };
     run(&setup, &options);
     let policy = Box::new(Policy::new("house").category(Category::new("locks", "keeping the door shut")));
-    let edited = Setup { source: Source::Policy { policy, held_out: 0.1 }, ..setup };
+    let edited = Setup { source: TaskSource::Policy { policy, held_out: 0.1 }, ..setup };
     let error = rl::run(&edited, Rewards::rsafe(), &options, |_| {}).unwrap_err();
     assert!(error.code() == "bad_input" && error.to_string().contains("policy"), "{error}");
 }

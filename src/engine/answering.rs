@@ -43,7 +43,7 @@ impl Answering {
 }
 
 /// What one prefill gives.
-pub struct Reading<'e> {
+pub struct Readout<'e> {
     /// P(unsafe) before any reasoning.
     pub score: f32,
     /// A score for each category, where the model has them.

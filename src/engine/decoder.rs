@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Tensor};
 
-use super::answering::{Answering, Reading};
+use super::answering::{Answering, Readout};
 use super::grammars::Grammars;
 use super::known;
 use super::pass::{PASS, fits, read_numbers};
@@ -235,14 +235,14 @@ impl<'e> Scan<'e> {
     }
 
     /// What was read and answered, once there is no more to do.
-    pub fn finish(self) -> Result<Reading<'e>> {
+    pub fn finish(self) -> Result<Readout<'e>> {
         let Some(Stage::Writing(stage)) = self.stage else {
             return Err(Error::BadInput("the conversation was not read to its end".into()));
         };
         let (reader, writer) = *stage;
         let score = writer.p_unsafe().unwrap_or(1.0);
         let reasons = self.answering.reasons(score);
-        Ok(Reading {
+        Ok(Readout {
             score,
             categories: Vec::new(),
             effects: Vec::new(),

@@ -14,6 +14,6 @@ mod pass;
 pub mod reader;
 mod writer;
 
-pub use answering::{Answering, Reading, Steps};
+pub use answering::{Answering, Readout, Steps};
 pub(crate) use pass::{PASS, fits, layers_of_a_step, read_numbers};
 pub use writer::Writer;

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::engine::decoder::{self, DecoderEngine};
-use crate::engine::{Answering, Reading};
+use crate::engine::{Answering, Readout};
 use crate::mini::engine::SlotEngine;
 use crate::mini::scan as mini;
 use crate::prompt::Template;
@@ -112,7 +112,7 @@ impl<'e> Scan<'e> {
     ///
     /// # Errors
     /// Whatever the device has wrong.
-    pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Reading<'e>, Self>> {
+    pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Readout<'e>, Self>> {
         let more = match &mut self.work {
             Work::Decoder(scan) => scan.step().await?,
             Work::Slots(scan) => scan.step(policy).await?,

@@ -13,7 +13,7 @@ use super::occlusion::{Applies, Occlusion};
 use super::policy::{PolicyReading, ReadPolicy};
 use super::prompt::{Plan, PlannedStep, SlotPrompt, highest};
 use super::window::Window;
-use crate::engine::{Answering, Reading, Steps, Writer};
+use crate::engine::{Answering, Readout, Steps, Writer};
 use crate::grammar::{QuoteSource, Think};
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
@@ -198,7 +198,7 @@ impl<'e> Scan<'e> {
     }
 
     /// What the windows gave, once all are read.
-    pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Reading<'e>> {
+    pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Readout<'e>> {
         let unread = || Error::BadInput("the conversation was not read to its end".into());
         let Blocks::Read(read) = &self.policy else { return Err(unread()) };
         // There is a window even for an empty message.
@@ -234,7 +234,7 @@ impl<'e> Scan<'e> {
                 reason = Some((reader, grammar(Think::First { max_tokens: ANSWER })?));
             }
         }
-        Ok(Reading {
+        Ok(Readout {
             score,
             categories: policy.categories.iter().map(|c| c.id.clone()).zip(self.scores).collect(),
             effects,

@@ -30,5 +30,5 @@ mod update;
 mod watch;
 
 pub use network::{Network, Rollout};
-pub use run::{Setup, Source, mine_pairs, run, run_dpo};
+pub use run::{Setup, TaskSource, mine_pairs, run, run_dpo};
 pub use task::{Task, Tasks};

@@ -34,7 +34,7 @@ pub struct Setup {
     /// Labelled rows: with a recipe the folder of its sets, else files or folders of rows.
     pub data: Vec<PathBuf>,
     #[serde(flatten)]
-    pub source: Source,
+    pub source: TaskSource,
     /// The share of tasks that are answered without reasoning, in [0, 1].
     pub answer_first: f64,
     /// The share of a recipe's tasks that are asked under the policy of the bundle which trains, at its own thresholds, in
@@ -56,7 +56,7 @@ pub struct Setup {
 /// Under which policies rows are judged.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
-pub enum Source {
+pub enum TaskSource {
     /// Policies drawn from a recipe's concepts.
     Recipe { recipe: PathBuf },
     /// Those of the tasks of a file of pairs.
@@ -87,7 +87,7 @@ struct Whole<'a, O> {
 impl Setup {
     /// What trains and under which policies; the rest as it is by default: no rows, no answers without reasoning, no
     /// supervised term, the CPU.
-    pub fn new(init: PathBuf, source: Source) -> Self {
+    pub fn new(init: PathBuf, source: TaskSource) -> Self {
         Self {
             init,
             data: Vec::new(),
@@ -103,7 +103,7 @@ impl Setup {
 
     fn check(&self) -> Result<()> {
         let mut shares = vec![("answer_first", self.answer_first), ("own_policy", self.own_policy)];
-        if let Source::Policy { held_out, .. } = self.source {
+        if let TaskSource::Policy { held_out, .. } = self.source {
             shares.push(("held_out", held_out));
         }
         for (name, found) in shares {
@@ -129,17 +129,17 @@ impl Setup {
         }
         network.steps = self.steps;
         match &self.source {
-            Source::Pairs { tasks_of } => {
+            TaskSource::Pairs { tasks_of } => {
                 let pairs = pairs::read(tasks_of)?;
                 let tasks = PairTasks::new(&pairs, seed);
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
-            Source::Policy { policy, held_out } => {
+            TaskSource::Policy { policy, held_out } => {
                 let policy = network.as_decided((**policy).clone());
                 let tasks = self.labelled(policy, *held_out, seed)?;
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
-            Source::Recipe { recipe: path } => {
+            TaskSource::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
                 let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
                 let examples = Examples::new(&samples, network.tokenizer(), network.model.vocab_size())?;
@@ -163,9 +163,11 @@ impl Setup {
         work: impl FnOnce(DecoderNetwork, &dyn Tasks) -> Result<R>,
     ) -> Result<R> {
         match &self.source {
-            Source::Pairs { tasks_of } => work(network, &PairTasks::new(&pairs::read(tasks_of)?, seed)),
-            Source::Policy { policy, held_out } => work(network, &self.labelled((**policy).clone(), *held_out, seed)?),
-            Source::Recipe { recipe: path } => {
+            TaskSource::Pairs { tasks_of } => work(network, &PairTasks::new(&pairs::read(tasks_of)?, seed)),
+            TaskSource::Policy { policy, held_out } => {
+                work(network, &self.labelled((**policy).clone(), *held_out, seed)?)
+            }
+            TaskSource::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
                 let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
                 let policies = Policies { recipe: &recipe, frequency: samples.frequency(recipe.concepts.len()) };
@@ -192,7 +194,7 @@ impl Setup {
 pub fn run(setup: &Setup, rewards: Rewards, options: &GrpoOptions, on_step: impl FnMut(&Report)) -> Result<()> {
     setup.check()?;
     options.check()?;
-    if let Source::Policy { policy, .. } = &setup.source {
+    if let TaskSource::Policy { policy, .. } = &setup.source {
         rewards.check(policy)?;
     }
     keep_options(&options.out, &Whole { setup, options }, &MAY_CHANGE)?;

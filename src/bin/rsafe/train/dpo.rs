@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use rsafe::train::rl::dpo::{DpoOptions, DpoReport};
-use rsafe::train::rl::{self, Setup, Source};
+use rsafe::train::rl::{self, Setup, TaskSource};
 
 use super::clock;
 use super::decoder::DecoderArgs;
@@ -88,7 +88,7 @@ struct Rows {
 
 pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     let source = source(args.rows.recipe, args.rows.policy, args.rows.held_out)?;
-    let source = source.unwrap_or_else(|| Source::Pairs { tasks_of: args.pairs.clone() });
+    let source = source.unwrap_or_else(|| TaskSource::Pairs { tasks_of: args.pairs.clone() });
     let mut setup =
         Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
     args.decoder.apply(&mut setup, args.seed);

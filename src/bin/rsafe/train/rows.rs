@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rsafe::Error;
 use rsafe::guard::Steps;
 use rsafe::train::rl::decoder::DecoderNetwork;
-use rsafe::train::rl::{Setup, Source};
+use rsafe::train::rl::{Setup, TaskSource};
 
 use crate::library::{STEPS, one_of};
 use crate::{Failure, library};
@@ -61,10 +61,10 @@ impl RowsArgs {
 }
 
 /// Where policies come from, if from anywhere.
-pub fn source(recipe: Option<PathBuf>, policy: Option<String>, held_out: f64) -> Result<Option<Source>, Failure> {
+pub fn source(recipe: Option<PathBuf>, policy: Option<String>, held_out: f64) -> Result<Option<TaskSource>, Failure> {
     Ok(match (recipe, policy) {
-        (Some(recipe), _) => Some(Source::Recipe { recipe }),
-        (None, Some(policy)) => Some(Source::Policy { policy: Box::new(library::policy(&policy)?), held_out }),
+        (Some(recipe), _) => Some(TaskSource::Recipe { recipe }),
+        (None, Some(policy)) => Some(TaskSource::Policy { policy: Box::new(library::policy(&policy)?), held_out }),
         (None, None) => None,
     })
 }
