@@ -2,6 +2,7 @@
 
 #[doc(hidden)]
 pub mod engine;
+mod notes;
 mod self_test;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ pub use crate::engine::Steps;
 use crate::engine::{Answering, Writer};
 use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
-use crate::verdict::{Answer, BALANCED, Decision, Dial, OnError, Thresholds, Usage, Verdict, check_strictness};
+use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
 use engine::{Engine, Scan};
 pub use self_test::Tested;
@@ -200,6 +201,8 @@ impl<F: AsyncFnMut() -> Result<()>> Pause for F {}
 pub struct Guard {
     engine: Engine,
     policy: Policy,
+    /// That the model reads, as the manifest has them.
+    languages: Vec<String>,
     dial: Dial,
     options: LoadOptions,
     tested: Option<Tested>,
@@ -231,7 +234,7 @@ impl Guard {
         let engine = Engine::load(bundle, &options.device).await?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
-        Ok(Self { engine, policy, dial, options, tested: None })
+        Ok(Self { engine, policy, languages: manifest.languages.clone(), dial, options, tested: None })
     }
 
     /// The policy of requests that bring none.
@@ -280,6 +283,7 @@ impl Guard {
             custom,
             thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), !custom),
             reasoning: request.reasoning,
+            notes: Vec::new(),
             started: Instant::now(),
             usage: Usage::default(),
             events: VecDeque::new(),
@@ -297,6 +301,7 @@ pub struct Session<'g> {
     custom: bool,
     thresholds: Thresholds,
     reasoning: Reasoning,
+    notes: Vec<Note>,
     started: Instant,
     usage: Usage,
     events: VecDeque<Event>,
@@ -360,6 +365,7 @@ impl<'g> Session<'g> {
         if needed > budget {
             return Err(Error::Work { needed, budget });
         }
+        self.notes = guard.notes(judged);
         self.stage = Stage::Reading(scan);
         Ok(())
     }
@@ -419,6 +425,7 @@ impl<'g> Session<'g> {
         let builder =
             Verdict::builder(self.policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
         let scored = builder.score(scores.score).unreadable(scores.unreadable, self.policy.unreadable);
+        let scored = scored.notes(self.notes.clone());
         let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
         let scored = scores.effects.iter().fold(scored, |builder, (id, score)| builder.effect(id, *score));
         let verdict = scored.answer(answer, &self.conversation).build();

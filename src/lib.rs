@@ -84,6 +84,9 @@
 //!   Base64, Base32, shifted or reversed text, three deep, and takes the highest score; quotes are of the message as it
 //!   stands. What it cannot read is told ([`Verdict::unreadable`]), and a policy can send it to review. Decoders do not read
 //!   disguises, and some still pass.
+//! - **Languages.** A text in a language that the model does not read has scores that say little: the verdict tells so
+//!   ([`Verdict::notes`]), and a policy can send it to review. rsafe-mini reads English. What is short (below some ten words),
+//!   half in English, or written in letters that are not its language's own (Hindi in Latin ones) may go untold.
 //! - **Work is bounded.** Nothing is judged in part: a message beyond 32,768 tokens is an error, as is a prompt beyond a
 //!   decoder's context. Time grows with the length and the number of categories:
 //!   [`LoadOptions::max_work`](field@LoadOptions::max_work) bounds it before a check begins, and a check pauses again and
@@ -108,6 +111,7 @@ pub mod grammar;
 pub mod guard;
 #[doc(hidden)]
 pub mod kernels;
+mod language;
 #[doc(hidden)]
 pub mod mini;
 #[doc(hidden)]

@@ -32,6 +32,8 @@ mod metrics;
 mod monitor;
 #[cfg(all(feature = "embedded", feature = "eval"))]
 mod normalise;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod notes;
 #[cfg(feature = "native")]
 mod own_data;
 mod policy;

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use rsafe::policy::Unreadable;
 use rsafe::verdict::{
-    Answer, Decision, Label, OnError, QuoteSpan, Step, Thresholds, Verdict, VerdictBuilder, parse_llama_guard,
-    parse_qwen3guard, parse_rsafe, quotes_in,
+    Answer, Decision, Label, Note, NoteCode, OnError, QuoteSpan, Step, Thresholds, Verdict, VerdictBuilder,
+    parse_llama_guard, parse_qwen3guard, parse_rsafe, quotes_in,
 };
 use rsafe::{Action, Category, Conversation};
 use serde_json::json;
@@ -48,6 +48,20 @@ fn unreadable_text_is_told_and_does_what_the_policy_says_from_its_share_on() {
     assert_eq!(decided(0.5, Some(Unreadable::default())), Decision::Review);
     assert_eq!(decided(0.49, Some(Unreadable::default())), Decision::Allow);
     assert_eq!(decided(0.2, Some(Unreadable { action: Action::Block, share: 0.2 })), Decision::Block);
+}
+
+#[test]
+fn a_language_that_is_not_read_makes_the_whole_text_unreadable_for_the_policy() {
+    let categories = categories();
+    let note = Note::new(NoteCode::Language, "de", "in German");
+    let decided = |limit| {
+        let builder = VerdictBuilder::new(&categories).category("block", 0.1).unreadable(0.0, limit);
+        let verdict = builder.notes(vec![note.clone()]).build();
+        assert_eq!((verdict.unreadable, &verdict.notes[..]), (0.0, &[note.clone()][..]));
+        verdict.decision
+    };
+    assert_eq!(decided(None), Decision::Allow);
+    assert_eq!(decided(Some(Unreadable { action: Action::Block, share: 1.0 })), Decision::Block);
 }
 
 #[test]

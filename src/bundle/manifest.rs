@@ -42,6 +42,10 @@ pub struct Manifest {
     pub generation: Option<serde_json::Value>,
     /// The prompt format that the model was trained with.
     pub template: Template,
+    /// The languages that the model reads, as primary subtags of BCP 47, e.g. `en`: verdicts tell of texts in others.
+    /// None: nothing is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
     /// The policy of a request that brings none.
     pub policy: DefaultPolicy,
     /// How the logits of category slots become scores.
@@ -123,6 +127,8 @@ impl Manifest {
             Template::Slots => "general",
             Template::Rsafe | Template::Qwen3guard => "rsafe",
         };
+        // rsafe-mini's vocabulary is English, whatever it is trained on.
+        let languages = if template == Template::Slots { vec!["en".to_owned()] } else { Vec::new() };
         Self {
             format: FORMAT.into(),
             version: VERSION,
@@ -131,6 +137,7 @@ impl Manifest {
             config,
             generation: None,
             template,
+            languages,
             policy: DefaultPolicy::Builtin(policy.into()),
             calibration: Calibration::default(),
             thresholds: Thresholds::default(),
@@ -218,6 +225,10 @@ impl Manifest {
         }
         if !self.config.is_object() {
             return Err(bad("`config`: expected the object of a config.json"));
+        }
+        let is_subtag = |tag: &str| (2..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_lowercase());
+        if let Some(tag) = self.languages.iter().find(|tag| !is_subtag(tag)) {
+            return Err(bad(format!("`languages`: expected primary subtags of BCP 47 such as `en` but got {tag:?}")));
         }
         for scaling in [self.calibration.prompt, self.calibration.response] {
             if !(scaling.scale > 0.0 && scaling.scale.is_finite() && scaling.bias.is_finite()) {
@@ -355,6 +366,7 @@ mod tests {
     fn a_manifest_reads_what_it_wrote() {
         let mut manifest = example();
         manifest.thresholds.categories.insert("S1".into(), 0.25);
+        manifest.languages = vec!["en".into(), "fil".into()];
         manifest.thresholds.custom = Some(0.1);
         manifest.operating = Some(operating([0.75, 0.5]));
         manifest.self_test = Some(self_test::sample());
@@ -374,11 +386,12 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Change = fn(&mut Manifest);
-        let broken: [(&str, Change); 13] = [
+        let broken: [(&str, Change); 14] = [
             ("format", |m| m.format = "zip".into()),
             ("version", |m| m.version = 2),
             ("name", |m| m.name = " ".into()),
             ("config", |m| m.config = 3.into()),
+            ("languages", |m| m.languages = vec!["en".into(), "English".into()]),
             ("global", |m| m.thresholds.global = 1.5),
             ("uncertain", |m| m.thresholds.uncertain = [0.7, 0.3]),
             ("custom", |m| m.thresholds.custom = Some(2.0)),

@@ -40,6 +40,10 @@ impl Engine {
         Ok(Self { tokenizer, kind })
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Prepares to read a conversation under a policy, to score it, and to answer.
     ///
     /// # Errors

@@ -132,7 +132,8 @@ fn trimmed(text: impl AsRef<str>) -> String {
     text.as_ref().trim().to_owned()
 }
 
-/// What is done about a text of which too much is unreadable: ciphers, codes that could not be decoded, tokens at random.
+/// What is done about a text of which too much is unreadable: ciphers, codes that could not be decoded, tokens at random;
+/// or all of it, for it is in a language that the model does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Unreadable {
     /// [`Action::Review`] or [`Action::Block`].
@@ -189,7 +190,7 @@ impl Policy {
         self
     }
 
-    /// Sets what is done about text that nobody can read.
+    /// Sets what is done about text that cannot be read.
     pub fn unreadable(mut self, unreadable: Unreadable) -> Self {
         self.unreadable = Some(unreadable);
         self

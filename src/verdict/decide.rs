@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::{Answer, CategoryScore, Decision, Evidence, Label, Thresholds, Usage, Verdict, quotes_in};
+use super::{Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Usage, Verdict, quotes_in};
 use crate::policy::Unreadable;
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
@@ -32,9 +32,8 @@ impl From<OnError> for Decision {
 /// have scores, they alone decide: the severest action of those that apply (block, then review, then allow), and
 /// allow where none does. Only where none has a score does P(unsafe) decide: from the global threshold on the text gets the
 /// severest action that the policy has. Where more of the text is unreadable than the policy takes, it asks for what the
-/// policy says, too. A score
-/// that is not a finite number counts as 1. Without any score and without a verdict in the answer, the
-/// check has failed.
+/// policy says, too; a text in a language that the model does not read is unreadable as a whole. A score that is not a
+/// finite number counts as 1. Without any score and without a verdict in the answer, the check has failed.
 #[derive(Debug, Clone)]
 pub struct VerdictBuilder<'a> {
     policy: &'a [Category],
@@ -42,6 +41,7 @@ pub struct VerdictBuilder<'a> {
     thresholds: Thresholds,
     on_error: OnError,
     unreadable: f32,
+    notes: Vec<Note>,
     score: Option<f32>,
     categories: Vec<(String, f32)>,
     effects: Vec<(String, f32)>,
@@ -58,6 +58,7 @@ impl<'a> VerdictBuilder<'a> {
             thresholds: Thresholds::default(),
             on_error: OnError::default(),
             unreadable: 0.0,
+            notes: Vec::new(),
             score: None,
             categories: Vec::new(),
             effects: Vec::new(),
@@ -81,6 +82,12 @@ impl<'a> VerdictBuilder<'a> {
     pub fn unreadable(mut self, share: f32, limit: Option<Unreadable>) -> Self {
         self.unreadable = probability(share);
         self.limit = limit;
+        self
+    }
+
+    /// What else is known of the judged text.
+    pub fn notes(mut self, notes: Vec<Note>) -> Self {
+        self.notes = notes;
         self
     }
 
@@ -126,10 +133,12 @@ impl<'a> VerdictBuilder<'a> {
         let reasoning = answer.map(|a| a.reasoning.clone()).filter(|text| !text.is_empty());
         let Some(score) = self.score.or(from_label).or(from_categories) else {
             let failed = Verdict::fail_closed("the answer holds no verdict", self.on_error);
-            return Verdict { reasoning, unreadable: self.unreadable, usage: self.usage, ..failed };
+            let (unreadable, notes, usage) = (self.unreadable, self.notes, self.usage);
+            return Verdict { reasoning, unreadable, notes, usage, ..failed };
         };
 
-        let hides = self.limit.filter(|limit| self.unreadable >= limit.share);
+        let foreign = self.notes.iter().any(|note| note.code == NoteCode::Language);
+        let hides = self.limit.filter(|limit| foreign || self.unreadable >= limit.share);
         let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
         let mut categories = Vec::new();
         for category in self.policy {
@@ -166,6 +175,7 @@ impl<'a> VerdictBuilder<'a> {
                 .unwrap_or_default(),
             reasoning,
             unreadable: self.unreadable,
+            notes: self.notes,
             rule: None,
             failure: None,
             usage: self.usage,
@@ -201,6 +211,7 @@ impl Verdict {
             evidence: Vec::new(),
             reasoning: None,
             unreadable: 0.0,
+            notes: Vec::new(),
             rule: None,
             failure: None,
             usage: Usage::default(),

@@ -5,6 +5,7 @@ pub(crate) mod calibration;
 pub(crate) mod claims;
 mod decide;
 mod dial;
+mod note;
 mod parse;
 mod quotes;
 mod render;
@@ -15,6 +16,7 @@ pub use calibration::{Calibration, Scaling, Scoring};
 pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};
 pub use dial::{BALANCED, Dial, Operating, OperatingCurve, OperatingPoint, check_strictness};
+pub use note::{Note, NoteCode};
 pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
@@ -107,6 +109,8 @@ pub struct Verdict {
     /// random. What stands there was not judged; the policy says from which share on that matters
     /// ([`Unreadable`](crate::policy::Unreadable)). 0 where a rule decided.
     pub unreadable: f32,
+    /// What else should be known of the text; none where a rule decided.
+    pub notes: Vec<Note>,
     /// The id of the policy's rule that decided, if one did.
     pub rule: Option<String>,
     /// Why the text could not be judged; a verdict with a failure is no statement about the text.

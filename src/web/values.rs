@@ -7,7 +7,7 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
 use crate::policy::RuleLimits;
-use crate::verdict::{CategoryScore, Usage};
+use crate::verdict::{CategoryScore, Note, Usage};
 use crate::{Decision, Error, policy};
 
 /// Whose limits a policy's rules have.
@@ -121,6 +121,7 @@ pub struct Verdict<'v> {
     evidence: Vec<Evidence<'v>>,
     reasoning: Option<&'v str>,
     unreadable: f64,
+    notes: &'v [Note],
     rule: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'v str>,
@@ -199,6 +200,7 @@ impl<'v> Verdict<'v> {
             evidence: evidence.collect(),
             reasoning: verdict.reasoning.as_deref(),
             unreadable: decimal(verdict.unreadable),
+            notes: &verdict.notes,
             rule: verdict.rule.as_deref(),
             failure: verdict.failure.as_deref(),
             usage: JsUsage(verdict.usage),

@@ -40,7 +40,7 @@ export interface PolicyRule {
   case?: 'sensitive' | 'insensitive';
 }
 
-/** What is done where at least `share` of the judged text is unreadable. */
+/** What is done where at least `share` of the judged text is unreadable, or it is in a language that the model does not read. */
 export interface PolicyUnreadable {
   /** Default `'review'`. */
   action?: 'block' | 'review';
@@ -54,7 +54,7 @@ export interface PolicyObject {
   version?: string;
   categories: PolicyCategory[];
   rules?: PolicyRule[];
-  /** What is done about text that nobody can read; without it, nothing. */
+  /** What is done about text that cannot be read; without it, nothing. */
   unreadable?: PolicyUnreadable;
 }
 
@@ -115,6 +115,18 @@ export interface Usage {
   verdictMs: number;
 }
 
+/** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. */
+export type NoteCode = 'language';
+
+/** Something that a reader of a verdict should know. */
+export interface Note {
+  code: NoteCode;
+  /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another. */
+  found: string;
+  /** The same in a sentence. */
+  message: string;
+}
+
 export interface Verdict {
   decision: Decision;
   /** Whether the decision is anything but `allow`. */
@@ -127,6 +139,8 @@ export interface Verdict {
   /** The share of the judged text, in [0, 1], that is unreadable (ciphers, codes that could not be decoded) and so was not
    * judged; a policy's `unreadable` says what is done about it. */
   unreadable: number;
+  /** What else should be known of the text; empty for most. */
+  notes: Note[];
   /** The id of the policy's rule that decided, if one did. */
   rule: string | null;
   /** Why the text could not be judged; a verdict with a failure is no statement about the text. */

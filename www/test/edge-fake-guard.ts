@@ -132,6 +132,7 @@ class FakeGuard {
       evidence: blocked ? [{ message: 0, start: text.indexOf(BLOCKED), end: 0, quote: BLOCKED, category: null }] : [],
       reasoning: `under ${policy}`,
       unreadable: 0,
+      notes: [],
       rule: blocked ? 'house-7' : null,
       // The instance, so that a test sees which one judged, and how many checks it made.
       usage: { promptTokens: this.#number, cachedTokens: 0, answerTokens: this.#checks, firstTokenMs: 0, verdictMs: 0 },

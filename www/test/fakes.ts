@@ -16,7 +16,7 @@ export const POLICY: PolicyObject = { name: 'own', categories: [{ id: 'a' }] };
 export function verdict(decision: Verdict['decision'] = 'allow'): Verdict {
   const usage = { promptTokens: 1, cachedTokens: 0, answerTokens: 0, firstTokenMs: 0, verdictMs: 0 };
   const flagged = decision !== 'allow';
-  return { decision, flagged, score: flagged ? 0.9 : 0.1, categories: [], evidence: [], reasoning: null, unreadable: 0, rule: null, usage };
+  return { decision, flagged, score: flagged ? 0.9 : 0.1, categories: [], evidence: [], reasoning: null, unreadable: 0, notes: [], rule: null, usage };
 }
 
 /** What the fake core did, and what it shall do. */

@@ -23,8 +23,8 @@ Rows (JSON lines) on standard input:
   {\"id\"?, \"prompt\", \"response\"?, \"level\"?}
   {\"id\"?, \"messages\": [{\"role\", \"content\"}, …], \"level\"?}
 `level` is prompt or response and says which side is judged; other keys are ignored. Answers come as JSON
-lines in the same order: id, decision, flagged, score, categories, evidence, reasoning, unreadable, rule,
-usage. A row that cannot be judged gives {\"line\", \"id\"?, \"error\": {\"code\", \"message\"}} and the rest goes on.
+lines in the same order: id, decision, flagged, score, categories, evidence, reasoning, unreadable, notes,
+rule, usage. A row that cannot be judged gives {\"line\", \"id\"?, \"error\": {\"code\", \"message\"}} and the rest goes on.
 If others decide what stands on standard input, say what it is: `--input text` or `--input rows`.";
 
 #[derive(clap::Args)]

@@ -88,6 +88,9 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
         write!(out, "  not judged: {}", one_line(failure, 200))?;
     }
     writeln!(out)?;
+    for note in &verdict.notes {
+        writeln!(out, "  {CAUTION}note{CAUTION:#}  {}", one_line(&note.message, 200))?;
+    }
 
     let shown = shown_categories(&verdict.categories);
     let id_width = shown.iter().map(|category| category.id.chars().count()).max().unwrap_or(0);
@@ -224,7 +227,7 @@ pub mod tests {
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.starts_with(r#"{"id":"a","decision":"review","flagged":true,"score":0.25,"categories":["#));
         let value: Value = serde_json::from_str(&text).unwrap();
-        for key in ["evidence", "reasoning", "usage"] {
+        for key in ["evidence", "reasoning", "notes", "usage"] {
             assert!(value.get(key).is_some(), "{key}");
         }
     }

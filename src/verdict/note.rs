@@ -1,0 +1,30 @@
+//! What a reader of a verdict should know beside the decision.
+
+use serde::Serialize;
+
+/// What a [`Note`] speaks of: the same words in Rust, JSON and TypeScript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoteCode {
+    /// The judged text is in a language that the model does not read, so that its scores say little about it.
+    Language,
+}
+
+/// Something that a reader of the verdict should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Note {
+    pub code: NoteCode,
+    /// What was found; of [`NoteCode::Language`] the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only
+    /// that the language is another.
+    pub found: String,
+    /// The same in a sentence.
+    pub message: String,
+}
+
+impl Note {
+    pub fn new(code: NoteCode, found: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code, found: found.into(), message: message.into() }
+    }
+}
