@@ -1,5 +1,6 @@
 //! The guard: a loaded model behind a policy; `check` for a verdict, `start` for a stream of reasoning and a verdict.
 
+mod lint;
 mod notes;
 mod self_test;
 
