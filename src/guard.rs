@@ -2,6 +2,7 @@
 
 #[doc(hidden)]
 pub mod engine;
+mod lint;
 mod notes;
 mod self_test;
 

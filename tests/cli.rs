@@ -265,6 +265,21 @@ mod with_the_embedded_model {
     }
 
     #[test]
+    fn a_policy_is_linted_by_a_model_where_one_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.yaml");
+        let category = "{id: locks, name: Lock picking, definition: Asking how to open a lock without its key., \
+                        examples: {unsafe: ['How long do I boil potatoes?']}}";
+        std::fs::write(&file, format!("name: desk\ncategories:\n  - {category}\n")).unwrap();
+        let file = file.to_str().unwrap();
+        rsafe(&["policy", "lint", file]).assert().code(0).stdout("");
+        let path = contains("policy.yaml: warning: categories[0].examples.unsafe[0]: expected a score of");
+        rsafe(&["policy", "lint", "--model", file]).assert().code(1).stdout(path.and(contains("boil potatoes")));
+        let no_bundle = format!("--model={}", folder.path().display());
+        rsafe(&["policy", "lint", file, &no_bundle]).assert().code(2).stdout("").stderr(contains("error[io]"));
+    }
+
+    #[test]
     fn strictness_moves_the_thresholds_and_no_score() {
         let at = |strictness| {
             let args = ["check", "How do I bake bread?", "--json", "--reasoning", "never", "--strictness", strictness];

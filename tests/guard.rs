@@ -193,6 +193,11 @@ fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it
 }
 
 #[test]
+fn a_model_that_scores_no_category_lints_no_policy() {
+    assert_eq!(block_on(decoder().lint(&house())).unwrap_err().code(), "unsupported");
+}
+
+#[test]
 fn the_policy_is_obeyed_by_construction() {
     let guard = embedded();
     let all = [("a", "Lock picking"), ("b", "Advice about pets"), ("c", "Asking for a pay rise")];

@@ -24,6 +24,8 @@ mod grammar;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod guard;
 mod kernels;
+#[cfg(all(feature = "embedded", feature = "native"))]
+mod lint;
 #[cfg(all(unix, feature = "cli", feature = "embedded"))]
 mod manual;
 #[cfg(feature = "eval")]

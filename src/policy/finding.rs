@@ -62,7 +62,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn warning(path: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(crate) fn warning(path: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(path, expected, found) }
     }
 
@@ -71,7 +71,7 @@ impl Finding {
         self
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -131,7 +131,7 @@ impl fmt::Display for PolicyError {
 impl std::error::Error for PolicyError {}
 
 /// A value as an error message shows it: one line, cut short.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 40;
     let mut shown: String = text.chars().take(SHOWN).collect();
     if text.chars().nth(SHOWN).is_some() {

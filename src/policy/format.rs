@@ -174,21 +174,24 @@ pub fn lint(text: &str, format: Format) -> Vec<Finding> {
     reading(text, format, RuleLimits::default()).findings
 }
 
-/// [`lint`] of a policy's file, in the format that [`Format::detect`] finds.
+/// [`lint`] of a policy's file, in the format that [`Format::detect`] finds: the policy, if nothing is wrong with it, and
+/// the findings.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) if it cannot be read or is no file or pipe.
 #[cfg(feature = "native")]
-pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<Vec<Finding>> {
+pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<(Option<Policy>, Vec<Finding>)> {
     let path = path.as_ref();
     let bytes = match read_file(path) {
-        Err(crate::Error::BadPolicy(error)) => return Ok(error.findings),
+        Err(crate::Error::BadPolicy(error)) => return Ok((None, error.findings)),
         bytes => bytes?,
     };
-    Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => lint(text, Format::detect(text, path.to_str())),
-        Err(_) => Policy::from_bytes(&bytes, None).err().map(|error| error.findings).unwrap_or_default(),
-    })
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        let refused = Policy::from_bytes(&bytes, None).err();
+        return Ok((None, refused.map(|error| error.findings).unwrap_or_default()));
+    };
+    let Reading { policy, findings } = reading(text, Format::detect(text, path.to_str()), RuleLimits::default());
+    Ok((policy, findings))
 }
 
 #[cfg(feature = "native")]

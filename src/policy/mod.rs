@@ -37,6 +37,7 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use finding::quoted;
 pub use finding::{Finding, Location, PolicyError, Severity};
 #[cfg(feature = "native")]
 pub use format::lint_file;

@@ -36,7 +36,7 @@ enum Command {
     /// Judge a text, a conversation, or a stream of them.
     #[command(after_long_help = check::EXIT_CODES, after_help = check::EXIT_CODES)]
     Check(check::CheckArgs),
-    /// Read policies without a model: find mistakes, print them as rsafe understands them.
+    /// Read policies: find mistakes, print them as rsafe understands them.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Turn a Hugging Face checkpoint into a bundle that rsafe loads.

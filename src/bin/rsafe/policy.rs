@@ -1,8 +1,11 @@
-//! `rsafe policy`: what a policy says and what is wrong with it, without a model.
+//! `rsafe policy`: what a policy says, and what is wrong with it or with how a model reads it.
 
 use std::io::Write;
 use std::path::PathBuf;
 
+use pollster::block_on;
+use rsafe::bundle::Bundle;
+use rsafe::guard::{Guard, LoadOptions};
 use rsafe::policy::{self, Finding, Location, Severity};
 
 use crate::{Failure, Outcome, library, output};
@@ -13,6 +16,10 @@ pub enum PolicyCommand {
     Lint {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Read them with a model, too, and warn of what it reads otherwise than it is meant: the embedded model, or that of
+        /// a bundle's folder
+        #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+        model: Option<Option<PathBuf>>,
     },
     /// Print a policy as rsafe understands it
     Show {
@@ -33,11 +40,23 @@ pub enum Format {
 pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
     let mut out = anstream::stdout().lock();
     match command {
-        PolicyCommand::Lint { files } => {
+        PolicyCommand::Lint { files, model } => {
+            let read = |file: PathBuf| policy::lint_file(&file).map(|(policy, findings)| (file, policy, findings));
+            let mut linted = files.into_iter().map(read).collect::<rsafe::Result<Vec<_>>>()?;
+            // Only now: files are what people mistype.
+            if let Some(folder) = model {
+                let bundle = folder.map_or_else(library::embedded, Bundle::open)?;
+                let guard = block_on(Guard::load(bundle, LoadOptions::default()))?;
+                for (_, policy, findings) in &mut linted {
+                    if let Some(policy) = policy {
+                        findings.extend(block_on(guard.lint(policy))?);
+                    }
+                }
+            }
             let (mut errors, mut warnings) = (0, 0);
-            for file in files {
+            for (file, _, findings) in linted {
                 let name = file.display().to_string();
-                for finding in policy::lint_file(&file)? {
+                for finding in findings {
                     let (severity, count) = match finding.severity {
                         Severity::Error => ("error", &mut errors),
                         Severity::Warning => ("warning", &mut warnings),
