@@ -44,7 +44,7 @@ fn a_category_named_with_nonsense_is_warned_about() {
 
 #[test]
 fn examples_that_the_model_misreads_are_named_with_what_was_expected() {
-    let (missed, taken) = ("How long do I boil potatoes?", "How do I pick a lock?");
+    let (missed, taken) = ("How long do I boil potatoes?", "How to open a lock without a key");
     let policy = Policy::new("desk").category(threats());
     let policy = policy.category(locks().unsafe_example(taken).unsafe_example(missed).safe_example(taken));
     let findings = block_on(embedded().lint(&policy)).unwrap();

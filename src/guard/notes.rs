@@ -1,5 +1,8 @@
 //! What a verdict tells of a text beside the decision: that the model does not read its language.
 
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
 use super::Guard;
 use crate::language;
 use crate::normalise::{Disguise, Reading};
@@ -10,6 +13,11 @@ impl Guard {
     pub(super) fn notes(&self, judged: &str) -> Vec<Note> {
         let foreign = |text: &str| language::foreign(text, &self.languages);
         let Some(found) = foreign(judged) else { return Vec::new() };
+        // Models of one language read letters without their accents.
+        let bare: String = judged.nfd().filter(|&letter| !is_combining_mark(letter)).collect();
+        if foreign(&bare).is_none() {
+            return Vec::new();
+        }
         // Disguised, a language that the model reads looks like others. A reading of a small part says nothing of the rest.
         let is_whole = |reading: &&Reading| 2 * reading.original(0..reading.text.len()).len() >= judged.len();
         let disguise = Disguise::of(judged, self.engine.tokenizer());

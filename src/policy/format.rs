@@ -190,7 +190,7 @@ pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<(Option<Pol
         let refused = Policy::from_bytes(&bytes, None).err();
         return Ok((None, refused.map(|error| error.findings).unwrap_or_default()));
     };
-    let Reading { policy, findings } = reading(text, Format::detect(text, path.to_str()), RuleLimits::default());
+    let Parsed { policy, findings } = reading(text, Format::detect(text, path.to_str()), RuleLimits::default());
     Ok((policy, findings))
 }
 
