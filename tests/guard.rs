@@ -303,6 +303,17 @@ fn evidence_is_quoted_to_the_letter() {
 }
 
 #[test]
+fn a_word_too_long_to_quote_leaves_the_verdict() {
+    let guard = embedded();
+    let mut policy = watchful();
+    policy.categories.iter_mut().for_each(|category| category.threshold = Some(1e-6));
+    for text in ["x".repeat(400), format!("https://example.com/{}", "x".repeat(400))] {
+        let verdict = check(&guard, &Request::prompt(&text).policy(&policy).reasoning(Reasoning::Always));
+        assert!(verdict.flagged && verdict.reasoning.is_some() && verdict.failure.is_none(), "{verdict:?}");
+    }
+}
+
+#[test]
 fn the_effect_of_evidence_is_the_score_of_the_message_without_it() {
     let guard = embedded();
     let policy = watchful();

@@ -117,7 +117,8 @@ impl Occlusion {
         1.0 / (1.0 + (-odds).exp())
     }
 
-    /// The shortest run that takes the score below its threshold or halves it; without any the one that takes most.
+    /// The shortest run that takes the score below its threshold or halves it; without any the one that takes most. None
+    /// where that is a word too long to be quoted.
     fn best(&self, left: &[f32], lowest: usize) -> Option<Range<usize>> {
         let Applies { score, threshold, .. } = self.applies;
         let carries = |&at: &usize| left[at] < threshold || left[at] <= score / 2.0;
@@ -125,7 +126,8 @@ impl Occlusion {
             .filter(carries)
             .min_by(|&a, &b| self.runs[a].len().cmp(&self.runs[b].len()).then(left[a].total_cmp(&left[b])));
         let found = shortest.unwrap_or(lowest);
-        (left[found] <= score * (1.0 - LEAST)).then(|| tokens(&self.words, &self.runs[found]))
+        let quote = tokens(&self.words, &self.runs[found]);
+        (left[found] <= score * (1.0 - LEAST) && quote.len() <= QUOTE_WORDS).then_some(quote)
     }
 }
 

@@ -168,7 +168,7 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     const response = await send('/v1/check', { ...WORST, prompt: WORST.prompt.repeat(3) });
     const { error } = (await response.json()) as any;
     assert.deepEqual([response.status, error.code], [400, 'context_length']);
-    assert.match(error.message, /\d+ tokens .* budget is 8192/);
+    assert.match(error.message, /\d+ tokens .* budget is 16384/);
   });
 
   test('twenty short checks are answered before the longest that the limits allow, which is answered too', async () => {

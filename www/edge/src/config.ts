@@ -101,7 +101,7 @@ export function readConfig(env: Env): Config {
     maxInputs: count(env, 'MAX_INPUTS', 32),
     maxChoices: count(env, 'MAX_CHOICES', 4),
     maxConcurrent: count(env, 'MAX_CONCURRENT', 4),
-    maxWork: count(env, 'MAX_WORK', 8_192),
+    maxWork: count(env, 'MAX_WORK', 16_384),
     allowPolicies: flag(env, 'ALLOW_POLICIES', false),
     maxQueued: count(env, 'MAX_QUEUED', 16, 0),
     maxChats: count(env, 'MAX_CHATS', 32),
