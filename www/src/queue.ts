@@ -24,7 +24,7 @@ export interface Turn {
 
 interface Ticket {
   readonly signal: AbortSignal | undefined;
-  /** `aside`: under way, but it does not wait for its turn. */
+  /** `aside`: under way, but others need not wait for it. */
   state: 'new' | 'begun' | 'aside' | 'over';
   pauses: number;
   go: () => void;
@@ -71,7 +71,10 @@ export class FairQueue {
   async #pause(ticket: Ticket): Promise<void> {
     ticket.pauses++;
     this.#stretches++;
+    // Nobody waits for it to hear of that: at the edge, a call whose request is gone may never go on.
+    const stop = onAbort(ticket.signal, () => this.#leave(ticket));
     await macrotask();
+    stop();
     if (ticket.state === 'over') return never();
     if (ticket.signal?.aborted || this.#holder !== ticket) return;
     const next = this.#next();
@@ -81,15 +84,20 @@ export class FairQueue {
   }
 
   async #aside(ticket: Ticket, waited: Promise<unknown>): Promise<void> {
-    ticket.state = 'aside';
-    this.#begun--;
-    this.#release(ticket);
+    this.#leave(ticket);
     await waited.catch(() => {});
     // It was ended meanwhile, with the instance that it worked in: nothing of that may be called again.
     if ((ticket.state as Ticket['state']) === 'over') return never();
     ticket.state = 'begun';
     this.#begun++;
     await this.#take(ticket);
+  }
+
+  /** It is under way no more, as far as others are concerned. */
+  #leave(ticket: Ticket): void {
+    if (ticket.state === 'begun') this.#begun--;
+    ticket.state = 'aside';
+    this.#release(ticket);
   }
 
   /** Resolves when the ticket has the turn, or without it when its signal fires. */

@@ -104,6 +104,21 @@ test('an abort counts while a call waits to begin and while it has paused', asyn
   await queue.idle();
 });
 
+test('calls that are given up in a pause and never go on hold up nobody', async () => {
+  const queue = new FairQueue();
+  // More than may be under way at once.
+  for (let gone = 0; gone < 20; gone++) {
+    const controller = new AbortController();
+    const stuck = async (turn: Turn) => {
+      void turn.pause();
+      controller.abort();
+      await new Promise(() => {});
+    };
+    await assert.rejects(queue.run(stuck, controller.signal), { code: 'aborted' });
+  }
+  assert.equal(await queue.run(async () => 'next'), 'next');
+});
+
 test('a call that fails passes its turn on', async () => {
   const queue = new FairQueue();
   const failing = queue.run(() => Promise.reject(new Error('own')));
