@@ -1,6 +1,7 @@
 //! One window of the judged message under a policy: the conversation as far as it is new, then a slot for each category, and
 //! one more for each passage of a long window, which sees no other.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,12 +33,29 @@ pub struct Window {
 
 enum Stage {
     Conversation(Option<Pass>),
-    Slots { pass: Pass, own: KvCache, known: Known },
-    Read { states: Tensor<3>, own: KvCache, known: Known },
+    Slots(Slots),
+    Read { states: Vec<Tensor<3>>, own: KvCache, known: Known },
+}
+
+/// The slots of all readings that are not known, some readings at a time.
+struct Slots {
+    pass: Pass,
+    /// What the slots of the pass give those behind them, and what those of the first gave.
+    own: KvCache,
+    first: Option<KvCache>,
+    /// What the passes so far gave, `[readings, slots, hidden]` each.
+    states: Vec<Tensor<3>>,
+    left: VecDeque<usize>,
+    known: Known,
 }
 
 /// The logits of each passage, where an earlier check gave them.
 type Known = Vec<Option<Vec<f32>>>;
+
+/// Slots of several readings that go through the network together at most, and the words of blocks that they drag along:
+/// each reading has them once more, and a long policy's take much memory.
+const SLOTS: usize = 192;
+const WORDS: usize = 3072;
 
 impl Window {
     /// A window of which as much is read as the engine's caches hold.
@@ -99,25 +117,47 @@ impl Window {
                 let known: Known = self.passages.iter().map(|passage| self.begun.logits(passage, policy)).collect();
                 // The whole window is read each time: an answer is written behind its slots.
                 let unknown = (0..known.len()).filter(|&passage| known[passage].is_none()).map(|passage| passage + 1);
-                let unseen: Vec<_> = std::iter::once(0).chain(unknown).map(|reading| self.unseen(reading)).collect();
-                let [rows, count] = [unseen.len(), policy.blocks.len()];
-                self.cached += (self.readings() - rows) * count;
-                let shared = self.conversation.len();
-                let pass = engine.model.begin_slots([rows, count], &Unseen::ByRow(&unseen), shared, &engine.device);
-                self.stage = Stage::Slots { pass, own: engine.model.cache(rows, count, &engine.device), known };
+                let mut left: VecDeque<usize> = std::iter::once(0).chain(unknown).collect();
+                self.cached += (self.readings() - left.len()) * policy.blocks.len();
+                let (pass, own) = self.begin(engine, policy, &mut left);
+                self.stage = Stage::Slots(Slots { pass, own, first: None, states: Vec::new(), left, known });
             }
-            Stage::Slots { pass, own, known } => {
-                let layers = layers_of_a_step(engine.model.layers(), pass.tokens());
+            Stage::Slots(slots) => {
+                let layers = layers_of_a_step(engine.model.layers(), slots.pass.tokens());
                 let seen = Seen { shared: &self.begun.cache, words: Some(&policy.states) };
-                if engine.model.advance_slots(pass, seen, Some(own), layers) {
-                    let (states, own, known) = (pass.states.clone(), own.clone(), std::mem::take(known));
-                    self.stage = Stage::Read { states, own, known };
-                    return Ok(false);
+                if engine.model.advance_slots(&mut slots.pass, seen, Some(&mut slots.own), layers) {
+                    return Ok(self.next(engine, policy));
                 }
             }
             Stage::Read { .. } => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Begins a pass over the slots of the next readings, and takes these from those that are left.
+    fn begin(&self, engine: &SlotEngine, policy: &ReadPolicy, left: &mut VecDeque<usize>) -> (Pass, KvCache) {
+        let count = policy.blocks.len();
+        let together = (SLOTS / count.max(1)).min(WORDS / policy.size().max(1)).clamp(1, left.len());
+        let unseen: Vec<_> = left.drain(..together).map(|reading| self.unseen(reading)).collect();
+        let shared = self.conversation.len();
+        let pass = engine.model.begin_slots([together, count], &Unseen::ByRow(&unseen), shared, &engine.device);
+        (pass, engine.model.cache(together, count, &engine.device))
+    }
+
+    /// Goes on behind a pass over slots; whether there is more to read.
+    fn next(&mut self, engine: &SlotEngine, policy: &ReadPolicy) -> bool {
+        let Stage::Slots(mut slots) = std::mem::replace(&mut self.stage, Stage::Conversation(None)) else {
+            return true;
+        };
+        slots.states.push(slots.pass.states);
+        let first = slots.first.unwrap_or(slots.own);
+        if slots.left.is_empty() {
+            self.stage = Stage::Read { states: slots.states, own: first, known: slots.known };
+            return false;
+        }
+        let (pass, own) = self.begin(engine, policy, &mut slots.left);
+        self.stage = Stage::Slots(Slots { pass, own, first: Some(first), ..slots });
+        true
     }
 
     /// The logit of each category, over the whole window and then over each passage.
@@ -126,8 +166,8 @@ impl Window {
     /// [`Error::BadInput`] for a window that is not read yet; [`Error::DeviceLost`].
     pub async fn logits(&self, engine: &SlotEngine, policy: &Arc<ReadPolicy>) -> Result<Vec<Vec<f32>>> {
         let (states, _, known) = self.read()?;
-        let [_, count, _] = states.dims();
-        let logits = read_numbers(engine.model.slot_logits(states.clone())).await;
+        let count = states.first().map_or(1, |states| states.dims()[1]);
+        let logits = read_numbers(engine.model.slot_logits(Tensor::cat(states.to_vec(), 0))).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             engine.forget();
@@ -169,7 +209,7 @@ impl Window {
         // An answer sees the slots that saw all.
         cache.append(own, &[own.len()])?;
         cache.append(&policy.states.cache, &lengths)?;
-        let states = states.clone().narrow(0, 0, 1);
+        let states = states[0].clone().narrow(0, 0, 1);
         Ok((Reader::slots(&engine.model, cache.clone(), layout, states), cache))
     }
 
@@ -185,7 +225,7 @@ impl Window {
         Ok(cache)
     }
 
-    fn read(&self) -> Result<(&Tensor<3>, &KvCache, &Known)> {
+    fn read(&self) -> Result<(&[Tensor<3>], &KvCache, &Known)> {
         match &self.stage {
             Stage::Read { states, own, known } => Ok((states, own, known)),
             _ => Err(Error::BadInput("the conversation was not read to its end".into())),
@@ -233,7 +273,8 @@ mod tests {
 
             let mut broken = Window::apart(&engine, 0, layout.clone());
             let states = Tensor::full([1, 2, 384], f32::NAN, &device);
-            broken.stage = Stage::Read { states, own: engine.model.cache(1, 2, &device), known: Vec::new() };
+            broken.stage =
+                Stage::Read { states: vec![states], own: engine.model.cache(1, 2, &device), known: Vec::new() };
             let policy = engine.kept_policy(&prompt.blocks).unwrap();
             assert!(broken.logits(&engine, &policy).await.unwrap()[0].iter().all(|logit| logit.is_nan()));
             assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().cache.is_empty());
