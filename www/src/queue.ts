@@ -12,6 +12,8 @@ const SHORT = 8;
 const PATIENCE = 8;
 /** Calls that are under way at once: each has memory of its own. */
 const BEGUN = 8;
+/** Milliseconds between two looks of a call that waits at whoever has the turn. */
+const WATCH_MS = 100;
 
 /** A call's way to let others compute. */
 export interface Turn {
@@ -27,6 +29,8 @@ interface Ticket {
   /** `aside`: under way, but others need not wait for it. */
   state: 'new' | 'begun' | 'aside' | 'over';
   pauses: number;
+  /** It has the turn, and does not compute. */
+  isPaused: boolean;
   go: () => void;
 }
 
@@ -45,7 +49,7 @@ export class FairQueue {
    * it runs rejects at once, and the next turn begins when the task has paused or ended. */
   async run<T>(task: (turn: Turn) => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (signal?.aborted) throw abortError(signal);
-    const ticket: Ticket = { signal, state: 'new', pauses: 0, go: () => {} };
+    const ticket: Ticket = { signal, state: 'new', pauses: 0, isPaused: false, go: () => {} };
     this.#calls++;
     await this.#take(ticket);
     if (this.#holder !== ticket) {
@@ -71,10 +75,9 @@ export class FairQueue {
   async #pause(ticket: Ticket): Promise<void> {
     ticket.pauses++;
     this.#stretches++;
-    // Nobody waits for it to hear of that: at the edge, a call whose request is gone may never go on.
-    const stop = onAbort(ticket.signal, () => this.#leave(ticket));
+    ticket.isPaused = true;
     await macrotask();
-    stop();
+    ticket.isPaused = false;
     if (ticket.state === 'over') return never();
     if (ticket.signal?.aborted || this.#holder !== ticket) return;
     const next = this.#next();
@@ -100,6 +103,12 @@ export class FairQueue {
     this.#release(ticket);
   }
 
+  /** At the edge, a call whose request is gone may never go on: those that wait see to it that the turn does. */
+  #passOn(): void {
+    const holder = this.#holder;
+    if (holder?.isPaused && holder.signal?.aborted) this.#leave(holder);
+  }
+
   /** Resolves when the ticket has the turn, or without it when its signal fires. */
   #take(ticket: Ticket): Promise<void> | undefined {
     if (ticket.signal?.aborted) return;
@@ -108,12 +117,16 @@ export class FairQueue {
       return;
     }
     return new Promise((resolve) => {
+      const watch = setInterval(() => this.#passOn(), WATCH_MS);
       const leave = () => {
+        clearInterval(watch);
         this.#waiting = this.#waiting.filter((waiting) => waiting !== ticket);
+        this.#leave(ticket);
         resolve();
       };
       const stop = onAbort(ticket.signal, leave);
       ticket.go = () => {
+        clearInterval(watch);
         stop();
         resolve();
       };
