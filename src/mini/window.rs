@@ -55,7 +55,7 @@ type Known = Vec<Option<Vec<f32>>>;
 /// Slots of several readings that go through the network together at most, and the words of blocks that they drag along:
 /// each reading has them once more, and a long policy's take much memory.
 const SLOTS: usize = 192;
-const WORDS: usize = 3072;
+const WORDS: usize = 2048;
 
 impl Window {
     /// A window of which as much is read as the engine's caches hold.

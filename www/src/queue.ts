@@ -12,8 +12,10 @@ const SHORT = 8;
 const PATIENCE = 8;
 /** Calls that are under way at once: each has memory of its own. */
 const BEGUN = 8;
-/** Milliseconds between two looks of a call that waits at whoever has the turn. */
+/** Milliseconds between two looks of a call that waits at whoever has the turn, and after which a pause, which takes one or
+ * two, has lasted too long to end. */
 const WATCH_MS = 100;
+const GONE_MS = 500;
 
 /** A call's way to let others compute. */
 export interface Turn {
@@ -29,8 +31,8 @@ interface Ticket {
   /** `aside`: under way, but others need not wait for it. */
   state: 'new' | 'begun' | 'aside' | 'over';
   pauses: number;
-  /** It has the turn, and does not compute. */
-  isPaused: boolean;
+  /** Since when it has the turn and does not compute, in milliseconds. */
+  pausedAt: number | undefined;
   go: () => void;
 }
 
@@ -49,7 +51,7 @@ export class FairQueue {
    * it runs rejects at once, and the next turn begins when the task has paused or ended. */
   async run<T>(task: (turn: Turn) => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (signal?.aborted) throw abortError(signal);
-    const ticket: Ticket = { signal, state: 'new', pauses: 0, isPaused: false, go: () => {} };
+    const ticket: Ticket = { signal, state: 'new', pauses: 0, pausedAt: undefined, go: () => {} };
     this.#calls++;
     await this.#take(ticket);
     if (this.#holder !== ticket) {
@@ -75,11 +77,13 @@ export class FairQueue {
   async #pause(ticket: Ticket): Promise<void> {
     ticket.pauses++;
     this.#stretches++;
-    ticket.isPaused = true;
+    ticket.pausedAt = Date.now();
     await macrotask();
-    ticket.isPaused = false;
+    ticket.pausedAt = undefined;
     if (ticket.state === 'over') return never();
-    if (ticket.signal?.aborted || this.#holder !== ticket) return;
+    if (ticket.signal?.aborted) return;
+    if (ticket.state === 'aside') return this.#rejoin(ticket);
+    if (this.#holder !== ticket) return;
     const next = this.#next();
     if (!next || (rank(next) >= rank(ticket) && !this.#isPatient())) return;
     this.#release(ticket);
@@ -91,6 +95,10 @@ export class FairQueue {
     await waited.catch(() => {});
     // It was ended meanwhile, with the instance that it worked in: nothing of that may be called again.
     if ((ticket.state as Ticket['state']) === 'over') return never();
+    await this.#rejoin(ticket);
+  }
+
+  async #rejoin(ticket: Ticket): Promise<void> {
     ticket.state = 'begun';
     this.#begun++;
     await this.#take(ticket);
@@ -106,7 +114,7 @@ export class FairQueue {
   /** At the edge, a call whose request is gone may never go on: those that wait see to it that the turn does. */
   #passOn(): void {
     const holder = this.#holder;
-    if (holder?.isPaused && holder.signal?.aborted) this.#leave(holder);
+    if (holder?.pausedAt !== undefined && Date.now() - holder.pausedAt > GONE_MS) this.#leave(holder);
   }
 
   /** Resolves when the ticket has the turn, or without it when its signal fires. */
