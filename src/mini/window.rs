@@ -40,9 +40,8 @@ enum Stage {
 /// The slots of all readings that are not known, some readings at a time.
 struct Slots {
     pass: Pass,
-    /// What the slots of the pass give those behind them, and what those of the first gave.
+    /// What the slots of the first pass give an answer behind them.
     own: KvCache,
-    first: Option<KvCache>,
     /// What the passes so far gave, `[readings, slots, hidden]` each.
     states: Vec<Tensor<3>>,
     left: VecDeque<usize>,
@@ -119,13 +118,15 @@ impl Window {
                 let unknown = (0..known.len()).filter(|&passage| known[passage].is_none()).map(|passage| passage + 1);
                 let mut left: VecDeque<usize> = std::iter::once(0).chain(unknown).collect();
                 self.cached += (self.readings() - left.len()) * policy.blocks.len();
-                let (pass, own) = self.begin(engine, policy, &mut left);
-                self.stage = Stage::Slots(Slots { pass, own, first: None, states: Vec::new(), left, known });
+                let pass = self.begin(engine, policy, &mut left);
+                let own = engine.model.cache(pass.states.dims()[0], policy.blocks.len(), &engine.device);
+                self.stage = Stage::Slots(Slots { pass, own, states: Vec::new(), left, known });
             }
             Stage::Slots(slots) => {
                 let layers = layers_of_a_step(engine.model.layers(), slots.pass.tokens());
                 let seen = Seen { shared: &self.begun.cache, words: Some(&policy.states) };
-                if engine.model.advance_slots(&mut slots.pass, seen, Some(&mut slots.own), layers) {
+                let own = slots.states.is_empty().then_some(&mut slots.own);
+                if engine.model.advance_slots(&mut slots.pass, seen, own, layers) {
                     return Ok(self.next(engine, policy));
                 }
             }
@@ -135,13 +136,12 @@ impl Window {
     }
 
     /// Begins a pass over the slots of the next readings, and takes these from those that are left.
-    fn begin(&self, engine: &SlotEngine, policy: &ReadPolicy, left: &mut VecDeque<usize>) -> (Pass, KvCache) {
+    fn begin(&self, engine: &SlotEngine, policy: &ReadPolicy, left: &mut VecDeque<usize>) -> Pass {
         let count = policy.blocks.len();
         let together = (SLOTS / count.max(1)).min(WORDS / policy.size().max(1)).clamp(1, left.len());
         let unseen: Vec<_> = left.drain(..together).map(|reading| self.unseen(reading)).collect();
         let shared = self.conversation.len();
-        let pass = engine.model.begin_slots([together, count], &Unseen::ByRow(&unseen), shared, &engine.device);
-        (pass, engine.model.cache(together, count, &engine.device))
+        engine.model.begin_slots([together, count], &Unseen::ByRow(&unseen), shared, &engine.device)
     }
 
     /// Goes on behind a pass over slots; whether there is more to read.
@@ -150,13 +150,12 @@ impl Window {
             return true;
         };
         slots.states.push(slots.pass.states);
-        let first = slots.first.unwrap_or(slots.own);
         if slots.left.is_empty() {
-            self.stage = Stage::Read { states: slots.states, own: first, known: slots.known };
+            self.stage = Stage::Read { states: slots.states, own: slots.own, known: slots.known };
             return false;
         }
-        let (pass, own) = self.begin(engine, policy, &mut slots.left);
-        self.stage = Stage::Slots(Slots { pass, own, first: Some(first), ..slots });
+        let pass = self.begin(engine, policy, &mut slots.left);
+        self.stage = Stage::Slots(Slots { pass, ..slots });
         true
     }
 
@@ -167,7 +166,7 @@ impl Window {
     pub async fn logits(&self, engine: &SlotEngine, policy: &Arc<ReadPolicy>) -> Result<Vec<Vec<f32>>> {
         let (states, _, known) = self.read()?;
         let count = states.first().map_or(1, |states| states.dims()[1]);
-        let logits = read_numbers(engine.model.slot_logits(Tensor::cat(states.to_vec(), 0))).await;
+        let logits = read_all(engine, states).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             engine.forget();
@@ -231,6 +230,14 @@ impl Window {
             _ => Err(Error::BadInput("the conversation was not read to its end".into())),
         }
     }
+}
+
+async fn read_all(engine: &SlotEngine, states: &[Tensor<3>]) -> Result<Vec<f32>> {
+    let mut logits = Vec::new();
+    for states in states {
+        logits.extend(read_numbers(engine.model.slot_logits(states.clone())).await?);
+    }
+    Ok(logits)
 }
 
 impl SlotEngine {
