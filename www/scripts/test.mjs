@@ -37,7 +37,7 @@ await build({
   logLevel: 'warning',
 });
 const built = chosen.map((name) => join(out, name.replace(/\.ts$/, '.mjs')));
-const args = ['--test', '--test-timeout=600000', '--enable-source-maps', '--test-reporter=spec', ...flags, ...built];
+const args = ['--test', '--test-timeout=1500000', '--enable-source-maps', '--test-reporter=spec', ...flags, ...built];
 const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: www });
 rmSync(out, { recursive: true, force: true });
 process.exit(status ?? 1);
