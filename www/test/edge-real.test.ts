@@ -30,10 +30,14 @@ const SCRIPT = 16 * MIB;
 describe('the worker with the real guard', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
   const upstream = new StubUpstream();
   let worker: Miniflare;
+  /** Bytes of the instances once the model is loaded. */
+  let loaded: number[];
 
   before(async () => {
     const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY };
     worker = serve(await realBundle(), bindings, `${dist}/model`);
+    await answer('/v1/check', { prompt: 'hello', reasoning: 'never' });
+    loaded = await answer('/memory');
   });
   after(async () => {
     await worker.dispose();
@@ -192,10 +196,11 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     await answer('/v1/check', WORST);
     await answer('/v1/check', { ...WORST, reasoning: 'always' });
     const instances: number[] = await answer('/memory');
-    const module = instances.reduce((sum, bytes) => sum + bytes, 0);
-    t.diagnostic(`${instances.length} instance(s), ${module / MIB} MiB; the weights pass through as ${weights / MIB} MiB`);
+    const [atLoad, later] = [loaded, instances].map((each) => each.reduce((sum, bytes) => sum + bytes, 0)) as [number, number];
+    const weighed = `${atLoad / MIB} MiB at its load, with ${weights / MIB} MiB of weights that pass through, ${later / MIB} MiB later`;
+    t.diagnostic(`${instances.length} instance(s), ${weighed}`);
     assert.equal(instances.length, 1, 'nothing was loaded twice');
-    assert.ok(module + weights + SCRIPT < 128 * MIB);
+    assert.ok(Math.max(atLoad + weights, later) + SCRIPT < 128 * MIB, weighed);
   });
 });
 
