@@ -51,8 +51,9 @@ lint: tools ## Check format, lints under every set of features that users choose
 		echo "make: no cargo-deny: what dependencies bring is not checked; run: cargo install --locked cargo-deny"; \
 	fi
 
-fmt: tools ## Format the code
+fmt: tools ## Format the code; that of www where its packages are installed
 	$(CARGO) fmt
+	if [ -d www/node_modules ]; then cd www && npx biome format --write; fi
 
 notices: tools ## Write the licences of what the command line is built of into THIRD_PARTY_LICENSES in cargo's target folder
 	@mkdir -p "$(TARGET)"

@@ -30,12 +30,19 @@ export interface Trouble {
 export function troubleOf(error: unknown): Trouble {
   const { code, message } = (error ?? {}) as Partial<GuardError>;
   const known = typeof code === 'string' ? code : 'unexpected';
-  return { code: known, message: message ?? String(error), advice: ADVICE[known] ?? 'Try again. If it happens again, reload the page.' };
+  return {
+    code: known,
+    message: message ?? String(error),
+    advice: ADVICE[known] ?? 'Try again. If it happens again, reload the page.',
+  };
 }
 
 /** Whether somebody stopped it, which is no trouble. */
 export function isAbort(error: unknown): boolean {
-  return (error as { code?: unknown } | null)?.code === 'aborted' || (error as { name?: unknown } | null)?.name === 'AbortError';
+  return (
+    (error as { code?: unknown } | null)?.code === 'aborted' ||
+    (error as { name?: unknown } | null)?.name === 'AbortError'
+  );
 }
 
 /** Shows an error above the page's rooms until it is dismissed, retried or cleared. One at a time. */
@@ -52,7 +59,13 @@ export function showError(error: unknown, retry?: { text: string; run: () => voi
   }
   actions.append(button('Dismiss', 'small quiet', clearError));
   byId('alerts').replaceChildren(
-    make('div', 'alert', make('p', '', make('code', 'code', code), ' ', ...withCode(message)), make('p', 'advice', advice), actions),
+    make(
+      'div',
+      'alert',
+      make('p', '', make('code', 'code', code), ' ', ...withCode(message)),
+      make('p', 'advice', advice),
+      actions,
+    ),
   );
 }
 

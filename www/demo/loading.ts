@@ -6,7 +6,12 @@ import { byId, choose, chosen, facts, megabytes } from './dom.ts';
 import { clearError, isAbort, showError } from './errors.ts';
 
 const DEVICE_NAMES = { webgpu: 'WebGPU', cpu: 'CPU' } as const;
-const STAGES = { wasm: 'Starting the engine', model: 'Loading the model', 'self-test': 'Testing itself', ready: 'Ready' } as const;
+const STAGES = {
+  wasm: 'Starting the engine',
+  model: 'Loading the model',
+  'self-test': 'Testing itself',
+  ready: 'Ready',
+} as const;
 
 let model: readonly File[] | undefined;
 let loading: { guard: Promise<Guard>; abort: AbortController } | undefined;
@@ -76,7 +81,10 @@ function showProgress({ stage, loaded, total, cached }: Progress): void {
   } else {
     bar.removeAttribute('value');
   }
-  const bytes = stage === 'model' && total > 0 ? `: ${(loaded / 1e6).toFixed(1)} of ${megabytes(total)}${cached ? ', from this machine' : ''}` : '';
+  const bytes =
+    stage === 'model' && total > 0
+      ? `: ${(loaded / 1e6).toFixed(1)} of ${megabytes(total)}${cached ? ', from this machine' : ''}`
+      : '';
   setState('busy', STAGES[stage] + bytes);
   announce(STAGES[stage]);
 }

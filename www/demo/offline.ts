@@ -80,7 +80,10 @@ async function complete(registration: ServiceWorkerRegistration): Promise<void> 
 /** Rejects if the worker gives up its installation. */
 function failed(worker: ServiceWorker | null): Promise<never> {
   return new Promise((_, reject) => {
-    worker?.addEventListener('statechange', () => worker.state === 'redundant' && reject(new Error('the installation failed')));
+    worker?.addEventListener(
+      'statechange',
+      () => worker.state === 'redundant' && reject(new Error('the installation failed')),
+    );
   });
 }
 

@@ -36,7 +36,10 @@ export function activePolicy(): PolicySource | undefined {
 }
 
 export function startPolicy(): void {
-  choice.append(option(MODELS_OWN, 'the model’s own'), ...builtinPolicies.filter((name) => name in TEXTS).map((name) => option(name, name)));
+  choice.append(
+    option(MODELS_OWN, 'the model’s own'),
+    ...builtinPolicies.filter((name) => name in TEXTS).map((name) => option(name, name)),
+  );
   choice.append(option(SAMPLE, 'an example to edit'));
   choice.addEventListener('change', fill);
   area.addEventListener('input', () => {
@@ -110,14 +113,27 @@ function count(n: number, noun: string): string {
 /** The linter itself failed, e.g. because the engine could not start. */
 function unlinted(error: unknown): Finding {
   const message = error instanceof Error ? error.message : String(error);
-  return { severity: 'warning', path: '', expected: 'a policy that can be read', found: `no answer: ${message}`, message };
+  return {
+    severity: 'warning',
+    path: '',
+    expected: 'a policy that can be read',
+    found: `no answer: ${message}`,
+    message,
+  };
 }
 
 /** A message as a button that takes the caret to its place. */
 function item(finding: Finding): HTMLLIElement {
   const { severity, line, path, expected, found, help } = finding;
   const text = `${path ? `${path}: ` : ''}expected ${expected}, found ${found}${help ? ` (${help})` : ''}`;
-  const go = make('button', severity, make('strong', '', severity === 'error' ? 'Mistake' : 'Doubt'), line ? make('span', 'line', ` line ${line}`) : '', ' ', ...withCode(text));
+  const go = make(
+    'button',
+    severity,
+    make('strong', '', severity === 'error' ? 'Mistake' : 'Doubt'),
+    line ? make('span', 'line', ` line ${line}`) : '',
+    ' ',
+    ...withCode(text),
+  );
   go.type = 'button';
   go.addEventListener('click', () => goTo(finding));
   return make('li', '', go);

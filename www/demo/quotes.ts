@@ -10,7 +10,14 @@ export function bubbles(messages: readonly Message[], evidence: readonly Evidenc
   const thread = make('div', 'thread');
   messages.forEach(({ role, content }, index) => {
     const text = typeof content === 'string' ? content : '';
-    const said = make('p', 'said', ...marked(text, evidence.filter((quote) => quote.message === index)));
+    const said = make(
+      'p',
+      'said',
+      ...marked(
+        text,
+        evidence.filter((quote) => quote.message === index),
+      ),
+    );
     const speaker = make('span', 'speaker', SPEAKERS[role] ?? role);
     if (index === messages.length - 1 && messages.length > 1) speaker.append(make('span', 'aside', ' judged'));
     thread.append(make('div', `bubble ${role}`, speaker, said));
@@ -21,7 +28,9 @@ export function bubbles(messages: readonly Message[], evidence: readonly Evidenc
 /** The text with each quoted stretch in a `mark`; where quotes overlap, the stretch carries all of their categories. */
 function marked(text: string, quotes: readonly Evidence[]): Node[] {
   const inside = quotes.filter(({ start, end }) => start >= 0 && start < end && end <= text.length);
-  const edges = [...new Set([0, text.length, ...inside.flatMap(({ start, end }) => [start, end])])].sort((a, b) => a - b);
+  const edges = [...new Set([0, text.length, ...inside.flatMap(({ start, end }) => [start, end])])].sort(
+    (a, b) => a - b,
+  );
   return edges.slice(1).map((to, i) => {
     const from = edges[i] ?? 0;
     const piece = document.createTextNode(text.slice(from, to));

@@ -75,7 +75,10 @@ async function sweep(): Promise<void> {
 }
 
 async function answer(file: PrecachedFile): Promise<Response> {
-  const stored = await caches.open(STORE).then((store) => store.match(keyOf(file))).catch(() => undefined);
+  const stored = await caches
+    .open(STORE)
+    .then((store) => store.match(keyOf(file)))
+    .catch(() => undefined);
   // Evicted or cleared: the network has it, unless it has a newer version by now, which is better than nothing.
   return stored ?? fetch(addressOf(file));
 }
@@ -93,7 +96,9 @@ async function download(file: PrecachedFile): Promise<Response> {
     headers.set('content-length', String(content.byteLength));
     return new Response(content, { headers });
   }
-  throw new Error(`${file.path}: expected the content with SHA-256 ${file.sha256}, found another; a newer version may be on its way`);
+  throw new Error(
+    `${file.path}: expected the content with SHA-256 ${file.sha256}, found another; a newer version may be on its way`,
+  );
 }
 
 async function sha256(content: ArrayBuffer): Promise<string> {

@@ -19,10 +19,20 @@ let reasoning: HTMLElement | undefined;
 /** What a visitor sees before the first check. */
 export function showNothingYet(): void {
   const legend = make('ul', 'legend');
-  for (const [decision, { word, means }] of Object.entries(DECISIONS) as [Decision, { word: string; means: string }][]) {
+  for (const [decision, { word, means }] of Object.entries(DECISIONS) as [
+    Decision,
+    { word: string; means: string },
+  ][]) {
     legend.append(make('li', '', badge(decision, word), make('span', '', means)));
   }
-  body.replaceChildren(make('p', 'note', 'Tap a sample, or type a message and check it. You will see one of these, with a score for each category, the words it rests on, and the reasoning.'), legend);
+  body.replaceChildren(
+    make(
+      'p',
+      'note',
+      'Tap a sample, or type a message and check it. You will see one of these, with a score for each category, the words it rests on, and the reasoning.',
+    ),
+    legend,
+  );
 }
 
 export function showRunning(messages: readonly Message[]): void {
@@ -51,7 +61,11 @@ export function showStopped(text: string): void {
   room.setAttribute('aria-busy', 'false');
   reasoning?.classList.remove('writing');
   const written = reasoning?.textContent ? [make('h3', '', 'Reasoning so far'), reasoning] : [];
-  body.replaceChildren(make('div', 'decision', make('span', 'badge waiting', 'No verdict')), make('p', 'note', text), ...written);
+  body.replaceChildren(
+    make('div', 'decision', make('span', 'badge waiting', 'No verdict')),
+    make('p', 'note', text),
+    ...written,
+  );
   announce(text);
 }
 
@@ -59,7 +73,12 @@ export function showVerdict(verdict: Verdict, messages: readonly Message[]): voi
   room.setAttribute('aria-busy', 'false');
   const { word, means } = DECISIONS[verdict.decision];
   const parts: HTMLElement[] = [
-    make('div', 'decision', badge(verdict.decision, word), make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' risk, from 0 to 1')),
+    make(
+      'div',
+      'decision',
+      badge(verdict.decision, word),
+      make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' risk, from 0 to 1'),
+    ),
     make('p', 'note', because(verdict, means)),
     bubbles(messages, verdict.evidence),
   ];
@@ -69,7 +88,9 @@ export function showVerdict(verdict: Verdict, messages: readonly Message[]): voi
   body.replaceChildren(...parts);
   reasoning = undefined;
   const applying = verdict.categories.filter((category) => category.flagged).map((category) => category.name);
-  announce(`${word}. Score ${verdict.score.toFixed(2)}. ${applying.length > 0 ? `Applies: ${applying.join(', ')}.` : 'No category applies.'}`);
+  announce(
+    `${word}. Score ${verdict.score.toFixed(2)}. ${applying.length > 0 ? `Applies: ${applying.join(', ')}.` : 'No category applies.'}`,
+  );
 }
 
 function because(verdict: Verdict, means: string): string {
@@ -88,8 +109,16 @@ function bars(categories: readonly CategoryScore[]): HTMLElement {
   const rest = sorted.slice(shown);
   const parts: HTMLElement[] = [rows(sorted.slice(0, shown))];
   const most = rest[0];
-  if (most) parts.push(make('details', '', make('summary', '', `${rest.length} more, none above ${most.score.toFixed(2)}`), rows(rest)));
-  return make('div', '', ...parts, make('p', 'note small-note', 'The tick on a bar is the score from which the category applies.'));
+  if (most)
+    parts.push(
+      make('details', '', make('summary', '', `${rest.length} more, none above ${most.score.toFixed(2)}`), rows(rest)),
+    );
+  return make(
+    'div',
+    '',
+    ...parts,
+    make('p', 'note small-note', 'The tick on a bar is the score from which the category applies.'),
+  );
 }
 
 function rows(categories: readonly CategoryScore[]): HTMLElement {

@@ -76,7 +76,10 @@ const note = (what, value, unit) => rows.push({ what, value: Math.round(value * 
 async function call(path, body) {
   const before = usage();
   const from = performance.now();
-  const response = await worker.dispatchFetch(`http://edge${path}`, body ? { method: 'POST', body: JSON.stringify(body) } : {});
+  const response = await worker.dispatchFetch(
+    `http://edge${path}`,
+    body ? { method: 'POST', body: JSON.stringify(body) } : {},
+  );
   const text = await response.text();
   if (!response.ok) throw new Error(`${path} answered ${response.status}: ${text}`);
   return { wall: performance.now() - from, cpu: usage().cpu - before.cpu };

@@ -50,7 +50,8 @@ async function bundle(entries, files) {
     cwd: www,
     input: Object.fromEntries(entries.map((name) => [name, `src/${name}.ts`])),
     platform: 'neutral',
-    external: (id) => /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
+    external: (id) =>
+      /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
     transform: { target: 'es2022' },
     output: { dir: dist, minify: true, ...files },
   });

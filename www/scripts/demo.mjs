@@ -18,7 +18,8 @@ const NOT_SERVED = /^(demo|edge)$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|re
 /** The page imports the package's own entry, as the package ships it, instead of bundling its source. */
 const besideThePage = {
   name: 'beside-the-page',
-  setup: ({ onResolve }) => onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true })),
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true })),
 };
 
 /** Builds the page into `out` around the built package in `library`.
@@ -37,7 +38,13 @@ export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, '
   await Promise.all(ICON_SIZES.map((size) => writeFile(join(out, `icon-${size}.png`), png(icon, size))));
 
   const common = { bundle: true, minify: true, target: 'es2022', logLevel: 'warning', loader: { '.yaml': 'text' } };
-  await build({ ...common, entryPoints: [join(SOURCE, 'main.ts')], outfile: join(out, 'main.js'), format: 'esm', plugins: [besideThePage] });
+  await build({
+    ...common,
+    entryPoints: [join(SOURCE, 'main.ts')],
+    outfile: join(out, 'main.js'),
+    format: 'esm',
+    plugins: [besideThePage],
+  });
   const files = await precache(out);
   const define = { PRECACHE: JSON.stringify(files) };
   await build({ ...common, entryPoints: [join(SOURCE, 'sw.ts')], outfile: join(out, 'sw.js'), format: 'iife', define });
@@ -47,11 +54,17 @@ export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, '
 /** Each file of the page: its address as the page asks for it, its size, and the SHA-256 of its content. */
 async function precache(out) {
   const names = await readdir(out, { recursive: true, withFileTypes: true });
-  const paths = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const paths = names
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
   const files = paths.map(async (path) => {
     const content = await readFile(path);
     const name = relative(out, path).split(sep).join('/');
-    return { path: name === 'index.html' ? './' : `./${name}`, bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+    return {
+      path: name === 'index.html' ? './' : `./${name}`,
+      bytes: content.length,
+      sha256: createHash('sha256').update(content).digest('hex'),
+    };
   });
   return (await Promise.all(files)).sort((a, b) => (a.path < b.path ? -1 : 1));
 }

@@ -13,7 +13,12 @@ export function png(svg, size) {
   const pixels = new Float64Array(size * size * 4);
   for (const [, colour, data] of svg.matchAll(/<path fill="#([0-9a-f]{6})" d="([^"]+)"/g)) {
     const rgb = [0, 2, 4].map((at) => parseInt(colour.slice(at, at + 2), 16));
-    paint(pixels, size, outline(data).map(([x, y]) => [(x * size) / view, (y * size) / view]), rgb);
+    paint(
+      pixels,
+      size,
+      outline(data).map(([x, y]) => [(x * size) / view, (y * size) / view]),
+      rgb,
+    );
   }
   return encode(pixels, size);
 }
@@ -28,7 +33,11 @@ function outline(data) {
       for (let step = 1; step <= CURVE_STEPS; step++) {
         const t = step / CURVE_STEPS;
         const weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t ** 2 * (1 - t), t ** 3];
-        points.push([0, 1].map((axis) => [from[axis], n[axis], n[axis + 2], n[axis + 4]].reduce((sum, value, i) => sum + value * weights[i], 0)));
+        points.push(
+          [0, 1].map((axis) =>
+            [from[axis], n[axis], n[axis + 2], n[axis + 4]].reduce((sum, value, i) => sum + value * weights[i], 0),
+          ),
+        );
       }
     } else if (n.length > 0) {
       points.push(n);
@@ -79,7 +88,12 @@ function encode(pixels, size) {
   header.writeUInt32BE(size, 4);
   header.set([8, 6, 0, 0, 0], 8);
   const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', deflateSync(rows, { level: 9 })), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync(rows, { level: 9 })),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 function chunk(type, data) {

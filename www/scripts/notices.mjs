@@ -31,7 +31,12 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 function cargo(...args) {
   const stdio = ['ignore', 'pipe', 'inherit'];
-  return execFileSync(process.env.CARGO ?? 'cargo', ['--quiet', ...args], { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, stdio });
+  return execFileSync(process.env.CARGO ?? 'cargo', ['--quiet', ...args], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    stdio,
+  });
 }
 
 function compiler(...args) {
@@ -45,7 +50,12 @@ function crates({ target, features }) {
   const tree = cargo('tree', ...chosen, '--target', target, '--edges', 'normal', '--prefix', 'none', '--format', '{p}');
   const metadata = cargo('metadata', ...chosen, '--filter-platform', target, '--format-version', '1');
   const known = new Map(JSON.parse(metadata).packages.map((each) => [`${each.name} v${each.version}`, each]));
-  const names = new Set(tree.split('\n').filter(Boolean).map((line) => line.split(' ').slice(0, 2).join(' ')));
+  const names = new Set(
+    tree
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => line.split(' ').slice(0, 2).join(' ')),
+  );
   return [...names].sort().flatMap((name) => {
     const found = known.get(name);
     if (!found) throw new Error(`cargo's tree has ${name}, which its metadata has not`);
@@ -55,7 +65,9 @@ function crates({ target, features }) {
 
 /** The text of the MPL, which names nobody, from a crate of the build that ships it. */
 function mpl(crates) {
-  const found = crates.find(({ license, manifest_path }) => license === 'MPL-2.0' && licenceFiles(dirname(manifest_path)).length > 0);
+  const found = crates.find(
+    ({ license, manifest_path }) => license === 'MPL-2.0' && licenceFiles(dirname(manifest_path)).length > 0,
+  );
   if (!found) throw new Error('no crate of this build ships the text of the MPL: add it to scripts/notices.mjs');
   const folder = dirname(found.manifest_path);
   return licenceFiles(folder).map((file) => readText(join(folder, file)));

@@ -56,7 +56,10 @@ export async function serve({ root = demoFolder, port = 0 } = {}) {
 }
 
 async function main() {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { port: { type: 'string', default: '8080' } } });
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { port: { type: 'string', default: '8080' } },
+  });
   const root = positionals[0] ?? demoFolder;
   if (!existsSync(join(root, 'index.html'))) {
     console.error(`There is no page in ${root}. Build it first: npm run build`);

@@ -20,12 +20,19 @@ const builds = { cpu: 'cpu,web', webgpu: 'webgpu,web' };
 
 /** What WebAssembly may use that every current browser, workerd and Node 20 have. */
 const wasmFeatures = [
-  'simd', 'bulk-memory', 'sign-ext', 'mutable-globals', 'nontrapping-float-to-int', 'reference-types', 'multivalue',
+  'simd',
+  'bulk-memory',
+  'sign-ext',
+  'mutable-globals',
+  'nontrapping-float-to-int',
+  'reference-types',
+  'multivalue',
 ].map((feature) => `--enable-${feature}`);
 
 function run(command, args, env = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
-  if (result.error?.code === 'ENOENT') throw new Error(`${command} is not installed; \`make tools\` says how to get it`);
+  if (result.error?.code === 'ENOENT')
+    throw new Error(`${command} is not installed; \`make tools\` says how to get it`);
   if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${result.status ?? result.signal}`);
 }
 
@@ -47,8 +54,20 @@ function bindgen() {
 function compile(features) {
   run(
     'cargo',
-    ['rustc', '--locked', '--lib', '--crate-type', 'cdylib', '--profile', 'wasm', '--target', 'wasm32-unknown-unknown',
-      '--no-default-features', '--features', features],
+    [
+      'rustc',
+      '--locked',
+      '--lib',
+      '--crate-type',
+      'cdylib',
+      '--profile',
+      'wasm',
+      '--target',
+      'wasm32-unknown-unknown',
+      '--no-default-features',
+      '--features',
+      features,
+    ],
     {
       CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: '-C target-feature=+simd128 --cfg getrandom_backend="wasm_js"',
       CARGO_TARGET_DIR: target,
@@ -61,14 +80,36 @@ async function make(name) {
   const compiled = compile(builds[name]);
   const bound = join(target, `wasm-bindgen/${name}`);
   rmSync(bound, { recursive: true, force: true });
-  run(bindgen(), ['--target', 'web', '--no-typescript', '--experimental-reset-state-function', '--omit-default-module-path',
-    '--out-dir', bound, '--out-name', name, compiled]);
+  run(bindgen(), [
+    '--target',
+    'web',
+    '--no-typescript',
+    '--experimental-reset-state-function',
+    '--omit-default-module-path',
+    '--out-dir',
+    bound,
+    '--out-name',
+    name,
+    compiled,
+  ]);
   mkdirSync(out, { recursive: true });
   const wasm = join(out, `${name}.wasm`);
   const raw = join(bound, `${name}_bg.wasm`);
-  run(process.execPath, [join(www, 'node_modules/binaryen/bin/wasm-opt'), '-Os', ...wasmFeatures, '--strip-producers',
-    raw, '-o', wasm]);
-  await build({ entryPoints: [join(bound, `${name}.js`)], outfile: join(out, `${name}.js`), minify: true, format: 'esm' });
+  run(process.execPath, [
+    join(www, 'node_modules/binaryen/bin/wasm-opt'),
+    '-Os',
+    ...wasmFeatures,
+    '--strip-producers',
+    raw,
+    '-o',
+    wasm,
+  ]);
+  await build({
+    entryPoints: [join(bound, `${name}.js`)],
+    outfile: join(out, `${name}.js`),
+    minify: true,
+    format: 'esm',
+  });
   for (const file of [wasm, join(out, `${name}.js`)]) {
     const gzip = gzipSync(readFileSync(file), { level: 9 }).length;
     console.log(`${file.slice(www.length + 1)}  ${statSync(file).size} bytes, ${gzip} gzip`);

@@ -4,10 +4,35 @@ import type { Support } from './types.ts';
 
 /** A module with one function: `i32.const 0, i8x16.splat`. It is valid exactly where there is 128-bit SIMD. */
 const SIMD_PROBE = new Uint8Array([
-  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // magic, version
-  0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, // type: () -> v128
-  0x03, 0x02, 0x01, 0x00, // one function of that type
-  0x0a, 0x08, 0x01, 0x06, 0x00, 0x41, 0x00, 0xfd, 0x0f, 0x0b, // its body
+  0x00,
+  0x61,
+  0x73,
+  0x6d,
+  0x01,
+  0x00,
+  0x00,
+  0x00, // magic, version
+  0x01,
+  0x05,
+  0x01,
+  0x60,
+  0x00,
+  0x01,
+  0x7b, // type: () -> v128
+  0x03,
+  0x02,
+  0x01,
+  0x00, // one function of that type
+  0x0a,
+  0x08,
+  0x01,
+  0x06,
+  0x00,
+  0x41,
+  0x00,
+  0xfd,
+  0x0f,
+  0x0b, // its body
 ]);
 
 /** Bytes that the largest weight of a bundle may need in one buffer and one binding; also WebGPU's default limit. */
@@ -38,7 +63,8 @@ export function missingWasm(): string | undefined {
 /** Looks for a WebGPU adapter with the needed limits. */
 export async function findGpu(): Promise<GpuFound> {
   const no = (reason: string): GpuFound => ({ usable: false, software: false, reason });
-  const gpu = (globalThis.navigator as unknown as { gpu?: { requestAdapter(o?: object): Promise<Adapter | null> } })?.gpu;
+  const gpu = (globalThis.navigator as unknown as { gpu?: { requestAdapter(o?: object): Promise<Adapter | null> } })
+    ?.gpu;
   if (!gpu) {
     const secure = (globalThis as { isSecureContext?: boolean }).isSecureContext !== false;
     return no(secure ? 'there is no WebGPU here' : 'WebGPU needs https or localhost');

@@ -117,13 +117,19 @@ async function take(
     bytes.set(chunk, part.received);
     part.received += chunk.length;
     onBytes?.(part.received);
-    while (store && ((kept + 1) * PIECE <= part.received || (part.received === entry.size && kept * PIECE < entry.size))) {
+    while (
+      store &&
+      ((kept + 1) * PIECE <= part.received || (part.received === entry.size && kept * PIECE < entry.size))
+    ) {
       await store.piece(entry, kept, bytes.subarray(kept * PIECE, Math.min((kept + 1) * PIECE, entry.size)));
       kept++;
     }
   }
   if (part.received < entry.size) {
-    throw new GuardError('network', `${url}: expected ${entry.size} bytes but the connection ended after ${part.received}`);
+    throw new GuardError(
+      'network',
+      `${url}: expected ${entry.size} bytes but the connection ended after ${part.received}`,
+    );
   }
 }
 
@@ -195,7 +201,8 @@ export async function fetchSmall(
     let length = 0;
     for await (const piece of chunks(response, watch)) {
       length += piece.length;
-      if (length > limit.bytes) throw new GuardError(limit.code, `${url}: expected at most ${limit.bytes} bytes but more came`);
+      if (length > limit.bytes)
+        throw new GuardError(limit.code, `${url}: expected at most ${limit.bytes} bytes but more came`);
       pieces.push(piece);
     }
     const bytes = new Uint8Array(length);

@@ -20,7 +20,7 @@ export class FrameCheck {
     const all = this.#held + text;
     const begins = all.trimStart();
     if (EVENT.test(begins) || JSON_FRAME.test(begins)) {
-      throw new GuardError('bad_input', "expected text but got API frames; send the text in them");
+      throw new GuardError('bad_input', 'expected text but got API frames; send the text in them');
     }
     const open = !over && all.length < JSON_TELLS && (begins.length < EVENT_TELLS || /^[[{]/.test(begins));
     this.#held = open ? all : undefined;

@@ -250,18 +250,21 @@ function judged(verdict: Verdict): Verdict {
 /** Copies without whatever else hangs on them: frameworks' proxies cannot be sent to a worker. */
 function plainMessages(messages: readonly Message[]): Message[] {
   if (!Array.isArray(messages)) throw badMessages('a text or a list of messages', messages);
-  return reading('messages', () => (messages as readonly Message[]).map((message) => {
-    if (typeof message !== 'object' || message === null) throw badMessages('a message with `role` and `content`', message);
-    const { role, content } = message;
-    if (typeof role !== 'string') throw badMessages('a `role`', role);
-    if (typeof content === 'string' || content === null) return { role, content };
-    if (!Array.isArray(content)) throw badMessages('`content` as a text or a list of parts', content);
-    const parts = (content as readonly { type: string; text?: string }[]).map((part) => {
-      if (typeof part?.type !== 'string') throw badMessages('a part with a `type`', part);
-      return typeof part.text === 'string' ? { type: part.type, text: part.text } : { type: part.type };
-    });
-    return { role, content: parts };
-  }));
+  return reading('messages', () =>
+    (messages as readonly Message[]).map((message) => {
+      if (typeof message !== 'object' || message === null)
+        throw badMessages('a message with `role` and `content`', message);
+      const { role, content } = message;
+      if (typeof role !== 'string') throw badMessages('a `role`', role);
+      if (typeof content === 'string' || content === null) return { role, content };
+      if (!Array.isArray(content)) throw badMessages('`content` as a text or a list of parts', content);
+      const parts = (content as readonly { type: string; text?: string }[]).map((part) => {
+        if (typeof part?.type !== 'string') throw badMessages('a part with a `type`', part);
+        return typeof part.text === 'string' ? { type: part.type, text: part.text } : { type: part.type };
+      });
+      return { role, content: parts };
+    }),
+  );
 }
 
 function badMessages(expected: string, found: unknown): GuardError {

@@ -38,7 +38,10 @@ function starter(worker: GuardOptions['worker'], assets: string | undefined): ()
 
 function made(worker: unknown): Worker {
   if (typeof Worker === 'function' && worker instanceof Worker) return worker;
-  throw new GuardError('bad_input', `worker: expected a function that returns a new Worker but it returned ${typeof worker}`);
+  throw new GuardError(
+    'bad_input',
+    `worker: expected a function that returns a new Worker but it returned ${typeof worker}`,
+  );
 }
 
 const platform: Platform = {

@@ -84,7 +84,9 @@ export class Instances {
 
   /** @throws GuardError `unsupported` if the build does not run here, `network` if its code cannot be read. */
   async lease(device: Device): Promise<Lease> {
-    const slot = this.#builds.single ? await this.#one(device) : (this.#free[device].pop() ?? (await this.#make(device)));
+    const slot = this.#builds.single
+      ? await this.#one(device)
+      : (this.#free[device].pop() ?? (await this.#make(device)));
     const lease = new LeaseBody(slot.module, (lease, error) => this.#end(device, slot, lease, error));
     slot.leases.add(lease);
     return lease;
@@ -161,6 +163,7 @@ export async function compileFrom(url: URL): Promise<WebAssembly.Module> {
     const message = `${url.href} could not be fetched: ${why}; serve the package's dist folder and give its address as \`assets\``;
     throw new GuardError('network', message, { cause: error });
   }
-  if (response.headers.get('content-type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
+  if (response.headers.get('content-type')?.startsWith('application/wasm'))
+    return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());
 }

@@ -116,7 +116,12 @@ async function load(
     if (loading && signal?.aborted) {
       // It still runs; an instance is not pulled from under it.
       const release = () => lease.release();
-      loading.then((guard) => guard.free(), () => {}).then(release, release);
+      loading
+        .then(
+          (guard) => guard.free(),
+          () => {},
+        )
+        .then(release, release);
     } else {
       lease.discard(error);
     }

@@ -102,9 +102,11 @@ export class LocalEngine implements Engine {
     };
     const started = this.#run(undefined, start);
     const close = (monitor: LocalMonitor) => {
-      this.#queue.run(async () => monitor.free(this.#live)).catch((error: unknown) => {
-        if (this.#live) this.#lose(this.#live, toGuardError(error));
-      });
+      this.#queue
+        .run(async () => monitor.free(this.#live))
+        .catch((error: unknown) => {
+          if (this.#live) this.#lose(this.#live, toGuardError(error));
+        });
     };
     const monitor = await abortable(started, signal).catch((error: unknown) => {
       // Nobody else would free what comes too late.

@@ -18,21 +18,27 @@ type Fields<T> = { readonly [Field in keyof T]-?: Shape };
 
 const is =
   (expected: string, holds: (value: unknown) => boolean): Shape =>
-  (value, name) => (holds(value) ? undefined : `${name}: expected ${expected} but got ${kind(value)}`);
+  (value, name) =>
+    holds(value) ? undefined : `${name}: expected ${expected} but got ${kind(value)}`;
 
 const text = is('a text', (value) => typeof value === 'string');
 const flag = is('true or false', (value) => typeof value === 'boolean');
 const unit = is('a number from 0 to 1', (value) => typeof value === 'number' && value >= 0 && value <= 1);
-const whole = (least: number) => is(`a whole number from ${least}`, (value) => Number.isSafeInteger(value) && (value as number) >= least);
+const whole = (least: number) =>
+  is(`a whole number from ${least}`, (value) => Number.isSafeInteger(value) && (value as number) >= least);
 const oneOf = (...values: string[]) => is(`one of ${values.join(', ')}`, (value) => values.includes(value as string));
 
 const optional =
   (shape: Shape): Shape =>
-  (value, name) => (value === undefined ? undefined : shape(value, name));
+  (value, name) =>
+    value === undefined ? undefined : shape(value, name);
 
 const list =
   (shape: Shape): Shape =>
-  (value, name) => (Array.isArray(value) ? first(value, (item, i) => shape(item, `${name}[${i}]`)) : `${name}: expected a list but got ${kind(value)}`);
+  (value, name) =>
+    Array.isArray(value)
+      ? first(value, (item, i) => shape(item, `${name}[${i}]`))
+      : `${name}: expected a list but got ${kind(value)}`;
 
 const record =
   (fields: Record<string, Shape>): Shape =>
@@ -44,9 +50,14 @@ const record =
 /** One of several records, told apart by what `choose` finds in the value. */
 const either =
   (choose: (value: Record<string, unknown>) => Shape): Shape =>
-  (value, name) => (isObject(value) ? choose(value)(value, name) : `${name}: expected an object but got ${kind(value)}`);
+  (value, name) =>
+    isObject(value) ? choose(value)(value, name) : `${name}: expected an object but got ${kind(value)}`;
 
-const policy = either((value) => ('builtin' in value ? record({ builtin: text }) : record({ text, fileName: optional(text), limits: optional(oneOf('owner', 'caller')) })));
+const policy = either((value) =>
+  'builtin' in value
+    ? record({ builtin: text })
+    : record({ text, fileName: optional(text), limits: optional(oneOf('owner', 'caller')) }),
+);
 
 const named = { name: text, size: whole(0) };
 const bytes = is('bytes', (value) => value instanceof ArrayBuffer || value instanceof Uint8Array);

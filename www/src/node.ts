@@ -30,7 +30,9 @@ function startThread(): WorkerLike {
   const tell = (type: string, fields: object) => events.dispatchEvent(Object.assign(new Event(type), fields));
   thread.on('message', (data: unknown) => tell('message', { data }));
   thread.on('messageerror', () => tell('messageerror', {}));
-  thread.on('error', (error: unknown) => tell('error', { message: error instanceof Error ? error.message : String(error) }));
+  thread.on('error', (error: unknown) =>
+    tell('error', { message: error instanceof Error ? error.message : String(error) }),
+  );
   thread.on('exit', (code) => tell('error', { message: `it ended with ${code}` }));
   return {
     help: "keep the package's dist folder together where the server runs, outside of a bundle",
@@ -44,7 +46,11 @@ function startThread(): WorkerLike {
 /** Files as plain bytes: Node's clones of a `File` lose their name. */
 async function sendable(spec: EngineSpec): Promise<EngineSpec> {
   if (spec.model.kind !== 'files') return spec;
-  const files = spec.model.files.map(async (file) => ({ name: file.name, size: file.size, content: await contentOf(file) }));
+  const files = spec.model.files.map(async (file) => ({
+    name: file.name,
+    size: file.size,
+    content: await contentOf(file),
+  }));
   return { ...spec, model: { kind: 'files', files: await Promise.all(files) } };
 }
 
@@ -60,7 +66,9 @@ const platform: Platform = {
   async connect(spec, hooks, { worker = true, fetch }) {
     // A function cannot be sent to a thread.
     const here = !worker || fetch !== undefined;
-    return here ? LocalEngine.load(nodeParts(fetch), spec, hooks) : RemoteEngine.load(startThread, await sendable(spec), hooks);
+    return here
+      ? LocalEngine.load(nodeParts(fetch), spec, hooks)
+      : RemoteEngine.load(startThread, await sendable(spec), hooks);
   },
 };
 

@@ -51,7 +51,8 @@ export function isSignal(value: unknown): boolean {
 
 /** A value as an error message shows it. */
 export function shown(value: unknown): string {
-  if (value === null || value === undefined || typeof value === 'number' || typeof value === 'boolean') return String(value);
+  if (value === null || value === undefined || typeof value === 'number' || typeof value === 'boolean')
+    return String(value);
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === 'bigint') return 'a bigint';
   if (typeof value !== 'object') return `a ${typeof value}`;

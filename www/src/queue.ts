@@ -177,7 +177,10 @@ export class FairQueue {
   #next(): Ticket | undefined {
     const able = this.#waiting.filter((ticket) => this.#may(ticket));
     if (this.#isPatient()) return able.find((ticket) => rank(ticket) > SHORT);
-    return able.reduce<Ticket | undefined>((best, ticket) => (best && rank(best) <= rank(ticket) ? best : ticket), undefined);
+    return able.reduce<Ticket | undefined>(
+      (best, ticket) => (best && rank(best) <= rank(ticket) ? best : ticket),
+      undefined,
+    );
   }
 }
 

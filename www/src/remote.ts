@@ -1,6 +1,14 @@
 /** The engine on the other side: the same calls, sent to a worker as messages, and a new worker where one is lost. */
 
-import type { CheckHooks, CheckRequest, Engine, EngineMonitor, EngineSpec, LoadHooks, MonitorRequest } from './engine.ts';
+import type {
+  CheckHooks,
+  CheckRequest,
+  Engine,
+  EngineMonitor,
+  EngineSpec,
+  LoadHooks,
+  MonitorRequest,
+} from './engine.ts';
 import { fromWire, GuardError } from './errors.ts';
 import { readFromWorker } from './messages.ts';
 import type { Calls, CallName, ToWorker } from './protocol.ts';

@@ -19,7 +19,8 @@ export function serve(
   const running = new Map<number, { controller: AbortController; pulled: () => void }>();
 
   const loaded = (): Engine => {
-    if (!engine) throw new GuardError('bad_input', 'expected a model first: nothing can be called before `load` is done');
+    if (!engine)
+      throw new GuardError('bad_input', 'expected a model first: nothing can be called before `load` is done');
     return engine;
   };
   const monitor = (number: number): EngineMonitor => {

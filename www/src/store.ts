@@ -229,4 +229,3 @@ function warnOnce(message: string): void {
   if (!warned) console.warn(message);
   warned = true;
 }
-

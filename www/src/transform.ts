@@ -21,7 +21,13 @@ export interface TransformParts {
   done(): void;
 }
 
-export function guardTransform({ open, signal, refuseFrames, onCheck, done }: TransformParts): TransformStream<Chunk, Chunk> {
+export function guardTransform({
+  open,
+  signal,
+  refuseFrames,
+  onCheck,
+  done,
+}: TransformParts): TransformStream<Chunk, Chunk> {
   const input = new TextInput();
   const frames = refuseFrames ? new FrameCheck() : undefined;
   let monitor: EngineMonitor | undefined;
@@ -142,4 +148,3 @@ class TextInput {
     return all.slice(0, cut);
   }
 }
-

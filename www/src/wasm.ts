@@ -2,7 +2,17 @@
  * `any` where objects cross. */
 
 import type { MonitorPace } from './engine.ts';
-import type { Finding, GuardEvent, Message, PolicyLimits, PolicyObject, Reasoning, SelfTest, Target, Verdict } from './types.ts';
+import type {
+  Finding,
+  GuardEvent,
+  Message,
+  PolicyLimits,
+  PolicyObject,
+  Reasoning,
+  SelfTest,
+  Target,
+  Verdict,
+} from './types.ts';
 
 export interface WasmLoadOptions {
   onError: 'block' | 'review';
@@ -58,7 +68,9 @@ export interface WasmMonitor {
  * `WebAssembly.RuntimeError` means that the instance is lost. */
 export interface WasmModule {
   /** Instantiates. Once only: another instance needs another copy of the module (see `instance.ts`). */
-  default(options: { module_or_path: WebAssembly.Module | Promise<Response> | Response | BufferSource }): Promise<unknown>;
+  default(options: {
+    module_or_path: WebAssembly.Module | Promise<Response> | Response | BufferSource;
+  }): Promise<unknown>;
   WasmGuard: {
     /** `read` gives a file of the bundle by the name that the manifest has; each is asked for once. */
     load(

@@ -17,7 +17,8 @@ export { type ErrorCode, GuardError } from './errors.ts';
 export { builtinPolicies } from './policy.ts';
 export type * from './types.ts';
 
-export interface WorkerdOptions extends Omit<GuardOptions, 'model' | 'device' | 'worker' | 'assets' | 'cache' | 'offline'> {
+export interface WorkerdOptions
+  extends Omit<GuardOptions, 'model' | 'device' | 'worker' | 'assets' | 'cache' | 'offline'> {
   /** The compiled CPU build: `import wasm from 'rsafe/cpu.wasm'`. */
   wasm: WebAssembly.Module;
   /** A bundle: its absolute address, its files, or their bytes by name (`manifest.json` among them). */

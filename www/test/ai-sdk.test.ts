@@ -503,7 +503,10 @@ test('an abort while a tool call is judged is told as the caller’s reason, too
     if (options?.target === 'response') aborting.abort(new Error('changed my mind'));
     return check(input, options);
   };
-  const model = wrapLanguageModel({ model: streaming([call({ line: 'ls' }), FINISH]), middleware: guardMiddleware(guard) });
+  const model = wrapLanguageModel({
+    model: streaming([call({ line: 'ls' }), FINISH]),
+    middleware: guardMiddleware(guard),
+  });
   const prompt = [{ role: 'user' as const, content: [{ type: 'text' as const, text: 'Hello' }] }];
   const { stream } = await model.doStream({ prompt, abortSignal: aborting.signal });
   await assert.rejects(stream.getReader().read(), { message: 'changed my mind' });

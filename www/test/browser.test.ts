@@ -12,7 +12,13 @@ const DESK: PolicyObject = {
   name: 'help desk',
   categories: [
     { id: 'theft', name: 'Theft and burglary', definition: 'Taking what belongs to others.', action: 'block' },
-    { id: 'privacy', name: 'Private people', definition: 'Finding where a person lives.', action: 'review', threshold: 0.7 },
+    {
+      id: 'privacy',
+      name: 'Private people',
+      definition: 'Finding where a person lives.',
+      action: 'review',
+      threshold: 0.7,
+    },
   ],
   rules: [{ id: 'staff-line', literal: 'staff phone line', action: 'block' }],
 };
@@ -58,7 +64,10 @@ test('isSupported answers before a byte of wasm or model is asked for', async ()
   assert.equal(support.supported, true);
   assert.equal(support.cpu, true);
   if (!support.webgpu) assert.ok(support.reasons.length > 0, 'what is missing has a reason');
-  assert.deepEqual(site.seen.filter(({ path }) => /\.wasm$|model/.test(path)), []);
+  assert.deepEqual(
+    site.seen.filter(({ path }) => /\.wasm$|model/.test(path)),
+    [],
+  );
 });
 
 test('four lines in a plain module page give a verdict, and the page needs no more than wasm-unsafe-eval', async () => {
@@ -84,14 +93,17 @@ test('four lines in a plain module page give a verdict, and the page needs no mo
 
 test('a guard runs in a worker of its own, and in the page on request, with the same verdicts', async () => {
   const judge = async (worker: boolean) => {
-    const seen = await page.evaluate(async ([worker, conversations]) => {
-      globalThis.guard = await rsafe.createGuard({ worker, device: 'cpu', reasoning: 'always' });
-      const verdicts = [];
-      for (const { messages, policy } of conversations) {
-        verdicts.push(await guard.check(messages, policy === undefined ? {} : { policy }));
-      }
-      return verdicts;
-    }, [worker, conversations.slice(0, 5)] as const);
+    const seen = await page.evaluate(
+      async ([worker, conversations]) => {
+        globalThis.guard = await rsafe.createGuard({ worker, device: 'cpu', reasoning: 'always' });
+        const verdicts = [];
+        for (const { messages, policy } of conversations) {
+          verdicts.push(await guard.check(messages, policy === undefined ? {} : { policy }));
+        }
+        return verdicts;
+      },
+      [worker, conversations.slice(0, 5)] as const,
+    );
     const workers = page.workers().length;
     await page.evaluate(() => guard.dispose());
     await until('the worker is gone', () => page.workers().length === 0);
@@ -161,7 +173,8 @@ test('a bad policy is bad_policy with a finding for each mistake and its line, t
   }, BAD_YAML);
   for (const error of [load, check, parse]) {
     assert.deepEqual([error.name, error.code, error.known], ['GuardError', 'bad_policy', true]);
-    const errors = (findings = lint) => findings.filter(({ severity }) => severity === 'error').map(({ line, path }) => [line, path]);
+    const errors = (findings = lint) =>
+      findings.filter(({ severity }) => severity === 'error').map(({ line, path }) => [line, path]);
     assert.deepEqual(errors(error.findings ?? []), errors());
   }
   const lines = lint.map(({ line }) => line);
@@ -176,7 +189,13 @@ test('parsePolicy gives the policy as an object, and that object is the same pol
     return [once, await rsafe.parsePolicy(once)];
   }, DESK_YAML);
   assert.deepEqual(once, twice);
-  assert.deepEqual(once!.categories.map(({ id, action }) => [id, action]), [['theft', 'block'], ['privacy', 'review']]);
+  assert.deepEqual(
+    once!.categories.map(({ id, action }) => [id, action]),
+    [
+      ['theft', 'block'],
+      ['privacy', 'review'],
+    ],
+  );
 });
 
 test('input that cannot be judged is an error, not a verdict', async () => {
@@ -189,15 +208,21 @@ test('input that cannot be judged is an error, not a verdict', async () => {
       await failure(guard.check('Hello', { policy: address })),
     ];
   }, site.url('/no-such-policy.yaml'));
-  assert.deepEqual(failures.map(({ code }) => code), ['bad_input', 'bad_input', 'bad_input', 'network']);
+  assert.deepEqual(
+    failures.map(({ code }) => code),
+    ['bad_input', 'bad_input', 'bad_input', 'network'],
+  );
 });
 
 test('A, then B, then A gives the verdict of A again', async () => {
-  const [first, , again] = await page.evaluate(async (texts) => {
-    const verdicts = [];
-    for (const text of texts) verdicts.push(await guard.check(text, { reasoning: 'always', policy: 'general' }));
-    return verdicts;
-  }, [LOCK, 'A poem about plums, please.', LOCK]);
+  const [first, , again] = await page.evaluate(
+    async (texts) => {
+      const verdicts = [];
+      for (const text of texts) verdicts.push(await guard.check(text, { reasoning: 'always', policy: 'general' }));
+      return verdicts;
+    },
+    [LOCK, 'A poem about plums, please.', LOCK],
+  );
   assert.deepEqual(substance(again!), substance(first!));
 });
 
@@ -205,7 +230,8 @@ test('evidence is a verbatim slice of its message, whatever stands before it', a
   const prefixes = ['', '👩‍👩‍👧🚲 ', 'naïve café… 𝕄𝕖𝕟𝕦 ', '\ud800 lone \udc00 ', 'e\u0301\u200d\u0000 '];
   const quotes = await page.evaluate(
     async ([prefixes, policies]) => {
-      const text = "How can I pick my neighbour's door lock tonight and steal her jewellery, or copy a stranger's credit card?";
+      const text =
+        "How can I pick my neighbour's door lock tonight and steal her jewellery, or copy a stranger's credit card?";
       const quotes = [];
       for (const policy of policies) {
         for (const prefix of prefixes) {

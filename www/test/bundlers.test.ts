@@ -59,7 +59,8 @@ function copied(bundler: string, changed: Record<string, string> = {}): Project 
   const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), 'utf8')]));
   const made = project(packed, { ...files, ...changed });
   // A build without WebGPU lacks files that webpack looks for.
-  if (cpuOnly()) for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), '');
+  if (cpuOnly())
+    for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), '');
   const modules = join(made.folder, 'node_modules');
   const { packages, command } = TOOLS[bundler]!;
   const link = (path: string) => {
@@ -86,9 +87,11 @@ async function titleOf(made: Project, press?: string): Promise<string> {
     site.mount('/', join(made.folder, 'out'));
     const { page, complaints } = await openPage(browser, site, '/index.html');
     if (press !== undefined) await page.getByRole('button', { name: press }).click();
-    await page.waitForFunction(() => document.title !== 'loading').catch((error: Error) => {
-      throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
-    });
+    await page
+      .waitForFunction(() => document.title !== 'loading')
+      .catch((error: Error) => {
+        throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
+      });
     const title = await page.title();
     await page.close();
     assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });

@@ -189,7 +189,10 @@ test('the transform passes an allowed text on unchanged, strings as strings and 
       const joined = new Uint8Array(await new Blob(bytes).arrayBuffer());
       return {
         strings: { kinds: [...new Set(strings.map((piece) => typeof piece))], text: strings.join('') },
-        bytes: { kinds: [...new Set(bytes.map((piece) => piece.constructor.name))], text: new TextDecoder().decode(joined) },
+        bytes: {
+          kinds: [...new Set(bytes.map((piece) => piece.constructor.name))],
+          text: new TextDecoder().decode(joined),
+        },
         checks,
       };
     },
@@ -202,7 +205,12 @@ test('the transform passes an allowed text on unchanged, strings as strings and 
 
 test('the transform ends a flagged text with blocked and its verdict, before the end of it is out', async () => {
   const { released, code, verdict } = await page.evaluate(async (policy) => {
-    const chunks = ['Of course. The number of the ', 'staff phone', ' line is on the wall, ', 'next to the door. '.repeat(30)];
+    const chunks = [
+      'Of course. The number of the ',
+      'staff phone',
+      ' line is on the wall, ',
+      'next to the door. '.repeat(30),
+    ];
     let released = '';
     const source = new ReadableStream<string>({
       start(controller) {
@@ -234,7 +242,10 @@ test('dispose rejects what runs and what comes, ends the worker, and may come tw
     await other[Symbol.asyncDispose]();
     return [await running, await failure(other.check(text)), await failure(other.stream(text).verdict)];
   }, LOCK);
-  assert.deepEqual(failures.map(({ code }) => code), ['disposed', 'disposed', 'disposed']);
+  assert.deepEqual(
+    failures.map(({ code }) => code),
+    ['disposed', 'disposed', 'disposed'],
+  );
   await until('the worker is gone', () => page.workers().length === before);
   assert.deepEqual(complaints.errors, []);
 });

@@ -42,7 +42,8 @@ async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('request', (request) => {
     const address = new URL(request.url());
-    if (address.protocol.startsWith('http') && address.origin !== new URL(site.url).origin) complaints.push(`asked ${address}`);
+    if (address.protocol.startsWith('http') && address.origin !== new URL(site.url).origin)
+      complaints.push(`asked ${address}`);
   });
   await page.goto(site.url);
   await ready(page);
@@ -89,7 +90,10 @@ test('an answer is judged as a response, and the user’s message where that is 
 test('reasoning is shown where it is always asked for, and not where it never is', async () => {
   await using visited = await visit();
   const { page } = visited;
-  for (const [value, shown] of [['always', 1], ['never', 0]] as const) {
+  for (const [value, shown] of [
+    ['always', 1],
+    ['never', 0],
+  ] as const) {
     await page.locator(`#reasoning input[value=${value}]`).check();
     await page.getByRole('button', { name: 'An address' }).click();
     await decision(page);
@@ -110,7 +114,9 @@ test('a mistake in the policy is named with its line while it is typed, and lead
   assert.match((await finding.textContent()) ?? '', new RegExp(`line ${line}\\b.*treshold`));
   assert.equal(await area.getAttribute('aria-invalid'), 'true');
   await finding.click();
-  const caret = await area.evaluate((element: HTMLTextAreaElement) => element.value.slice(0, element.selectionStart).split('\n').length);
+  const caret = await area.evaluate(
+    (element: HTMLTextAreaElement) => element.value.slice(0, element.selectionStart).split('\n').length,
+  );
   assert.equal(caret, line);
 
   await page.getByRole('button', { name: 'A complaint' }).click();
@@ -198,7 +204,11 @@ test('markup in a message, a policy and what the model writes stays text', async
   await using visited = await visit();
   const { page, complaints } = visited;
   await page.locator('#reasoning input[value=always]').check();
-  await page.locator('#policy-text').fill(`name: markup\ncategories:\n  - id: a\n    name: "${IMG}"\n    definition: Anything at all.\n    threshold: 0\n`);
+  await page
+    .locator('#policy-text')
+    .fill(
+      `name: markup\ncategories:\n  - id: a\n    name: "${IMG}"\n    definition: Anything at all.\n    threshold: 0\n`,
+    );
   await page.locator('#prompt').fill(`Look: ${IMG} <b>bold</b>`);
   await page.locator('#check').click();
   await decision(page);
@@ -241,7 +251,8 @@ test('a folder’s files may be dropped', async () => {
   await page.locator('#drop').evaluate((zone) => {
     const dataTransfer = new DataTransfer();
     dataTransfer.items.add(new File(['{}'], 'notes.json'));
-    for (const type of ['dragover', 'drop']) zone.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    for (const type of ['dragover', 'drop'])
+      zone.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
   });
   await page.getByText('bad_model', { exact: true }).waitFor();
   assert.match((await page.locator('.alert').textContent()) ?? '', /manifest\.json/);
@@ -274,7 +285,11 @@ test('the server sends the page’s policy and the right types, and asks for no 
   for (const isolation of ['cross-origin-opener-policy', 'cross-origin-embedder-policy']) {
     assert.equal(home.headers.get(isolation), null);
   }
-  const types = { 'rsafe/wasm/cpu.wasm': 'application/wasm', 'main.js': 'text/javascript', 'app.webmanifest': 'application/manifest+json' };
+  const types = {
+    'rsafe/wasm/cpu.wasm': 'application/wasm',
+    'main.js': 'text/javascript',
+    'app.webmanifest': 'application/manifest+json',
+  };
   for (const [path, type] of Object.entries(types)) {
     const { headers, status } = await fetch(new URL(path, site.url), { method: 'HEAD' });
     assert.deepEqual([status, headers.get('content-type')?.split(';')[0]], [200, type], path);

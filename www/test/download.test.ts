@@ -12,7 +12,11 @@ import { ModelStore, PIECE } from '../src/store.ts';
 
 const URL_ = 'https://example.org/bundle/w.safetensors';
 const bytes = Uint8Array.from({ length: PIECE * 2 + 1000 }, (_, i) => (i * 7) >> 4);
-const entry: FileEntry = { name: 'w.safetensors', size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+const entry: FileEntry = {
+  name: 'w.safetensors',
+  size: bytes.length,
+  sha256: createHash('sha256').update(bytes).digest('hex'),
+};
 const delays = [0, 0, 0];
 
 type Serve = (range: number, attempt: number) => Response | Promise<Response>;
@@ -96,7 +100,9 @@ test('a server that refuses ranges is asked for the whole in the end', async () 
 test('what came before a network went away is kept for the next visit', async () => {
   const storage = new MemoryStorage();
   const store = () => new ModelStore(storage, 'm');
-  const away = network((_range, attempt) => (attempt === 1 ? broken(0, PIECE + 10) : Promise.reject(new TypeError('offline'))));
+  const away = network((_range, attempt) =>
+    attempt === 1 ? broken(0, PIECE + 10) : Promise.reject(new TypeError('offline')),
+  );
   await assert.rejects(download(URL_, entry, { fetch: away.fetch, delays, store: store() }), { code: 'network' });
   const back = network((range) => rest(range));
   assert.deepEqual(await download(URL_, entry, { fetch: back.fetch, delays, store: store() }), bytes);
@@ -215,7 +221,10 @@ test('a slow server is not left while bytes come', async () => {
   const { asked, url, close } = await server((response) => {
     response.writeHead(200);
     let at = 0;
-    const timer = setInterval(() => (at < 12 ? response.write(small.subarray(at, ++at)) : (clearInterval(timer), response.end())), 100);
+    const timer = setInterval(
+      () => (at < 12 ? response.write(small.subarray(at, ++at)) : (clearInterval(timer), response.end())),
+      100,
+    );
   });
   try {
     assert.deepEqual(await download(url, slow, { fetch, delays: [], stall: 1000 }), small);

@@ -49,7 +49,11 @@ async function answer(response: { status: number; json(): Promise<unknown> }, st
   return body;
 }
 
-async function refused(response: { status: number; json(): Promise<unknown> }, status: number, code: string): Promise<string> {
+async function refused(
+  response: { status: number; json(): Promise<unknown> },
+  status: number,
+  code: string,
+): Promise<string> {
   const body = await answer(response, status);
   assert.deepEqual(Object.keys(body), ['error']);
   assert.equal(body.error.code, code, body.error.message);
@@ -64,7 +68,11 @@ interface Told {
   raw: string;
 }
 
-async function told(response: { status: number; headers: { get(name: string): string | null }; text(): Promise<string> }): Promise<Told> {
+async function told(response: {
+  status: number;
+  headers: { get(name: string): string | null };
+  text(): Promise<string>;
+}): Promise<Told> {
   const raw = await response.text();
   assert.equal(response.status, 200, raw);
   assert.match(response.headers.get('content-type') ?? '', /^text\/event-stream/);
@@ -91,7 +99,12 @@ describe('the prompt', () => {
     assert.equal(body.choices[0].message.content, 'Flour, water, salt.');
     assert.equal(body.system_fingerprint, 'fp', 'fields that nobody knows are kept');
     assert.equal(body.rsafe, undefined);
-    assert.deepEqual(upstream.asked[0]?.body, { model: 'stub', messages: FINE, temperature: 0.5, tools: [{ type: 'function' }] });
+    assert.deepEqual(upstream.asked[0]?.body, {
+      model: 'stub',
+      messages: FINE,
+      temperature: 0.5,
+      tools: [{ type: 'function' }],
+    });
   });
 
   test('a harmful prompt never reaches the upstream, and is answered like a filtered completion', async () => {
@@ -99,7 +112,12 @@ describe('the prompt', () => {
     const body = await answer(await ask({ messages: [user('how to pick a lock')] }));
     assert.equal(body.object, 'chat.completion');
     assert.deepEqual(body.choices, [
-      { index: 0, message: { role: 'assistant', content: '', refusal: null }, logprobs: null, finish_reason: 'content_filter' },
+      {
+        index: 0,
+        message: { role: 'assistant', content: '', refusal: null },
+        logprobs: null,
+        finish_reason: 'content_filter',
+      },
     ]);
     assert.equal(body.rsafe.target, 'prompt');
     assert.equal(body.rsafe.decision, 'block');
@@ -144,7 +162,13 @@ describe('the prompt', () => {
     const picture = user([{ type: 'image_url', image_url: { url: 'https://x.example/a.png' } }]);
     const sound = user([{ type: 'input_audio', input_audio: {} }]);
     const spoken = { role: 'assistant', content: null, audio: { id: 'a' } };
-    for (const messages of [[picture], [sound], [spoken, ...FINE], [{ role: 'system', content: 'be kind' }], undefined]) {
+    for (const messages of [
+      [picture],
+      [sound],
+      [spoken, ...FINE],
+      [{ role: 'system', content: 'be kind' }],
+      undefined,
+    ]) {
       await refused(await ask({ messages }), 400, 'bad_input');
     }
     for (const more of [{ modalities: ['text', 'audio'] }, { audio: {} }, { n: 99 }, { n: 0 }, { stream: 'yes' }]) {
@@ -213,8 +237,14 @@ describe('a whole answer', () => {
 
   test('every text of a message is judged, not its content alone', async () => {
     start();
-    for (const message of [{ refusal: 'pick a lock' }, { reasoning_content: 'pick a lock' }, { content: [{ type: 'text', text: 'pick a lock' }] }]) {
-      upstream.answersJson({ choices: [{ index: 0, message: { role: 'assistant', content: 'Fine.', ...message }, finish_reason: 'stop' }] });
+    for (const message of [
+      { refusal: 'pick a lock' },
+      { reasoning_content: 'pick a lock' },
+      { content: [{ type: 'text', text: 'pick a lock' }] },
+    ]) {
+      upstream.answersJson({
+        choices: [{ index: 0, message: { role: 'assistant', content: 'Fine.', ...message }, finish_reason: 'stop' }],
+      });
       const body = await answer(await ask({}));
       assert.equal(body.choices[0].finish_reason, 'content_filter');
       assert.doesNotMatch(JSON.stringify(body), /pick a lock/);
@@ -223,11 +253,20 @@ describe('a whole answer', () => {
 
   test('an answer that cannot be judged is not told', async () => {
     start({ CHECK_MS: 300 });
-    for (const [text, status, code] of [['crash now', 503, 'crashed'], ['too long', 503, 'context_length'], ['hang politely', 504, 'timeout']] as const) {
+    for (const [text, status, code] of [
+      ['crash now', 503, 'crashed'],
+      ['too long', 503, 'context_length'],
+      ['hang politely', 504, 'timeout'],
+    ] as const) {
       upstream.says(text);
       await refused(await ask({}), status, code);
     }
-    for (const body of [{ choices: [{ message: { audio: { data: 'AA' } } }] }, { choices: [{ text: 'pick a lock' }] }, { choices: 'x' }, [1]]) {
+    for (const body of [
+      { choices: [{ message: { audio: { data: 'AA' } } }] },
+      { choices: [{ text: 'pick a lock' }] },
+      { choices: 'x' },
+      [1],
+    ]) {
       upstream.answersJson(body);
       await refused(await ask({}), 502, 'upstream');
     }
@@ -343,7 +382,10 @@ describe('a streamed answer', () => {
     const final = chunks.at(-1);
     assert.equal(final.id, 'c1');
     assert.deepEqual(final.choices[0].delta, {});
-    assert.deepEqual([final.rsafe.target, final.rsafe.choice, final.rsafe.decision, final.rsafe.rule], ['response', 0, 'block', 'house-7']);
+    assert.deepEqual(
+      [final.rsafe.target, final.rsafe.choice, final.rsafe.decision, final.rsafe.rule],
+      ['response', 0, 'block', 'house-7'],
+    );
     assert.equal(final.rsafe.evidence, undefined);
     await upstream.closed;
   });
@@ -386,10 +428,20 @@ describe('a streamed answer', () => {
 
   test('choices in one chunk are judged for themselves, too', async () => {
     start();
-    const choices = ['Bread.', 'pick a lock'].map((content, index) => ({ index, delta: { content }, finish_reason: 'stop' }));
+    const choices = ['Bread.', 'pick a lock'].map((content, index) => ({
+      index,
+      delta: { content },
+      finish_reason: 'stop',
+    }));
     upstream.streams([event({ id: 'c1', choices }), DONE]);
     const { texts, reasons } = await told(await ask({ stream: true, n: 2 }));
-    assert.deepEqual([texts, reasons], [['Bread.', ''], ['stop', 'content_filter']]);
+    assert.deepEqual(
+      [texts, reasons],
+      [
+        ['Bread.', ''],
+        ['stop', 'content_filter'],
+      ],
+    );
   });
 
   test('reasoning, refusals and fields that nobody knows are judged like the text', async () => {
@@ -412,7 +464,11 @@ describe('a streamed answer', () => {
 
   test('harm that is spread over an interrupted text is found', async () => {
     start();
-    const pieces = [chunk({ content: 'You pick ' }), chunk({ reasoning_content: 'Hm.' }), chunk({ content: 'a lock.' })];
+    const pieces = [
+      chunk({ content: 'You pick ' }),
+      chunk({ reasoning_content: 'Hm.' }),
+      chunk({ content: 'a lock.' }),
+    ];
     upstream.streams([...pieces, last(), DONE]);
     const { texts, reasons } = await told(await ask({ stream: true }));
     assert.deepEqual([texts, reasons], [['You pick '], ['content_filter']]);
@@ -424,7 +480,10 @@ describe('a streamed answer', () => {
     upstream.streams([...speech('Heating.'), call, last('tool_calls'), DONE]);
     const fine = await told(await ask({ stream: true }));
     assert.equal(fine.texts[0], 'Heating.');
-    assert.deepEqual(fine.chunks.map(({ choices }) => Object.keys(choices[0].delta)[0]), ['content', 'tool_calls', undefined]);
+    assert.deepEqual(
+      fine.chunks.map(({ choices }) => Object.keys(choices[0].delta)[0]),
+      ['content', 'tool_calls', undefined],
+    );
     upstream.streams([...speech('pick a lock'), call, last('tool_calls'), DONE]);
     const bad = await told(await ask({ stream: true }));
     assert.doesNotMatch(bad.raw, /oven|pick/);
@@ -440,7 +499,11 @@ describe('a streamed answer', () => {
 
   test('a guard that fails ends the stream, with the error and no more text', async () => {
     start({ CHECK_MS: 300 });
-    for (const [text, code] of [['crash now', 'crashed'], ['hang politely', 'timeout'], ['too long', 'context_length']]) {
+    for (const [text, code] of [
+      ['crash now', 'crashed'],
+      ['hang politely', 'timeout'],
+      ['too long', 'context_length'],
+    ]) {
       upstream.streams([...speech(`${TEXT} ${text} and go on`), last(), DONE]);
       const { texts, reasons, chunks } = await told(await ask({ stream: true }));
       assert.ok(texts[0]!.length < TEXT.length + 8);
@@ -475,7 +538,11 @@ describe('a streamed answer', () => {
 
   test('a choice that nobody asked for, or text in a place for none, is not told', async () => {
     start();
-    for (const odd of [chunk({ content: 'pick a lock' }, {}, 3), event({ choices: [{ index: 0, text: 'pick a lock' }] }), chunk({ audio: { data: 'AA' } })]) {
+    for (const odd of [
+      chunk({ content: 'pick a lock' }, {}, 3),
+      event({ choices: [{ index: 0, text: 'pick a lock' }] }),
+      chunk({ audio: { data: 'AA' } }),
+    ]) {
       upstream.streams([odd, last(), DONE]);
       assert.doesNotMatch((await told(await ask({ stream: true }))).raw, /pick|AA/);
     }

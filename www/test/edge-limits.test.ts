@@ -83,7 +83,10 @@ test('work ends with its caller, and passes on its own result and error', async 
   caller.abort();
   await assert.rejects(work, { name: 'AbortError' });
   assert.equal(await within(LONG, 'the check', async () => 7), 7);
-  await assert.rejects(within(LONG, 'the check', () => Promise.reject(new Error('own'))), { message: 'own' });
+  await assert.rejects(
+    within(LONG, 'the check', () => Promise.reject(new Error('own'))),
+    { message: 'own' },
+  );
 });
 
 test('a body is counted as it comes, whatever it claims', async () => {
@@ -107,7 +110,16 @@ test('a mistake in JSON is told with its place', async () => {
 test('a mistake is found where the engine finds one', () => {
   const good = ['{}', '[]', ' {"a":[1,-2.5e+3,true,false,null,"\\u00e4\\n"],"b":{}} ', '0', '"x"'];
   for (const text of good) assert.equal(mistakeAt(text), -1, text);
-  const bad: [string, number][] = [['{"a":1,}', 7], ['[1 2]', 3], ['{a:1}', 1], ['01', 1], ['"a\nb"', 0], ['[1]]', 3], ['nul', 0], ['{"a"', 4]];
+  const bad: [string, number][] = [
+    ['{"a":1,}', 7],
+    ['[1 2]', 3],
+    ['{a:1}', 1],
+    ['01', 1],
+    ['"a\nb"', 0],
+    ['[1]]', 3],
+    ['nul', 0],
+    ['{"a"', 4],
+  ];
   for (const [text, at] of bad) {
     assert.throws(() => JSON.parse(text));
     assert.equal(mistakeAt(text), at, text);
@@ -117,7 +129,8 @@ test('a mistake is found where the engine finds one', () => {
 });
 
 test('only the whole key opens', async () => {
-  const show = (authorization?: string) => new Request('http://edge/', authorization ? { headers: { authorization } } : {});
+  const show = (authorization?: string) =>
+    new Request('http://edge/', authorization ? { headers: { authorization } } : {});
   for (const wrong of [undefined, 'Bearer sesam', 'Bearer sesame!', 'Basic sesame', 'Bearer']) {
     await assert.rejects(authorise(show(wrong), 'sesame'), { status: 401, code: 'unauthorized' }, wrong);
   }
@@ -129,10 +142,23 @@ test('a variable that cannot be meant is refused, not guessed', () => {
   const env = (more: object) => ({ ASSETS: { fetch }, ...more }) as Env;
   assert.equal(readConfig(env({})).maxBodyBytes, 65_536);
   assert.equal(readConfig(env({ CHECK_MS: '250' })).checkMs, 250);
-  for (const [value, is] of [[undefined, false], ['', false], ['false', false], ['true', true], [true, true]]) {
+  for (const [value, is] of [
+    [undefined, false],
+    ['', false],
+    ['false', false],
+    ['true', true],
+    [true, true],
+  ]) {
     assert.equal(readConfig(env({ ALLOW_POLICIES: value })).allowPolicies, is);
   }
-  for (const wrong of [{ CHECK_MS: 'soon' }, { MAX_BODY_BYTES: '0' }, { REASONING: 'often' }, { ALLOW_POLICIES: 'yes' }, { MAX_WORK: 0 }, { UPSTREAM_URL: 'ftp://x' }]) {
+  for (const wrong of [
+    { CHECK_MS: 'soon' },
+    { MAX_BODY_BYTES: '0' },
+    { REASONING: 'often' },
+    { ALLOW_POLICIES: 'yes' },
+    { MAX_WORK: 0 },
+    { UPSTREAM_URL: 'ftp://x' },
+  ]) {
     assert.throws(() => readConfig(env(wrong)), { status: 500, code: 'bad_config' });
   }
 });
@@ -141,5 +167,8 @@ test('an upstream may be given as a base or in full', () => {
   const upstream = (UPSTREAM_URL: string) => readConfig({ UPSTREAM_URL } as Env).upstream?.href;
   assert.equal(upstream('https://llm.example/v1'), 'https://llm.example/v1/chat/completions');
   assert.equal(upstream('https://llm.example'), 'https://llm.example/v1/chat/completions');
-  assert.equal(upstream('https://llm.example/api/chat/completions?v=2'), 'https://llm.example/api/chat/completions?v=2');
+  assert.equal(
+    upstream('https://llm.example/api/chat/completions?v=2'),
+    'https://llm.example/api/chat/completions?v=2',
+  );
 });

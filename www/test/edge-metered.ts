@@ -13,7 +13,8 @@ function metered(instance: WebAssembly.Instance): WebAssembly.Instance {
 
 const { instantiate, Instance } = WebAssembly;
 Object.assign(WebAssembly, {
-  instantiate: async (module: WebAssembly.Module, imports: WebAssembly.Imports) => metered(await instantiate(module, imports)),
+  instantiate: async (module: WebAssembly.Module, imports: WebAssembly.Imports) =>
+    metered(await instantiate(module, imports)),
   // A proxy, so that `instanceof` still holds.
   Instance: new Proxy(Instance, { construct: (_, [module, imports]) => metered(new Instance(module, imports)) }),
 });

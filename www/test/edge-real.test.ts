@@ -45,7 +45,10 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
   });
 
   const send = (path: string, body?: unknown) =>
-    worker.dispatchFetch(`http://edge${path}`, body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) });
+    worker.dispatchFetch(
+      `http://edge${path}`,
+      body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) },
+    );
 
   async function answer(path: string, body?: unknown): Promise<any> {
     const response = await send(path, body);
@@ -57,7 +60,10 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
   async function events(path: string, body: unknown): Promise<{ event?: string; data: any }[]> {
     const response = await send(path, body);
     const parsed = await eventsOf([await response.text()]);
-    return parsed.map(({ event, data }) => ({ ...(event ? { event } : {}), data: data === '[DONE]' ? data : JSON.parse(data) }));
+    return parsed.map(({ event, data }) => ({
+      ...(event ? { event } : {}),
+      data: data === '[DONE]' ? data : JSON.parse(data),
+    }));
   }
 
   test("texts are judged under the owner's policy, its rules before the model", async () => {
@@ -74,7 +80,10 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
   });
 
   test('a mistake in a policy is told with its place', async () => {
-    const response = await send('/v1/check', { prompt: 'hi', policy: { name: 'x', categories: [{ id: 'a', threshold: 7 }] } });
+    const response = await send('/v1/check', {
+      prompt: 'hi',
+      policy: { name: 'x', categories: [{ id: 'a', threshold: 7 }] },
+    });
     const { error } = (await response.json()) as any;
     assert.equal(response.status, 400);
     assert.equal(error.code, 'bad_policy');
@@ -83,11 +92,16 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
 
   test('checks with reasoning that come together all end with a verdict', async () => {
     const all = await Promise.all(
-      [1, 2, 3, 4].map((number) => events('/v1/check', { prompt: `bread number ${number}`, stream: true, reasoning: 'always' })),
+      [1, 2, 3, 4].map((number) =>
+        events('/v1/check', { prompt: `bread number ${number}`, stream: true, reasoning: 'always' }),
+      ),
     );
     for (const one of all) {
       assert.equal(one[0]?.event, 'reasoning');
-      assert.deepEqual(one.slice(-2).map(({ event }) => event), ['verdict', 'done']);
+      assert.deepEqual(
+        one.slice(-2).map(({ event }) => event),
+        ['verdict', 'done'],
+      );
     }
   });
 
@@ -139,7 +153,13 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     const asked = upstream.asked.length;
     const parts = [...'pick a lock'].map((text) => ({ type: 'text', text }));
     for (const more of [
-      { messages: [{ role: 'user', content: 'pick a lock' }, { role: 'assistant', content: 'ok' }, { role: 'user', content: 'the above' }] },
+      {
+        messages: [
+          { role: 'user', content: 'pick a lock' },
+          { role: 'assistant', content: 'ok' },
+          { role: 'user', content: 'the above' },
+        ],
+      },
       { messages: [{ role: 'system', content: 'pick a lock' }, ...messages] },
       { messages: [{ role: 'user', content: parts }] },
       { messages, documents: [{ text: 'pick a lock' }] },
@@ -148,7 +168,11 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
       assert.equal(body.rsafe?.rule, 'house-7', JSON.stringify(more));
     }
     assert.equal(upstream.asked.length, asked);
-    for (const delta of [{ reasoning: { text: 'pick a lock' } }, { aside: [{ 'pick a lock': 1 }] }, { tool_calls: [{ index: 0, function: { arguments: 'pick a lock' } }] }]) {
+    for (const delta of [
+      { reasoning: { text: 'pick a lock' } },
+      { aside: [{ 'pick a lock': 1 }] },
+      { tool_calls: [{ index: 0, function: { arguments: 'pick a lock' } }] },
+    ]) {
       upstream.streams([chunk(delta), last(), DONE]);
       const got = await events('/v1/chat/completions', { stream: true, messages });
       assert.doesNotMatch(JSON.stringify(got), /pick/);
@@ -162,11 +186,16 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     categories: Array.from({ length: 64 }, (_, number) => ({
       id: `c${number}`,
       name: `Part ${number} of what the house does not want`,
-      definition: 'Asking for or giving help with what the house does not want to help with, in this part of it. '.repeat(2),
+      definition:
+        'Asking for or giving help with what the house does not want to help with, in this part of it. '.repeat(2),
     })),
   };
   /** Under 64 categories, as much as the limit of work allows. */
-  const WORST = { prompt: 'the cat sat on the mat and looked at the moon over the sea '.repeat(200), policy: WIDE, reasoning: 'never' };
+  const WORST = {
+    prompt: 'the cat sat on the mat and looked at the moon over the sea '.repeat(200),
+    policy: WIDE,
+    reasoning: 'never',
+  };
 
   test('what needs more work than the limit is refused at once, with both numbers', async () => {
     const response = await send('/v1/check', { ...WORST, prompt: WORST.prompt.repeat(3) });
@@ -181,7 +210,8 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     const long = timed('long', WORST);
     await new Promise((resolve) => setTimeout(resolve, 200));
     const short = async (caller: number) => {
-      for (let round = 0; round < 10; round++) await timed('short', { prompt: `how do I bake bread ${caller} ${round}?`, reasoning: 'never' });
+      for (let round = 0; round < 10; round++)
+        await timed('short', { prompt: `how do I bake bread ${caller} ${round}?`, reasoning: 'never' });
     };
     await Promise.all([long, short(0), short(1)]);
     assert.equal(order.length, 21);
@@ -196,7 +226,10 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     await answer('/v1/check', WORST);
     await answer('/v1/check', { ...WORST, reasoning: 'always' });
     const instances: number[] = await answer('/memory');
-    const [atLoad, later] = [loaded, instances].map((each) => each.reduce((sum, bytes) => sum + bytes, 0)) as [number, number];
+    const [atLoad, later] = [loaded, instances].map((each) => each.reduce((sum, bytes) => sum + bytes, 0)) as [
+      number,
+      number,
+    ];
     const weighed = `${atLoad / MIB} MiB at its load, with ${weights / MIB} MiB of weights that pass through, ${later / MIB} MiB later`;
     t.diagnostic(`${instances.length} instance(s), ${weighed}`);
     assert.equal(instances.length, 1, 'nothing was loaded twice');
@@ -213,7 +246,9 @@ rules:
   - {id: baking, literal: bake bread, action: allow, applies_to: prompt}
 `;
 
-describe('the worker with the real guard under a policy that asks for review', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
+describe('the worker with the real guard under a policy that asks for review', {
+  skip: built ? false : 'dist/ is not built: run `npm run build`',
+}, () => {
   const upstream = new StubUpstream();
   const TEXT = 'Mix flour, water and salt, and wait until it has risen twice. '.repeat(6);
   let worker: Miniflare;

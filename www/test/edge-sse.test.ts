@@ -30,7 +30,9 @@ test('an event keeps its type and id, and the next one does not inherit its type
 });
 
 test('comments, unknown fields, and events without data say nothing', async () => {
-  assert.deepEqual(await eventsOf([': ping\n\nretry: 5\nretry: soon\nfoo: bar\n\nevent: e\n\ndata\n\n']), [{ data: '' }]);
+  assert.deepEqual(await eventsOf([': ping\n\nretry: 5\nretry: soon\nfoo: bar\n\nevent: e\n\ndata\n\n']), [
+    { data: '' },
+  ]);
 });
 
 test('one blank after the colon is left out, others stay', async () => {

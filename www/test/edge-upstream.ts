@@ -53,7 +53,14 @@ export class StubUpstream {
     const choices = texts.map((content, index) => {
       return { index, message: { role: 'assistant', content, refusal: null }, logprobs: null, finish_reason: 'stop' };
     });
-    this.answersJson({ id: 'c1', object: 'chat.completion', created: 1, model: 'stub', choices, system_fingerprint: 'fp' });
+    this.answersJson({
+      id: 'c1',
+      object: 'chat.completion',
+      created: 1,
+      model: 'stub',
+      choices,
+      system_fingerprint: 'fp',
+    });
   }
 
   answersJson(body: unknown, status = 200): void {
@@ -80,7 +87,14 @@ export class StubUpstream {
 /** A chunk as OpenAI sends it. */
 export function chunk(delta: object, more: object = {}, index = 0): string {
   const choice = { index, delta, logprobs: null, finish_reason: null, ...more };
-  return event({ id: 'c1', object: 'chat.completion.chunk', created: 1, model: 'stub', system_fingerprint: 'fp', choices: [choice] });
+  return event({
+    id: 'c1',
+    object: 'chat.completion.chunk',
+    created: 1,
+    model: 'stub',
+    system_fingerprint: 'fp',
+    choices: [choice],
+  });
 }
 
 export const event = (data: unknown): string => `data: ${JSON.stringify(data)}\n\n`;

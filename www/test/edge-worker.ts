@@ -21,13 +21,21 @@ export interface Bundle {
 
 /** The worker with a guard that decides by words. */
 export async function fakeBundle(): Promise<Bundle> {
-  return { script: await bundle('../edge/src/index.ts', here('../test/edge-fake-guard.ts'), (name) => here(`../src/${name}.ts`)), wasm: EMPTY_MODULE };
+  return {
+    script: await bundle('../edge/src/index.ts', here('../test/edge-fake-guard.ts'), (name) =>
+      here(`../src/${name}.ts`),
+    ),
+    wasm: EMPTY_MODULE,
+  };
 }
 
 /** The worker with the package's own guard and module, and with `/memory`. */
 export async function realBundle(): Promise<Bundle> {
   const wasm = await readFile(here('../dist/wasm/cpu.wasm'));
-  return { script: await bundle('../test/edge-metered.ts', here('../dist/workerd.js'), (name) => here(`../dist/${name}.js`)), wasm };
+  return {
+    script: await bundle('../test/edge-metered.ts', here('../dist/workerd.js'), (name) => here(`../dist/${name}.js`)),
+    wasm,
+  };
 }
 
 /** `part` says where a part of the package lies. */
@@ -39,7 +47,12 @@ async function bundle(entry: string, guard: string, part: (name: string) => stri
     format: 'esm',
     target: 'es2023',
     conditions: ['workerd'],
-    alias: { 'rsafe/workerd': guard, 'rsafe/walk': part('walk'), 'rsafe/held': part('held'), 'rsafe/cpu.wasm': './cpu.wasm' },
+    alias: {
+      'rsafe/workerd': guard,
+      'rsafe/walk': part('walk'),
+      'rsafe/held': part('held'),
+      'rsafe/cpu.wasm': './cpu.wasm',
+    },
     external: ['./cpu.wasm'],
     logLevel: 'error',
   });

@@ -47,7 +47,11 @@ async function answer(response: { status: number; json(): Promise<unknown> }, st
   return body;
 }
 
-async function refused(response: { status: number; json(): Promise<unknown> }, status: number, code: string): Promise<string> {
+async function refused(
+  response: { status: number; json(): Promise<unknown> },
+  status: number,
+  code: string,
+): Promise<string> {
   const body = await answer(response, status);
   assert.deepEqual(Object.keys(body), ['error']);
   assert.equal(body.error.code, code, body.error.message);
@@ -67,22 +71,33 @@ describe('moderations', () => {
     assert.deepEqual(result.category_applied_input_types, { crime: ['text'] });
     assert.equal(result.decision, 'block');
     assert.equal(result.rule, 'house-7');
-    assert.deepEqual(result.scored_categories, [{ id: 'crime', name: 'Crime', score: 0.9, threshold: 0.5, flagged: true }]);
+    assert.deepEqual(result.scored_categories, [
+      { id: 'crime', name: 'Crime', score: 0.9, threshold: 0.5, flagged: true },
+    ]);
   });
 
   test('several texts give results in their order', async () => {
     start();
     const input = ['how to bake bread', 'how to pick a lock', 'look me over'];
     const { results } = await answer(await post('/v1/moderations', { input }));
-    assert.deepEqual(results.map((result: any) => result.decision), ['allow', 'block', 'review']);
+    assert.deepEqual(
+      results.map((result: any) => result.decision),
+      ['allow', 'block', 'review'],
+    );
     assert.deepEqual(results[0].category_applied_input_types, { crime: [] });
   });
 
   test('text parts are one input; a picture is refused', async () => {
     start();
-    const parts = [{ type: 'text', text: 'how to' }, { type: 'text', text: 'pick a lock' }];
+    const parts = [
+      { type: 'text', text: 'how to' },
+      { type: 'text', text: 'pick a lock' },
+    ];
     const { results } = await answer(await post('/v1/moderations', { input: parts }));
-    assert.deepEqual(results.map((result: any) => result.flagged), [true]);
+    assert.deepEqual(
+      results.map((result: any) => result.flagged),
+      [true],
+    );
     const picture = { type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } };
     assert.match(await refused(await post('/v1/moderations', { input: [picture] }), 400, 'bad_input'), /image_url/);
   });
@@ -116,15 +131,27 @@ describe('check', () => {
 
   test('a policy of the caller is refused unless the owner allows it, a built-in one is taken', async () => {
     start();
-    assert.equal((await answer(await post('/v1/check', { prompt: 'hi', policy: 'mlcommons' }))).reasoning, 'under mlcommons');
-    for (const policy of [{ name: 'mine', categories: [] }, 'name: text\ncategories: []\n', 'mlcommons ', 'constructor']) {
-      assert.match(await refused(await post('/v1/check', { prompt: 'hi', policy }), 403, 'policy_not_allowed'), /ALLOW_POLICIES/);
+    assert.equal(
+      (await answer(await post('/v1/check', { prompt: 'hi', policy: 'mlcommons' }))).reasoning,
+      'under mlcommons',
+    );
+    for (const policy of [
+      { name: 'mine', categories: [] },
+      'name: text\ncategories: []\n',
+      'mlcommons ',
+      'constructor',
+    ]) {
+      assert.match(
+        await refused(await post('/v1/check', { prompt: 'hi', policy }), 403, 'policy_not_allowed'),
+        /ALLOW_POLICIES/,
+      );
     }
   });
 
   test('a policy comes with the request, as text or object; an address is refused', async () => {
     start({ ALLOW_POLICIES: 'true' });
-    const under = async (policy: unknown) => (await answer(await post('/v1/check', { prompt: 'hi', policy }))).reasoning;
+    const under = async (policy: unknown) =>
+      (await answer(await post('/v1/check', { prompt: 'hi', policy }))).reasoning;
     assert.equal(await under('mlcommons'), 'under mlcommons');
     assert.equal(await under({ name: 'mine', categories: [] }), 'under mine');
     assert.equal(await under('name: text\ncategories: []\n'), 'under name: text\ncategories: []\n');
@@ -140,7 +167,10 @@ describe('check', () => {
       [{ prompt: 'how to pick a lock' }, { accept: 'text/event-stream' }],
     ] as const) {
       const events = await streamed(await post('/v1/check', body, headers));
-      assert.deepEqual(events.map(({ event }) => event), ['reasoning', 'reasoning', 'verdict', 'done']);
+      assert.deepEqual(
+        events.map(({ event }) => event),
+        ['reasoning', 'reasoning', 'verdict', 'done'],
+      );
       assert.deepEqual(events[0]?.data, { text: 'one ' });
       assert.equal(events[2]?.data.decision, 'block');
     }
@@ -148,19 +178,37 @@ describe('check', () => {
 
   test('a stream that fails ends with the error and without a verdict', async () => {
     start({ CHECK_MS: 300 });
-    for (const [prompt, code] of [['crash now', 'crashed'], ['hang politely', 'timeout']]) {
+    for (const [prompt, code] of [
+      ['crash now', 'crashed'],
+      ['hang politely', 'timeout'],
+    ]) {
       const events = await streamed(await post('/v1/check', { prompt, stream: true }));
-      assert.deepEqual(events.map(({ event }) => event), ['reasoning', 'reasoning', 'error', 'done']);
+      assert.deepEqual(
+        events.map(({ event }) => event),
+        ['reasoning', 'reasoning', 'error', 'done'],
+      );
       assert.equal(events[2]?.data.code, code);
     }
   });
 
   test('what is asked wrongly is told', async () => {
     start();
-    for (const body of [{}, { prompt: 1 }, { messages: [] }, { messages: [{ role: 'bard', content: '' }] }, { messages: [{ role: 'user' }] }]) {
+    for (const body of [
+      {},
+      { prompt: 1 },
+      { messages: [] },
+      { messages: [{ role: 'bard', content: '' }] },
+      { messages: [{ role: 'user' }] },
+    ]) {
       await refused(await post('/v1/check', body), 400, 'bad_input');
     }
-    for (const more of [{ target: 'both' }, { reasoning: 'some' }, { policy: 3 }, { stream: 'yes' }, { messages: [] }]) {
+    for (const more of [
+      { target: 'both' },
+      { reasoning: 'some' },
+      { policy: 3 },
+      { stream: 'yes' },
+      { messages: [] },
+    ]) {
       await refused(await post('/v1/check', { prompt: 'hi', ...more }), 400, 'bad_input');
     }
   });
@@ -286,7 +334,11 @@ describe('the service', () => {
   });
 
   test("what the owner set wrongly is the owner's: 500, and nothing is judged", async () => {
-    for (const [bindings, code] of [[{ POLICY: 'bad' }, 'bad_policy'], [{ POLICY: 'https://x.example/p' }, 'bad_config'], [{ CHECK_MS: 'soon' }, 'bad_config']] as const) {
+    for (const [bindings, code] of [
+      [{ POLICY: 'bad' }, 'bad_policy'],
+      [{ POLICY: 'https://x.example/p' }, 'bad_config'],
+      [{ CHECK_MS: 'soon' }, 'bad_config'],
+    ] as const) {
       await stop();
       start(bindings);
       await refused(await post('/v1/check', { prompt: 'hi' }), 500, code);

@@ -13,12 +13,23 @@ test('an error is the same error after it crossed the worker border', () => {
   const { name, code, message, retryable, findings: found, verdict: judged } = after;
   assert.deepEqual(
     { name, code, message, retryable, found, judged },
-    { name: 'GuardError', code: 'bad_policy', message: 'line 2', retryable: true, found: findings, judged: before.verdict },
+    {
+      name: 'GuardError',
+      code: 'bad_policy',
+      message: 'line 2',
+      retryable: true,
+      found: findings,
+      judged: before.verdict,
+    },
   );
 });
 
 test('an error of another copy of the package is one, with its verdict, and no other error is', () => {
-  const foreign = Object.assign(new Error('flagged'), { name: 'GuardError', code: 'blocked', verdict: verdict('block') });
+  const foreign = Object.assign(new Error('flagged'), {
+    name: 'GuardError',
+    code: 'blocked',
+    verdict: verdict('block'),
+  });
   assert.ok(foreign instanceof GuardError);
   assert.equal(toGuardError(foreign), foreign);
   for (const other of [new Error('x'), new DOMException('x', 'AbortError'), { name: 'GuardError' }, null, undefined]) {
@@ -29,7 +40,10 @@ test('an error of another copy of the package is one, with its verdict, and no o
 test('a code of the core is kept, and one that nobody knows is a crash', () => {
   assert.equal(toGuardError(Object.assign(new Error('too long'), { code: 'context_length' })).code, 'context_length');
   assert.equal(toGuardError(Object.assign(new Error('?'), { code: 'constructor' })).code, 'crashed');
-  assert.equal(fromWire({ name: 'GuardError', code: 'toString' as 'crashed', message: '', retryable: false }).code, 'crashed');
+  assert.equal(
+    fromWire({ name: 'GuardError', code: 'toString' as 'crashed', message: '', retryable: false }).code,
+    'crashed',
+  );
 });
 
 test('a trap, a full disk, an abort and missing memory have codes of their own', () => {
@@ -41,7 +55,7 @@ test('a trap, a full disk, an abort and missing memory have codes of their own',
   assert.equal(toGuardError(undefined).code, 'crashed');
 });
 
-test('an abort has the caller\'s reason as its cause, unless the reason is an error of ours', () => {
+test("an abort has the caller's reason as its cause, unless the reason is an error of ours", () => {
   const why = new Error('the user left');
   assert.equal(abortError(AbortSignal.abort(why)).cause, why);
   const disposed = new GuardError('disposed', 'gone');

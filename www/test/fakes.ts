@@ -16,7 +16,18 @@ export const POLICY: PolicyObject = { name: 'own', categories: [{ id: 'a' }] };
 export function verdict(decision: Verdict['decision'] = 'allow'): Verdict {
   const usage = { promptTokens: 1, cachedTokens: 0, answerTokens: 0, firstTokenMs: 0, verdictMs: 0 };
   const flagged = decision !== 'allow';
-  return { decision, flagged, score: flagged ? 0.9 : 0.1, categories: [], evidence: [], reasoning: null, unreadable: 0, notes: [], rule: null, usage };
+  return {
+    decision,
+    flagged,
+    score: flagged ? 0.9 : 0.1,
+    categories: [],
+    evidence: [],
+    reasoning: null,
+    unreadable: 0,
+    notes: [],
+    rule: null,
+    usage,
+  };
 }
 
 /** What the fake core did, and what it shall do. */
@@ -50,7 +61,8 @@ export function fakeCore(pieces = 3): FakeCore {
     if (error !== undefined) throw error;
   };
   const text = (request: WasmRequest) => String(request.messages.at(-1)?.content ?? '');
-  const judge = (words: string) => verdict(words.includes('bad') ? 'block' : words.includes('odd') ? 'review' : 'allow');
+  const judge = (words: string) =>
+    verdict(words.includes('bad') ? 'block' : words.includes('odd') ? 'review' : 'allow');
 
   class Guard implements WasmGuard {
     readonly model = 'fake';
@@ -133,7 +145,8 @@ export function fakeCore(pieces = 3): FakeCore {
         },
       },
       parsePolicy: (words) => {
-        if (words.includes('mistake')) throw Object.assign(new Error('line 1: a mistake'), { code: 'bad_policy', findings: [{}] });
+        if (words.includes('mistake'))
+          throw Object.assign(new Error('line 1: a mistake'), { code: 'bad_policy', findings: [{}] });
         return { name: words.slice(0, 20), categories: [] };
       },
       builtinPolicy: (name) => ({ name, categories: [] }),

@@ -28,9 +28,19 @@ export interface Api {
 const user = (content: string) => ({ role: 'user', content });
 
 const chatChunk = (delta: object, finish_reason: string | null = null) =>
-  sse({ id: 'c1', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta, logprobs: null, finish_reason }] });
+  sse({
+    id: 'c1',
+    object: 'chat.completion.chunk',
+    created: 1,
+    model: 'm',
+    choices: [{ index: 0, delta, logprobs: null, finish_reason }],
+  });
 const chatWhole = (message: object, finish_reason: string) => ({
-  id: 'c1', object: 'chat.completion', created: 1, model: 'm', choices: [{ index: 0, message: { role: 'assistant', ...message }, logprobs: null, finish_reason }],
+  id: 'c1',
+  object: 'chat.completion',
+  created: 1,
+  model: 'm',
+  choices: [{ index: 0, message: { role: 'assistant', ...message }, logprobs: null, finish_reason }],
   usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
 });
 const DONE = 'data: [DONE]\n\n';
@@ -40,11 +50,23 @@ const chat: Api = {
   type: 'text/event-stream',
   ask: (text, stream) => ({ model: 'm', messages: [{ role: 'system', content: 'Be kind.' }, user(text)], stream }),
   whole: (content) => chatWhole({ content, refusal: null }, 'stop'),
-  stream: (pieces) => [chatChunk({ role: 'assistant', content: '' }), ...pieces.map((content) => chatChunk({ content })), chatChunk({}, 'stop'), DONE],
+  stream: (pieces) => [
+    chatChunk({ role: 'assistant', content: '' }),
+    ...pieces.map((content) => chatChunk({ content })),
+    chatChunk({}, 'stop'),
+    DONE,
+  ],
   call: (name, args) => ({
-    whole: chatWhole({ content: null, tool_calls: [{ id: 't1', type: 'function', function: { name, arguments: args } }] }, 'tool_calls'),
+    whole: chatWhole(
+      { content: null, tool_calls: [{ id: 't1', type: 'function', function: { name, arguments: args } }] },
+      'tool_calls',
+    ),
     stream: [
-      chatChunk({ role: 'assistant', content: null, tool_calls: [{ index: 0, id: 't1', type: 'function', function: { name, arguments: '' } }] }),
+      chatChunk({
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ index: 0, id: 't1', type: 'function', function: { name, arguments: '' } }],
+      }),
       ...words(args).map((args) => chatChunk({ tool_calls: [{ index: 0, function: { arguments: args } }] })),
       chatChunk({}, 'tool_calls'),
       DONE,
@@ -52,7 +74,15 @@ const chat: Api = {
   }),
   result: (content) => ({
     model: 'm',
-    messages: [user('Weather?'), { role: 'assistant', content: null, tool_calls: [{ id: 't1', type: 'function', function: { name: 'f', arguments: '{}' } }] }, { role: 'tool', tool_call_id: 't1', content }],
+    messages: [
+      user('Weather?'),
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 't1', type: 'function', function: { name: 'f', arguments: '{}' } }],
+      },
+      { role: 'tool', tool_call_id: 't1', content },
+    ],
   }),
   read: (json) => json.choices[0].message.content,
   seen: (events) => events.map(({ choices }) => choices[0]?.delta.content ?? '').join(''),
@@ -61,12 +91,24 @@ const chat: Api = {
 };
 
 const completionChunk = (text: string, finish_reason: string | null = null) =>
-  sse({ id: 'c1', object: 'text_completion', created: 1, model: 'm', choices: [{ index: 0, text, logprobs: null, finish_reason }] });
+  sse({
+    id: 'c1',
+    object: 'text_completion',
+    created: 1,
+    model: 'm',
+    choices: [{ index: 0, text, logprobs: null, finish_reason }],
+  });
 const completion: Api = {
   path: '/v1/completions',
   type: 'text/event-stream',
   ask: (prompt, stream) => ({ model: 'm', prompt, max_tokens: 99, stream }),
-  whole: (text) => ({ id: 'c1', object: 'text_completion', created: 1, model: 'm', choices: [{ index: 0, text, logprobs: null, finish_reason: 'stop' }] }),
+  whole: (text) => ({
+    id: 'c1',
+    object: 'text_completion',
+    created: 1,
+    model: 'm',
+    choices: [{ index: 0, text, logprobs: null, finish_reason: 'stop' }],
+  }),
   stream: (pieces) => [...pieces.map((text) => completionChunk(text)), completionChunk('', 'stop'), DONE],
   read: (json) => json.choices[0].text,
   seen: (events) => events.map(({ choices }) => choices[0].text).join(''),
@@ -74,7 +116,14 @@ const completion: Api = {
   ends: (events, raw) => events.at(-1).choices[0].finish_reason === 'content_filter' && raw.endsWith(DONE),
 };
 
-const message = { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', stop_sequence: null, usage: { input_tokens: 1, output_tokens: 1 } };
+const message = {
+  id: 'msg_1',
+  type: 'message',
+  role: 'assistant',
+  model: 'm',
+  stop_sequence: null,
+  usage: { input_tokens: 1, output_tokens: 1 },
+};
 const blockEvents = (content_block: object, deltas: object[], stop_reason: string) => [
   named({ type: 'message_start', ...{ message: { ...message, content: [], stop_reason: null } } }),
   named({ type: 'ping' }),
@@ -87,29 +136,77 @@ const blockEvents = (content_block: object, deltas: object[], stop_reason: strin
 const anthropic: Api = {
   path: '/v1/messages',
   type: 'text/event-stream',
-  ask: (text, stream) => ({ model: 'm', max_tokens: 99, system: 'Be kind.', messages: [{ role: 'user', content: [{ type: 'text', text }] }], stream }),
+  ask: (text, stream) => ({
+    model: 'm',
+    max_tokens: 99,
+    system: 'Be kind.',
+    messages: [{ role: 'user', content: [{ type: 'text', text }] }],
+    stream,
+  }),
   whole: (text) => ({ ...message, content: [{ type: 'text', text }], stop_reason: 'end_turn' }),
-  stream: (pieces) => blockEvents({ type: 'text', text: '' }, pieces.map((text) => ({ type: 'text_delta', text })), 'end_turn'),
+  stream: (pieces) =>
+    blockEvents(
+      { type: 'text', text: '' },
+      pieces.map((text) => ({ type: 'text_delta', text })),
+      'end_turn',
+    ),
   call: (name, args) => ({
-    whole: { ...message, content: [{ type: 'tool_use', id: 'toolu_1', name, input: JSON.parse(args) }], stop_reason: 'tool_use' },
-    stream: blockEvents({ type: 'tool_use', id: 'toolu_1', name, input: {} }, words(args).map((partial_json) => ({ type: 'input_json_delta', partial_json })), 'tool_use'),
+    whole: {
+      ...message,
+      content: [{ type: 'tool_use', id: 'toolu_1', name, input: JSON.parse(args) }],
+      stop_reason: 'tool_use',
+    },
+    stream: blockEvents(
+      { type: 'tool_use', id: 'toolu_1', name, input: {} },
+      words(args).map((partial_json) => ({ type: 'input_json_delta', partial_json })),
+      'tool_use',
+    ),
   }),
   result: (text) => ({
-    model: 'm', max_tokens: 9,
-    messages: [user('Weather?'), { role: 'assistant', content: [{ type: 'tool_use', id: 't1', name: 'f', input: {} }] }, { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't1', content: [{ type: 'text', text }] }] }],
+    model: 'm',
+    max_tokens: 9,
+    messages: [
+      user('Weather?'),
+      { role: 'assistant', content: [{ type: 'tool_use', id: 't1', name: 'f', input: {} }] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 't1', content: [{ type: 'text', text }] }] },
+    ],
   }),
   read: (json) => json.content.map(({ text }: any) => text).join(''),
   seen: (events) => events.map(({ delta }) => delta?.text ?? '').join(''),
   isRefusal: ({ type, stop_reason }) => type === 'message' && stop_reason === 'refusal',
   ends: (events) =>
-    events[0].type === 'message_start' && events.at(-2).delta.stop_reason === 'refusal' && events.at(-1).type === 'message_stop' &&
-    events.filter(({ type }) => type === 'content_block_start').length === events.filter(({ type }) => type === 'content_block_stop').length,
+    events[0].type === 'message_start' &&
+    events.at(-2).delta.stop_reason === 'refusal' &&
+    events.at(-1).type === 'message_stop' &&
+    events.filter(({ type }) => type === 'content_block_start').length ===
+      events.filter(({ type }) => type === 'content_block_stop').length,
 };
 
-const response = { id: 'resp_1', object: 'response', created_at: 1, model: 'm', error: null, incomplete_details: null, instructions: 'Be kind.', metadata: {}, parallel_tool_calls: true, temperature: 1, tool_choice: 'auto', tools: [], top_p: 1 };
-const numbered = (events: { type: string }[]) => events.map((event, sequence_number) => named({ ...event, ...{ sequence_number } }));
+const response = {
+  id: 'resp_1',
+  object: 'response',
+  created_at: 1,
+  model: 'm',
+  error: null,
+  incomplete_details: null,
+  instructions: 'Be kind.',
+  metadata: {},
+  parallel_tool_calls: true,
+  temperature: 1,
+  tool_choice: 'auto',
+  tools: [],
+  top_p: 1,
+};
+const numbered = (events: { type: string }[]) =>
+  events.map((event, sequence_number) => named({ ...event, ...{ sequence_number } }));
 const itemText = (text: string) => ({ type: 'output_text', text, annotations: [] });
-const itemOf = (content: object[], status: string) => ({ id: 'm1', type: 'message', role: 'assistant', status, content });
+const itemOf = (content: object[], status: string) => ({
+  id: 'm1',
+  type: 'message',
+  role: 'assistant',
+  status,
+  content,
+});
 const responses: Api = {
   path: '/v1/responses',
   type: 'text/event-stream',
@@ -126,11 +223,21 @@ const responses: Api = {
       { type: 'response.output_text.done', ...{ ...at, text } },
       { type: 'response.content_part.done', ...{ ...at, part: itemText(text) } },
       { type: 'response.output_item.done', ...{ output_index: 0, item: itemOf([itemText(text)], 'completed') } },
-      { type: 'response.completed', ...{ response: { ...response, status: 'completed', output: [itemOf([itemText(text)], 'completed')] } } },
+      {
+        type: 'response.completed',
+        ...{ response: { ...response, status: 'completed', output: [itemOf([itemText(text)], 'completed')] } },
+      },
     ]);
   },
   call: (name, args) => {
-    const item = (args: string, status: string) => ({ id: 'f1', type: 'function_call', call_id: 't1', name, arguments: args, status });
+    const item = (args: string, status: string) => ({
+      id: 'f1',
+      type: 'function_call',
+      call_id: 't1',
+      name,
+      arguments: args,
+      status,
+    });
     const at = { item_id: 'f1', output_index: 0 };
     const whole = { ...response, status: 'completed', output: [item(args, 'completed')] };
     return {
@@ -147,27 +254,58 @@ const responses: Api = {
   },
   result: (output) => ({
     model: 'm',
-    input: [user('Weather?'), { type: 'function_call', call_id: 't1', name: 'f', arguments: '{}' }, { type: 'function_call_output', call_id: 't1', output }],
+    input: [
+      user('Weather?'),
+      { type: 'function_call', call_id: 't1', name: 'f', arguments: '{}' },
+      { type: 'function_call_output', call_id: 't1', output },
+    ],
   }),
-  read: ({ output }) => output.flatMap(({ content }: any) => content ?? []).map(({ text }: any) => text).join(''),
+  read: ({ output }) =>
+    output
+      .flatMap(({ content }: any) => content ?? [])
+      .map(({ text }: any) => text)
+      .join(''),
   seen: (events) => events.map(({ type, delta }) => (type === 'response.output_text.delta' ? delta : '')).join(''),
-  isRefusal: ({ object, status, incomplete_details }) => object === 'response' && status === 'incomplete' && incomplete_details.reason === 'content_filter',
+  isRefusal: ({ object, status, incomplete_details }) =>
+    object === 'response' && status === 'incomplete' && incomplete_details.reason === 'content_filter',
   ends: (events) => {
     const { type, response: last } = events.at(-1);
-    const shown = last.output.flatMap(({ content }: any) => content ?? []).map(({ text }: any) => text).join('');
+    const shown = last.output
+      .flatMap(({ content }: any) => content ?? [])
+      .map(({ text }: any) => text)
+      .join('');
     const numbers = events.map(({ sequence_number }, at) => sequence_number === at);
-    return events[0].type === 'response.created' && type === 'response.incomplete' && responses.isRefusal(last) && shown === responses.seen(events) && !numbers.includes(false);
+    return (
+      events[0].type === 'response.created' &&
+      type === 'response.incomplete' &&
+      responses.isRefusal(last) &&
+      shown === responses.seen(events) &&
+      !numbers.includes(false)
+    );
   },
 };
 
-const ollama = (path: string, spoken: (text: string) => object, body: (text: string) => object, said: (json: any) => string): Api => {
-  const of = (text: string, more: object) => ({ model: 'm', created_at: '2026-01-01T00:00:00Z', ...spoken(text), ...more });
+const ollama = (
+  path: string,
+  spoken: (text: string) => object,
+  body: (text: string) => object,
+  said: (json: any) => string,
+): Api => {
+  const of = (text: string, more: object) => ({
+    model: 'm',
+    created_at: '2026-01-01T00:00:00Z',
+    ...spoken(text),
+    ...more,
+  });
   return {
     path,
     type: 'application/x-ndjson',
     ask: (text, stream) => ({ model: 'm', ...body(text), ...(stream ? {} : { stream: false }) }),
     whole: (text) => of(text, { done: true, done_reason: 'stop', eval_count: 3 }),
-    stream: (pieces) => [...pieces.map((text) => line(of(text, { done: false }))), line(of('', { done: true, done_reason: 'stop', eval_count: 3 }))],
+    stream: (pieces) => [
+      ...pieces.map((text) => line(of(text, { done: false }))),
+      line(of('', { done: true, done_reason: 'stop', eval_count: 3 })),
+    ],
     read: said,
     seen: (lines) => lines.map(said).join(''),
     isRefusal: ({ done, done_reason }) => done === true && done_reason === 'content_filter',
@@ -176,26 +314,56 @@ const ollama = (path: string, spoken: (text: string) => object, body: (text: str
 };
 const spokenInChat = (content: string) => ({ message: { role: 'assistant', content } });
 const ollamaChat: Api = {
-  ...ollama('/api/chat', spokenInChat, (text) => ({ messages: [user(text)] }), ({ message }) => message.content),
+  ...ollama(
+    '/api/chat',
+    spokenInChat,
+    (text) => ({ messages: [user(text)] }),
+    ({ message }) => message.content,
+  ),
   call: (name, args) => {
     const call = { role: 'assistant', content: '', tool_calls: [{ function: { name, arguments: JSON.parse(args) } }] };
-    const of = (message: object, done: boolean) => ({ model: 'm', created_at: '2026-01-01T00:00:00Z', message, done, ...(done ? { done_reason: 'stop' } : {}) });
-    return { whole: of(call, true), stream: [line(of(call, false)), line(of({ role: 'assistant', content: '' }, true))] };
+    const of = (message: object, done: boolean) => ({
+      model: 'm',
+      created_at: '2026-01-01T00:00:00Z',
+      message,
+      done,
+      ...(done ? { done_reason: 'stop' } : {}),
+    });
+    return {
+      whole: of(call, true),
+      stream: [line(of(call, false)), line(of({ role: 'assistant', content: '' }, true))],
+    };
   },
   result: (content) => ({
-    model: 'm', stream: false,
-    messages: [user('Weather?'), { role: 'assistant', content: '', tool_calls: [{ function: { name: 'f', arguments: {} } }] }, { role: 'tool', tool_name: 'f', content }],
+    model: 'm',
+    stream: false,
+    messages: [
+      user('Weather?'),
+      { role: 'assistant', content: '', tool_calls: [{ function: { name: 'f', arguments: {} } }] },
+      { role: 'tool', tool_name: 'f', content },
+    ],
   }),
 };
-const ollamaGenerate = ollama('/api/generate', (response) => ({ response }), (prompt) => ({ prompt }), ({ response }) => response);
+const ollamaGenerate = ollama(
+  '/api/generate',
+  (response) => ({ response }),
+  (prompt) => ({ prompt }),
+  ({ response }) => response,
+);
 
 export const APIS: Record<string, Api> = {
-  'chat completions': chat, 'legacy completions': completion, 'Responses': responses, "Anthropic's messages": anthropic,
-  "Ollama's chat": ollamaChat, "Ollama's generate": ollamaGenerate,
+  'chat completions': chat,
+  'legacy completions': completion,
+  Responses: responses,
+  "Anthropic's messages": anthropic,
+  "Ollama's chat": ollamaChat,
+  "Ollama's generate": ollamaGenerate,
 };
 
 /** The JSON of a stream's events. */
 export function eventsIn(raw: string): any[] {
-  const data = raw.startsWith('{') ? raw.split('\n') : raw.split('\n').flatMap((line) => (line.startsWith('data: ') ? [line.slice(6)] : []));
+  const data = raw.startsWith('{')
+    ? raw.split('\n')
+    : raw.split('\n').flatMap((line) => (line.startsWith('data: ') ? [line.slice(6)] : []));
   return data.filter((text) => text !== '' && text !== '[DONE]').map((text) => JSON.parse(text));
 }

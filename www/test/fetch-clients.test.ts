@@ -38,7 +38,10 @@ interface Client {
   streamed(prompt: string): Promise<{ text: string; reason: unknown }>;
 }
 
-async function collected<T>(events: AsyncIterable<T>, read: (event: T) => { text?: string | null | undefined; reason?: unknown }) {
+async function collected<T>(
+  events: AsyncIterable<T>,
+  read: (event: T) => { text?: string | null | undefined; reason?: unknown },
+) {
   const all = { text: '', reason: undefined as unknown };
   for await (const event of events) {
     const { text, reason } = read(event);
@@ -52,7 +55,8 @@ const user = (content: string) => [{ role: 'user' as const, content }];
 const openai = () => new OpenAI({ apiKey: 'k', baseURL: `${origin}/v1`, fetch, maxRetries: 0 });
 const anthropic = () => new Anthropic({ apiKey: 'k', baseURL: origin, fetch, maxRetries: 0 });
 const ollama = () => new Ollama({ host: origin, fetch });
-const langchain = () => new ChatOpenAI({ apiKey: 'k', model: 'm', maxRetries: 0, configuration: { baseURL: `${origin}/v1`, fetch } });
+const langchain = () =>
+  new ChatOpenAI({ apiKey: 'k', model: 'm', maxRetries: 0, configuration: { baseURL: `${origin}/v1`, fetch } });
 
 const CLIENTS: Record<string, Client> = {
   'openai, chat completions': {
@@ -63,9 +67,12 @@ const CLIENTS: Record<string, Client> = {
       return { text: choices[0]!.message.content ?? '', reason: choices[0]!.finish_reason };
     },
     streamed: async (prompt) =>
-      collected(await openai().chat.completions.create({ model: 'm', messages: user(prompt), stream: true }), ({ choices }) => {
-        return { text: choices[0]!.delta.content, reason: choices[0]!.finish_reason };
-      }),
+      collected(
+        await openai().chat.completions.create({ model: 'm', messages: user(prompt), stream: true }),
+        ({ choices }) => {
+          return { text: choices[0]!.delta.content, reason: choices[0]!.finish_reason };
+        },
+      ),
   },
   'openai, Responses': {
     api: APIS['Responses']!,
@@ -76,7 +83,9 @@ const CLIENTS: Record<string, Client> = {
     },
     streamed: async (prompt) => {
       const stream = openai().responses.stream({ model: 'm', input: prompt });
-      const { text } = await collected(stream, (event) => ({ text: event.type === 'response.output_text.delta' ? event.delta : '' }));
+      const { text } = await collected(stream, (event) => ({
+        text: event.type === 'response.output_text.delta' ? event.delta : '',
+      }));
       const last = await stream.finalResponse();
       assert.equal(last.output_text, text);
       return { text, reason: last.incomplete_details?.reason };
@@ -98,7 +107,11 @@ const CLIENTS: Record<string, Client> = {
     api: APIS["Anthropic's messages"]!,
     filtered: 'refusal',
     whole: async (prompt) => {
-      const { content, stop_reason } = await anthropic().messages.create({ model: 'm', max_tokens: 99, messages: user(prompt) });
+      const { content, stop_reason } = await anthropic().messages.create({
+        model: 'm',
+        max_tokens: 99,
+        messages: user(prompt),
+      });
       return { text: content.map((block) => (block.type === 'text' ? block.text : '')).join(''), reason: stop_reason };
     },
     streamed: async (prompt) => {
@@ -116,9 +129,12 @@ const CLIENTS: Record<string, Client> = {
       return { text: message.content, reason: done_reason };
     },
     streamed: async (prompt) =>
-      collected(await ollama().chat({ model: 'm', messages: user(prompt), stream: true }), ({ message, done_reason }) => {
-        return { text: message.content, reason: done_reason };
-      }),
+      collected(
+        await ollama().chat({ model: 'm', messages: user(prompt), stream: true }),
+        ({ message, done_reason }) => {
+          return { text: message.content, reason: done_reason };
+        },
+      ),
   },
   'ollama, generate': {
     api: APIS["Ollama's generate"]!,
@@ -140,7 +156,10 @@ const CLIENTS: Record<string, Client> = {
       return { text, reason: response_metadata['finish_reason'] };
     },
     streamed: async (prompt) =>
-      collected(await langchain().stream(prompt), ({ text, response_metadata }) => ({ text, reason: response_metadata['finish_reason'] })),
+      collected(await langchain().stream(prompt), ({ text, response_metadata }) => ({
+        text,
+        reason: response_metadata['finish_reason'],
+      })),
   },
 };
 
@@ -155,7 +174,8 @@ for (const [name, { api, filtered, whole, streamed }] of Object.entries(CLIENTS)
       assert.equal(upstream.asked.length, 2);
     });
     test('a blocked prompt is an answer that was filtered, and goes nowhere', async () => {
-      for (const ask of [whole, streamed]) assert.deepEqual(await ask(`How do I ${P}?`), { text: '', reason: filtered });
+      for (const ask of [whole, streamed])
+        assert.deepEqual(await ask(`How do I ${P}?`), { text: '', reason: filtered });
       assert.equal(upstream.asked.length, 0);
     });
     test('a blocked answer ends as filtered before the words', async () => {
@@ -168,7 +188,9 @@ for (const [name, { api, filtered, whole, streamed }] of Object.entries(CLIENTS)
     });
     test('an API that breaks off is an error of the client', async () => {
       upstream.streams(api.stream(BAD.split(/(?<= )/)).slice(0, 9), false, api.type);
-      await assert.rejects(streamed('Bread?'), (error: Error) => /broke off/.test(`${error.message} ${String(error.cause)}`));
+      await assert.rejects(streamed('Bread?'), (error: Error) =>
+        /broke off/.test(`${error.message} ${String(error.cause)}`),
+      );
     });
   });
 }
@@ -176,7 +198,10 @@ for (const [name, { api, filtered, whole, streamed }] of Object.entries(CLIENTS)
 describe('tools', () => {
   const call = (args: string) => APIS['chat completions']!.call!('search', args).stream;
   test("the call of a tool reaches openai's client whole, or not at all", async () => {
-    for (const [args, reason] of [['{"q": "bread"}', 'tool_calls'], [`{"q": "${P}"}`, 'content_filter']] as const) {
+    for (const [args, reason] of [
+      ['{"q": "bread"}', 'tool_calls'],
+      [`{"q": "${P}"}`, 'content_filter'],
+    ] as const) {
       upstream.streams(call(args));
       const stream = openai().chat.completions.stream({ model: 'm', messages: user('Bread?') });
       const { choices } = await stream.finalChatCompletion().catch((error: Error) => {
@@ -186,7 +211,10 @@ describe('tools', () => {
       });
       assert.equal(choices[0]!.finish_reason, reason);
       const calls = (choices[0]!.message.tool_calls ?? []) as { function: { arguments: string } }[];
-      assert.deepEqual(calls.map((call) => call.function.arguments), reason === 'tool_calls' ? [args] : []);
+      assert.deepEqual(
+        calls.map((call) => call.function.arguments),
+        reason === 'tool_calls' ? [args] : [],
+      );
     }
   });
 });

@@ -48,7 +48,11 @@ describe('what it does not know', () => {
   ];
   test('is refused before anything is sent, or goes through unjudged where that is asked for', async () => {
     for (const [path, body] of ODD) {
-      await assert.rejects(send(path, body), { name: 'GuardError', code: 'bad_input', message: /unknown: 'pass'/ }, path);
+      await assert.rejects(
+        send(path, body),
+        { name: 'GuardError', code: 'bad_input', message: /unknown: 'pass'/ },
+        path,
+      );
       assert.equal(upstream.asked.length, 0);
       await send(path, body, { unknown: 'pass' });
       assert.deepEqual(upstream.asked.pop()?.body, body);
@@ -72,14 +76,19 @@ describe('what it does not know', () => {
 
   test('a known shape is known at any address', async () => {
     assert.ok(await refused(await send('/somewhere', { messages: [{ role: 'user', content: P }] })));
-    const anthropic = await (await send('/somewhere', { system: 'x', messages: [{ role: 'user', content: P }] })).json();
+    const anthropic = await (
+      await send('/somewhere', { system: 'x', messages: [{ role: 'user', content: P }] })
+    ).json();
     assert.equal(anthropic.stop_reason, 'refusal');
     const generated = await (await send('/somewhere', { prompt: P, options: {}, stream: false })).json();
     assert.equal(generated.done_reason, 'content_filter');
   });
 
   test('pictures, sounds and files are refused, or pass with the text beside them judged', async () => {
-    const parts = (text: string) => [{ type: 'text', text }, { type: 'image_url', image_url: { url: 'https://x.example/a.png' } }];
+    const parts = (text: string) => [
+      { type: 'text', text },
+      { type: 'image_url', image_url: { url: 'https://x.example/a.png' } },
+    ];
     const image = { type: 'image', source: { type: 'base64', data: 'AA' } };
     const bodies: [string, object][] = [
       ['/chat/completions', { messages: [{ role: 'user', content: parts('Bread?') }] }],
@@ -91,9 +100,13 @@ describe('what it does not know', () => {
       ['/responses', { input: 'x', background: true }],
       ['/completions', { prompt: [1, 2, 3] }],
     ];
-    for (const [path, body] of bodies) await assert.rejects(send(path, body), { code: 'bad_input', message: /cannot be judged/ }, JSON.stringify(body));
+    for (const [path, body] of bodies)
+      await assert.rejects(send(path, body), { code: 'bad_input', message: /cannot be judged/ }, JSON.stringify(body));
     assert.equal(upstream.asked.length, 0);
-    assert.equal((await chat({ messages: [{ role: 'user', content: parts('Bread?') }] }, { unknown: 'pass' })).status, 200);
+    assert.equal(
+      (await chat({ messages: [{ role: 'user', content: parts('Bread?') }] }, { unknown: 'pass' })).status,
+      200,
+    );
     assert.equal(upstream.asked.length, 1);
     assert.ok(await refused(await chat({ messages: [{ role: 'user', content: parts(P) }] }, { unknown: 'pass' })));
   });
@@ -127,27 +140,58 @@ describe('what it does not know', () => {
 describe('what is judged of a request', () => {
   const judged = async (messages: object[]) => {
     const seen: { input: Input; options: CheckOptions | undefined }[] = [];
-    const watching = { transform: guard.transform, check: (input: Input, options?: CheckOptions) => (seen.push({ input, options }), guard.check(input, options)) };
-    await guardFetch(watching as unknown as Guard)(`${base}/chat/completions`, { method: 'POST', body: JSON.stringify({ messages }) });
-    return seen.slice(0, -1).map(({ input, options }) => [(input as Message[]).map(({ content }) => content), options?.target]);
+    const watching = {
+      transform: guard.transform,
+      check: (input: Input, options?: CheckOptions) => (seen.push({ input, options }), guard.check(input, options)),
+    };
+    await guardFetch(watching as unknown as Guard)(`${base}/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({ messages }),
+    });
+    return seen
+      .slice(0, -1)
+      .map(({ input, options }) => [(input as Message[]).map(({ content }) => content), options?.target]);
   };
   const user = (content: unknown) => ({ role: 'user', content });
   const bread = { role: 'assistant', content: 'Flour.' };
 
   test("the user's last turn, in the light of what was said before", async () => {
-    assert.deepEqual(await judged([{ role: 'system', content: 'S' }, user('one'), bread, user('two'), user([{ type: 'text', text: 'three' }])]), [
-      [['S', 'one', 'Flour.', 'two'], 'prompt'],
-      [['S', 'one', 'Flour.', 'two', 'three'], 'prompt'],
-    ]);
+    assert.deepEqual(
+      await judged([
+        { role: 'system', content: 'S' },
+        user('one'),
+        bread,
+        user('two'),
+        user([{ type: 'text', text: 'three' }]),
+      ]),
+      [
+        [['S', 'one', 'Flour.', 'two'], 'prompt'],
+        [['S', 'one', 'Flour.', 'two', 'three'], 'prompt'],
+      ],
+    );
   });
   test('what tools have said since, each for itself; and an answer to go on with', async () => {
-    const call = { role: 'assistant', content: null, tool_calls: [{ id: 't', function: { name: 'f', arguments: '{}' } }] };
-    assert.deepEqual(await judged([user('one'), call, { role: 'tool', content: 'sun' }, call, { role: 'tool', content: 'rain' }, bread]), [
-      [['one'], 'prompt'],
-      [['sun'], 'prompt'],
-      [['rain'], 'prompt'],
-      [['one', 'f {}', 'sun', 'f {}', 'rain', 'Flour.'], 'response'],
-    ]);
+    const call = {
+      role: 'assistant',
+      content: null,
+      tool_calls: [{ id: 't', function: { name: 'f', arguments: '{}' } }],
+    };
+    assert.deepEqual(
+      await judged([
+        user('one'),
+        call,
+        { role: 'tool', content: 'sun' },
+        call,
+        { role: 'tool', content: 'rain' },
+        bread,
+      ]),
+      [
+        [['one'], 'prompt'],
+        [['sun'], 'prompt'],
+        [['rain'], 'prompt'],
+        [['one', 'f {}', 'sun', 'f {}', 'rain', 'Flour.'], 'response'],
+      ],
+    );
   });
   test('the application, where nobody else speaks; and whoever has a role of no API', async () => {
     assert.deepEqual(await judged([{ role: 'system', content: 'S' }]), [[['S'], 'prompt']]);
@@ -161,7 +205,10 @@ describe('what is judged of a request', () => {
     }
     await guardFetch(guard)(new Request(`${base}/chat/completions`, { method: 'POST', body }));
     assert.equal(upstream.asked.pop()?.text, JSON.stringify({ messages: FINE }));
-    const asking = new Request(`${base}/chat/completions`, { method: 'POST', body: JSON.stringify({ messages: [{ role: 'user', content: P }] }) });
+    const asking = new Request(`${base}/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({ messages: [{ role: 'user', content: P }] }),
+    });
     assert.ok(await refused(await guardFetch(guard)(asking)));
     assert.equal(upstream.asked.length, 0);
   });
@@ -170,15 +217,31 @@ describe('what is judged of a request', () => {
 describe('several choices', () => {
   const bad = `You should ${P}, and then another one of them.`;
   test('are judged each for itself, whole', async () => {
-    const choice = (content: string, index: number) => ({ index, message: { role: 'assistant', content }, finish_reason: 'stop' });
+    const choice = (content: string, index: number) => ({
+      index,
+      message: { role: 'assistant', content },
+      finish_reason: 'stop',
+    });
     upstream.answersJson({ choices: [choice(bad, 0), choice(TEXT, 1)] });
     const { choices } = await (await chat({ n: 2 })).json();
-    assert.deepEqual(choices.map(({ message }: any) => message.content), ['', TEXT]);
-    assert.deepEqual(choices.map(({ finish_reason }: any) => finish_reason), ['content_filter', 'stop']);
+    assert.deepEqual(
+      choices.map(({ message }: any) => message.content),
+      ['', TEXT],
+    );
+    assert.deepEqual(
+      choices.map(({ finish_reason }: any) => finish_reason),
+      ['content_filter', 'stop'],
+    );
   });
   test('and streamed, also where one comes late, and where they share a chunk', async () => {
-    const speech = (text: string, index: number) => [...words(text).map((content) => chunk({ content }, {}, index)), last('stop', index)];
-    const shared = [{ index: 0, delta: { content: bad }, finish_reason: null }, { index: 1, delta: { content: 'Bread. ' }, finish_reason: null }];
+    const speech = (text: string, index: number) => [
+      ...words(text).map((content) => chunk({ content }, {}, index)),
+      last('stop', index),
+    ];
+    const shared = [
+      { index: 0, delta: { content: bad }, finish_reason: null },
+      { index: 1, delta: { content: 'Bread. ' }, finish_reason: null },
+    ];
     for (const pieces of [
       [...speech(bad, 0), ...speech(`Bread. ${TEXT}`, 1)],
       [event({ id: 'c1', choices: shared }), last('stop', 0), ...speech(TEXT, 1)],
@@ -188,8 +251,16 @@ describe('several choices', () => {
       const choices = eventsIn(raw).flatMap(({ choices }) => choices);
       const told = (index: number) => choices.filter((choice) => choice.index === index);
       assert.ok(!raw.includes('pick'), raw);
-      assert.equal(told(1).map(({ delta }) => delta.content ?? '').join(''), `Bread. ${TEXT}`);
-      assert.deepEqual([0, 1].map((index) => told(index).at(-1).finish_reason), ['content_filter', 'stop']);
+      assert.equal(
+        told(1)
+          .map(({ delta }) => delta.content ?? '')
+          .join(''),
+        `Bread. ${TEXT}`,
+      );
+      assert.deepEqual(
+        [0, 1].map((index) => told(index).at(-1).finish_reason),
+        ['content_filter', 'stop'],
+      );
       assert.ok(raw.endsWith(DONE));
     }
   });
@@ -198,7 +269,12 @@ describe('several choices', () => {
 describe('a stream', () => {
   test('reasoning, refusals and fields of vendors are judged like the text, and do not hold it up', async () => {
     for (const field of ['reasoning_content', 'reasoning', 'refusal', 'thinking']) {
-      upstream.streams([...words(`I could ${P} or not`).map((text) => chunk({ [field]: text })), chunk({ content: 'Bread.' }), last(), DONE]);
+      upstream.streams([
+        ...words(`I could ${P} or not`).map((text) => chunk({ [field]: text })),
+        chunk({ content: 'Bread.' }),
+        last(),
+        DONE,
+      ]);
       const raw = await (await chat({ stream: true })).text();
       assert.ok(!/pick|Bread/.test(raw) && CHAT.ends(eventsIn(raw), raw), raw);
     }
@@ -216,19 +292,37 @@ describe('a stream', () => {
         const named = (json: any) => `event: ${json.type}\ndata: ${JSON.stringify(json)}\n\n`;
         const delta = (delta: object) => named({ type: 'content_block_delta', index: 0, delta });
         const block = { type: 'thinking', thinking: '', signature: '' };
-        const deltas = [...words(text).map((thinking) => delta({ type: 'thinking_delta', thinking })), delta({ type: 'signature_delta', signature: 'Ab+/'.repeat(60) })];
-        return [named({ type: 'content_block_start', index: 0, content_block: block }), ...deltas, named({ type: 'content_block_stop', index: 0 }), piece.replace('"index":0', '"index":1')];
+        const deltas = [
+          ...words(text).map((thinking) => delta({ type: 'thinking_delta', thinking })),
+          delta({ type: 'signature_delta', signature: 'Ab+/'.repeat(60) }),
+        ];
+        return [
+          named({ type: 'content_block_start', index: 0, content_block: block }),
+          ...deltas,
+          named({ type: 'content_block_stop', index: 0 }),
+          piece.replace('"index":0', '"index":1'),
+        ];
       });
     upstream.streams(thinking('They want bread.'));
-    assert.equal(await (await send('/messages', api.ask('Bread?', true))).text(), thinking('They want bread.').join(''));
+    assert.equal(
+      await (await send('/messages', api.ask('Bread?', true))).text(),
+      thinking('They want bread.').join(''),
+    );
     upstream.streams(thinking(`They want to ${P} today.`));
     const raw = await (await send('/messages', api.ask('Bread?', true))).text();
     assert.ok(!/pick|Fine/.test(raw) && api.ends(eventsIn(raw), raw), raw);
   });
   test('a text that Responses tells only whole, or otherwise than before, is judged', async () => {
     const api = APIS['Responses']!;
-    for (const event of ['response.output_text.done', 'response.content_part.done', 'response.output_item.done', 'response.completed']) {
-      const events = api.stream(words(TEXT)).map((piece) => (piece.startsWith(`event: ${event}\n`) ? piece.replace(TEXT, P) : piece));
+    for (const event of [
+      'response.output_text.done',
+      'response.content_part.done',
+      'response.output_item.done',
+      'response.completed',
+    ]) {
+      const events = api
+        .stream(words(TEXT))
+        .map((piece) => (piece.startsWith(`event: ${event}\n`) ? piece.replace(TEXT, P) : piece));
       upstream.streams(events);
       const raw = await (await send('/responses', api.ask('Bread?', true))).text();
       assert.ok(!raw.includes('pick') && raw.includes('"content_filter"'), `${event}: ${raw}`);
@@ -236,16 +330,32 @@ describe('a stream', () => {
   });
   test('what stands between two pieces of a text is judged for itself, and holds nothing up', async () => {
     const annotation = (title: string) => {
-      const json = { type: 'response.output_text.annotation.added', sequence_number: 9, item_id: 'm1', output_index: 0, content_index: 0, annotation_index: 0, annotation: { type: 'url_citation', title } };
+      const json = {
+        type: 'response.output_text.annotation.added',
+        sequence_number: 9,
+        item_id: 'm1',
+        output_index: 0,
+        content_index: 0,
+        annotation_index: 0,
+        annotation: { type: 'url_citation', title },
+      };
       return `event: ${json.type}\ndata: ${JSON.stringify(json)}\n\n`;
     };
     const citation = (cited_text: string) => {
-      const json = { type: 'content_block_delta', index: 0, delta: { type: 'citations_delta', citation: { type: 'char_location', cited_text, document_index: 0 } } };
+      const json = {
+        type: 'content_block_delta',
+        index: 0,
+        delta: { type: 'citations_delta', citation: { type: 'char_location', cited_text, document_index: 0 } },
+      };
       return `event: ${json.type}\ndata: ${JSON.stringify(json)}\n\n`;
     };
-    for (const [name, path, note] of [['Responses', '/responses', annotation], ["Anthropic's messages", '/messages', citation]] as const) {
+    for (const [name, path, note] of [
+      ['Responses', '/responses', annotation],
+      ["Anthropic's messages", '/messages', citation],
+    ] as const) {
       const api = APIS[name]!;
-      const between = (text: string) => api.stream(words(TEXT)).flatMap((piece) => (piece.includes('"water ') ? [piece, note(text)] : [piece]));
+      const between = (text: string) =>
+        api.stream(words(TEXT)).flatMap((piece) => (piece.includes('"water ') ? [piece, note(text)] : [piece]));
       for (const text of ['A book of bread', `How to ${P}`]) {
         upstream.streams(between(text));
         const raw = await (await send(path, api.ask('Bread?', true))).text();
@@ -260,7 +370,10 @@ describe('a stream', () => {
     }
   });
   test('an error that the API tells midway is told, after what was harmless', async () => {
-    upstream.streams([...words(TEXT).map((content) => chunk({ content })), event({ error: { message: 'overloaded' } })]);
+    upstream.streams([
+      ...words(TEXT).map((content) => chunk({ content })),
+      event({ error: { message: 'overloaded' } }),
+    ]);
     await assert.rejects((await chat({ stream: true })).text(), { code: 'network', message: /overloaded/ });
   });
   test('a whole answer where a stream was asked for is judged whole', async () => {
@@ -270,7 +383,10 @@ describe('a stream', () => {
   test('an event without end does not fill the memory', async () => {
     const most = 'x'.repeat(1 << 22);
     upstream.streams(['data: {"a":"', most, most, most, most, most]);
-    await assert.rejects((await chat({ stream: true })).text(), { code: 'bad_input', message: /more than 16777216 characters/ });
+    await assert.rejects((await chat({ stream: true })).text(), {
+      code: 'bad_input',
+      message: /more than 16777216 characters/,
+    });
   });
 });
 
@@ -283,14 +399,20 @@ describe('who leaves', () => {
     upstream.answer = () => undefined;
     await assert.rejects(chat({}, {}, { signal: AbortSignal.timeout(60) }), { name: 'TimeoutError' });
     await upstream.closed;
-    upstream.streams(words(TEXT).map((content) => chunk({ content })), true);
+    upstream.streams(
+      words(TEXT).map((content) => chunk({ content })),
+      true,
+    );
     const leaving = new AbortController();
     const reader = (await chat({ stream: true }, {}, { signal: leaving.signal })).body!.getReader();
     await reader.read();
     leaving.abort();
-    await assert.rejects(async () => {
-      while (!(await reader.read()).done);
-    }, { name: 'AbortError' });
+    await assert.rejects(
+      async () => {
+        while (!(await reader.read()).done);
+      },
+      { name: 'AbortError' },
+    );
     await upstream.closed;
   });
 });
@@ -298,10 +420,15 @@ describe('who leaves', () => {
 describe('options', () => {
   test('each verdict is told, with what it is about', async () => {
     const told: unknown[] = [];
-    const onVerdict: GuardFetchOptions['onVerdict'] = ({ decision }, where) => told.push([decision, where.what, where.at]);
+    const onVerdict: GuardFetchOptions['onVerdict'] = ({ decision }, where) =>
+      told.push([decision, where.what, where.at]);
     await chat({}, { onVerdict });
     await chat({ messages: [{ role: 'user', content: P }] }, { onVerdict });
-    assert.deepEqual(told, [['allow', 'user', 'message 0'], ['allow', 'answer', 'message.content'], ['block', 'user', 'message 0']]);
+    assert.deepEqual(told, [
+      ['allow', 'user', 'message 0'],
+      ['allow', 'answer', 'message.content'],
+      ['block', 'user', 'message 0'],
+    ]);
   });
   test('what asks for review is withheld, unless it may pass', async () => {
     const messages = [{ role: 'user', content: 'look me over' }];
@@ -311,15 +438,32 @@ describe('options', () => {
     assert.ok(!(await refused(await chat({ messages }, { releaseOnReview: true }))));
   });
   test('a verdict with a failure passes nothing', async () => {
-    const failing = { transform: () => null, check: async () => ({ decision: 'review', flagged: true, score: 0, failure: 'x' }) } as unknown as Guard;
-    const response = await guardFetch(failing, { releaseOnReview: true })(`${base}/chat/completions`, { method: 'POST', body: JSON.stringify({ messages: FINE }) });
+    const failing = {
+      transform: () => null,
+      check: async () => ({ decision: 'review', flagged: true, score: 0, failure: 'x' }),
+    } as unknown as Guard;
+    const response = await guardFetch(failing, { releaseOnReview: true })(`${base}/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({ messages: FINE }),
+    });
     assert.ok(await refused(response));
   });
   test('that make no sense are named', () => {
-    for (const options of [{ onBlocked: 'x' }, { unknown: 1 }, { toolCalls: true }, { releaseOnReview: 'x' }, { onVerdict: 1 }, { fetch: 1 }]) {
-      assert.throws(() => guardFetch(guard, options as never), { code: 'bad_input', message: new RegExp(Object.keys(options)[0]!) });
+    for (const options of [
+      { onBlocked: 'x' },
+      { unknown: 1 },
+      { toolCalls: true },
+      { releaseOnReview: 'x' },
+      { onVerdict: 1 },
+      { fetch: 1 },
+    ]) {
+      assert.throws(() => guardFetch(guard, options as never), {
+        code: 'bad_input',
+        message: new RegExp(Object.keys(options)[0]!),
+      });
     }
-    for (const guard of [undefined, null, {}, 'x']) assert.throws(() => guardFetch(guard as never), { code: 'bad_input', message: /guard/ });
+    for (const guard of [undefined, null, {}, 'x'])
+      assert.throws(() => guardFetch(guard as never), { code: 'bad_input', message: /guard/ });
   });
 });
 
@@ -328,10 +472,17 @@ const built = existsSync(entry) && existsSync(fileURLToPath(new URL('../dist/was
 describe('the real guard', { skip: built ? false : 'dist/ is not built: run `npm run build`' }, () => {
   test('lets bread through and withholds what its policy blocks, whole and streamed', async () => {
     const rsafe = (await import(pathToFileURL(entry).href)) as typeof Library;
-    const policy = { name: 'house', categories: [{ id: 'other', name: 'Other', definition: 'Nothing' }], rules: [{ id: 'code', literal: 'zanzibar seven' }] };
+    const policy = {
+      name: 'house',
+      categories: [{ id: 'other', name: 'Other', definition: 'Nothing' }],
+      rules: [{ id: 'code', literal: 'zanzibar seven' }],
+    };
     const real = await rsafe.createGuard({ reasoning: 'never', policy });
     const send = (content: string, stream: boolean) =>
-      guardFetch(real)(`${base}/chat/completions`, { method: 'POST', body: JSON.stringify({ messages: [{ role: 'user', content }], stream }) });
+      guardFetch(real)(`${base}/chat/completions`, {
+        method: 'POST',
+        body: JSON.stringify({ messages: [{ role: 'user', content }], stream }),
+      });
     try {
       assert.equal(CHAT.read(await (await send('How do I bake bread?', false)).json()), TEXT);
       assert.ok(await refused(await send('The word is zanzibar seven.', false)));

@@ -31,20 +31,33 @@ test('events and lines are the same wherever their bytes are cut', async () => {
   const events = ['data: {"a":"Größe 🙂"}\n\n', 'event: x\nid: 7\ndata: one\ndata: two\n\n', 'data: [DONE]\n\n'];
   const lines = ['{"a":"Größe 🙂"}', '{"b":1}'];
   for (let size = 1; size < 40; size++) {
-    const { all } = await read(readEvents, `: hello\n\n${events.join('').replaceAll('\n', size % 2 ? '\n' : '\r\n')}`, size);
-    assert.deepEqual(all.map((event) => writeEvent(event as never)), events);
+    const { all } = await read(
+      readEvents,
+      `: hello\n\n${events.join('').replaceAll('\n', size % 2 ? '\n' : '\r\n')}`,
+      size,
+    );
+    assert.deepEqual(
+      all.map((event) => writeEvent(event as never)),
+      events,
+    );
     assert.deepEqual((await read(readLines, `${lines.join('\n\n')}\n`, size)).all, lines);
   }
 });
 
 test('a last event or line without its end counts', async () => {
-  assert.deepEqual((await read(readEvents, 'data: one\n\ndata: two', 4)).all.map((event: any) => event.data), ['one', 'two']);
+  assert.deepEqual(
+    (await read(readEvents, 'data: one\n\ndata: two', 4)).all.map((event: any) => event.data),
+    ['one', 'two'],
+  );
   assert.deepEqual((await read(readLines, '{}\n[]', 2)).all, ['{}', '[]']);
 });
 
 test('what is larger than the limit is refused, in one piece as in many, as soon as that is known', async () => {
   const most = 'x'.repeat(LIMIT - 10);
-  for (const [reader, text] of [[readEvents, `data: ${'x'.repeat(3 * LIMIT)}\n\n`], [readLines, `${'x'.repeat(3 * LIMIT)}\n`]] as const) {
+  for (const [reader, text] of [
+    [readEvents, `data: ${'x'.repeat(3 * LIMIT)}\n\n`],
+    [readLines, `${'x'.repeat(3 * LIMIT)}\n`],
+  ] as const) {
     assert.match(String((await read(reader, text, 1000)).error), /too large/);
     const { error, taken } = await read(reader, text, 10);
     assert.match(String(error), /too large/);

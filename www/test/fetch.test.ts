@@ -26,7 +26,12 @@ beforeEach(() => {
 });
 
 const post = (path: string, body: unknown, options: GuardFetchOptions = {}, init: RequestInit = {}) =>
-  guardFetch(guard, options)(origin + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), ...init });
+  guardFetch(guard, options)(origin + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    ...init,
+  });
 const ask = (api: Api, text: string, stream: boolean, options: GuardFetchOptions = {}, init: RequestInit = {}) =>
   post(api.path, api.ask(text, stream), options, init);
 
@@ -60,7 +65,11 @@ for (const [name, api] of Object.entries(APIS)) {
 
     test('a stream is the same however its bytes are cut', async () => {
       const bytes = new TextEncoder().encode(api.stream(['Größe 🙂 ', 'counts, ', 'and time.']).join(''));
-      upstream.streams(Array.from({ length: Math.ceil(bytes.length / 61) }, (_, at) => bytes.slice(at * 61, at * 61 + 61)), false, api.type);
+      upstream.streams(
+        Array.from({ length: Math.ceil(bytes.length / 61) }, (_, at) => bytes.slice(at * 61, at * 61 + 61)),
+        false,
+        api.type,
+      );
       assert.equal(await (await ask(api, 'Bread?', true)).text(), new TextDecoder().decode(bytes));
     });
 
@@ -71,7 +80,10 @@ for (const [name, api] of Object.entries(APIS)) {
       assert.ok(api.isRefusal(await whole.json()));
       const raw = await (await ask(api, `How do I ${P}?`, true)).text();
       assert.ok(api.ends(eventsIn(raw), raw), raw);
-      await assert.rejects(ask(api, `How do I ${P}?`, true, { onBlocked: 'throw' }), { name: 'GuardError', code: 'blocked' });
+      await assert.rejects(ask(api, `How do I ${P}?`, true, { onBlocked: 'throw' }), {
+        name: 'GuardError',
+        code: 'blocked',
+      });
       assert.equal(upstream.asked.length, 0);
     });
 
@@ -90,7 +102,11 @@ for (const [name, api] of Object.entries(APIS)) {
         const before = TEXT.repeat(3).slice(0, random.below(180));
         const events = api.stream(random.cut(`${before} ${P} ${TEXT.slice(0, random.below(60))}`));
         const bytes = random.cut(events.join(''));
-        upstream.streams(seed % 2 ? [events.join('')] : [bytes.slice(0, 50).join(''), bytes.slice(50).join('')], false, api.type);
+        upstream.streams(
+          seed % 2 ? [events.join('')] : [bytes.slice(0, 50).join(''), bytes.slice(50).join('')],
+          false,
+          api.type,
+        );
         const raw = await (await ask(api, 'Bread?', true)).text();
         const shown = seen(raw);
         assert.ok(!raw.includes(P) && !shown.includes('pick'), `seed ${seed}: ${raw}`);
@@ -126,15 +142,26 @@ for (const [name, api] of Object.entries(APIS)) {
         setTimeout(() => response.destroy(), 30);
       };
       assert.equal((await torn(await ask(api, 'Bread?', true))).error.code, 'network');
-      for (const whole of ['{"choices"', '<html>', '[]', '{}', JSON.stringify({ choices: 'x', content: 7, output: {} })]) {
+      for (const whole of [
+        '{"choices"',
+        '<html>',
+        '[]',
+        '{}',
+        JSON.stringify({ choices: 'x', content: 7, output: {} }),
+      ]) {
         upstream.answer = (response) => response.writeHead(200, { 'content-type': 'application/json' }).end(whole);
-        await assert.rejects(ask(api, 'Bread?', false), { name: 'GuardError', code: 'bad_input', message: /the model's API/ }, whole);
+        await assert.rejects(
+          ask(api, 'Bread?', false),
+          { name: 'GuardError', code: 'bad_input', message: /the model's API/ },
+          whole,
+        );
       }
     });
 
     test('a guard that fails lets nothing up, and nothing down', async () => {
       upstream.answersJson(api.whole('crash now'));
-      for (const stream of [false, true]) await assert.rejects(ask(api, 'crash now', stream), { name: 'GuardError', code: 'crashed' });
+      for (const stream of [false, true])
+        await assert.rejects(ask(api, 'crash now', stream), { name: 'GuardError', code: 'crashed' });
       assert.equal(upstream.asked.length, 0);
       await assert.rejects(ask(api, 'Bread?', false), { name: 'GuardError', code: 'crashed' });
       streams(api.stream(`${TEXT} crash now or later`.split(/(?<= )/)));
@@ -146,7 +173,11 @@ for (const [name, api] of Object.entries(APIS)) {
     if (api.call) {
       const args = `{"q":"${P}","n":1}`;
       test('the call of a tool is judged with its name before any of it comes out', async () => {
-        for (const [called, given] of [['search', args], ['search', '{"q":"pick \\u0061 lock"}'], [P, '{"q":1}']] as const) {
+        for (const [called, given] of [
+          ['search', args],
+          ['search', '{"q":"pick \\u0061 lock"}'],
+          [P, '{"q":1}'],
+        ] as const) {
           const { whole, stream } = api.call!(called, given);
           upstream.answersJson(whole);
           const raw = await (await ask(api, 'Bread?', false)).text();
@@ -157,7 +188,10 @@ for (const [name, api] of Object.entries(APIS)) {
         }
       });
       test('a harmless call comes through byte for byte, and any does where calls pass', async () => {
-        for (const [given, toolCalls] of [['{"city": "Rome", "days": 2}', 'judge'], [args, 'pass']] as const) {
+        for (const [given, toolCalls] of [
+          ['{"city": "Rome", "days": 2}', 'judge'],
+          [args, 'pass'],
+        ] as const) {
           const { whole, stream } = api.call!('search', given);
           upstream.answersJson(whole);
           assert.equal(await (await ask(api, 'Bread?', false, { toolCalls })).text(), JSON.stringify(whole));
@@ -170,7 +204,10 @@ for (const [name, api] of Object.entries(APIS)) {
         const verdicts: Where[] = [];
         const onVerdict = (_: Verdict, where: Where) => verdicts.push(where);
         assert.equal(api.read(await (await post(api.path, api.result!('Sunny.'), { onVerdict })).json()), TEXT);
-        assert.deepEqual(verdicts.map(({ what }) => what), ['user', 'tool_result', 'answer']);
+        assert.deepEqual(
+          verdicts.map(({ what }) => what),
+          ['user', 'tool_result', 'answer'],
+        );
         assert.ok(api.isRefusal(await (await post(api.path, api.result!(`Now ${P}.`))).json()));
         assert.equal(upstream.asked.length, 1);
       });

@@ -56,22 +56,51 @@ for (const [side, connect] of Object.entries(sides)) {
         await assert.rejects(guard.stream('bread', options).verdict, named(option));
         await assert.rejects(guard.stream('bread', options).next(), named(option));
       }
-      for (const [option, value] of Object.entries({ signal: {}, onCheck: 5, checkEvery: 5n, holdBack: 'x', strictness: NaN })) {
+      for (const [option, value] of Object.entries({
+        signal: {},
+        onCheck: 5,
+        checkEvery: 5n,
+        holdBack: 'x',
+        strictness: NaN,
+      })) {
         assert.throws(() => guard.transform({ [option]: wrong(value) }), named(option));
       }
-      const opening = { signal: 5, onProgress: 5, fetch: 5, worker: 5, cache: 5, offline: 5, allowUntested: 5, device: 5n, onError: {}, model: 5 };
+      const opening = {
+        signal: 5,
+        onProgress: 5,
+        fetch: 5,
+        worker: 5,
+        cache: 5,
+        offline: 5,
+        allowUntested: 5,
+        device: 5n,
+        onError: {},
+        model: 5,
+      };
       for (const [option, value] of Object.entries({ ...opening, reasoning: Symbol('x'), strictness: 5n })) {
         await assert.rejects(open(fakeCore(), { [option]: wrong(value) }), named(option));
       }
-      for (const options of [null, 5, 'x'].map(wrong)) await assert.rejects(guard.check('bread', options!), named('the options'));
+      for (const options of [null, 5, 'x'].map(wrong))
+        await assert.rejects(guard.check('bread', options!), named('the options'));
       assert.equal((await guard.check('bread')).decision, 'allow');
     });
 
     test("what cannot be read is the caller's mistake, and no crash", async () => {
       const core = fakeCore();
       const guard = await open(core);
-      const thrower = (field: string) => Object.defineProperty({}, field, { enumerable: true, get: () => { throw new Error('no'); } });
-      const failing = { role: 'user' as const, get content(): string { throw new TypeError('no'); } };
+      const thrower = (field: string) =>
+        Object.defineProperty({}, field, {
+          enumerable: true,
+          get: () => {
+            throw new Error('no');
+          },
+        });
+      const failing = {
+        role: 'user' as const,
+        get content(): string {
+          throw new TypeError('no');
+        },
+      };
       await assert.rejects(guard.check([failing]), { code: 'bad_input', message: /^messages/ });
       await assert.rejects(guard.check('bread', thrower('policy')), { code: 'bad_input' });
       const platform = { reach, bundled: true, connect: connect(core) };
@@ -91,7 +120,10 @@ for (const [side, connect] of Object.entries(sides)) {
       const guard = await open(core);
       await guard.check('bread', { policy: 'name: x', policyLimits: 'caller' });
       await guard.check('bread', { policy: 'name: x' });
-      assert.deepEqual(core.requests.map((request) => request.policyLimits), ['caller', undefined]);
+      assert.deepEqual(
+        core.requests.map((request) => request.policyLimits),
+        ['caller', undefined],
+      );
     });
 
     test('calls run one at a time, in the order in which they were made', async () => {
@@ -107,7 +139,10 @@ for (const [side, connect] of Object.entries(sides)) {
       const stream = guard.stream('bread');
       const events: GuardEvent[] = [];
       for await (const event of stream) events.push(event);
-      assert.deepEqual(events.map((event) => event.type), ['reasoning', 'reasoning', 'reasoning', 'verdict']);
+      assert.deepEqual(
+        events.map((event) => event.type),
+        ['reasoning', 'reasoning', 'reasoning', 'verdict'],
+      );
       assert.equal((await stream.verdict).decision, 'allow');
       assert.equal((await stream.next()).done, true);
     });
@@ -234,12 +269,13 @@ for (const [side, connect] of Object.entries(sides)) {
       core.module.WasmGuard.load = undefined as never;
       const odd = fakeCore();
       const load = odd.module.WasmGuard.load;
-      odd.module.WasmGuard.load = async (...args) => Object.assign(await load(...args), { check: async () => ({ decision: 'fine' }) as never });
+      odd.module.WasmGuard.load = async (...args) =>
+        Object.assign(await load(...args), { check: async () => ({ decision: 'fine' }) as never });
       assert.equal(await code((await open(odd)).check('x')), 'crashed');
       assert.equal((await guard.check('bread')).decision, 'allow');
     });
 
-    test('a policy is the guard\'s or the call\'s, and one with mistakes changes nothing', async () => {
+    test("a policy is the guard's or the call's, and one with mistakes changes nothing", async () => {
       const core = fakeCore();
       const guard = await open(core, { policy: 'openai' });
       assert.equal(guard.policy.name, 'openai');
@@ -271,7 +307,11 @@ for (const [side, connect] of Object.entries(sides)) {
         assert.equal(await code(guard.check(input as never)), 'bad_input', JSON.stringify(input));
       }
       assert.equal(await code(guard.check('x', { reasoning: 'often' as never })), 'bad_input');
-      const message = { role: 'user' as const, content: [{ type: 'text', text: 'x', extra: () => {} }], onClick: () => {} };
+      const message = {
+        role: 'user' as const,
+        content: [{ type: 'text', text: 'x', extra: () => {} }],
+        onClick: () => {},
+      };
       await guard.check([message]);
       assert.deepEqual(core.requests.at(-1)?.messages, [{ role: 'user', content: [{ type: 'text', text: 'x' }] }]);
     });
@@ -318,7 +358,15 @@ for (const [side, connect] of Object.entries(sides)) {
     });
 
     test('options that make no sense are named', async () => {
-      for (const options of [{ device: 'gpu' }, { reasoning: 'x' }, { strictness: 2 }, { strictness: '0.5' }, { onError: 'allow' }, { model: 'rsafe-maxi' }, { model: 7 }]) {
+      for (const options of [
+        { device: 'gpu' },
+        { reasoning: 'x' },
+        { strictness: 2 },
+        { strictness: '0.5' },
+        { onError: 'allow' },
+        { model: 'rsafe-maxi' },
+        { model: 7 },
+      ]) {
         assert.equal(await code(open(fakeCore(), options as never)), 'bad_input', JSON.stringify(options));
       }
     });
@@ -359,7 +407,7 @@ test('a worker whose script does not load is unsupported, with a way out in the 
   await assert.rejects(opening, { code: 'unsupported', message: /worker: false/ });
 });
 
-test('a model that cannot be read gives its own error, not the core\'s', async () => {
+test("a model that cannot be read gives its own error, not the core's", async () => {
   const broken = async () => ({
     ...fakeModel(),
     read: () => Promise.reject(new GuardError('integrity', 'not the promised file')),

@@ -64,7 +64,14 @@ test('thousands of hostile messages, before a model and after, leave the worker 
     const refused = [await attack()];
     const early = new Set<unknown>();
     for (const message of RIGHT.slice(1)) early.add(await call(message));
-    const spec = { model: { kind: 'bundled' }, device: 'cpu', onError: 'block', cache: false, offline: false, allowUntested: false };
+    const spec = {
+      model: { kind: 'bundled' },
+      device: 'cpu',
+      onError: 'block',
+      cache: false,
+      offline: false,
+      allowUntested: false,
+    };
     const loaded = await call({ type: 'load', spec });
     refused.push(await attack());
     const again = await call({ type: 'load', spec });

@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { launch, librarySite, openPage, until } from './support/browser.ts';
-import { type Bundle, lyingBundle, miniBundle, serveBundle, shardName, shardedBundle, totalBytes, writeBundle } from './support/bundle.ts';
+import {
+  type Bundle,
+  lyingBundle,
+  miniBundle,
+  serveBundle,
+  shardName,
+  shardedBundle,
+  totalBytes,
+  writeBundle,
+} from './support/bundle.ts';
 import { substance } from './support/golden.ts';
 import { asked, assertProgress, failing, load } from './support/loads.ts';
 import type { Site } from './support/server.ts';
@@ -49,8 +58,14 @@ test('progress never falls, keeps its total and ends complete: from the package,
   const near = await load(page, { model: site.url('/bundle/') });
   assertProgress(near.events, totalBytes(bundle));
   // Events are throttled, so a quick load may have none that names a file; those that do must not be wrong.
-  assert.ok(near.events.every(({ file, cached }) => file === undefined || cached === true), 'a cached load says so');
-  assert.ok(far.events.every(({ cached }) => cached !== true), 'a download says so');
+  assert.ok(
+    near.events.every(({ file, cached }) => file === undefined || cached === true),
+    'a cached load says so',
+  );
+  assert.ok(
+    far.events.every(({ cached }) => cached !== true),
+    'a download says so',
+  );
 });
 
 test('a bundle in shards from an address judges as the same weights in the package do', async () => {
@@ -78,9 +93,17 @@ test('files from an input are a bundle, and the network is left alone', async (t
   assert.deepEqual(substance(verdict), substance(own.verdict));
   assert.deepEqual(asked(site, '/bundle/'), []);
 
-  await page.setInputFiles('input[type=file]', paths.filter((path) => !path.endsWith(shardName(2))));
+  await page.setInputFiles(
+    'input[type=file]',
+    paths.filter((path) => !path.endsWith(shardName(2))),
+  );
   const missing = await page.evaluate(() =>
-    failure(rsafe.createGuard({ device: 'cpu', model: [...document.querySelector<HTMLInputElement>('input[type=file]')!.files!] })),
+    failure(
+      rsafe.createGuard({
+        device: 'cpu',
+        model: [...document.querySelector<HTMLInputElement>('input[type=file]')!.files!],
+      }),
+    ),
   );
   assert.equal(missing.code, 'bad_model');
   assert.ok(missing.message.includes(shardName(2)), `the message names the missing file: ${missing.message}`);

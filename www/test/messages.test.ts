@@ -48,7 +48,10 @@ test('a call with any field that makes no sense is refused with bad_input, and t
     assert.equal(read?.type, 'refused', `${String(message['type'])}: ${path} may be anything`);
     assert.ok(read.type === 'refused' && read.id === 7);
     // A kind decides which fields there are; a type, which call it is.
-    const last = path.split('.').filter((key) => !/^\d+$/.test(key)).at(-1)!;
+    const last = path
+      .split('.')
+      .filter((key) => !/^\d+$/.test(key))
+      .at(-1)!;
     assert.ok(read.why.includes(last), `${path}: ${read.why}`);
   }
 });
@@ -58,7 +61,11 @@ test('every right message is read as it is', () => {
     const sent = { ...message, id: 1 };
     assert.equal(readToWorker(sent), sent);
   }
-  for (const sent of [{ type: 'abort', id: 1 }, { type: 'ack', id: 1 }, { type: 'close', monitor: 1 }]) {
+  for (const sent of [
+    { type: 'abort', id: 1 },
+    { type: 'ack', id: 1 },
+    { type: 'close', monitor: 1 },
+  ]) {
     assert.equal(readToWorker(sent), sent);
   }
 });
@@ -70,7 +77,8 @@ test('a refusal does not quote what it refuses', () => {
 
 test('before there is a model every call fails with bad_input, and a model can still be loaded', async () => {
   const { answer } = worker();
-  for (const [i, call] of RIGHT.slice(1).entries()) assert.equal(code(await answer({ ...call, id: i + 1 })), 'bad_input');
+  for (const [i, call] of RIGHT.slice(1).entries())
+    assert.equal(code(await answer({ ...call, id: i + 1 })), 'bad_input');
   assert.equal(code(await answer({ type: 'load', id: 20, spec: SPEC })), 'done');
   assert.equal(code(await answer(check(21))), 'done');
 });

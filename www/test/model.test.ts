@@ -36,7 +36,12 @@ test('each file of the package’s own model has an address', () => {
 });
 
 test('the address of a folder and that of its manifest mean the same bundle, and a query goes to every file', async () => {
-  for (const address of ['https://x.org/m', 'https://x.org/m/', 'https://x.org/m/manifest.json', 'https://x.org/m/#top']) {
+  for (const address of [
+    'https://x.org/m',
+    'https://x.org/m/',
+    'https://x.org/m/manifest.json',
+    'https://x.org/m/#top',
+  ]) {
     const { folder, manifest } = bundleAddress(address);
     assert.deepEqual([folder.href, manifest.href], ['https://x.org/m/', 'https://x.org/m/manifest.json'], address);
   }
@@ -51,7 +56,10 @@ test('the address of a folder and that of its manifest mean the same bundle, and
 
 test('a model that was loaded once is there without a network, and `offline` does not even ask', async () => {
   const address = 'https://x.org/kept/';
-  const { fetch, state } = server({ [`${address}manifest.json`]: text(manifestOf(weights)), [`${address}w.safetensors`]: weights });
+  const { fetch, state } = server({
+    [`${address}manifest.json`]: text(manifestOf(weights)),
+    [`${address}w.safetensors`]: weights,
+  });
   const first = await addressModel(address, { fetch, cache: true, offline: false });
   await first.read('w.safetensors', {});
   assert.equal(first.source, 'network');
@@ -92,7 +100,10 @@ test('a bundle that changed on its server replaces the one that was kept', async
 
 test('without `cache`, nothing is kept', async () => {
   const address = 'https://x.org/unkept/';
-  const { fetch, state } = server({ [`${address}manifest.json`]: text(manifestOf(weights)), [`${address}w.safetensors`]: weights });
+  const { fetch, state } = server({
+    [`${address}manifest.json`]: text(manifestOf(weights)),
+    [`${address}w.safetensors`]: weights,
+  });
   const options = { fetch, cache: false, offline: false };
   await (await addressModel(address, options)).read('w.safetensors', {});
   state.down = true;
@@ -107,7 +118,11 @@ test('a missing manifest and a page instead of one are told apart', async () => 
 });
 
 test('files of the caller are found by name, and a missing one is named', async () => {
-  const file = (name: string, bytes: Uint8Array): FileLike => ({ name, size: bytes.length, arrayBuffer: async () => bytes });
+  const file = (name: string, bytes: Uint8Array): FileLike => ({
+    name,
+    size: bytes.length,
+    arrayBuffer: async () => bytes,
+  });
   const model = await filesModel([file('manifest.json', text(manifestOf(weights))), file('w.safetensors', weights)]);
   assert.deepEqual(await model.read('w.safetensors', {}), weights);
   await assert.rejects(filesModel([file('w.safetensors', weights)]), { code: 'bad_model', message: /manifest\.json/ });

@@ -84,7 +84,9 @@ describe('a guard in Node', { skip: built ? false : 'dist/ is not built: run `np
     const ended: string[] = [];
     const long = guard.check(LONG.repeat(4)).then(() => ended.push('long'));
     await pause(50);
-    await Promise.all([1, 2, 3, 4, 5].map((n) => guard.check(`How do I bake bread number ${n}?`).then(() => ended.push('short'))));
+    await Promise.all(
+      [1, 2, 3, 4, 5].map((n) => guard.check(`How do I bake bread number ${n}?`).then(() => ended.push('short'))),
+    );
     await long;
     assert.equal(ended.at(-1), 'long');
   });
@@ -116,7 +118,10 @@ describe('a guard in Node', { skip: built ? false : 'dist/ is not built: run `np
     test(`a guard ${what}, and one at work does`, () => {
       const script = `import { createGuard } from ${JSON.stringify(pathToFileURL(entry).href)};
         const guard = await createGuard(); ${code} console.log('judged');`;
-      const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8', timeout: 60_000 });
+      const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
       assert.deepEqual([run.status, run.stdout.trim(), run.stderr], [0, 'judged', '']);
     });
   }
@@ -124,7 +129,9 @@ describe('a guard in Node', { skip: built ? false : 'dist/ is not built: run `np
   test('a model may come as files', async () => {
     const folder = new URL('../dist/model/rsafe-mini/', import.meta.url);
     const { readdir, readFile } = await import('node:fs/promises');
-    const files = (await readdir(folder)).map(async (name) => new File([new Uint8Array(await readFile(new URL(name, folder)))], name));
+    const files = (await readdir(folder)).map(
+      async (name) => new File([new Uint8Array(await readFile(new URL(name, folder)))], name),
+    );
     const own = await rsafe.createGuard({ model: await Promise.all(files), reasoning: 'never' });
     assert.equal(own.info.source, 'files');
     assert.equal((await own.check('How do I bake bread?')).flagged, false);

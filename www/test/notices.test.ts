@@ -11,24 +11,54 @@ const notices = readFileSync(built('THIRD_PARTY_LICENSES'), 'utf8');
 /** Each text, behind the names of those whose it is. */
 const sections = notices.split(/^-{80}\n/m).slice(1);
 const named = (title: string) =>
-  sections.some((section, i) => i % 2 === 0 && section.split('\n').includes(title) && /\w{200}|(\w+\W+){20}/.test(sections[i + 1] ?? ''));
+  sections.some(
+    (section, i) =>
+      i % 2 === 0 && section.split('\n').includes(title) && /\w{200}|(\w+\W+){20}/.test(sections[i + 1] ?? ''),
+  );
 
 test('every crate of the compiled core’s tree is named, with the text of its licence', () => {
   const features = cpuOnly() ? 'cpu,web' : 'cpu,webgpu,web';
-  const asked = ['tree', '--locked', '--quiet', '--target', 'wasm32-unknown-unknown', '--no-default-features', '--features', features];
-  const tree = execFileSync('cargo', [...asked, '--edges', 'normal', '--prefix', 'none'], { cwd: join(www, '..'), encoding: 'utf8' });
-  const crates = new Set(tree.split('\n').filter(Boolean).map((line) => line.split(' ').slice(0, 2).join(' ').replace(' v', ' ')));
+  const asked = [
+    'tree',
+    '--locked',
+    '--quiet',
+    '--target',
+    'wasm32-unknown-unknown',
+    '--no-default-features',
+    '--features',
+    features,
+  ];
+  const tree = execFileSync('cargo', [...asked, '--edges', 'normal', '--prefix', 'none'], {
+    cwd: join(www, '..'),
+    encoding: 'utf8',
+  });
+  const crates = new Set(
+    tree
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => line.split(' ').slice(0, 2).join(' ').replace(' v', ' ')),
+  );
   const ours = [...crates].filter((crate) => crate.startsWith('rsafe '));
   assert.equal(ours.length, 1);
   assert.ok(crates.size > 50, `expected a tree but got ${crates.size} crates`);
-  assert.deepEqual([...crates].filter((crate) => !ours.includes(crate) && !named(crate)), []);
+  assert.deepEqual(
+    [...crates].filter((crate) => !ours.includes(crate) && !named(crate)),
+    [],
+  );
 });
 
 test('every crate whose code left its name in the compiled core is named', () => {
   const code = readFileSync(built('wasm/cpu.wasm'), 'latin1');
-  const found = new Set([...code.matchAll(/registry\/src\/[^/]+\/([\w-]+?)-(\d+\.\d+\.\d+[\w.+-]*)\//g)].map(([, name, version]) => `${name} ${version}`));
+  const found = new Set(
+    [...code.matchAll(/registry\/src\/[^/]+\/([\w-]+?)-(\d+\.\d+\.\d+[\w.+-]*)\//g)].map(
+      ([, name, version]) => `${name} ${version}`,
+    ),
+  );
   assert.ok(found.size > 5, `expected paths of crates in cpu.wasm but found ${[...found].join(', ') || 'none'}`);
-  assert.deepEqual([...found].filter((crate) => !named(crate)), []);
+  assert.deepEqual(
+    [...found].filter((crate) => !named(crate)),
+    [],
+  );
 });
 
 test('Rust’s library and the model’s starting weights are named too', () => {

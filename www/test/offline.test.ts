@@ -25,7 +25,13 @@ before(async () => {
 after(() => browser?.close());
 
 /** A copy of the built page on a server of its own, and a browser that has never seen it. */
-async function copy(): Promise<{ root: string; site: Served; context: BrowserContext; page: Page; [Symbol.asyncDispose](): Promise<void> }> {
+async function copy(): Promise<{
+  root: string;
+  site: Served;
+  context: BrowserContext;
+  page: Page;
+  [Symbol.asyncDispose](): Promise<void>;
+}> {
   const root = mkdtempSync(join(tmpdir(), 'rsafe-demo-'));
   cpSync(built('demo'), root, { recursive: true });
   const site = await serve({ root });
@@ -68,9 +74,15 @@ test('a torn installation leaves a working page, and the next visit completes it
   renameSync(join(root, 'style.css'), join(root, 'away.css'));
   await page.goto(site.url);
   await judges(page);
-  const settled = () => page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active?.state ?? 'none');
+  const settled = () =>
+    page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active?.state ?? 'none');
   assert.equal(await settled(), 'none', 'what is torn never becomes active');
-  await page.waitForFunction(() => caches.open('rsafe-page').then((store) => store.keys()).then((keys) => keys.some(({ url }) => url.includes('model-00001'))));
+  await page.waitForFunction(() =>
+    caches
+      .open('rsafe-page')
+      .then((store) => store.keys())
+      .then((keys) => keys.some(({ url }) => url.includes('model-00001'))),
+  );
 
   renameSync(join(root, 'away.css'), join(root, 'style.css'));
   // What the torn installation stored is not fetched again by the worker.

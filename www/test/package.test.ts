@@ -69,9 +69,11 @@ interface Report {
 /** Opens a page whose title becomes a report. */
 async function reported(site: Site, path: string): Promise<Report> {
   const { page, complaints } = await openPage(browser, site, path);
-  await page.waitForFunction(() => document.title.startsWith('{')).catch((error: Error) => {
-    throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
-  });
+  await page
+    .waitForFunction(() => document.title.startsWith('{'))
+    .catch((error: Error) => {
+      throw new Error(`${error.message}\nThe page says: ${JSON.stringify(complaints)}`);
+    });
   const report = JSON.parse(await page.title()) as Report;
   await page.close();
   assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });
@@ -95,13 +97,22 @@ test('the tarball holds the library, the wasm and the model, and nothing else', 
     /^dist\/model\/rsafe-mini\/(manifest\.json|tokenizer\.json|model-\d{5}\.safetensors)$/,
   ];
   const paths = packed.files.map(({ path }) => path);
-  assert.deepEqual(paths.filter((path) => !allowed.some((pattern) => pattern.test(path))), []);
-  for (const path of ['README.md', 'dist/index.d.ts', 'dist/THIRD_PARTY_LICENSES']) assert.ok(paths.includes(path), `${path} is missing`);
-  assert.ok(paths.some((path) => path.endsWith('LICENSE')), 'the licence is missing');
+  assert.deepEqual(
+    paths.filter((path) => !allowed.some((pattern) => pattern.test(path))),
+    [],
+  );
+  for (const path of ['README.md', 'dist/index.d.ts', 'dist/THIRD_PARTY_LICENSES'])
+    assert.ok(paths.includes(path), `${path} is missing`);
+  assert.ok(
+    paths.some((path) => path.endsWith('LICENSE')),
+    'the licence is missing',
+  );
   const { exports } = JSON.parse(readFileSync(join(app.rsafe, 'package.json'), 'utf8')) as { exports: Conditions };
-  const targets = (entry: Conditions): string[] => (typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets));
+  const targets = (entry: Conditions): string[] =>
+    typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(targets);
   for (const target of targets(exports)) {
-    if (!target.includes('*') && !target.includes('webgpu')) assert.ok(existsSync(join(app.rsafe, target)), `${target} is missing`);
+    if (!target.includes('*') && !target.includes('webgpu'))
+      assert.ok(existsSync(join(app.rsafe, target)), `${target} is missing`);
   }
   t.diagnostic(`tarball ${packed.size} bytes, unpacked ${packed.unpackedSize} bytes`);
 });
@@ -132,7 +143,13 @@ test('a plain module page takes the package as it lies there, under the strict p
 
 test('a Vite app builds without configuration and runs, in a folder of its site too', async () => {
   for (const base of ['/', '/some/folder/']) {
-    await build({ root: app.folder, base, configFile: false, logLevel: 'error', build: { outDir: 'out', emptyOutDir: true } });
+    await build({
+      root: app.folder,
+      base,
+      configFile: false,
+      logLevel: 'error',
+      build: { outDir: 'out', emptyOutDir: true },
+    });
     const site = await Site.open({ 'content-security-policy': STRICT_CSP });
     try {
       site.mount(base, join(app.folder, 'out'));
@@ -146,7 +163,12 @@ test('a Vite app builds without configuration and runs, in a folder of its site 
 });
 
 test('a Vite app runs from the development server without configuration', async () => {
-  const server: ViteDevServer = await createServer({ root: app.folder, configFile: false, logLevel: 'error', server: { port: 0, hmr: false } });
+  const server: ViteDevServer = await createServer({
+    root: app.folder,
+    configFile: false,
+    logLevel: 'error',
+    server: { port: 0, hmr: false },
+  });
   try {
     await server.listen();
     const address = server.resolvedUrls!.local[0]!;
@@ -156,9 +178,11 @@ test('a Vite app runs from the development server without configuration', async 
     page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
     await page.goto(address);
     // The first visit makes Vite bundle the dependency and load the page again.
-    await page.waitForFunction(() => document.title.startsWith('{')).catch((error: Error) => {
-      throw new Error(`${error.message}\nThe page says: ${errors.join('\n')}`);
-    });
+    await page
+      .waitForFunction(() => document.title.startsWith('{'))
+      .catch((error: Error) => {
+        throw new Error(`${error.message}\nThe page says: ${errors.join('\n')}`);
+      });
     const { verdict } = JSON.parse(await page.title()) as Report;
     assert.equal(verdict.decision, inNode().verdict.decision);
     await page.close();
@@ -219,9 +243,22 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
   const compiler = join(www, 'node_modules/typescript/bin/tsc');
   const common = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom,dom.iterable,dom.asynciterable'];
   try {
-    for (const [module, moduleResolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']] as const) {
+    for (const [module, moduleResolution] of [
+      ['esnext', 'bundler'],
+      ['nodenext', 'nodenext'],
+    ] as const) {
       for (const file of [['index.ts'], ['edge.ts', '--customConditions', 'workerd']]) {
-        const args = [compiler, ...common, '--types', '', '--module', module, '--moduleResolution', moduleResolution, ...file];
+        const args = [
+          compiler,
+          ...common,
+          '--types',
+          '',
+          '--module',
+          module,
+          '--moduleResolution',
+          moduleResolution,
+          ...file,
+        ];
         const run = spawnSync(process.execPath, args, { cwd: typed.folder, encoding: 'utf8' });
         assert.equal(run.status, 0, `${moduleResolution}:\n${run.stdout}`);
       }

@@ -41,7 +41,10 @@ function native(conversations: Golden[], policy: string | undefined): Verdict[] 
   const input = conversations.map(({ id, messages }) => JSON.stringify({ id, messages })).join('\n');
   const run = spawnSync(nativeProgram(), args, { input, encoding: 'utf8' });
   assert.ok(run.status === 0 || run.status === 1, `${run.error ?? run.stderr}`);
-  return run.stdout.trim().split('\n').map((line) => JSON.parse(line));
+  return run.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 }
 
 test('the wasm build in Node and the native program judge the golden conversations alike', async () => {
@@ -54,7 +57,8 @@ test('the wasm build in Node and the native program judge the golden conversatio
       const words = ({ reasoning }: Verdict) => reasoning?.replaceAll(/\d\.\d\d/g, '#');
       assert.equal(words(got), words(wanted[i]!), `${id}: the reasoning differs`);
       // The native program counts bytes, the package UTF-16 units: only the quotes can be compared.
-      const quotes = ({ evidence }: { evidence: Evidence[] }) => evidence.map(({ quote, category }) => [quote, category]);
+      const quotes = ({ evidence }: { evidence: Evidence[] }) =>
+        evidence.map(({ quote, category }) => [quote, category]);
       assert.deepEqual(quotes(got), quotes(wanted[i]!), `${id}: the evidence differs`);
     }
   }

@@ -31,7 +31,10 @@ test('a built-in name, an object and a text are not fetched', async () => {
 test('an address is read relative to the page, and its file name tells the format', async () => {
   const reach = reachOf(() => new Response('# Policy'));
   assert.deepEqual(await resolvePolicy('./rules.md?v=2', reach), { text: '# Policy', fileName: 'rules.md' });
-  assert.deepEqual(await resolvePolicy(new URL('https://x.org/a.yaml'), reach), { text: '# Policy', fileName: 'a.yaml' });
+  assert.deepEqual(await resolvePolicy(new URL('https://x.org/a.yaml'), reach), {
+    text: '# Policy',
+    fileName: 'a.yaml',
+  });
   assert.deepEqual(reach.asked, ['https://example.org/app/rules.md?v=2', 'https://x.org/a.yaml']);
 });
 
@@ -69,7 +72,10 @@ test('an object says no less than a file would: what JSON drops is refused with 
     [new Map([['name', 'x']]), '', /Map/],
   ];
   for (const [source, path, found] of refused) {
-    const error = await resolvePolicy(source as never, reach).then(() => assert.fail(`taken: ${path}`), (error: unknown) => error);
+    const error = await resolvePolicy(source as never, reach).then(
+      () => assert.fail(`taken: ${path}`),
+      (error: unknown) => error,
+    );
     assert.ok(error instanceof GuardError && error.code === 'bad_policy', String(error));
     assert.equal(error.findings?.[0]?.path, path);
     assert.match(error.message, found);
@@ -87,8 +93,20 @@ test('a policy that holds itself, throws, or unfolds without end is refused and 
   for (let level = 0; level < 12; level++) bomb = Array(10).fill(bomb);
   let deep: unknown = 'x';
   for (let level = 0; level < 10_000; level++) deep = [deep];
-  const thrower = { name: 'x', get categories() { throw new Error('not now'); } };
-  const proxy = new Proxy({}, { ownKeys: () => { throw new Error('not now'); } });
+  const thrower = {
+    name: 'x',
+    get categories() {
+      throw new Error('not now');
+    },
+  };
+  const proxy = new Proxy(
+    {},
+    {
+      ownKeys: () => {
+        throw new Error('not now');
+      },
+    },
+  );
   const { proxy: revoked, revoke } = Proxy.revocable({}, {});
   revoke();
   for (const source of [cyclic, { name: bomb }, { name: deep }, thrower, proxy]) {
@@ -99,7 +117,15 @@ test('a policy that holds itself, throws, or unfolds without end is refused and 
 
 test('a policy without an end is not read to it', async () => {
   let given = 0;
-  const endless = new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array((given += 65536) && 65536)) });
-  await assert.rejects(resolvePolicy('/p.yaml', reachOf(() => new Response(endless))), { code: 'bad_policy' });
+  const endless = new ReadableStream({
+    pull: (controller) => controller.enqueue(new Uint8Array((given += 65536) && 65536)),
+  });
+  await assert.rejects(
+    resolvePolicy(
+      '/p.yaml',
+      reachOf(() => new Response(endless)),
+    ),
+    { code: 'bad_policy' },
+  );
   assert.ok(given < 1 << 20, `${given} bytes`);
 });

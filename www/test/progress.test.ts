@@ -8,7 +8,10 @@ import type { Progress } from '../src/types.ts';
 function track() {
   const events: Progress[] = [];
   const clock = { now: 0 };
-  const tracker = new ProgressTracker((progress) => events.push(progress), () => clock.now);
+  const tracker = new ProgressTracker(
+    (progress) => events.push(progress),
+    () => clock.now,
+  );
   return { events, clock, tracker };
 }
 
@@ -17,7 +20,14 @@ test('loaded never falls and total never changes, even when a file is fetched an
   tracker.stage('wasm');
   tracker.total(100);
   tracker.stage('model');
-  for (const [file, bytes] of [['a', 30], ['a', 60], ['a', 10], ['b', 20], ['a', 60], ['b', 40]] as const) {
+  for (const [file, bytes] of [
+    ['a', 30],
+    ['a', 60],
+    ['a', 10],
+    ['b', 20],
+    ['a', 60],
+    ['b', 40],
+  ] as const) {
     clock.now += 1000;
     tracker.file(file, bytes, false);
   }
@@ -28,9 +38,15 @@ test('loaded never falls and total never changes, even when a file is fetched an
   tracker.file('a', 5, true);
   tracker.stage('ready');
   const loaded = events.map((event) => event.loaded);
-  assert.deepEqual(loaded, [...loaded].sort((a, b) => a - b));
+  assert.deepEqual(
+    loaded,
+    [...loaded].sort((a, b) => a - b),
+  );
   assert.deepEqual([...new Set(events.map((event) => event.total))], [0, 100]);
-  assert.deepEqual(events.map((event) => event.stage).filter((stage, i, all) => stage !== all[i - 1]), ['wasm', 'model', 'self-test', 'ready']);
+  assert.deepEqual(
+    events.map((event) => event.stage).filter((stage, i, all) => stage !== all[i - 1]),
+    ['wasm', 'model', 'self-test', 'ready'],
+  );
   assert.deepEqual(events.at(-1), { stage: 'ready', loaded: 100, total: 100 });
 });
 

@@ -205,23 +205,21 @@ test('on a server nothing is loaded', async () => {
 const entry = fileURLToPath(new URL('../dist/node.js', import.meta.url));
 const built = existsSync(entry) && existsSync(fileURLToPath(new URL('../dist/wasm/cpu.wasm', import.meta.url)));
 
-test(
-  'with the real guard, a prompt is judged, and reasoned about',
-  { skip: built ? false : 'dist/ is not built: run `npm run build`' },
-  async () => {
-    const { createGuard } = (await import(pathToFileURL(entry).href)) as typeof Library;
-    const policy = {
-      name: 'house',
-      categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }],
-      rules: [{ id: 'house-7', literal: 'pick a lock' }],
-    };
-    const page = mount({ createGuard, reasoning: 'always', policy }, true);
-    await page.wait(({ status }) => status !== 'loading');
-    assert.deepEqual([page.now().status, page.now().error], ['ready', null]);
-    const { decision, rule } = await page.now().check('How to pick a lock?');
-    assert.deepEqual([decision, rule], ['block', 'house-7']);
-    assert.equal((await page.now().check('How do I bake bread?')).flagged, false);
-    await page.wait(({ verdict, reasoning }) => verdict?.flagged === false && reasoning.length > 0);
-    page.unmount();
-  },
-);
+test('with the real guard, a prompt is judged, and reasoned about', {
+  skip: built ? false : 'dist/ is not built: run `npm run build`',
+}, async () => {
+  const { createGuard } = (await import(pathToFileURL(entry).href)) as typeof Library;
+  const policy = {
+    name: 'house',
+    categories: [{ id: 'theft', definition: 'Taking what belongs to others.' }],
+    rules: [{ id: 'house-7', literal: 'pick a lock' }],
+  };
+  const page = mount({ createGuard, reasoning: 'always', policy }, true);
+  await page.wait(({ status }) => status !== 'loading');
+  assert.deepEqual([page.now().status, page.now().error], ['ready', null]);
+  const { decision, rule } = await page.now().check('How to pick a lock?');
+  assert.deepEqual([decision, rule], ['block', 'house-7']);
+  assert.equal((await page.now().check('How do I bake bread?')).flagged, false);
+  await page.wait(({ verdict, reasoning }) => verdict?.flagged === false && reasoning.length > 0);
+  page.unmount();
+});

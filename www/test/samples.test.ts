@@ -25,11 +25,15 @@ interface Sample {
 const samples: Sample[] = MANUALS.flatMap((manual) => {
   const text = readFileSync(join(www, '..', manual), 'utf8');
   const blocks = [...text.matchAll(/^```(?:ts|tsx|typescript|js|javascript)\n([\s\S]*?)^```$/gm)];
-  return blocks.map(({ index, 1: code }) => ({ place: `${manual}:${text.slice(0, index).split('\n').length}`, code: code! }));
+  return blocks.map(({ index, 1: code }) => ({
+    place: `${manual}:${text.slice(0, index).split('\n').length}`,
+    code: code!,
+  }));
 });
 
 /** The same policy as in the manual, for samples that name an address. */
-const POLICY = 'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
+const POLICY =
+  'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
 
 let packed: Packed;
 let app: Project;
@@ -53,7 +57,10 @@ test('every TypeScript sample compiles in an empty project, strictly', () => {
   const options = ['--noEmit', '--strict', '--types', '', '--target', 'es2022', '--module', 'esnext'];
   const libraries = ['--moduleResolution', 'bundler', '--lib', 'es2022,dom,dom.iterable,dom.asynciterable'];
   const names = samples.map((_, i) => `sample${i}.ts`);
-  const run = spawnSync(process.execPath, [compiler, ...options, ...libraries, ...names], { cwd: app.folder, encoding: 'utf8' });
+  const run = spawnSync(process.execPath, [compiler, ...options, ...libraries, ...names], {
+    cwd: app.folder,
+    encoding: 'utf8',
+  });
   const where = names.map((name, i) => `${name} is ${samples[i]!.place}`).join('\n');
   assert.equal(run.status, 0, `${where}\n${run.stdout}`);
 });
@@ -62,7 +69,8 @@ for (const { place, code } of samples.filter(({ code }) => code.includes('create
   test(`the sample of ${place} runs in a page to its end`, async () => {
     const site = await Site.open({ 'content-security-policy': STRICT_CSP });
     const script = (source: string) => transformSync(source, { loader: 'ts', format: 'esm', target: 'es2022' }).code;
-    const served = (source: string) => script(source).replaceAll(/(['"])rsafe(?:\/(\w+))?\1/g, (_, __, part = 'index') => `'/rsafe/${part}.js'`);
+    const served = (source: string) =>
+      script(source).replaceAll(/(['"])rsafe(?:\/(\w+))?\1/g, (_, __, part = 'index') => `'/rsafe/${part}.js'`);
     try {
       site.mount('/rsafe/', join(app.rsafe, 'dist')).put('/policy.yaml', POLICY).put('/page.html', html('/sample.js'));
       // In the place of a bundler.

@@ -47,7 +47,10 @@ test('the second load of a bundle takes its files from this machine, in another 
   site.seen.length = 0;
   ({ page, complaints } = await openPage(context, site));
   const second = await load(page, { model: '/bundle/' });
-  assert.deepEqual(asked(site, '/bundle/').filter(({ path }) => path.endsWith('.safetensors')), []);
+  assert.deepEqual(
+    asked(site, '/bundle/').filter(({ path }) => path.endsWith('.safetensors')),
+    [],
+  );
   assert.equal(second.info.source, 'cache');
   assert.deepEqual(substance(second.verdict), substance(first.verdict));
 });
@@ -100,7 +103,6 @@ test('without room, loading goes on in memory with one warning', async () => {
   assert.ok((await page.evaluate(() => rsafe.cacheStatus())).every(({ complete }) => !complete));
 });
 
-
 test('without OPFS the Cache API keeps the model', async () => {
   await using sabotaged = await sabotagedPage(browser, site, withoutOpfs);
   const { page, complaints } = sabotaged;
@@ -108,7 +110,10 @@ test('without OPFS the Cache API keeps the model', async () => {
   const second = await load(page, { model: '/bundle/' });
   assert.deepEqual([first.info.source, second.info.source], ['network', 'cache']);
   assert.deepEqual(substance(second.verdict), substance(first.verdict));
-  assert.deepEqual(await page.evaluate(async () => [(await caches.keys()).length > 0, (await rsafe.cacheStatus()).length]), [true, 1]);
+  assert.deepEqual(
+    await page.evaluate(async () => [(await caches.keys()).length > 0, (await rsafe.cacheStatus()).length]),
+    [true, 1],
+  );
   assert.deepEqual(complaints.warnings, []);
   await page.evaluate(() => rsafe.clearCache());
   assert.deepEqual(await page.evaluate(() => rsafe.cacheStatus()), []);

@@ -34,7 +34,8 @@ class Probe extends MemoryStorage {
 
 async function keep(store: ModelStore, { bytes, entry }: ReturnType<typeof file>): Promise<void> {
   await store.begin(entry, '"v1"');
-  for (let i = 0; i * PIECE < bytes.length; i++) await store.piece(entry, i, bytes.subarray(i * PIECE, (i + 1) * PIECE));
+  for (let i = 0; i * PIECE < bytes.length; i++)
+    await store.piece(entry, i, bytes.subarray(i * PIECE, (i + 1) * PIECE));
   await store.commit(entry);
 }
 
@@ -111,7 +112,10 @@ test('the status tells complete from incomplete, and clearing one model leaves t
     { model: 'https://example.org/other/', bytes: 0, complete: false },
   ]);
   await clearCache(MODEL, [storage]);
-  assert.deepEqual((await cacheStatus([storage])).map((entry) => entry.model), ['https://example.org/other/']);
+  assert.deepEqual(
+    (await cacheStatus([storage])).map((entry) => entry.model),
+    ['https://example.org/other/'],
+  );
   assert.equal(await whole.load(it.entry), undefined);
   await clearCache(undefined, [storage]);
   assert.deepEqual(await cacheStatus([storage]), []);

@@ -10,7 +10,10 @@ import { type FakeCore, fakeCore, fakeParts, trap, until } from './fakes.ts';
 
 const reach = { fetch: fetch, base: undefined };
 const open = (core: FakeCore): Promise<Guard> =>
-  openGuard({ device: 'cpu' }, { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) });
+  openGuard(
+    { device: 'cpu' },
+    { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
+  );
 
 function streamOf<T>(chunks: T[]): ReadableStream<T> {
   return new ReadableStream({
@@ -58,13 +61,17 @@ test('a character whose halves come in two strings is judged whole', async () =>
   const core = fakeCore();
   const guard = await open(core);
   const pushed: string[] = [];
-  const { chunks } = await read(streamOf(['a\ud83e', '\udd50b']).pipeThrough(guard.transform({ onCheck: (seen) => pushed.push(String(seen)) })));
+  const { chunks } = await read(
+    streamOf(['a\ud83e', '\udd50b']).pipeThrough(guard.transform({ onCheck: (seen) => pushed.push(String(seen)) })),
+  );
   assert.equal(chunks.join(''), 'a🥐b');
   assert.deepEqual(pushed, ['4', '4']);
 });
 
 const sse = (text: string, from = 'data: ') =>
-  [...text.matchAll(/.{1,6}/gs)].map(([content]) => `${from}${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`);
+  [...text.matchAll(/.{1,6}/gs)].map(
+    ([content]) => `${from}${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`,
+  );
 
 test('the frames of a chat API are refused, however they are cut', async () => {
   const core = fakeCore();
@@ -73,7 +80,11 @@ test('the frames of a chat API are refused, however they are cut', async () => {
     sse('good bad more').join(''),
     sse('good bad more', 'event: message\ndata: ').join(''),
     `: OPENROUTER PROCESSING\n\n${sse('good bad').join('')}`,
-    JSON.stringify({ id: 'c-1', object: 'chat.completion', choices: [{ message: { content: 'good bad' } }] }, undefined, 2),
+    JSON.stringify(
+      { id: 'c-1', object: 'chat.completion', choices: [{ message: { content: 'good bad' } }] },
+      undefined,
+      2,
+    ),
     JSON.stringify({ model: 'm', created_at: '2026-01-01', message: { role: 'assistant', content: 'ba' } }),
     JSON.stringify([{ candidates: [{ content: { role: 'model', parts: [{ text: 'ba' }] } }] }]),
     `\n${JSON.stringify({ type: 'message', role: 'assistant', content: [{ type: 'text', text: 'bad' }] })}`,
@@ -91,7 +102,18 @@ test('the frames of a chat API are refused, however they are cut', async () => {
 
 test('text that begins like frames, or is said to be text, goes through', async () => {
   const guard = await open(fakeCore());
-  const texts = ['data is good', 'Data: 3 of 4', 'id', '{"name": "Ada", "age": 36}', '{', '[1, 2, 3]', ': )', 'identity', '', `{"a": "${'x'.repeat(2000)}"}`];
+  const texts = [
+    'data is good',
+    'Data: 3 of 4',
+    'id',
+    '{"name": "Ada", "age": 36}',
+    '{',
+    '[1, 2, 3]',
+    ': )',
+    'identity',
+    '',
+    `{"a": "${'x'.repeat(2000)}"}`,
+  ];
   for (const text of texts) {
     const { chunks, error } = await read(streamOf([...text]).pipeThrough(guard.transform()));
     assert.deepEqual([chunks.join(''), error], [text, undefined]);
@@ -117,7 +139,9 @@ test('what is to be reviewed is let through and told, or withheld where that is 
   const guard = await open(fakeCore());
   const text = ['a very ', 'odd ', 'sentence'];
   const told: string[] = [];
-  const shown = await read(streamOf(text).pipeThrough(guard.transform({ onCheck: (_, { decision }) => told.push(decision) })));
+  const shown = await read(
+    streamOf(text).pipeThrough(guard.transform({ onCheck: (_, { decision }) => told.push(decision) })),
+  );
   assert.deepEqual([shown.chunks.join(''), shown.error, told.at(-1)], [text.join(''), undefined, 'review']);
   const withheld = await read(streamOf(text).pipeThrough(guard.transform({ releaseOnReview: false })));
   assert.ok(!withheld.chunks.join('').includes('odd'));
@@ -138,7 +162,7 @@ test('text that cannot be judged never comes out', async () => {
   assert.equal((await guard.check('bread')).decision, 'allow');
 });
 
-test('a reader that leaves, an abort and the guard\'s end free the monitor and end the writer', async () => {
+test("a reader that leaves, an abort and the guard's end free the monitor and end the writer", async () => {
   const core = fakeCore();
   for (const end of ['reader', 'abort', 'dispose', 'writer'] as const) {
     const guard = await open(core);
@@ -151,7 +175,10 @@ test('a reader that leaves, an abort and the guard\'s end free the monitor and e
     await writer.write('good text');
     await first;
     assert.equal(core.monitors, 1);
-    const more = reader.read().then(() => undefined, (error: unknown) => error);
+    const more = reader.read().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
     if (end === 'reader') await reader.cancel();
     if (end === 'abort') aborting.abort();
     if (end === 'dispose') await guard.dispose();
@@ -181,13 +208,19 @@ test('checks and a growing text share the guard', async () => {
   const guard = await open(fakeCore());
   const body = read(streamOf(Array.from({ length: 20 }, (_, i) => `piece ${i} `)).pipeThrough(guard.transform()));
   const verdicts = await Promise.all(['a', 'b', 'bad'].map((text) => guard.check(text)));
-  assert.deepEqual(verdicts.map((verdict) => verdict.decision), ['allow', 'allow', 'block']);
+  assert.deepEqual(
+    verdicts.map((verdict) => verdict.decision),
+    ['allow', 'allow', 'block'],
+  );
   assert.match((await body).chunks.join(''), /piece 19 $/);
 });
 
 test('options of a transform that make no sense are named', async () => {
   const guard = await open(fakeCore());
   assert.throws(() => guard.transform({ checkEvery: 0 }), { code: 'bad_input', message: /checkEvery/ });
-  assert.throws(() => guard.transform({ releaseOnReview: 'no' as never }), { code: 'bad_input', message: /releaseOnReview/ });
+  assert.throws(() => guard.transform({ releaseOnReview: 'no' as never }), {
+    code: 'bad_input',
+    message: /releaseOnReview/,
+  });
   assert.throws(() => guard.transform({ holdBack: -1 }), { code: 'bad_input', message: /holdBack/ });
 });

@@ -56,7 +56,10 @@ test('a browser without SIMD is unsupported before a byte is downloaded', PATIEN
   assert.deepEqual([support.supported, support.cpu], [false, false]);
   assert.match(support.reasons.join(' '), /SIMD/);
   assert.equal(error.code, 'unsupported');
-  assert.deepEqual(site.seen.filter(({ path }) => /\.wasm$|safetensors/.test(path)), []);
+  assert.deepEqual(
+    site.seen.filter(({ path }) => /\.wasm$|safetensors/.test(path)),
+    [],
+  );
 });
 
 test('without an adapter, auto says why it takes the CPU, and webgpu is unsupported', PATIENCE, async () => {

@@ -20,10 +20,21 @@ describe('the walk', () => {
 
   test('ids, model names and words of the known sets pass; a sentence in their place does not', () => {
     const fine = {
-      id: 'chatcmpl-9aBcD0', model: 'meta-llama/Llama-3.3-70B-Instruct', role: 'assistant', object: 'chat.completion',
-      finish_reason: 'tool_calls', system_fingerprint: 'fp_44709d6fcb', service_tier: 'default', type: 'function',
-      tool_call_id: 'call_1f3a', created: 1, usage: { prompt_tokens: 3, prompt_tokens_details: { cached_tokens: 0 } },
-      logit_bias: { 50256: -100 }, refusal: null, annotations: [], strict: true,
+      id: 'chatcmpl-9aBcD0',
+      model: 'meta-llama/Llama-3.3-70B-Instruct',
+      role: 'assistant',
+      object: 'chat.completion',
+      finish_reason: 'tool_calls',
+      system_fingerprint: 'fp_44709d6fcb',
+      service_tier: 'default',
+      type: 'function',
+      tool_call_id: 'call_1f3a',
+      created: 1,
+      usage: { prompt_tokens: 3, prompt_tokens_details: { cached_tokens: 0 } },
+      logit_bias: { 50256: -100 },
+      refusal: null,
+      annotations: [],
+      strict: true,
     };
     assert.deepEqual(texts(fine), []);
     for (const field of Object.keys(fine)) {
@@ -41,7 +52,12 @@ describe('the walk', () => {
   test('items of a list, and values under names of the sender’s own, are parts of one text', () => {
     const pieces = walk({ content: [{ text: 'pick' }, { text: 'a' }, { text: 'lock' }] });
     assert.deepEqual(byPlace(pieces), new Map([['content[].text', ['pick', 'a', 'lock']]]));
-    assert.equal(byPlace(walk({ a1: 'pick', a2: 'a', a3: 'lock' })).get('*')?.join(' '), PHRASE);
+    assert.equal(
+      byPlace(walk({ a1: 'pick', a2: 'a', a3: 'lock' }))
+        .get('*')
+        ?.join(' '),
+      PHRASE,
+    );
   });
 
   test('what is not text is refused by its place', () => {
@@ -52,7 +68,11 @@ describe('the walk', () => {
       [{ prompt: [112, 105] }, 'prompt'],
       [{ x: [[1, 'a']] }, '*[]'],
     ] as const) {
-      assert.throws(() => walk(value), (error) => error instanceof Unreadable && error.place === place, place);
+      assert.throws(
+        () => walk(value),
+        (error) => error instanceof Unreadable && error.place === place,
+        place,
+      );
     }
     let deep: unknown = PHRASE;
     for (let depth = 0; depth < 10_000; depth++) deep = [deep];
@@ -71,7 +91,12 @@ describe('pieces side by side', () => {
     assert.equal(asRead(['Hello there.', 'And you?']), 'Hello there. And you?');
     assert.equal(asRead(['pick ', 'a lock']), 'pick a lock');
     assert.equal(asRead(['pick', 'a', 'lock']), 'pick a lock\npickalock');
-    assert.equal(asRead([...PHRASE]).split('\n').at(-1), PHRASE);
+    assert.equal(
+      asRead([...PHRASE])
+        .split('\n')
+        .at(-1),
+      PHRASE,
+    );
     assert.equal(asRead([]), '');
   });
 });
@@ -83,15 +108,30 @@ describe('runs', () => {
   const LONG = 'Flour and water. '.repeat(60);
 
   test('messages between two answers are one, each answer stands for itself', () => {
-    const runs = runsOf([{ role: 'system', pieces: ['Be kind.'] }, user('Hi.'), answer(LONG), user('One.'), user('Two.')]);
-    assert.deepEqual(runs.map(({ side, at }) => [side, at]), [['prompt', 0], ['response', 2], ['prompt', 3]]);
+    const runs = runsOf([
+      { role: 'system', pieces: ['Be kind.'] },
+      user('Hi.'),
+      answer(LONG),
+      user('One.'),
+      user('Two.'),
+    ]);
+    assert.deepEqual(
+      runs.map(({ side, at }) => [side, at]),
+      [
+        ['prompt', 0],
+        ['response', 2],
+        ['prompt', 3],
+      ],
+    );
     assert.equal(said(runs[0]!), 'Be kind. Hi.');
     assert.equal(said(runs[2]!), 'Be kind. Hi. One. Two.');
   });
 
   test('words that are spread over turns, short answers among them, meet in one run', () => {
     const letters = [...PHRASE].map((letter, at) => (at % 2 ? answer(letter) : user(letter)));
-    const last = runsOf([...letters, user('?')]).filter(({ side }) => side === 'prompt').at(-1)!;
+    const last = runsOf([...letters, user('?')])
+      .filter(({ side }) => side === 'prompt')
+      .at(-1)!;
     assert.ok(said(last).includes(PHRASE));
   });
 
@@ -106,7 +146,10 @@ describe('runs', () => {
     const seen = (count: number) => runsOf(turns.slice(0, count)).map((run) => `${run.side} ${said(run)}`);
     for (let count = 3; count <= turns.length; count += 2) {
       const before = seen(count - 2);
-      assert.deepEqual(before.filter((run) => !seen(count).includes(run)), []);
+      assert.deepEqual(
+        before.filter((run) => !seen(count).includes(run)),
+        [],
+      );
     }
   });
 

@@ -63,19 +63,22 @@ test('a webgpu guard names its adapter and judges golden conversations as the cp
 });
 
 test('reasoning streams from the GPU and is what the cpu writes', options, async () => {
-  const { written, pieces } = await page.evaluate(async ({ messages }) => {
-    const written: (string | null)[] = [];
-    let pieces = '';
-    for (const device of ['cpu', 'webgpu'] as const) {
-      const guard = await rsafe.createGuard({ device, reasoning: 'always' });
-      const stream = guard.stream(messages);
-      pieces = '';
-      for await (const event of stream) if (event.type === 'reasoning') pieces += event.text;
-      written.push((await stream.verdict).reasoning);
-      await guard.dispose();
-    }
-    return { written, pieces };
-  }, conversations.find(({ id }) => id === 'lock')!);
+  const { written, pieces } = await page.evaluate(
+    async ({ messages }) => {
+      const written: (string | null)[] = [];
+      let pieces = '';
+      for (const device of ['cpu', 'webgpu'] as const) {
+        const guard = await rsafe.createGuard({ device, reasoning: 'always' });
+        const stream = guard.stream(messages);
+        pieces = '';
+        for await (const event of stream) if (event.type === 'reasoning') pieces += event.text;
+        written.push((await stream.verdict).reasoning);
+        await guard.dispose();
+      }
+      return { written, pieces };
+    },
+    conversations.find(({ id }) => id === 'lock')!,
+  );
   assert.equal(written[1], written[0]);
   assert.equal(pieces, written[1]);
 });

@@ -38,7 +38,10 @@ export default {
 const assets: Plugin = {
   name: 'assets',
   setup({ onResolve }) {
-    onResolve({ filter: /^rsafe\/(cpu\.wasm|model\/)/ }, ({ path }) => ({ path: `./${path.split('/').pop()}`, external: true }));
+    onResolve({ filter: /^rsafe\/(cpu\.wasm|model\/)/ }, ({ path }) => ({
+      path: `./${path.split('/').pop()}`,
+      external: true,
+    }));
   },
 };
 

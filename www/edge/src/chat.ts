@@ -14,7 +14,8 @@ import { ask } from './upstream.ts';
 
 export async function chat(app: App): Promise<Response> {
   const { config, request } = app;
-  if (config.upstream === null) throw new HttpError(404, 'not_found', 'no upstream is set; set UPSTREAM_URL to relay chats');
+  if (config.upstream === null)
+    throw new HttpError(404, 'not_found', 'no upstream is set; set UPSTREAM_URL to relay chats');
   const body = await readBody(request, config.maxBodyBytes);
   const messages = readMessages(body.messages);
   if (!messages.some(({ role }) => role === 'user')) throw badInput('messages must hold a message of the user');

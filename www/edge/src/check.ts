@@ -52,7 +52,8 @@ const KNOWN = ['messages', 'prompt', 'response', 'target', 'policy', 'reasoning'
 function conversation(body: Fields, pass: ReadonlySet<string>): Message[] {
   const { messages, prompt, response } = body;
   if (messages !== undefined) {
-    if (prompt !== undefined || response !== undefined) throw badInput('send messages, or prompt and response, not both');
+    if (prompt !== undefined || response !== undefined)
+      throw badInput('send messages, or prompt and response, not both');
     return readMessages(messages).map((message, index) => whole(message, (messages as unknown[])[index], index, pass));
   }
   if (prompt === undefined) throw badInput('send messages, or a prompt, or a prompt and its response');
@@ -71,13 +72,15 @@ function readOptions({ target, policy, reasoning, strictness, stream }: Fields, 
   if (stream !== undefined && typeof stream !== 'boolean') throw badInput('stream must be true or false');
   const options: CheckOptions = {};
   if (target !== undefined) options.target = oneOf<Target>('target', target, ['prompt', 'response']);
-  if (reasoning !== undefined) options.reasoning = oneOf<Reasoning>('reasoning', reasoning, ['never', 'auto', 'always']);
+  if (reasoning !== undefined)
+    options.reasoning = oneOf<Reasoning>('reasoning', reasoning, ['never', 'auto', 'always']);
   if (strictness !== undefined) {
     if (typeof strictness !== 'number') throw badInput('strictness must be a number from 0 to 1');
     options.strictness = strictness;
   }
   if (policy !== undefined) {
-    if (typeof policy !== 'string' && !isFields(policy)) throw badInput('policy must be an object or the text of a policy');
+    if (typeof policy !== 'string' && !isFields(policy))
+      throw badInput('policy must be an object or the text of a policy');
     const source = policy as string | (PolicyObject & Fields);
     allowPolicy(config, source);
     options.policy = source;

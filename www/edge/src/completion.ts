@@ -7,7 +7,9 @@ import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFiel
 
 /** Why a text was withheld: what the guard found, or why it could not tell. It quotes nothing of the text: reasoning and
  * evidence would hand out the very words that are held back. */
-export type Reason = Pick<Verdict, 'decision' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'> | { error: Coded };
+export type Reason =
+  | Pick<Verdict, 'decision' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'>
+  | { error: Coded };
 
 /** A verdict for which something is withheld, where it is not at hand. */
 export class Flagged extends Error {
@@ -116,9 +118,14 @@ export function ownEnvelope(object: 'chat.completion' | 'chat.completion.chunk',
 /** Options of a request that would bring back what cannot be judged. */
 export function refuseUnjudgeable(body: Fields, maxChoices: number): void {
   const { modalities, audio, n, stream } = body;
-  if (stream !== undefined && stream !== null && typeof stream !== 'boolean') throw badInput('stream must be true or false');
+  if (stream !== undefined && stream !== null && typeof stream !== 'boolean')
+    throw badInput('stream must be true or false');
   if (audio !== undefined && audio !== null) throw badInput('audio cannot be judged; ask for text only');
-  if (modalities !== undefined && modalities !== null && !(Array.isArray(modalities) && modalities.every((m) => m === 'text'))) {
+  if (
+    modalities !== undefined &&
+    modalities !== null &&
+    !(Array.isArray(modalities) && modalities.every((m) => m === 'text'))
+  ) {
     throw badInput('modalities must be ["text"]: nothing else can be judged');
   }
   if (n !== undefined && n !== null && !(Number.isInteger(n) && Number(n) >= 1 && Number(n) <= maxChoices)) {

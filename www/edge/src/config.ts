@@ -130,7 +130,8 @@ function count(env: Env, name: NonNullable<Numbers>, fallback: number, least = 1
 function names(value: string | undefined, variable: string, pattern: RegExp): ReadonlySet<string> {
   const all = (value ?? '').split(/[\s,]+/).filter((name) => name !== '');
   const odd = all.find((name) => !pattern.test(name));
-  if (odd !== undefined) throw misconfigured(`${variable} must hold names that match ${pattern.source}, not ${JSON.stringify(odd)}`);
+  if (odd !== undefined)
+    throw misconfigured(`${variable} must hold names that match ${pattern.source}, not ${JSON.stringify(odd)}`);
   return new Set(all);
 }
 

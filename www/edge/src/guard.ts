@@ -1,7 +1,16 @@
 /** The isolate's one guard: loaded at the first request that needs it, replaced if it hangs. After a crash it starts
  * itself again at the next call. */
 
-import { builtinPolicies, type CheckOptions, createGuard, type Guard, type GuardEvent, type Input, type PolicySource, type Verdict } from 'rsafe/workerd';
+import {
+  builtinPolicies,
+  type CheckOptions,
+  createGuard,
+  type Guard,
+  type GuardEvent,
+  type Input,
+  type PolicySource,
+  type Verdict,
+} from 'rsafe/workerd';
 import wasm from 'rsafe/cpu.wasm';
 
 import { misconfigured, type Config, type Env, type ExecutionContext } from './config.ts';
@@ -145,19 +154,24 @@ async function settles(work: Promise<unknown> | undefined, ms: number): Promise<
 async function ownPolicy(env: Env, config: Config): Promise<string | null> {
   if (config.policyFile !== null) {
     const response = await env.ASSETS.fetch(new URL(config.policyFile, ASSETS));
-    if (!response.ok) throw misconfigured(`POLICY_FILE ${config.policyFile} is not among the assets (${response.status})`);
+    if (!response.ok)
+      throw misconfigured(`POLICY_FILE ${config.policyFile} is not among the assets (${response.status})`);
     return response.text();
   }
   if (config.policy !== null && isAddress(config.policy)) {
-    throw misconfigured('POLICY must be a policy or the name of a built-in one, not an address; for an asset, set POLICY_FILE');
+    throw misconfigured(
+      'POLICY must be a policy or the name of a built-in one, not an address; for an asset, set POLICY_FILE',
+    );
   }
   return config.policy;
 }
 
 /** Refuses what a caller may not bring as a policy. Built-in ones cost no more than the owner's and hold no rules. */
 export function allowPolicy(config: Config, policy: PolicySource): void {
-  if (isAddress(policy)) throw badInput('policy must be the policy itself or the name of a built-in one, not an address');
-  if (config.allowPolicies || (typeof policy === 'string' && (builtinPolicies as readonly string[]).includes(policy))) return;
+  if (isAddress(policy))
+    throw badInput('policy must be the policy itself or the name of a built-in one, not an address');
+  if (config.allowPolicies || (typeof policy === 'string' && (builtinPolicies as readonly string[]).includes(policy)))
+    return;
   const names = builtinPolicies.join(', ');
   const message = `policy must be a built-in one here (${names}) or left out; the owner of this worker can set ALLOW_POLICIES`;
   throw new HttpError(403, 'policy_not_allowed', message);

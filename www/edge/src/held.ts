@@ -63,7 +63,8 @@ export class HeldChoice {
     const out = { chunk: { ...envelope, choices: [told] }, delta };
     const last = choice.finish_reason !== null && choice.finish_reason !== undefined;
     await this.#lane.accept({ out, said, closes: said.length > 0 || completion.hasMore(delta), last });
-    if (this.#lane.places > MOST) throw new HttpError(502, 'upstream', `the upstream sent texts in more than ${MOST} places`);
+    if (this.#lane.places > MOST)
+      throw new HttpError(502, 'upstream', `the upstream sent texts in more than ${MOST} places`);
     if (last) await this.#passed();
   }
 
@@ -93,7 +94,10 @@ export class HeldChoice {
   withhold(envelope: Fields, reason: completion.Reason): void {
     const { usage: _, ...rest } = envelope;
     const last = completion.withheldChunk(rest, this.index, completion.note('response', this.index, reason));
-    this.#told = [...this.#lane.cut((out, place, missing) => this.#part(out, place, missing)).map(({ chunk }) => chunk), last];
+    this.#told = [
+      ...this.#lane.cut((out, place, missing) => this.#part(out, place, missing)).map(({ chunk }) => chunk),
+      last,
+    ];
     this.withheld = true;
   }
 
@@ -110,7 +114,10 @@ export class HeldChoice {
     if (typeof text !== 'string' || field === '*' || missing >= text.length) return null;
     const { role } = delta;
     const told = { ...(role === 'assistant' ? { role } : {}), [field]: text.slice(0, -missing) };
-    return { delta, chunk: { ...chunk, choices: [{ index: this.index, delta: told, logprobs: null, finish_reason: null }] } };
+    return {
+      delta,
+      chunk: { ...chunk, choices: [{ index: this.index, delta: told, logprobs: null, finish_reason: null }] },
+    };
   }
 }
 

@@ -126,7 +126,9 @@ export async function authorise(request: Request, key: string | null): Promise<v
   if (key === null) return;
   const shown = /^Bearer\s+(.+)$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? '';
   if (!(await equal(shown.trim(), key))) {
-    throw new HttpError(401, 'unauthorized', 'send the key as `Authorization: Bearer …`', { 'www-authenticate': 'Bearer' });
+    throw new HttpError(401, 'unauthorized', 'send the key as `Authorization: Bearer …`', {
+      'www-authenticate': 'Bearer',
+    });
   }
 }
 

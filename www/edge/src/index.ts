@@ -40,7 +40,8 @@ async function answer(app: App): Promise<Response> {
   const { method, url } = app.request;
   const { pathname } = new URL(url);
   const route = Object.hasOwn(ROUTES, pathname) ? ROUTES[pathname] : undefined;
-  if (!route) throw new HttpError(404, 'not_found', `there is nothing at ${pathname}; see the worker's README for its routes`);
+  if (!route)
+    throw new HttpError(404, 'not_found', `there is nothing at ${pathname}; see the worker's README for its routes`);
   if (method !== route.method && !(method === 'HEAD' && route.method === 'GET')) {
     const allow = route.method === 'GET' ? 'GET, HEAD' : route.method;
     throw new HttpError(405, 'method_not_allowed', `${pathname} takes ${allow}, not ${method}`, { allow });

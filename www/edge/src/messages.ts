@@ -18,8 +18,10 @@ export function readMessages(value: unknown): Message[] {
     if (typeof role !== 'string' || !ROLES.has(role)) {
       throw badInput(`${where}.role must be one of ${[...ROLES].join(', ')}, not ${JSON.stringify(role)}`);
     }
-    if (message.audio !== undefined && message.audio !== null) throw badInput(`${where}.audio cannot be judged; leave it out`);
-    if ((content === null || content === undefined) && role === 'assistant') return { role, content: refusal(message.refusal) };
+    if (message.audio !== undefined && message.audio !== null)
+      throw badInput(`${where}.audio cannot be judged; leave it out`);
+    if ((content === null || content === undefined) && role === 'assistant')
+      return { role, content: refusal(message.refusal) };
     return { role: role as Message['role'], content: readText(content, `${where}.content`) };
   });
 }
@@ -40,7 +42,9 @@ function readPart(part: unknown, where: string): string {
   if (!isFields(part)) throw badInput(`${where} must be an object with a type`);
   const text = part.type === 'refusal' ? part.refusal : part.text;
   if (typeof part.type !== 'string' || !TEXTS.has(part.type)) {
-    throw badInput(`${where} has the type ${JSON.stringify(part.type)}, which cannot be judged, only text; leave it out`);
+    throw badInput(
+      `${where} has the type ${JSON.stringify(part.type)}, which cannot be judged, only text; leave it out`,
+    );
   }
   if (typeof text !== 'string') throw badInput(`${where} is a ${part.type} part without its text`);
   return text;
@@ -58,7 +62,11 @@ export function piecesOf(value: unknown, where: string, pass: ReadonlySet<string
 }
 
 /** Everything that is said in OpenAI's `messages`, save by those whom the owner trusts. */
-export function spokenIn(messages: readonly unknown[], trusted: ReadonlySet<string>, pass: ReadonlySet<string>): Spoken[] {
+export function spokenIn(
+  messages: readonly unknown[],
+  trusted: ReadonlySet<string>,
+  pass: ReadonlySet<string>,
+): Spoken[] {
   return messages.map((message, index) => {
     const role = isFields(message) ? String(message.role) : '';
     const pieces = trusted.has(role) ? [] : piecesOf(message, `messages[${index}]`, pass);
@@ -70,5 +78,7 @@ export function spokenIn(messages: readonly unknown[], trusted: ReadonlySet<stri
 export function refuseUnknown(body: object, known: readonly string[]): void {
   const odd = Object.keys(body).find((field) => !known.includes(field));
   if (odd === undefined) return;
-  throw badInput(`the field ${JSON.stringify(odd.slice(0, 64))} is not known here, and would go unjudged; send ${known.join(', ')}`);
+  throw badInput(
+    `the field ${JSON.stringify(odd.slice(0, 64))} is not known here, and would go unjudged; send ${known.join(', ')}`,
+  );
 }

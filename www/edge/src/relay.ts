@@ -134,7 +134,8 @@ const write = (chunk: object): string => writeEvent({ data: JSON.stringify(chunk
 
 /** An event that is no chunk of a chat is another API's, and its text nobody here knows how to hold. */
 function withoutChoices({ type }: Fields): HttpError {
-  const api = typeof type !== 'string' ? '' : type.startsWith('response.') ? ' of the Responses API' : ' of another API';
+  const api =
+    typeof type !== 'string' ? '' : type.startsWith('response.') ? ' of the Responses API' : ' of another API';
   return new HttpError(502, 'upstream', `the upstream sent an event${api} without \`choices\`, which cannot be judged`);
 }
 

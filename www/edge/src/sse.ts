@@ -9,7 +9,11 @@ export { writeEvent } from 'rsafe/held';
  * than `limit` characters is given up.
  * @throws HttpError `upstream` (502) for such a stream, and what `nextPiece` throws */
 export function readEvents(nextPiece: () => Promise<Uint8Array | null>, limit: number): ReturnType<typeof eventsOf> {
-  return eventsOf(nextPiece, limit, () => new HttpError(502, 'upstream', `an event of the upstream has more than ${limit} characters`));
+  return eventsOf(
+    nextPiece,
+    limit,
+    () => new HttpError(502, 'upstream', `an event of the upstream has more than ${limit} characters`),
+  );
 }
 
 /** A response that sends what `events` yields, at the reader's pace. `reader` fires when the reader leaves, since the
@@ -43,6 +47,10 @@ export function sseResponse(
     cancel: leave,
   });
   return new Response(body, {
-    headers: { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', 'x-accel-buffering': 'no' },
+    headers: {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+    },
   });
 }

@@ -26,14 +26,21 @@ export interface Upstream {
 export async function ask(app: App, url: URL, body: Fields, signal: AbortSignal, judge: Judge): Promise<Upstream> {
   const { config } = app;
   const { upstreamMs, maxAnswerBytes } = config;
-  const request = { method: 'POST', headers: headers(app), body: JSON.stringify(body), signal, redirect: 'manual' as const };
+  const request = {
+    method: 'POST',
+    headers: headers(app),
+    body: JSON.stringify(body),
+    signal,
+    redirect: 'manual' as const,
+  };
   // A stream may last; only silence is limited.
   const timed = <T>(work: () => Promise<T>) => within(upstreamMs, 'the upstream', work, signal).catch(told);
   const response = await timed(() => fetch(url, request));
   const reader = response.body?.getReader();
   const rest = async () => {
     reader?.releaseLock();
-    const tooLarge = () => new HttpError(502, 'upstream', `the upstream's answer has more than ${maxAnswerBytes} bytes`);
+    const tooLarge = () =>
+      new HttpError(502, 'upstream', `the upstream's answer has more than ${maxAnswerBytes} bytes`);
     return new TextDecoder().decode(await readBytes(response.body, maxAnswerBytes, tooLarge));
   };
   const whole = async () => fieldsOf(await timed(rest));
@@ -52,7 +59,8 @@ function headers({ request, config }: App): Headers {
     const value = request.headers.get(name);
     if (value !== null) sent.set(name, value);
   }
-  const authorization = config.upstreamKey === null ? request.headers.get('authorization') : `Bearer ${config.upstreamKey}`;
+  const authorization =
+    config.upstreamKey === null ? request.headers.get('authorization') : `Bearer ${config.upstreamKey}`;
   if (authorization !== null) sent.set('authorization', authorization);
   return sent;
 }
@@ -89,7 +97,9 @@ async function refusal(response: Response, whole: () => Promise<Fields>, judge: 
 
 /** When to come again, if it is a time and nothing else. */
 function timeOf(header: string | null): string | null {
-  return header !== null && /^(?:\d{1,6}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT)$/.test(header) ? header : null;
+  return header !== null && /^(?:\d{1,6}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT)$/.test(header)
+    ? header
+    : null;
 }
 
 /** What an error object of an upstream says, shortened; nothing where that does not pass, or cannot be judged. */
@@ -97,6 +107,9 @@ export async function messageOf(body: Fields, judge: Judge): Promise<string> {
   const message = isFields(body.error) ? body.error.message : body.error;
   if (typeof message !== 'string') return '';
   const told = message.slice(0, MOST_OF_MESSAGE);
-  const passed = await judge.response([], told).then((flagged) => flagged === null, () => false);
+  const passed = await judge.response([], told).then(
+    (flagged) => flagged === null,
+    () => false,
+  );
   return passed ? `: ${told}` : '';
 }

@@ -3,8 +3,18 @@
 import { messagesOf, systemOf } from './content.ts';
 import type { Said } from '../held.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, misshapen, ownId, type Shape, type Sight, type StreamEvent,
-  type StreamReader, stringOf, told,
+  type Fields,
+  fieldsOf,
+  isFields,
+  type LaneFrame,
+  misshapen,
+  ownId,
+  type Shape,
+  type Sight,
+  type StreamEvent,
+  type StreamReader,
+  stringOf,
+  told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';
 

@@ -4,8 +4,21 @@ import type { Said } from '../held.ts';
 import { writeEvent } from './sse.ts';
 import { messagesOf, textOf } from './content.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Part, type Shape,
-  type Sight, type StreamEvent, type StreamReader, stringOf, told,
+  type Fields,
+  fieldsOf,
+  isFields,
+  type LaneFrame,
+  listOf,
+  misshapen,
+  nowSeconds,
+  ownId,
+  type Part,
+  type Shape,
+  type Sight,
+  type StreamEvent,
+  type StreamReader,
+  stringOf,
+  told,
 } from './shape.ts';
 
 type Field = 'message' | 'delta' | 'text';
@@ -99,13 +112,18 @@ function shapeOf(field: 'message' | 'text', object: string, prefix: string, turn
     parts(answer, sight) {
       const { choices } = answer;
       if (!Array.isArray(choices) || !choices.every(isFields)) throw misshapen('choices');
-      return choices.map((choice, at): Part => ({
-        said: saidIn(choice, field, sight),
-        withhold(answer) {
-          const without = withheld(Number(choice.index ?? at), none(field));
-          return { ...answer, choices: listOf(answer.choices).map((other, index) => (index === at ? without : other)) };
-        },
-      }));
+      return choices.map(
+        (choice, at): Part => ({
+          said: saidIn(choice, field, sight),
+          withhold(answer) {
+            const without = withheld(Number(choice.index ?? at), none(field));
+            return {
+              ...answer,
+              choices: listOf(answer.choices).map((other, index) => (index === at ? without : other)),
+            };
+          },
+        }),
+      );
     },
     reader: (body, sight) =>
       field === 'text'

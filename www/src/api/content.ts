@@ -26,7 +26,10 @@ export function textOf(content: unknown, at: string, sight: Sight): string {
   if (content === null || content === undefined) return '';
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return sight.unseen(at);
-  return content.map((part, index) => partOf(part, `${at}[${index}]`, sight)).filter(Boolean).join('\n');
+  return content
+    .map((part, index) => partOf(part, `${at}[${index}]`, sight))
+    .filter(Boolean)
+    .join('\n');
 }
 
 function partOf(part: unknown, at: string, sight: Sight): string {

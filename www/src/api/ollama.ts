@@ -3,7 +3,15 @@
 import { messagesOf, systemOf, textOf } from './content.ts';
 import type { Said } from '../held.ts';
 import {
-  type Fields, fieldsOf, type LaneFrame, listOf, misshapen, type Shape, type Sight, type StreamEvent, told,
+  type Fields,
+  fieldsOf,
+  type LaneFrame,
+  listOf,
+  misshapen,
+  type Shape,
+  type Sight,
+  type StreamEvent,
+  told,
 } from './shape.ts';
 
 /** What a line, or the whole answer, says. */

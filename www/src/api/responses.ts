@@ -4,8 +4,20 @@ import type { Said } from '../held.ts';
 import { askedIn } from './items.ts';
 import { Shown } from './shown.ts';
 import {
-  type Fields, fieldsOf, isFields, type LaneFrame, listOf, misshapen, nowSeconds, ownId, type Shape, type Sight,
-  type StreamEvent, type StreamReader, stringOf, told,
+  type Fields,
+  fieldsOf,
+  isFields,
+  type LaneFrame,
+  listOf,
+  misshapen,
+  nowSeconds,
+  ownId,
+  type Shape,
+  type Sight,
+  type StreamEvent,
+  type StreamReader,
+  stringOf,
+  told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';
 
@@ -92,7 +104,13 @@ class ResponseReader implements StreamReader {
       const at = isFields(response) ? `output[${index}]` : place;
       if (isCall(item)) this.#names.set(at, item.name);
       const said = saidIn(item, at, this.#sight);
-      return [...this.#more(at, said.filter(({ kind }) => kind)), ...this.#unknown(said.filter(({ kind }) => !kind))];
+      return [
+        ...this.#more(
+          at,
+          said.filter(({ kind }) => kind),
+        ),
+        ...this.#unknown(said.filter(({ kind }) => !kind)),
+      ];
     });
   }
 

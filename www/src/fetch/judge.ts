@@ -26,7 +26,11 @@ export class Judge {
     // Where nobody else speaks, the application asks.
     const asks = turns.some(({ role }) => role === 'user') ? 'user' : 'system';
     const lastAsked = turns.map(({ role }) => role).lastIndexOf(asks);
-    const since = turns.slice(0, Math.max(0, lastAsked)).map(({ role }) => role).lastIndexOf('assistant') + 1;
+    const since =
+      turns
+        .slice(0, Math.max(0, lastAsked))
+        .map(({ role }) => role)
+        .lastIndexOf('assistant') + 1;
     for (const [index, { role, content }] of turns.entries()) {
       const at = `message ${index}`;
       if (index < since) continue;

@@ -78,7 +78,12 @@ export function brokenOff(cause?: unknown): never {
 /** The events of a prompt that is refused. */
 export function refusalEvents(shape: Shape, reader: StreamReader): string {
   const done = shape.done === undefined ? '' : writeEvent({ data: shape.done });
-  return reader.ending(0).map(({ wire }) => wire).join('') + done;
+  return (
+    reader
+      .ending(0)
+      .map(({ wire }) => wire)
+      .join('') + done
+  );
 }
 
 interface Written {

@@ -40,7 +40,7 @@ export interface FileContent {
 /** Which model, in a form that crosses a worker's border. */
 export type ModelSpec =
   | { kind: 'bundled' }
-  | { kind: 'address'; /** Absolute: the folder or its manifest. */ address: string }
+  | { kind: 'address' /** Absolute: the folder or its manifest. */; address: string }
   | { kind: 'files'; files: readonly (FileLike | FileContent)[] };
 
 /** The model in the package: its manifest is part of the code, its files lie beside it. */
@@ -164,7 +164,12 @@ class FetchedModel implements Model {
   #fetched = false;
   #cached = false;
 
-  constructor(manifest: Manifest, locate: (name: string) => string, store: ModelStore | undefined, options: FetchOptions) {
+  constructor(
+    manifest: Manifest,
+    locate: (name: string) => string,
+    store: ModelStore | undefined,
+    options: FetchOptions,
+  ) {
     this.manifest = manifest;
     this.#locate = locate;
     this.#store = store;

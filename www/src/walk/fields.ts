@@ -76,7 +76,9 @@ const SHAPES: Record<string, (value: string) => boolean> = {
   tool_choice: enumOf('none auto required any'),
   function_call: enumOf('none auto'),
   modalities: enumOf('text'),
-  format: enumOf(`unknown openai-responses-v1 anthropic-claude-v1 google-gemini-v1 json date-time date time email uri uuid`),
+  format: enumOf(
+    `unknown openai-responses-v1 anthropic-claude-v1 google-gemini-v1 json date-time date time email uri uuid`,
+  ),
   syntax: enumOf('lark regex'),
   ttl: enumOf('5m 1h 24h'),
   prompt_cache_retention: enumOf('24h in_memory in-memory'),

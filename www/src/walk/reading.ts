@@ -30,4 +30,5 @@ export const EDGE = 400;
 export const isLong = (piece: string): boolean => piece.length > 2 * EDGE;
 
 /** A piece as its neighbours see it. */
-export const ends = (piece: string): string => (isLong(piece) ? `${piece.slice(0, EDGE)}\n…\n${piece.slice(-EDGE)}` : piece);
+export const ends = (piece: string): string =>
+  isLong(piece) ? `${piece.slice(0, EDGE)}\n…\n${piece.slice(-EDGE)}` : piece;

@@ -64,7 +64,8 @@ export function walkBy(rules: WalkRules, value: unknown, at = ''): Piece[] {
     if (value === null || value === undefined) return;
     if (rules.isMedia(name)) throw new Unreadable(place, path, 'cannot be judged, only text');
     if (typeof value === 'string') {
-      if (/^\s*data:[^,\s]*,/i.test(value)) throw new Unreadable(place, path, 'is a data: address, which cannot be judged');
+      if (/^\s*data:[^,\s]*,/i.test(value))
+        throw new Unreadable(place, path, 'is a data: address, which cannot be judged');
       if (!rules.passes(name, value)) add(place, path, value, false);
     }
     if (typeof value !== 'object') return;

@@ -59,7 +59,7 @@ export function findChromium(): string {
     asked
       ? `CHROMIUM is ${asked}, which is not a program; set it to a Chromium or unset it`
       : `expected a Chromium on the PATH (${NAMES.join(', ')}) and found none; ` +
-        'install one (Debian: `apt-get install chromium`) or set CHROMIUM to its path',
+          'install one (Debian: `apt-get install chromium`) or set CHROMIUM to its path',
   );
 }
 
@@ -73,7 +73,10 @@ function isProgram(path: string): boolean {
 }
 
 export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
-  const args = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`, ...(options.webgpu ? WEBGPU : ['--disable-gpu'])];
+  const args = [
+    `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
+    ...(options.webgpu ? WEBGPU : ['--disable-gpu']),
+  ];
   // As root, which containers often are, Chromium refuses to start with its sandbox.
   if (process.getuid?.() === 0) args.push('--no-sandbox');
   return chromium.launch({ executablePath: findChromium(), args });
@@ -83,10 +86,7 @@ export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
 export async function librarySite(headers: Record<string, string> = {}): Promise<Site> {
   built('index.js');
   const site = await Site.open(headers);
-  return site
-    .mount('/rsafe/', dist)
-    .put('/page.html', page('/page.js'))
-    .put('/page.js', PAGE_SCRIPT);
+  return site.mount('/rsafe/', dist).put('/page.html', page('/page.js')).put('/page.js', PAGE_SCRIPT);
 }
 
 /** A page with nothing but one module; scripts lie in files, as a strict policy wants them. */

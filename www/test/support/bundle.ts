@@ -102,7 +102,9 @@ function readSafetensors(file: Uint8Array): { tensors: [string, Tensor][]; metad
 
 function writeSafetensors(tensors: [string, Tensor][], metadata: unknown, data: Uint8Array): Uint8Array {
   // Shapes of packed matrices stand in the metadata by tensor name; those of absent tensors would be errors.
-  const named = Object.entries((metadata ?? {}) as Record<string, string>).filter(([key]) => tensors.some(([name]) => name === key));
+  const named = Object.entries((metadata ?? {}) as Record<string, string>).filter(([key]) =>
+    tensors.some(([name]) => name === key),
+  );
   const header: Record<string, unknown> = { __metadata__: Object.fromEntries(named) };
   const pieces: Uint8Array[] = [];
   let at = 0;

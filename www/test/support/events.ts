@@ -8,6 +8,7 @@ export async function eventsOf(pieces: readonly (string | Uint8Array)[], limit =
   const encoder = new TextEncoder();
   const left = pieces.map((piece) => (typeof piece === 'string' ? encoder.encode(piece) : piece));
   const events: EventSourceMessage[] = [];
-  for await (const event of readEvents(async () => left.shift() ?? null, limit)) events.push(JSON.parse(JSON.stringify(event)));
+  for await (const event of readEvents(async () => left.shift() ?? null, limit))
+    events.push(JSON.parse(JSON.stringify(event)));
   return events;
 }

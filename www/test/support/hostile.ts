@@ -12,8 +12,29 @@ export function random(seed: number): () => number {
 }
 
 const SCALARS: unknown[] = [
-  undefined, null, true, false, 0, -1, 1, 2, 0.5, NaN, Infinity, 2 ** 53, '', 'load', 'constructor', '__proto__', '\ud800',
-  10n, new Date(0), new Map([['type', 'load']]), new Uint8Array(3), new Error('no'), [],
+  undefined,
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1,
+  2,
+  0.5,
+  NaN,
+  Infinity,
+  2 ** 53,
+  '',
+  'load',
+  'constructor',
+  '__proto__',
+  '\ud800',
+  10n,
+  new Date(0),
+  new Map([['type', 'load']]),
+  new Uint8Array(3),
+  new Error('no'),
+  [],
 ];
 const TYPES = ['load', 'check', 'monitor', 'push', 'finish', 'policy', 'abort', 'ack', 'close', 'toString', 'dispose'];
 const NAMES = ['type', 'id', 'spec', 'request', 'events', 'monitor', 'text', 'policy', 'messages', 'model', 'kind'];
@@ -58,7 +79,9 @@ export function value(next: () => number, depth = 4): unknown {
   if (depth === 0 || next() < 0.4) return pick(SCALARS);
   if (next() < 0.2) return Array.from({ length: size }, () => value(next, depth - 1));
   const made = Object.fromEntries(Array.from({ length: size }, () => [pick(NAMES), value(next, depth - 1)]));
-  return next() < 0.8 ? { ...made, type: pick(TYPES), id: next() < 0.7 ? Math.floor(next() * 1000) : pick(SCALARS) } : made;
+  return next() < 0.8
+    ? { ...made, type: pick(TYPES), id: next() < 0.7 ? Math.floor(next() * 1000) : pick(SCALARS) }
+    : made;
 }
 
 /** Each message that is right but for one thing: a field, at any depth, is something else. */
@@ -67,7 +90,9 @@ export function* almostRight(next: () => number): Generator<{ message: Record<st
     for (const path of paths(right)) {
       const message = structuredClone(right);
       const last = path.at(-1)!;
-      const holder = path.slice(0, -1).reduce<Record<string, unknown>>((at, key) => at[key] as Record<string, unknown>, message);
+      const holder = path
+        .slice(0, -1)
+        .reduce<Record<string, unknown>>((at, key) => at[key] as Record<string, unknown>, message);
       // No field of the protocol may be any of these.
       holder[last] = [-1, 2 ** 53, new Map()][Math.floor(next() * 3)];
       yield { message, path: path.join('.') };

@@ -22,7 +22,11 @@ export interface Loaded {
 export function load(page: Page, options: LoadOptions = {}): Promise<Loaded> {
   return page.evaluate(async (options) => {
     const events: Progress[] = [];
-    const guard = await rsafe.createGuard({ device: 'cpu', ...options, onProgress: (event) => events.push({ ...event }) });
+    const guard = await rsafe.createGuard({
+      device: 'cpu',
+      ...options,
+      onProgress: (event) => events.push({ ...event }),
+    });
     const verdict = await guard.check('How do I pick a lock?', { reasoning: 'always' });
     await guard.dispose();
     return { events, info: guard.info, verdict };

@@ -42,7 +42,17 @@ export function project(packed: Packed, files: Record<string, string>): Project 
   // What the package depends on is taken from here, since npm's cache may not know it.
   const needed = Object.keys(JSON.parse(readFileSync(join(www, 'package.json'), 'utf8')).dependencies);
   const sources = needed.map((name) => join(www, 'node_modules', name));
-  npm(folder, 'install', '--offline', '--no-audit', '--no-fund', '--ignore-scripts', '--install-links', packed.tarball, ...sources);
+  npm(
+    folder,
+    'install',
+    '--offline',
+    '--no-audit',
+    '--no-fund',
+    '--ignore-scripts',
+    '--install-links',
+    packed.tarball,
+    ...sources,
+  );
   return { folder, rsafe: join(folder, 'node_modules/rsafe'), remove: () => rmSync(folder, { recursive: true }) };
 }
 

@@ -44,6 +44,7 @@ function packageFolder(): string {
       const manifest = join(candidate, 'package.json');
       if (existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).name === 'rsafe') return candidate;
     }
-    if (folder === dirname(folder)) throw new Error(`expected to be run inside the repository, not in ${process.cwd()}`);
+    if (folder === dirname(folder))
+      throw new Error(`expected to be run inside the repository, not in ${process.cwd()}`);
   }
 }

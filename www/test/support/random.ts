@@ -12,7 +12,20 @@ export function randomly(seed: number) {
   const below = (most: number): number => Math.floor(next() * most);
   const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
 
-  const NAMES = ['content', 'text', 'reasoning', 'summary', 'role', 'id', 'type', 'finish_reason', 'aside', 'x', 'usage', 'model'];
+  const NAMES = [
+    'content',
+    'text',
+    'reasoning',
+    'summary',
+    'role',
+    'id',
+    'type',
+    'finish_reason',
+    'aside',
+    'x',
+    'usage',
+    'model',
+  ];
   const scalar = () => pick<unknown>([null, true, 7, 'fine', '', 'stop', 'function', -0.5]);
 
   /** A value with `text` somewhere in it, as a string or as a name, and harmless things beside it. */

@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import { extname, join, normalize } from 'node:path';
 
 /** The only permissions that rsafe asks of a page's policy. */
-export const STRICT_CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
+export const STRICT_CSP =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
 
 const TYPES: Record<string, string> = {
   '.html': 'text/html; charset=utf-8',
