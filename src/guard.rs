@@ -4,10 +4,12 @@
 pub mod engine;
 mod lint;
 mod notes;
+mod prepared;
 mod self_test;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,7 @@ pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
 use engine::{Engine, Scan};
+use prepared::{Policies, Prepared};
 pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;
@@ -201,7 +204,7 @@ impl<F: AsyncFnMut() -> Result<()>> Pause for F {}
 /// A model ready to judge. Checks share its caches but nothing that one request said reaches another's verdict.
 pub struct Guard {
     engine: Engine,
-    policy: Policy,
+    policies: Policies,
     /// That the model reads, as the manifest has them.
     languages: Vec<String>,
     dial: Dial,
@@ -231,16 +234,16 @@ impl Guard {
     }
 
     async fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
-        let policy = bundle.policy().await?;
         let engine = Engine::load(bundle, &options.device).await?;
+        let policies = Policies::new(&bundle.policy().await?, &engine)?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
-        Ok(Self { engine, policy, languages: manifest.languages.clone(), dial, options, tested: None })
+        Ok(Self { engine, policies, languages: manifest.languages.clone(), dial, options, tested: None })
     }
 
     /// The policy of requests that bring none.
     pub fn policy(&self) -> &Policy {
-        &self.policy
+        &self.policies.own.policy
     }
 
     /// Judges a conversation.
@@ -271,18 +274,15 @@ impl Guard {
     /// [`Error::BadInput`] if the conversation has nothing to judge or the strictness is out of bounds;
     /// [`Error::BadPolicy`] for a policy made in code that could not be one read from a file, such as one without
     /// categories.
-    pub fn start<'g>(&'g self, request: &Request<'g>) -> Result<Session<'g>> {
+    pub fn start(&self, request: &Request<'_>) -> Result<Session<'_>> {
         request.conversation.validate()?;
-        request.policy.map_or(Ok(()), Policy::validate)?;
         request.strictness.map_or(Ok(()), check_strictness)?;
-        let policy = request.policy.unwrap_or(&self.policy);
-        let custom = !policy.reads_like(&self.policy);
+        let prepared = self.policies.of(request.policy, &self.engine)?;
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
-            policy,
-            custom,
-            thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), !custom),
+            thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), prepared.own),
+            prepared,
             reasoning: request.reasoning,
             notes: Vec::new(),
             started: Instant::now(),
@@ -298,8 +298,7 @@ impl Guard {
 pub struct Session<'g> {
     guard: &'g Guard,
     conversation: Conversation,
-    policy: &'g Policy,
-    custom: bool,
+    prepared: Arc<Prepared>,
     thresholds: Thresholds,
     reasoning: Reasoning,
     notes: Vec<Note>,
@@ -346,7 +345,7 @@ impl<'g> Session<'g> {
     /// The rules; where none decides, the model is asked.
     fn open(&mut self) -> Result<()> {
         let judged = &self.conversation.messages[self.conversation.target_index()?].content;
-        if let Some(hit) = self.policy.rules.evaluate(judged, self.conversation.target)? {
+        if let Some(hit) = self.prepared.policy.rules.evaluate(judged, self.conversation.target)? {
             let decision = match hit.action {
                 RuleAction::Block => Decision::Block,
                 RuleAction::Allow => Decision::Allow,
@@ -357,11 +356,11 @@ impl<'g> Session<'g> {
         let guard = self.guard;
         let answering = Answering {
             reasoning_tokens: if self.reasoning == Reasoning::Never { 0 } else { guard.options.reasoning_tokens },
-            uncertain: (self.reasoning == Reasoning::Auto && !self.custom).then_some(self.thresholds.uncertain),
+            uncertain: (self.reasoning == Reasoning::Auto && self.prepared.own).then_some(self.thresholds.uncertain),
             steps: guard.options.steps,
             thresholds: self.thresholds.clone(),
         };
-        let scan = guard.engine.scan(self.policy, !self.custom, &self.conversation, answering)?;
+        let scan = guard.engine.scan(&self.prepared, &self.conversation, answering)?;
         let (needed, budget) = (scan.work(), guard.options.max_work);
         if needed > budget {
             return Err(Error::Work { needed, budget });
@@ -374,7 +373,7 @@ impl<'g> Session<'g> {
     /// One more step of reading; after the last, the model's scores.
     async fn read(&mut self, scan: Scan<'g>) -> Result<()> {
         let guard = self.guard;
-        let reading = match scan.step(self.policy).await? {
+        let reading = match scan.step(&self.prepared.policy).await? {
             ControlFlow::Break(reading) => reading,
             ControlFlow::Continue(scan) => {
                 self.events.push_back(Event::Reading);
@@ -423,9 +422,9 @@ impl<'g> Session<'g> {
 
     fn verdict(&self, scores: &Scores, answer: &Answer) -> Verdict {
         let guard = self.guard;
-        let builder =
-            Verdict::builder(self.policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
-        let scored = builder.score(scores.score).unreadable(scores.unreadable, self.policy.unreadable);
+        let policy = &self.prepared.policy;
+        let builder = Verdict::builder(policy).thresholds(self.thresholds.clone()).on_error(guard.options.on_error);
+        let scored = builder.score(scores.score).unreadable(scores.unreadable, policy.unreadable);
         let scored = scored.notes(self.notes.clone());
         let scored = scores.categories.iter().fold(scored, |builder, (id, score)| builder.category(id, *score));
         let scored = scores.effects.iter().fold(scored, |builder, (id, score)| builder.effect(id, *score));

@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 
+use super::prepared::Prepared;
 use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
 use crate::mini::engine::SlotEngine;
+use crate::mini::prompt::{Blocks, SlotPrompts};
 use crate::mini::scan as mini;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
@@ -44,24 +46,32 @@ impl Engine {
         &self.tokenizer
     }
 
-    /// Prepares to read a conversation under a policy, to score it, and to answer.
+    /// What rsafe-mini reads of each category. Nothing for a decoder: its template puts a policy into words together with
+    /// what is on trial.
+    ///
+    /// # Errors
+    /// [`BadInput`](crate::Error::BadInput) for a policy without categories.
+    pub fn blocks(&self, policy: &Policy) -> Result<Blocks> {
+        match &self.kind {
+            Kind::Decoder(_) => Ok(Blocks::default()),
+            Kind::Slots(_) => SlotPrompts::blocks(&self.tokenizer, policy),
+        }
+    }
+
+    /// Prepares to read a conversation under a policy that this engine made ready, to score it, and to answer.
     ///
     /// # Errors
     /// [`ContextLength`](crate::Error::ContextLength) if it does not fit; what the conversation has wrong.
-    pub fn scan(
-        &self,
-        policy: &Policy,
-        own: bool,
-        conversation: &Conversation,
-        answering: Answering,
-    ) -> Result<Scan<'_>> {
-        let tokenizer = &self.tokenizer;
+    pub fn scan(&self, prepared: &Prepared, conversation: &Conversation, answering: Answering) -> Result<Scan<'_>> {
+        let (tokenizer, policy) = (&self.tokenizer, &prepared.policy);
         let work = match &self.kind {
             Kind::Decoder(engine) => {
                 Work::Decoder(Box::new(engine.scan(tokenizer, policy, conversation, answering)?))
             }
             Kind::Slots(engine) => {
-                Work::Slots(Box::new(engine.scan(tokenizer, policy, own, conversation, answering)?))
+                let prompt = engine.prompts.read(tokenizer, prepared.blocks.clone(), conversation)?;
+                let scoring = engine.calibration.of(conversation.target, policy, prepared.own);
+                Work::Slots(Box::new(mini::Scan::new(engine, prompt, scoring, answering)))
             }
         };
         Ok(Scan { engine: self, work })

@@ -75,7 +75,7 @@ impl Guard {
         let other = test.policy();
         let mut tested = Tested { values: 0, difference: 0.0, tolerance: test.tolerance };
         for (i, case) in test.cases.iter().enumerate() {
-            let found = self.engine.known(&self.policy, &other, case, i as u32).await?;
+            let found = self.engine.known(self.policy(), &other, case, i as u32).await?;
             let off = |what: String| {
                 let number = i + 1;
                 Error::SelfTest(format!(
@@ -139,7 +139,7 @@ pub async fn renew_self_test(folder: impl AsRef<Path>) -> Result<Manifest> {
     let bundle = Bundle::open(&folder)?;
     let guard = Guard::untested(&bundle, super::LoadOptions::default()).await?;
     let mut manifest = bundle.manifest().clone();
-    manifest.self_test = Some(guard.known_answers(&guard.policy, manifest.template).await?);
+    manifest.self_test = Some(guard.known_answers(guard.policy(), manifest.template).await?);
     manifest.self_test()?;
     save_manifest(folder, &manifest)?;
     Ok(manifest)

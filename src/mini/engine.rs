@@ -9,12 +9,12 @@ use burn::tensor::Device;
 use super::layout::Layout;
 use super::network::{SlotConfig, SlotModel};
 use super::policy::ReadPolicy;
-use super::prompt::SlotPrompts;
+use super::prompt::{Blocks, SlotPrompts};
 use crate::Result;
 use crate::bundle::Bundle;
 use crate::engine::fits;
 use crate::model::KvCache;
-use crate::tokenizer::{TokenId, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::verdict::Calibration;
 
 /// Conversations whose states are kept, the latest used last, and their tokens beside those of the latest: long texts take
@@ -27,8 +27,8 @@ const KEPT_WORDS: usize = 2048;
 /// The slot model and what it has read.
 pub struct SlotEngine {
     pub(crate) model: SlotModel,
-    pub(super) prompts: SlotPrompts,
-    pub(super) calibration: Calibration,
+    pub(crate) prompts: SlotPrompts,
+    pub(crate) calibration: Calibration,
     pub(super) device: Device,
     kept: Mutex<Kept>,
 }
@@ -103,9 +103,9 @@ impl SlotEngine {
     }
 
     /// A policy of these blocks, if it was read before.
-    pub(super) fn kept_policy(&self, blocks: &[Vec<TokenId>]) -> Option<Arc<ReadPolicy>> {
+    pub(super) fn kept_policy(&self, blocks: &Blocks) -> Option<Arc<ReadPolicy>> {
         let policies = &mut self.kept().policies;
-        let at = policies.iter().position(|policy| policy.blocks == blocks)?;
+        let at = policies.iter().position(|policy| policy.blocks == *blocks)?;
         let policy = policies.remove(at);
         policies.push(policy.clone());
         Some(policy)

@@ -1,9 +1,9 @@
 //! rsafe-mini: how a policy and a conversation are laid out, the network that reads them, and what it may answer.
 
 pub mod answer;
-mod asks;
 mod causal;
 pub(crate) mod engine;
+mod known;
 pub mod layout;
 pub mod network;
 mod occlusion;

@@ -5,13 +5,13 @@ use burn::tensor::Device;
 
 use super::layout::Layout;
 use super::network::{Pass, PolicyStates, SlotBatch, SlotModel};
+use super::prompt::Blocks;
 use crate::engine::{PASS, layers_of_a_step};
 use crate::model::KvCache;
-use crate::tokenizer::TokenId;
 
 /// What the blocks say, and the states of their words.
 pub struct ReadPolicy {
-    pub blocks: Vec<Vec<TokenId>>,
+    pub blocks: Blocks,
     pub states: PolicyStates,
 }
 
@@ -24,7 +24,7 @@ impl ReadPolicy {
 
 /// A policy on its way through the network: some blocks at a time, side by side, and those in steps.
 pub struct PolicyReading {
-    blocks: Vec<Vec<TokenId>>,
+    blocks: Blocks,
     longest: usize,
     /// How many of them are read, and their states: written in place, since a long policy's are large.
     done: usize,
@@ -33,8 +33,8 @@ pub struct PolicyReading {
 }
 
 impl PolicyReading {
-    /// Of a policy that has categories; each block has a word.
-    pub fn new(blocks: Vec<Vec<TokenId>>, model: &SlotModel, device: &Device) -> Self {
+    /// Each block has a word.
+    pub fn new(blocks: Blocks, model: &SlotModel, device: &Device) -> Self {
         let longest = blocks.iter().map(Vec::len).max().unwrap_or(0);
         let read = model.cache(blocks.len(), longest, device);
         Self { blocks, longest, done: 0, read, pass: None }
@@ -54,7 +54,7 @@ impl PolicyReading {
             return None;
         }
         let states = PolicyStates::new(self.read.clone(), self.blocks.iter().map(Vec::len), device);
-        Some(ReadPolicy { blocks: std::mem::take(&mut self.blocks), states })
+        Some(ReadPolicy { blocks: self.blocks.clone(), states })
     }
 
     /// A pass over the next blocks: [`PASS`] tokens, padding counted, or one block that alone has more.

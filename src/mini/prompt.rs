@@ -2,6 +2,7 @@
 //! grammar. Inference and training both read here.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
 use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
@@ -45,6 +46,9 @@ pub struct PlannedStep {
     pub finding: Option<Finding>,
 }
 
+/// What the block of each category of a policy says: at least one.
+pub type Blocks = Arc<[Vec<TokenId>]>;
+
 /// A conversation and a policy as tokens.
 #[derive(Debug, Clone)]
 pub struct SlotPrompt {
@@ -59,8 +63,7 @@ pub struct SlotPrompt {
     /// The share of the judged message, in [0, 1], that no text makes readable.
     pub unreadable: f32,
     context: Vec<Context>,
-    /// What each category's block says.
-    pub blocks: Vec<Vec<TokenId>>,
+    pub blocks: Blocks,
 }
 
 impl SlotPrompts {
@@ -84,12 +87,12 @@ impl SlotPrompts {
         })
     }
 
-    /// Reads a conversation and a policy.
+    /// Reads a conversation, under the policy of these blocks.
     ///
     /// # Errors
-    /// [`Error::ContextLength`] or [`Error::TooManyBytes`] for a judged message that is too long; [`Error::BadInput`] for a policy
-    /// without categories; what the conversation has wrong.
-    pub fn read(&self, tokenizer: &Tokenizer, policy: &Policy, conversation: &Conversation) -> Result<SlotPrompt> {
+    /// [`Error::ContextLength`] or [`Error::TooManyBytes`] for a judged message that is too long; what the conversation has
+    /// wrong.
+    pub fn read(&self, tokenizer: &Tokenizer, blocks: Blocks, conversation: &Conversation) -> Result<SlotPrompt> {
         let judged = conversation.target_index()?;
         let content = &conversation.messages[judged].content;
         tokenizer.refuse_longer(std::iter::once(content.as_str()), MAX_JUDGED)?;
@@ -106,10 +109,6 @@ impl SlotPrompts {
         let windows = texts.iter().enumerate().flat_map(|(text, spans)| windows(spans.len()).map(move |at| (text, at)));
         let windows = windows.collect();
         let context = context(tokenizer, &conversation.messages[..judged])?;
-        let blocks = Self::blocks(tokenizer, policy)?;
-        if blocks.is_empty() {
-            return Err(Error::BadInput("expected a policy with categories, got one without".into()));
-        }
         Ok(SlotPrompt {
             target: conversation.target,
             judged,
@@ -122,8 +121,14 @@ impl SlotPrompts {
         })
     }
 
-    /// What the block of each category says.
-    pub fn blocks(tokenizer: &Tokenizer, policy: &Policy) -> Result<Vec<Vec<TokenId>>> {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a policy without categories.
+    pub fn blocks(tokenizer: &Tokenizer, policy: &Policy) -> Result<Blocks> {
+        if policy.categories.is_empty() {
+            return Err(Error::BadInput("expected a policy with categories, got one without".into()));
+        }
         let most = BLOCK_WORDS.min(POLICY_WORDS / policy.categories.len().max(1)).max(NAME_WORDS);
         policy.categories.iter().map(|category| block(tokenizer, category, most)).collect()
     }

@@ -25,7 +25,7 @@ pub struct Scan<'e> {
     prompt: SlotPrompt,
     scoring: Scoring,
     answering: Answering,
-    policy: Blocks,
+    policy: Stage,
     /// The windows that were not begun yet.
     left: Range<usize>,
     /// The one that is being read.
@@ -63,7 +63,7 @@ enum Looking {
     Without(Box<Window>, Range<usize>, Applies),
 }
 
-enum Blocks {
+enum Stage {
     Reading(Box<PolicyReading>),
     Read(Arc<ReadPolicy>),
 }
@@ -82,8 +82,8 @@ impl<'e> Scan<'e> {
             prompt_tokens: words,
             cached_tokens: if kept.is_some() { words } else { 0 },
             policy: kept.map_or_else(
-                || Blocks::Reading(Box::new(PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device))),
-                Blocks::Read,
+                || Stage::Reading(Box::new(PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device))),
+                Stage::Read,
             ),
             engine,
             prompt,
@@ -110,10 +110,10 @@ impl<'e> Scan<'e> {
     async fn read(&mut self) -> Result<()> {
         let engine = self.engine;
         let policy = match &mut self.policy {
-            Blocks::Read(policy) => policy.clone(),
-            Blocks::Reading(reading) => {
+            Stage::Read(policy) => policy.clone(),
+            Stage::Reading(reading) => {
                 if let Some(read) = reading.step(&engine.model, &engine.device) {
-                    self.policy = Blocks::Read(engine.keep_policy(read));
+                    self.policy = Stage::Read(engine.keep_policy(read));
                 }
                 return Ok(());
             }
@@ -142,7 +142,7 @@ impl<'e> Scan<'e> {
 
     /// Finds out by which words the categories apply that a reasoned answer speaks about; whether there is more to find.
     async fn explain(&mut self, policy: &Policy) -> Result<bool> {
-        let (Some(best), Blocks::Read(read)) = (&self.best, &self.policy) else { return Ok(false) };
+        let (Some(best), Stage::Read(read)) = (&self.best, &self.policy) else { return Ok(false) };
         if self.answering.steps == Steps::Written || !self.answering.reasons(best.score) {
             return Ok(false);
         }
@@ -200,7 +200,7 @@ impl<'e> Scan<'e> {
     /// What the windows gave, once all are read.
     pub async fn finish(mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Readout<'e>> {
         let unread = || Error::BadInput("the conversation was not read to its end".into());
-        let Blocks::Read(read) = &self.policy else { return Err(unread()) };
+        let Stage::Read(read) = &self.policy else { return Err(unread()) };
         // There is a window even for an empty message.
         let done = self.left.is_empty() && self.window.is_none();
         let Best { score, window, .. } = self.best.take().filter(|_| done).ok_or_else(unread)?;

@@ -253,6 +253,8 @@ mod tests {
     use super::*;
     use crate::bundle::Bundle;
     use crate::engine::Answering;
+    use crate::mini::prompt::SlotPrompts;
+    use crate::mini::scan::Scan;
     use crate::tokenizer::Tokenizer;
     use crate::verdict::Thresholds;
     use crate::{Conversation, Policy};
@@ -272,9 +274,11 @@ mod tests {
                 steps: Default::default(),
                 thresholds: Thresholds::default(),
             };
-            let mut scan = engine.scan(&tokenizer, &policy, true, &conversation, answering).unwrap();
+            let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
+            let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
+            let scoring = engine.calibration.of(conversation.target, &policy, true);
+            let mut scan = Scan::new(&engine, prompt.clone(), scoring, answering);
             while scan.step(&policy).await.unwrap() {}
-            let prompt = engine.prompts.read(&tokenizer, &policy, &conversation).unwrap();
             let layout = prompt.conversation(engine.prompts.frame, 0);
             assert!(engine.kept_policy(&prompt.blocks).is_some() && !engine.begun(&layout).unwrap().cache.is_empty());
 

@@ -261,7 +261,7 @@ mod tests {
                 Layout::conversation(Frame { cls: 101, sep: 102 }, &[], Turn { kind: Kind::JudgedUser, ids: &ids })
             };
             let blocks: Vec<Vec<TokenId>> = vec![vec![4000], (4100..4120).collect()];
-            let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &device);
+            let mut reading = PolicyReading::new(blocks.clone().into(), &engine.model, &device);
             let policy = loop {
                 if let Some(policy) = reading.step(&engine.model, &device) {
                     break Arc::new(policy);

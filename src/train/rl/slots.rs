@@ -157,7 +157,8 @@ impl SlotNetwork {
 
     /// Words of the conversation and the policy as the model reads them.
     pub(super) fn read(&self, task: &Task) -> Result<SlotPrompt> {
-        self.shared.prompts.read(&self.shared.tokenizer, &task.policy, &task.conversation)
+        let tokenizer = &self.shared.tokenizer;
+        self.shared.prompts.read(tokenizer, SlotPrompts::blocks(tokenizer, &task.policy)?, &task.conversation)
     }
 
     /// The conversation and the blocks, with the places of the slots.

@@ -86,7 +86,7 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
                 (None, Label::Unsafe) if categories.len() == 1 => vec![categories[0].id.clone()],
                 (None, _) => continue,
             };
-            for (category, words) in categories.iter().zip(&prompt.blocks) {
+            for (category, words) in categories.iter().zip(prompt.blocks.iter()) {
                 let block = blocks.iter().position(|known| known == words).unwrap_or(blocks.len());
                 if block == blocks.len() {
                     blocks.push(words.clone());

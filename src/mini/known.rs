@@ -1,34 +1,20 @@
-//! What a guard asks of rsafe-mini: a conversation under a policy, and in a self-test what it knows.
+//! What rsafe-mini is asked in a self-test.
 
 use std::sync::Arc;
 
 use super::engine::SlotEngine;
 use super::layout::Marker;
 use super::policy::PolicyReading;
-use super::scan::Scan;
+use super::prompt::SlotPrompts;
 use super::window::Window;
 use crate::bundle::{KnownCase, KnownStep};
 use crate::engine::reader::Reader;
-use crate::engine::{Answering, known, read_numbers};
+use crate::engine::{known, read_numbers};
 use crate::model::KvCache;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Conversation, Error, Policy, Result};
+use crate::{Error, Policy, Result};
 
 impl SlotEngine {
-    /// Prepares to score every category of the policy, the bundle's `own` or another, and the answer about those that score
-    /// highest.
-    pub fn scan(
-        &self,
-        tokenizer: &Tokenizer,
-        policy: &Policy,
-        own: bool,
-        conversation: &Conversation,
-        answering: Answering,
-    ) -> Result<Scan<'_>> {
-        let prompt = self.prompts.read(tokenizer, policy, conversation)?;
-        Ok(Scan::new(self, prompt, self.calibration.of(conversation.target, policy, own), answering))
-    }
-
     /// The values of a self-test's case: the logit of every category of both policies, a digest of the states under the
     /// bundle's own, and logits of the answer behind it.
     pub async fn known(
@@ -58,7 +44,8 @@ impl SlotEngine {
         policy: &Policy,
         case: &KnownCase,
     ) -> Result<(Vec<f32>, (Reader<'_>, KvCache))> {
-        let prompt = self.prompts.read(tokenizer, policy, &case.conversation())?;
+        let blocks = SlotPrompts::blocks(tokenizer, policy)?;
+        let prompt = self.prompts.read(tokenizer, blocks, &case.conversation())?;
         let conversation = prompt.conversation(self.prompts.frame, 0);
         let mut reading = PolicyReading::new(prompt.blocks, &self.model, &self.device);
         let policy = loop {
@@ -122,7 +109,8 @@ mod tests {
             let case = KnownCase { user: "Where does she park? ".repeat(40), ..KnownCase::default() };
             let (logits, (reader, _)) = engine.asked(&tokenizer, &policy, &case).await.unwrap();
 
-            let prompt = engine.prompts.read(&tokenizer, &policy, &case.conversation()).unwrap();
+            let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
+            let prompt = engine.prompts.read(&tokenizer, blocks, &case.conversation()).unwrap();
             let mut whole = prompt.conversation(engine.prompts.frame, 0);
             let slots = whole.push_blocks(engine.model.vocab_size(), &prompt.blocks);
             let opening = Marker::Answer.id(engine.model.vocab_size());

@@ -1,0 +1,94 @@
+//! A policy made ready once: checked, and turned into the tokens that its model reads, for all the requests under it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::engine::Engine;
+use crate::mini::prompt::Blocks;
+use crate::{Policy, Result};
+
+/// Policies of requests that are kept, the latest used last.
+const KEPT: usize = 8;
+
+/// A policy that a guard can judge under.
+pub struct Prepared {
+    pub policy: Policy,
+    /// Whether the model reads what it reads of the bundle's own policy, so that what was measured under that holds.
+    pub own: bool,
+    /// What rsafe-mini reads of each category.
+    pub blocks: Blocks,
+}
+
+impl Prepared {
+    fn new(policy: &Policy, own: bool, engine: &Engine) -> Result<Self> {
+        policy.validate()?;
+        Ok(Self { blocks: engine.blocks(policy)?, policy: policy.clone(), own })
+    }
+}
+
+/// The bundle's own policy, and the last ones that requests brought.
+pub struct Policies {
+    pub own: Arc<Prepared>,
+    kept: Mutex<Vec<Arc<Prepared>>>,
+}
+
+impl Policies {
+    /// # Errors
+    /// What [`of`](Self::of) gives for the bundle's own policy.
+    pub fn new(own: &Policy, engine: &Engine) -> Result<Self> {
+        Ok(Self { own: Arc::new(Prepared::new(own, true, engine)?), kept: Mutex::default() })
+    }
+
+    /// A request's policy made ready, or as it was made ready before; `None` is the bundle's own.
+    ///
+    /// # Errors
+    /// [`Error::BadPolicy`](crate::Error::BadPolicy) for a policy that cannot be used.
+    pub fn of(&self, policy: Option<&Policy>, engine: &Engine) -> Result<Arc<Prepared>> {
+        let Some(policy) = policy.filter(|policy| **policy != self.own.policy) else { return Ok(self.own.clone()) };
+        // A poisoned lock holds whole policies still: they are only ever pushed and moved.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = match kept.iter().position(|known| known.policy == *policy) {
+            Some(at) => kept.remove(at),
+            None => Arc::new(Prepared::new(policy, policy.reads_like(&self.own.policy), engine)?),
+        };
+        kept.push(ready.clone());
+        if kept.len() > KEPT {
+            kept.remove(0);
+        }
+        Ok(ready)
+    }
+}
+
+#[cfg(all(test, feature = "embedded", feature = "native"))]
+mod tests {
+    use super::super::{Guard, LoadOptions};
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::{Action, Category};
+
+    #[test]
+    fn a_policy_is_made_ready_once_and_only_the_last_ones_stay() {
+        pollster::block_on(async {
+            let guard = Guard::load(Bundle::embedded().unwrap(), LoadOptions::default()).await.unwrap();
+            let ready = |policy: Option<&Policy>| guard.policies.of(policy, &guard.engine).unwrap();
+            let policy = |at: usize| Policy::new("house").category(Category::new("S1", format!("Room {at}")));
+            let first = ready(Some(&policy(0)));
+            assert!(Arc::ptr_eq(&first, &ready(Some(&policy(0)))) && !first.own);
+
+            // What only follows from a verdict is another policy that reads the same.
+            let mut reviews = guard.policy().clone();
+            reviews.categories[0].action = Action::Review;
+            let reviews = ready(Some(&reviews));
+            assert!(reviews.own && reviews.policy.categories[0].action == Action::Review);
+            assert!(Arc::ptr_eq(&ready(None), &ready(Some(guard.policy()))));
+
+            for at in 1..=KEPT {
+                assert_eq!(ready(Some(&policy(at))).policy, policy(at));
+            }
+            assert_eq!(guard.policies.kept.lock().unwrap().len(), KEPT);
+            assert!(!Arc::ptr_eq(&first, &ready(Some(&policy(0)))));
+
+            let empty = guard.policies.of(Some(&Policy::new("empty")), &guard.engine);
+            assert_eq!(empty.err().map(|error| error.code()), Some("bad_policy"));
+        });
+    }
+}
