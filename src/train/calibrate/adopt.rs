@@ -59,10 +59,9 @@ async fn score(guard: &Guard, policy: &Policy, row: &Row) -> Result<Option<Judge
         return Ok(None);
     }
     let truth = truth_under(policy, row);
-    let applies = |id: &String| truth.categories.as_ref().map(|held| held.contains(id));
     // A model without scores of its own for categories only names those that it found.
     let all = verdict.categories.len() == policy.categories.len();
-    let categories = verdict.categories.iter().filter(|_| all).map(|category| (category.score, applies(&category.id)));
+    let categories = verdict.categories.iter().filter(|_| all).map(|category| category.score);
     Ok(Some(Judged {
         target: row.level,
         is_unsafe: Some(truth.label == Label::Unsafe),

@@ -69,9 +69,8 @@ struct Judged {
     is_unsafe: Option<bool>,
     /// P(unsafe) under the bundle's policy.
     score: f32,
-    /// For each category of it the score, and whether it applies, where that is known; empty for models without such
-    /// scores.
-    categories: Vec<(f32, Option<bool>)>,
+    /// For each category of it the score; empty for models without such scores.
+    categories: Vec<f32>,
 }
 
 /// A row under a drawn policy.
@@ -98,8 +97,8 @@ struct HeldOut {
 ///   quarter of them are; that of a category that stands for harm of any kind and the others hold each other back
 ///   ([`verdict::Calibration::catch_all`]);
 /// - the threshold with the highest F1, or the lowest that is as good but for a hundredth; one for each category of the
-///   policy of which the rows say enough (a category is known by its name, which the recipe gives to one of its concepts),
-///   unless a single one for all decides better by more than that; and the band of scores that are often wrong;
+///   policy, which as many safe texts reach as reach the others', unless a single one for all decides better by more than
+///   that; and the band of scores that are often wrong;
 /// - a threshold for policies other than the bundle's, chosen on small ones without a category that catches all;
 /// - the operating curves that a strictness moves along;
 /// - a self-test, where the bundle has none.
@@ -140,7 +139,7 @@ pub fn calibrate(folder: &Path, recipe: &Recipe, data: &Path, mut on_row: impl F
     let scale = |score: &mut f32, target| *score = calibration.scaling(target).probability(logit(*score));
     for row in &mut judged {
         scale(&mut row.score, row.target);
-        row.categories.iter_mut().for_each(|(score, _)| scale(score, row.target));
+        row.categories.iter_mut().for_each(|score| scale(score, row.target));
     }
     others.iter_mut().for_each(|other| scale(&mut other.scored.0, other.target));
 
@@ -190,7 +189,7 @@ fn under_own(policy: &Policy, judged: &[Judged], manifest: &mut Manifest) -> Res
     let categories = policy.categories.iter().zip(&own.categories);
     manifest.thresholds = Thresholds {
         global: own.global,
-        categories: categories.filter_map(|(category, threshold)| Some((category.id.clone(), (*threshold)?))).collect(),
+        categories: categories.map(|(category, threshold)| (category.id.clone(), *threshold)).collect(),
         custom: manifest.thresholds.custom,
         uncertain: thresholds::band(&general, own.global),
     };
@@ -220,13 +219,13 @@ async fn score(guard: &Guard, own_policy: &OwnPolicy, held_out: &HeldOut) -> Res
         (Label::Safe, false) => Some(false),
         (Label::Safe, true) | (Label::Borderline, false) => None,
     };
-    let scores = verdict.categories.iter().map(|category| category.score);
-    let all = verdict.categories.len() == own_policy.policy().categories.len();
+    let scores: Vec<f32> = verdict.categories.iter().map(|category| category.score).collect();
+    let all = scores.len() == own_policy.policy().categories.len();
     let own = Judged {
         target: row.level,
         is_unsafe: is_unsafe.filter(|_| *speaks),
         score: verdict.score,
-        categories: if all { scores.zip(own_policy.applies(facts)).collect() } else { Vec::new() },
+        categories: if all { scores } else { Vec::new() },
     };
     let mut others = Vec::new();
     for (drawn, unseen) in drawn.iter().zip([false, true]) {

@@ -10,8 +10,10 @@ const DOUBT: f64 = 0.1;
 /// What two values of F1 differ by when the rows can hardly tell them apart: about a standard error on two thousand. Among
 /// such thresholds the one that misses least is taken, as trees are pruned (Breiman et al., 1984, section 3.4.3).
 const AS_GOOD: f64 = 0.01;
-/// A category with fewer positive rows has no threshold of its own.
-pub const ENOUGH: usize = 20;
+/// The share of the safe texts that each category alone may flag, before all of them are moved together.
+const ALIKE: f64 = 0.02;
+/// Fewer safe texts than these do not tell such a share: categories then have no thresholds of their own.
+const ENOUGH: usize = 50;
 /// Shares of safe rows flagged that a curve has a point for, as far as the rows go.
 const FPRS: [f32; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5];
 
@@ -19,53 +21,43 @@ const FPRS: [f32; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0
 #[derive(Debug, Clone, PartialEq)]
 pub struct Own {
     pub global: f32,
-    /// In the policy's order; `None` for a category that keeps the global one.
-    pub categories: Vec<Option<f32>>,
+    /// In the policy's order; none where all keep the global one.
+    pub categories: Vec<f32>,
     /// Of the decisions that these make, where [`PRIOR`] of the texts are unsafe.
     pub f1: f64,
     pub curve: OperatingCurve,
 }
 
-/// Chooses thresholds for the categories of the bundle's policy. Each with at least [`ENOUGH`] positive rows gets the one
-/// that tells best, by F1, where it applies among texts of which it applies to as many as the rows say; then all are
-/// moved together to where the decision, unsafe or not, has the best F1. If one threshold for all decides better, by more
-/// than [`AS_GOOD`], there is only that. `None` without rows of both labels.
+/// Chooses thresholds for the categories of the bundle's policy: scores that as many safe texts reach, whichever category it
+/// is, all moved together to where the decision, unsafe or not, has the best F1. So no category pays for another's false
+/// alarms, and a rare one is not given up for its rarity, as it would be by an F1 of its own. With few safe texts, or if one threshold for all
+/// decides better, by more than [`AS_GOOD`], there is only that. `None` without rows of both labels.
 pub fn own(rows: &[Judged]) -> Option<Own> {
     let scored: Vec<Scored> = rows.iter().filter_map(|row| Some((row.score, row.is_unsafe?))).collect();
     let (f1, single) = best_f1(&scored, PRIOR)?;
-    let count = rows.iter().map(|row| row.categories.len()).min().unwrap_or(0);
-    let offsets: Vec<Option<f32>> = (0..count).map(|at| Some(logit(of_category(rows, at)?) - logit(single))).collect();
+    let safe = rows.iter().filter(|row| row.is_unsafe == Some(false)).count();
+    let count = rows.iter().map(|row| row.categories.len()).min().filter(|_| safe >= ENOUGH).unwrap_or(0);
+    let offsets: Vec<f32> = (0..count).map(|at| logit(of_category(rows, at)) - logit(single)).collect();
     let adjusted = |row: &Judged| {
-        let scores = row.categories.iter().zip(&offsets);
-        let scores = scores.map(|((score, _), offset)| offset.map_or(*score, |offset| moved(*score, -offset)));
+        let scores = row.categories.iter().zip(&offsets).map(|(score, offset)| moved(*score, -offset));
         scores.reduce(f32::max).unwrap_or(row.score)
     };
     let decided: Vec<Scored> = rows.iter().filter_map(|row| Some((adjusted(row), row.is_unsafe?))).collect();
     Some(match best_f1(&decided, PRIOR) {
-        Some((together, global)) if together >= f1 - AS_GOOD && offsets.iter().any(Option::is_some) => {
-            let categories = offsets.iter().map(|offset| offset.map(|offset| moved(global, offset))).collect();
+        Some((together, global)) if together >= f1 - AS_GOOD => {
+            let categories = offsets.iter().map(|offset| moved(global, *offset)).collect();
             Own { global, categories, f1: together, curve: curve(&decided) }
         }
-        _ => Own { global: single, categories: vec![None; count], f1, curve: curve(&scored) },
+        _ => Own { global: single, categories: Vec::new(), f1, curve: curve(&scored) },
     })
 }
 
-/// The threshold of one category, where enough rows say whether it applies.
-fn of_category(rows: &[Judged], at: usize) -> Option<f32> {
-    let scored: Vec<Scored> =
-        rows.iter().filter_map(|row| row.categories[at].1.map(|applies| (row.categories[at].0, applies))).collect();
-    if scored.iter().filter(|row| row.1).count() < ENOUGH {
-        return None;
-    }
-    // Its share of the unsafe texts, by those rows of which it is known; one row of each kind is thought of besides.
-    let (mut positives, mut known) = (1.0, 2.0);
-    for row in rows.iter().filter(|row| row.is_unsafe == Some(true)) {
-        if let Some(applies) = row.categories[at].1 {
-            positives += f64::from(u8::from(applies));
-            known += 1.0;
-        }
-    }
-    best_f1(&scored, PRIOR * positives / known).map(|(_, threshold)| threshold)
+/// The lowest threshold of a category that at most [`ALIKE`] of the safe texts reach.
+fn of_category(rows: &[Judged], at: usize) -> f32 {
+    let safe = rows.iter().filter(|row| row.is_unsafe == Some(false));
+    let mut scores: Vec<f32> = safe.map(|row| row.categories[at]).collect();
+    scores.sort_by(|a, b| b.total_cmp(a));
+    scores.get((ALIKE * scores.len() as f64) as usize).map_or(1.0, |score| score.next_up().min(1.0))
 }
 
 /// The lowest threshold whose F1, where a share `prior` of the texts are unsafe, is as good as the highest but for
@@ -188,67 +180,66 @@ mod tests {
         assert_eq!(band(&[(0.2, false), (0.8, true)], 0.5), [0.2f32.min(0.5), 0.8]);
     }
 
-    fn row(is_unsafe: bool, categories: &[(f32, bool)]) -> Judged {
-        let score = categories.iter().map(|(score, _)| *score).fold(0.0, f32::max);
-        let categories = categories.iter().map(|(score, applies)| (*score, Some(*applies))).collect();
-        Judged { target: Target::Prompt, is_unsafe: Some(is_unsafe), score, categories }
+    fn row(is_unsafe: bool, categories: &[f32]) -> Judged {
+        let score = categories.iter().copied().fold(0.0, f32::max);
+        Judged { target: Target::Prompt, is_unsafe: Some(is_unsafe), score, categories: categories.into() }
     }
 
-    /// Two kinds of harm, one told from 0.6 on and the other from 0.2 on.
-    fn uneven(of_each: usize) -> Vec<Judged> {
+    /// Two kinds of harm, one told from 0.6 on and the other, rare, from 0.2 on.
+    fn uneven() -> Vec<Judged> {
         let kinds = [
-            row(true, &[(0.7, true), (0.02, false)]),
-            row(true, &[(0.1, false), (0.3, true)]),
-            row(false, &[(0.5, false), (0.05, false)]),
-            row(false, &[(0.4, false), (0.1, false)]),
+            (row(true, &[0.7, 0.02]), 90),
+            (row(true, &[0.1, 0.3]), 10),
+            (row(false, &[0.5, 0.05]), 50),
+            (row(false, &[0.4, 0.1]), 50),
         ];
-        kinds.into_iter().flat_map(|row| std::iter::repeat_n(row, of_each)).collect()
+        kinds.into_iter().flat_map(|(row, times)| std::iter::repeat_n(row, times)).collect()
     }
 
     #[test]
-    fn a_category_that_scores_low_where_it_applies_gets_a_low_threshold() {
-        let found = own(&uneven(ENOUGH)).unwrap();
-        let thresholds: Vec<f32> = found.categories.iter().map(|threshold| threshold.unwrap()).collect();
-        assert!((0.6..0.71).contains(&thresholds[0]), "{thresholds:?}");
-        assert!((0.2..0.31).contains(&thresholds[1]), "{thresholds:?}");
+    fn a_category_that_scores_low_where_it_applies_gets_a_low_threshold_however_rare_it_is() {
+        let found = own(&uneven()).unwrap();
+        assert!((0.5..0.71).contains(&found.categories[0]), "{found:?}");
+        assert!((0.1..0.31).contains(&found.categories[1]), "{found:?}");
         assert!(found.f1 > 0.999, "with one threshold for both, one kind is missed: {}", found.f1);
         assert_eq!(found.curve.validate(), Ok(()));
     }
 
     #[test]
-    fn categories_have_thresholds_of_their_own_unless_a_single_one_decides_better() {
-        let even = |score| [row(true, &[(score, true), (0.1, false)]), row(true, &[(0.1, false), (score, true)])];
-        let safe = row(false, &[(0.2, false), (0.2, false)]);
-        let mut rows: Vec<Judged> =
-            even(0.6).into_iter().chain([safe]).flat_map(|row| std::iter::repeat_n(row, ENOUGH)).collect();
+    fn as_many_safe_texts_reach_each_threshold() {
+        // The second category's scores are those of the first, a tenth as high.
+        let scores = (0..1000).map(|at| at as f32 / 1000.0);
+        let rows: Vec<Judged> = scores
+            .clone()
+            .map(|score| row(false, &[score, score / 10.0]))
+            .chain(scores.map(|score| row(true, &[0.9 + score / 10.0, 0.0])))
+            .collect();
         let found = own(&rows).unwrap();
-        assert!(found.categories.iter().all(Option::is_some), "as good as a single one: {found:?}");
-
-        // Where nobody knows whether it applies, the second category is high on texts that are safe.
-        let mut mistaken = row(false, &[(0.1, false), (0.5, false)]);
-        mistaken.categories[1].1 = None;
-        rows = uneven(ENOUGH).into_iter().chain(std::iter::repeat_n(mistaken, 20 * ENOUGH)).collect();
-        let found = own(&rows).unwrap();
-        assert!(found.categories.iter().all(Option::is_none), "{found:?}");
-        assert!(found.global > 0.5);
+        let reached = |at: usize| {
+            let reach = |row: &&Judged| row.is_unsafe == Some(false) && row.categories[at] >= found.categories[at];
+            rows.iter().filter(reach).count()
+        };
+        assert!(reached(0).abs_diff(reached(1)) <= 10 && reached(0) > 0, "{found:?}");
     }
 
     #[test]
-    fn a_category_with_few_positive_rows_keeps_the_global_threshold() {
-        let found = own(&uneven(ENOUGH - 1)).unwrap();
-        assert!(found.categories.iter().all(Option::is_none));
-        let single: Vec<Scored> = uneven(1).iter().map(|row| (row.score, row.is_unsafe.unwrap())).collect();
-        assert_eq!(best_f1(&single, PRIOR).map(|(_, threshold)| threshold), Some(found.global));
+    fn a_few_safe_texts_give_one_threshold_for_all() {
+        let (harmful, safe): (Vec<Judged>, Vec<Judged>) =
+            uneven().into_iter().partition(|row| row.is_unsafe == Some(true));
+        let with = |count: usize| own(&harmful.iter().chain(&safe[..count]).cloned().collect::<Vec<_>>()).unwrap();
+        assert!(with(ENOUGH - 1).categories.is_empty());
+        assert_eq!(with(ENOUGH).categories.len(), 2);
     }
 
     #[test]
-    fn a_rows_unknown_category_says_nothing_about_its_threshold() {
-        let mut rows = uneven(ENOUGH);
-        let known = own(&rows).unwrap();
-        let mut silent = row(true, &[(0.9, true), (0.9, true)]);
-        silent.categories.iter_mut().for_each(|category| category.1 = None);
-        rows.extend(std::iter::repeat_n(silent, 50));
-        assert_eq!(own(&rows).unwrap().categories, known.categories);
+    fn categories_have_no_thresholds_of_their_own_where_a_single_one_decides_better() {
+        let mistaken = std::iter::repeat_n(row(false, &[0.1, 0.6]), 3);
+        let missed = std::iter::repeat_n(row(true, &[0.1, 0.5]), 30);
+        let told = std::iter::repeat_n(row(true, &[0.5, 0.1]), 30);
+        let safe = std::iter::repeat_n(row(false, &[0.3, 0.1]), 97);
+        let found = own(&mistaken.chain(missed).chain(told).chain(safe).collect::<Vec<_>>()).unwrap();
+        assert!(found.categories.is_empty(), "{found:?}");
+        assert_eq!(found.global, 0.5);
     }
 
     #[test]
