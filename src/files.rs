@@ -1,6 +1,6 @@
 //! Opening files that others name or put there: of a kind that ends, and no larger than expected.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// What may be read where a file is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A regular file: what is found in a folder, where a pipe would keep its reader waiting for ever.
     Regular,
     /// A pipe, too: what somebody named, such as a shell's `<(…)` or `/dev/stdin`.
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn takes(self, metadata: &std::fs::Metadata) -> bool {
+    fn takes(self, metadata: &Metadata) -> bool {
         metadata.is_file() || (self == Kind::Named && is_pipe(metadata))
     }
 }
@@ -25,12 +25,9 @@ impl Kind {
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be opened or is of another kind.
-pub(crate) fn open(path: &Path, kind: Kind) -> Result<File> {
+pub fn open(path: &Path, kind: Kind) -> Result<File> {
     // Asked before it is opened, which would wait at a pipe and wake a device.
-    let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !kind.takes(&metadata) {
-        return Err(refused(path, &metadata, kind));
-    }
+    look(path, kind)?;
     let file = File::open(path).map_err(Error::io(path))?;
     // The name may have come to mean something else meanwhile.
     let metadata = file.metadata().map_err(Error::io(path))?;
@@ -38,6 +35,15 @@ pub(crate) fn open(path: &Path, kind: Kind) -> Result<File> {
         true => Ok(file),
         false => Err(refused(path, &metadata, kind)),
     }
+}
+
+/// What is known of a file that [`open`] would open.
+///
+/// # Errors
+/// [`Error::Io`] if it is not there or of another kind.
+pub fn look(path: &Path, kind: Kind) -> Result<Metadata> {
+    let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
+    if kind.takes(&metadata) { Ok(metadata) } else { Err(refused(path, &metadata, kind)) }
 }
 
 /// Reads a file of at most `max` bytes; `too_large` makes the error of a larger one, of what was expected.
@@ -68,7 +74,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-fn refused(path: &Path, metadata: &std::fs::Metadata, kind: Kind) -> Error {
+fn refused(path: &Path, metadata: &Metadata, kind: Kind) -> Error {
     let expected = match kind {
         Kind::Regular => "a regular file",
         Kind::Named => "a file or a pipe",
@@ -85,11 +91,11 @@ fn refused(path: &Path, metadata: &std::fs::Metadata, kind: Kind) -> Error {
 }
 
 #[cfg(unix)]
-fn is_pipe(metadata: &std::fs::Metadata) -> bool {
+fn is_pipe(metadata: &Metadata) -> bool {
     std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
 }
 
 #[cfg(not(unix))]
-fn is_pipe(_: &std::fs::Metadata) -> bool {
+fn is_pipe(_: &Metadata) -> bool {
     false
 }

@@ -105,7 +105,8 @@ mod error;
 #[cfg(feature = "eval")]
 pub mod eval;
 #[cfg(feature = "native")]
-mod files;
+#[doc(hidden)]
+pub mod files;
 #[doc(hidden)]
 pub mod grammar;
 pub mod guard;
@@ -134,6 +135,9 @@ pub mod train;
 pub mod verdict;
 #[cfg(all(feature = "web", target_family = "wasm"))]
 mod web;
+#[cfg(feature = "native")]
+#[doc(hidden)]
+pub mod workers;
 
 pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};

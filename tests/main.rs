@@ -46,6 +46,8 @@ mod rewards;
 mod rl;
 #[cfg(feature = "train")]
 mod rl_loss;
+#[cfg(all(feature = "cli", feature = "embedded"))]
+mod rows_cli;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;

@@ -23,4 +23,3 @@ mod samples;
 pub mod sft;
 mod topics;
 mod warm_start;
-mod workers;

@@ -21,10 +21,10 @@ use super::lessons::{Lesson, Lessons, Parts};
 use super::recipe::Recipe;
 use super::samples::Samples;
 use super::warm_start::warm_start;
-use super::workers::Workers;
 use crate::bundle::{Bundle, MANIFEST, Weights};
 use crate::mini::network::{SlotConfig, SlotModel};
 use crate::tokenizer::Tokenizer;
+use crate::workers::Workers;
 use crate::{Error, Result};
 
 /// What a run is made of. Lengths are in tokens.

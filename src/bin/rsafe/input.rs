@@ -1,9 +1,10 @@
 //! What `check` reads: plain text or JSON lines, never more than a bound of either in memory.
 
+use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
 
 use rsafe::{Conversation, Error, Message, Role, Target};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The longest text or line that is read, in bytes.
@@ -90,6 +91,23 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
 /// What a row is called: any JSON value, as it was written. As a number it could be rounded.
 pub type Id = Box<RawValue>;
 
+/// Where a row stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// `None`: standard input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// From 1; of a table the row.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.as_ref().map_or(Ok(()), |file| write!(f, "{file}, "))?;
+        write!(f, "line {}", self.line)
+    }
+}
+
 /// A row that could be read: what it is called and what is to be judged.
 pub struct Row {
     pub id: Option<Id>,
@@ -128,7 +146,12 @@ pub fn parse_row(line: &[u8], target: Option<Target>) -> Option<Result<Row, BadR
         Ok(text) => text,
         Err(error) => return Some(Err(BadRow { id: None, error: not_utf8(error) })),
     };
-    Some(match serde_json::from_str::<Keys>(text) {
+    Some(parse_object(text, target))
+}
+
+/// Reads a row of a JSON object. `target` wins over the row's own `level`.
+pub fn parse_object(text: &str, target: Option<Target>) -> Result<Row, BadRow> {
+    match serde_json::from_str::<Keys>(text) {
         Ok(Keys { id, prompt, response, messages, level }) => {
             match conversation(prompt, response, messages, target.or(level)) {
                 Ok(conversation) => Ok(Row { id, conversation }),
@@ -145,7 +168,7 @@ pub fn parse_row(line: &[u8], target: Option<Target>) -> Option<Result<Row, BadR
                 )),
             })
         }
-    })
+    }
 }
 
 /// A text alone: a prompt, or with [`Target::Response`] an answer whose prompt is not known.
@@ -189,6 +212,11 @@ fn conversation(
         return Err(Error::BadInput(format!("nothing to judge: the row has no message of the {name}")));
     }
     Ok(conversation)
+}
+
+/// A line, or a row of a table, of more than [`MAX_BYTES`].
+pub fn too_long() -> BadRow {
+    BadRow { id: None, error: Error::BadInput(format!("the line is longer than {MAX_BYTES} bytes")) }
 }
 
 fn not_utf8(error: std::str::Utf8Error) -> Error {

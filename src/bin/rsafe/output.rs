@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use indexmap::IndexMap;
 use rsafe::verdict::{CategoryScore, Decision, Verdict};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::input::Place;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -145,17 +148,27 @@ pub fn json_verdict(out: &mut dyn Write, id: Option<&RawValue>, verdict: &Verdic
     json_line(out, &Answer { id, verdict })
 }
 
-/// One error as one line of JSON; `line` counts from 1.
+/// One verdict as one line of JSON without `usage`, which differs from run to run: the rest depends on the row alone.
+pub fn json_lasting(out: &mut dyn Write, id: Option<&RawValue>, verdict: &Verdict) -> io::Result<()> {
+    let mut keys: IndexMap<String, Box<RawValue>> = serde_json::from_slice(&serde_json::to_vec(verdict)?)?;
+    keys.shift_remove("usage");
+    if let Some(id) = id {
+        keys.shift_insert(0, "id".into(), id.to_owned());
+    }
+    json_line(out, &keys)
+}
+
+/// One error as one line of JSON.
 pub fn json_error(
     out: &mut dyn Write,
-    line: Option<u64>,
+    place: Option<&Place>,
     id: Option<&RawValue>,
     error: &rsafe::Error,
 ) -> io::Result<()> {
     #[derive(Serialize)]
     struct Answer<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        line: Option<u64>,
+        #[serde(flatten)]
+        place: Option<&'a Place>,
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a RawValue>,
         error: Body<'a>,
@@ -165,7 +178,7 @@ pub fn json_error(
         code: &'a str,
         message: String,
     }
-    json_line(out, &Answer { line, id, error: Body { code: error.code(), message: error.to_string() } })
+    json_line(out, &Answer { place, id, error: Body { code: error.code(), message: error.to_string() } })
 }
 
 fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
@@ -230,5 +243,12 @@ pub mod tests {
         for key in ["evidence", "reasoning", "notes", "usage"] {
             assert!(value.get(key).is_some(), "{key}");
         }
+
+        let mut lasting = Vec::new();
+        json_lasting(&mut lasting, Some(&id), &sample(Decision::Review)).unwrap();
+        let lasting = String::from_utf8(lasting).unwrap();
+        let (shared, usage) = text.split_once(r#","usage":{"#).unwrap();
+        assert!(usage.ends_with("}}\n"));
+        assert_eq!(lasting, format!("{shared}}}\n"));
     }
 }

@@ -21,7 +21,7 @@ use super::watch::watch;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::files::{json, metrics};
 use crate::train::sft::adam_w;
-use crate::train::workers::Workers;
+use crate::workers::Workers;
 use crate::{Error, Result};
 
 /// What a run is made of.

@@ -26,7 +26,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::files::{json, metrics, write};
 use crate::train::reward::{BudgetState, Outcome, Rewards};
 use crate::train::sft::adam_w;
-use crate::train::workers::Workers;
+use crate::workers::Workers;
 use crate::{Error, Result};
 
 /// The place in the run from which it goes on.

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::task::Tasks;
 use crate::eval::dataset::Label;
 use crate::train::reward::Rewards;
-use crate::train::workers::Workers;
+use crate::workers::Workers;
 use crate::{Error, Result, verdict};
 
 /// Tasks that are answered side by side.

@@ -11,7 +11,7 @@ use super::network::{Network, Rollout};
 use super::supervision::Supervision;
 use super::task::Task;
 use crate::train::reward::Reward;
-use crate::train::workers::Workers;
+use crate::workers::Workers;
 use crate::{Error, Result};
 
 /// Answers to one task and what they earned.

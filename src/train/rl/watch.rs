@@ -5,7 +5,7 @@ use super::report::{Tally, Watched};
 use super::task::Task;
 use crate::eval::metrics;
 use crate::sampling::Sampling;
-use crate::train::workers::Workers;
+use crate::workers::Workers;
 use crate::{Error, Result};
 
 /// Lets the network answer every task greedily, with reasoning and without. A task whose prompt has no room in the model's

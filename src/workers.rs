@@ -1,16 +1,28 @@
 //! One thread a core, each with work of its own: most operations of a small network are too small to share.
 
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{Error, Result};
 
-/// A pool of one thread for each core.
+/// Pools of one thread.
 pub struct Workers(Vec<rayon::ThreadPool>);
 
 impl Workers {
+    /// One for each core.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
     pub fn new() -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::of(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// So many.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the system gives no threads.
+    pub fn of(threads: NonZeroUsize) -> Result<Self> {
         let pool = |_| {
             // A pool of one keeps the matrix products inside a worker from spreading over the others' cores.
             rayon::ThreadPoolBuilder::new()
@@ -18,9 +30,10 @@ impl Workers {
                 .build()
                 .map_err(|e| Error::Unsupported(format!("threads: {e}")))
         };
-        (0..cores).map(pool).collect::<Result<_>>().map(Self)
+        (0..threads.get()).map(pool).collect::<Result<_>>().map(Self)
     }
 
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
