@@ -79,7 +79,7 @@ async function check(): Promise<void> {
   setRunning(true);
   showRunning(messages);
   try {
-    const ready = await unlessAborted(guard(), abort.signal);
+    const ready = await guard(abort.signal);
     if (running !== abort) return;
     showReading();
     for await (const event of ready.stream(messages, options)) {
@@ -93,21 +93,13 @@ async function check(): Promise<void> {
     // Changing the device or the model ends what is running, as the stop button does.
     const stopped = isAbort(error) || code === 'disposed';
     showStopped(stopped ? 'Stopped before there was a verdict.' : 'There is no verdict: the check failed.');
-    if (!stopped) showError(error, { text: 'Check again', run: () => void check() });
+    if (!stopped) showError(error, { retry: { text: 'Check again', run: () => void check() } });
   } finally {
     if (running === abort) {
       running = undefined;
       setRunning(false);
     }
   }
-}
-
-/** The promise's value, or the signal's reason if that comes first. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    promise.then(resolve, reject);
-  });
 }
 
 function setRunning(is: boolean): void {

@@ -4,10 +4,10 @@
 type Child = Node | string;
 
 /** The element with this id, which the page must have. */
-export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
+export function byId<T extends Element = HTMLElement>(id: string): T {
   const found = document.getElementById(id);
   if (!found) throw new Error(`expected an element with the id ${id} in the page, found none`);
-  return found as T;
+  return found as Element as T;
 }
 
 /** A new element. `className` may be empty; strings become text nodes. */

@@ -45,8 +45,12 @@ export function isAbort(error: unknown): boolean {
   );
 }
 
-/** Shows an error above the page's rooms until it is dismissed, retried or cleared. One at a time. */
-export function showError(error: unknown, retry?: { text: string; run: () => void }): void {
+/** Shows an error above the page's rooms until it is dismissed, retried or cleared. One at a time. `note` follows the
+ * advice. */
+export function showError(
+  error: unknown,
+  { retry, note = '' }: { retry?: { text: string; run: () => void }; note?: string } = {},
+): void {
   const { code, message, advice } = troubleOf(error);
   const actions = make('div', 'actions');
   if (retry) {
@@ -63,7 +67,7 @@ export function showError(error: unknown, retry?: { text: string; run: () => voi
       'div',
       'alert',
       make('p', '', make('code', 'code', code), ' ', ...withCode(message)),
-      make('p', 'advice', advice),
+      make('p', 'advice', `${advice} ${note}`.trim()),
       actions,
     ),
   );

@@ -13,13 +13,25 @@ const STAGES = {
   ready: 'Ready',
 } as const;
 
-let model: readonly File[] | undefined;
+/** What a visitor may choose: the device, and a bundle in place of the built-in model. */
+interface Choice {
+  device: DeviceChoice;
+  files: readonly File[] | undefined;
+}
+
+let files: readonly File[] | undefined;
+/** The guard that judges until another one is ready. */
+let working: { guard: Guard; choice: Choice } | undefined;
 let loading: { guard: Promise<Guard>; abort: AbortController } | undefined;
 const listeners: ((guard?: Guard) => void)[] = [];
 
-/** The guard as it is now or soon. Loads it if the last attempt failed. */
-export function guard(): Promise<Guard> {
-  return (loading ?? load()).guard;
+/** The guard that is chosen, now or soon. Loads it if the last attempt failed. Rejects when `signal` fires. */
+export function guard(signal: AbortSignal): Promise<Guard> {
+  const chosen = loading?.guard ?? (working ? Promise.resolve(working.guard) : load());
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    chosen.then(resolve, reject);
+  });
 }
 
 /** `listener` runs each time that a guard is ready, with it, or has failed to load. */
@@ -27,49 +39,63 @@ export function onLoaded(listener: (guard?: Guard) => void): void {
   listeners.push(listener);
 }
 
-/** Takes the bundle in `files`, or the built-in model without. */
-export function useModel(files: readonly File[] | undefined): void {
-  model = files;
-  byId('back-to-mini').hidden = files === undefined;
-  load();
+/** Takes the bundle in `bundle`, or the built-in model without. */
+export function useModel(bundle: readonly File[] | undefined): void {
+  files = bundle;
+  void load();
 }
 
 /** Wires the switch for the device and starts the first load. */
 export function startLoading(): void {
-  byId('device').addEventListener('change', () => load());
-  load();
+  byId('device').addEventListener('change', () => void load());
+  void load();
 }
 
-/** Loads a guard in place of the one that is there; what that one is doing ends. */
-function load(): { guard: Promise<Guard>; abort: AbortController } {
-  const last = loading;
-  last?.abort.abort();
+/** Loads a guard in place of the one that is there. That one stays until the new one is ready, so that a wrong file leaves
+ * the page with a guard; then what it is doing ends. */
+function load(): Promise<Guard> {
+  loading?.abort.abort();
   const abort = new AbortController();
+  const choice: Choice = { device: chosen(byId('device')) as DeviceChoice, files };
   const options: GuardOptions = {
-    device: chosen(byId('device')) as DeviceChoice,
+    device: choice.device,
     // The service worker keeps the model with the rest of the page; the library need not keep it too.
     cache: false,
     signal: abort.signal,
     onProgress: (progress) => !abort.signal.aborted && showProgress(progress),
   };
-  if (model) options.model = model;
+  if (choice.files) options.model = choice.files;
   clearError();
   showProgress({ stage: 'wasm', loaded: 0, total: 0 });
-  // One model in memory at a time: the old one goes before the new one comes.
-  const guard = Promise.resolve(last?.guard.then((old) => old.dispose()))
-    .catch(() => undefined)
-    .then(() => createGuard(options));
+  const guard = createGuard(options);
   const current = { guard, abort };
   loading = current;
   guard.then(
-    (ready) => loading === current && showReady(ready),
+    (ready) => {
+      // Another choice came after it was loaded.
+      if (loading !== current) return ready.dispose();
+      loading = undefined;
+      const last = working;
+      working = { guard: ready, choice };
+      showReady(ready);
+      return last?.guard.dispose();
+    },
     (error: unknown) => {
       if (loading !== current) return;
       loading = undefined;
-      showFailure(error);
+      if (working) keep(working, error);
+      else showFailure(error);
     },
   );
-  return current;
+  return guard;
+}
+
+/** Goes on with the guard that was there. */
+function keep({ guard, choice }: { guard: Guard; choice: Choice }, error: unknown): void {
+  files = choice.files;
+  choose(byId('device'), choice.device);
+  showReady(guard);
+  if (!isAbort(error)) showError(error, { note: `${guard.info.model} stays loaded.` });
 }
 
 function showProgress({ stage, loaded, total, cached }: Progress): void {
@@ -98,6 +124,7 @@ function showReady(guard: Guard): void {
     ['Device', info.adapter ? `${DEVICE_NAMES[info.device]}, ${info.adapter}` : DEVICE_NAMES[info.device]],
     ['Why', info.reason],
   ]);
+  byId('back-to-mini').hidden = files === undefined;
   for (const listener of listeners) listener(guard);
 }
 
@@ -106,10 +133,12 @@ function showFailure(error: unknown): void {
   facts(byId('machine-facts'), [['Model', 'none is loaded']]);
   if (!isAbort(error)) {
     showError(error, {
-      text: model ? 'Back to rsafe-mini on any device' : 'Try again on any device',
-      run: () => {
-        choose(byId('device'), 'auto');
-        useModel(undefined);
+      retry: {
+        text: files ? 'Back to rsafe-mini on any device' : 'Try again on any device',
+        run: () => {
+          choose(byId('device'), 'auto');
+          useModel(undefined);
+        },
       },
     });
   }

@@ -2,12 +2,14 @@
 
 import { showStorage, startBundle } from './bundle.ts';
 import { startConversation } from './conversation.ts';
+import { startLive } from './live.ts';
 import { onLoaded, startLoading } from './loading.ts';
 import { keepForOffline, startOffline } from './offline.ts';
 import { setModelPolicy, startPolicy } from './policy.ts';
 import { showNothingYet } from './verdict.ts';
 
 showNothingYet();
+startLive();
 startConversation();
 startPolicy();
 startBundle();

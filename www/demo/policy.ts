@@ -1,4 +1,5 @@
-/** The policy editor: built-in policies to start from, line numbers, and what the linter says while somebody types. */
+/** The policy editor: built-in policies to start from, line numbers, and what the linter says while somebody types. What
+ * was edited stays in this tab, over reloads too. */
 
 import { builtinPolicies, lintPolicy } from '../src/index.ts';
 import type { Finding, PolicyObject, PolicySource } from '../src/index.ts';
@@ -13,7 +14,10 @@ import { samplePolicy } from './samples.ts';
 const TEXTS: Readonly<Record<string, string>> = { agents, general, mlcommons, openai, rsafe };
 const MODELS_OWN = '';
 const SAMPLE = ' sample';
+const EDITED = ' edited';
 const LINT_AFTER_MS = 200;
+/** Where the tab keeps the choice and the edited text. */
+const KEPT = 'rsafe-policy';
 
 const choice = byId<HTMLSelectElement>('policy-choice');
 const area = byId<HTMLTextAreaElement>('policy-text');
@@ -22,17 +26,15 @@ const summary = byId('policy-summary');
 
 /** The text of the loaded model's own policy. */
 let modelsOwn = general;
+/** The visitor's own text, once there is one. */
+let edited: string | undefined;
 let lintTimer: ReturnType<typeof setTimeout> | undefined;
 let lints = 0;
 
-/** The policy of the next check: none where the model's own is chosen, a built-in one by its name as long as it is
- * unchanged, the text otherwise. */
+/** The policy of the next check: none where the model's own is chosen, a built-in one by its name, else the text. */
 export function activePolicy(): PolicySource | undefined {
-  if (!isChanged()) {
-    if (choice.value === MODELS_OWN) return undefined;
-    if (choice.value !== SAMPLE) return choice.value;
-  }
-  return area.value;
+  if (choice.value === MODELS_OWN) return undefined;
+  return isBuiltin() ? choice.value : area.value;
 }
 
 export function startPolicy(): void {
@@ -41,22 +43,53 @@ export function startPolicy(): void {
     ...builtinPolicies.filter((name) => name in TEXTS).map((name) => option(name, name)),
   );
   choice.append(option(SAMPLE, 'an example to edit'));
-  choice.addEventListener('change', fill);
+  choice.addEventListener('change', () => {
+    fill();
+    keep();
+  });
   area.addEventListener('input', () => {
+    edit(area.value);
+    choice.value = EDITED;
+    keep();
     number();
     clearTimeout(lintTimer);
     lintTimer = setTimeout(() => void lint(), LINT_AFTER_MS);
   });
   area.addEventListener('scroll', () => (gutter.scrollTop = area.scrollTop));
+  restore();
   fill();
 }
 
 /** Takes the policy that a model brings, and shows it where the model's own is chosen. */
 export function setModelPolicy(policy: PolicyObject): void {
-  const untouched = choice.value === MODELS_OWN && !isChanged();
   // JSON is a form of policy file too.
   modelsOwn = TEXTS[policy.name] ?? JSON.stringify(policy, null, 2);
-  if (untouched && isChanged()) fill();
+  if (choice.value === MODELS_OWN && area.value !== modelsOwn) fill();
+}
+
+/** Takes the visitor's own text, and offers it beside the others. */
+function edit(text: string): void {
+  if (edited === undefined) choice.append(option(EDITED, 'yours, edited'));
+  edited = text;
+}
+
+function keep(): void {
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify({ chosen: choice.value, edited }));
+  } catch {
+    // A browser that keeps nothing: the page works all the same.
+  }
+}
+
+function restore(): void {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? '{}') as { chosen?: unknown; edited?: unknown };
+    if (typeof kept.edited === 'string') edit(kept.edited);
+    const known = [...choice.options].find(({ value }) => value === kept.chosen);
+    if (known) known.selected = true;
+  } catch {
+    // As above.
+  }
 }
 
 function option(value: string, text: string): HTMLOptionElement {
@@ -65,18 +98,20 @@ function option(value: string, text: string): HTMLOptionElement {
   return element;
 }
 
-/** What the choice fills the editor with. */
-function original(): string {
-  if (choice.value === MODELS_OWN) return modelsOwn;
-  return choice.value === SAMPLE ? samplePolicy : (TEXTS[choice.value] ?? '');
+/** Whether the text is as it came with the package. */
+function isBuiltin(): boolean {
+  return choice.value !== SAMPLE && choice.value !== EDITED;
 }
 
-function isChanged(): boolean {
-  return area.value !== original();
+/** What the choice fills the editor with. */
+function textOfChoice(): string {
+  if (choice.value === MODELS_OWN) return modelsOwn;
+  if (choice.value === SAMPLE) return samplePolicy;
+  return choice.value === EDITED ? (edited ?? '') : (TEXTS[choice.value] ?? '');
 }
 
 function fill(): void {
-  area.value = original();
+  area.value = textOfChoice();
   area.scrollTop = 0;
   number();
   void lint();
@@ -92,7 +127,7 @@ function number(bad: ReadonlySet<number> = new Set()): void {
 
 async function lint(): Promise<void> {
   const turn = ++lints;
-  const builtin = !isChanged() && choice.value !== SAMPLE;
+  const builtin = isBuiltin();
   // A built-in policy is as it is meant to be: `general` has no definitions on purpose.
   const findings = builtin ? [] : await lintPolicy(area.value).catch((error: unknown) => [unlinted(error)]);
   if (turn !== lints) return;

@@ -1,5 +1,6 @@
-/** The TypeScript of the manuals as a newcomer pastes it: compiled against the packed package's types, and run. Samples of
- * other languages are checked by the Rust tests (`tests/manual.rs`). */
+/** Samples: the TypeScript of the manuals and of the demo page as a newcomer pastes it, compiled against the packed
+ * package's types and run; and the demo page's conversations, judged by the embedded model. Samples of other languages are
+ * checked by the Rust tests (`tests/manual.rs`). */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -8,9 +9,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { transformSync } from 'esbuild';
 import type { Browser } from 'playwright-core';
+import { CHECK_EVERY, type Expected, samples as conversations, scenes } from '../demo/samples.ts';
+import { snippet } from '../demo/snippet.ts';
+import type { Guard, Message, Verdict } from '../src/types.ts';
 import { launch, openPage, page as html } from './support/browser.ts';
 import { pack, project, type Packed, type Project } from './support/pack.ts';
-import { www } from './support/paths.ts';
+import { built, www } from './support/paths.ts';
 import { Site, STRICT_CSP } from './support/server.ts';
 
 const MANUALS = ['README.md', 'src/policy/README.md', 'models/TRAINING.md', 'www/README.md', 'www/edge/README.md'];
@@ -30,22 +34,29 @@ const samples: Sample[] = MANUALS.flatMap((manual) => {
     code: code!,
   }));
 });
+samples.push({ place: 'www/demo/snippet.ts', code: snippet });
 
 /** The same policy as in the manual, for samples that name an address. */
 const POLICY =
   'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
 
+/** How far from its threshold a score stays, so that the samples outlive small changes of the model. */
+const MARGIN = 0.15;
+
 let packed: Packed;
 let app: Project;
 let browser: Browser;
+let guard: Guard;
 
 before(async () => {
+  guard = await (await import(built('node.js'))).createGuard();
   packed = pack();
   app = project(packed, Object.fromEntries(samples.map(({ code }, i) => [`sample${i}.ts`, `${code}\nexport {};\n`])));
   browser = await launch();
 });
 
 after(async () => {
+  await guard?.dispose();
   await browser?.close();
   app?.remove();
   packed?.remove();
@@ -85,6 +96,58 @@ for (const { place, code } of samples.filter(({ code }) => code.includes('create
       assert.deepEqual(complaints, { errors: [], warnings: [], strangers: [] });
     } finally {
       await site.close();
+    }
+  });
+}
+
+/** That the verdict is the one that the sample states, with room to spare. */
+function holds({ decision, categories }: Verdict, expected: Expected): void {
+  const scores = categories.map(({ id, score, threshold }) => `${id} ${score.toFixed(2)} of ${threshold.toFixed(2)}`);
+  const found = `found ${decision}: ${scores.join(', ')}`;
+  assert.equal(decision, expected.decision, found);
+  if (expected.decision === 'allow') {
+    assert.ok(
+      categories.every(({ score, threshold }) => score <= threshold - MARGIN),
+      `expected every score ${MARGIN} below its threshold, ${found}`,
+    );
+  } else {
+    const { category } = expected;
+    assert.ok(
+      categories.some(({ id, score, threshold }) => id === category && score >= threshold + MARGIN),
+      `expected ${category} ${MARGIN} above its threshold, ${found}`,
+    );
+  }
+}
+
+for (const { label, prompt, answer, expected } of conversations) {
+  test(`the page's sample “${label}” is judged as it states`, async () => {
+    const messages: Message[] = [{ role: 'user', content: prompt }];
+    if (answer !== undefined) messages.push({ role: 'assistant', content: answer });
+    holds(await guard.check(messages, { reasoning: 'never' }), expected);
+  });
+}
+
+for (const { label, prompt, answer, expected } of scenes) {
+  test(`the page's answer “${label}” is let through or cut as it states`, async () => {
+    const verdicts: Verdict[] = [];
+    let shown = '';
+    const { readable, writable } = guard.transform({
+      messages: [{ role: 'user', content: prompt }],
+      checkEvery: CHECK_EVERY,
+      onCheck: (_, verdict) => verdicts.push(verdict),
+    });
+    const writing = new Response(answer).body!.pipeTo(writable);
+    const reading = readable.pipeTo(new WritableStream({ write: (words) => void (shown += Buffer.from(words)) }));
+    const [written] = await Promise.allSettled([writing, reading]);
+    const last = verdicts.pop()!;
+    holds(last, expected);
+    assert.ok(shown.length > 0, 'expected a beginning that is shown');
+    if (expected.decision === 'allow') {
+      assert.equal(shown, answer);
+      for (const verdict of verdicts) holds(verdict, expected);
+    } else {
+      assert.equal(written.status, 'rejected');
+      assert.ok(shown.length < answer.length);
     }
   });
 }

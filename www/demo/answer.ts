@@ -1,0 +1,89 @@
+/** The answer as a visitor sees it while it grows: what was let through as words, what is held back as bars. Words that
+ * are held back are never in the page, not even for a moment. */
+
+import type { CategoryScore, Verdict } from '../src/index.ts';
+import { byId, facts, icon, make } from './dom.ts';
+
+const log = byId('live-log');
+const outcome = byId('live-outcome');
+
+let shown = document.createTextNode('');
+let held = make('span', '');
+
+/** An empty answer to `question`, if there is one. */
+export function beginAnswer(question: string | undefined): void {
+  shown = document.createTextNode('');
+  held = make('span', '');
+  const said = (role: 'user' | 'assistant', speaker: string, ...words: Node[]) =>
+    make('div', `bubble ${role}`, make('span', 'speaker', speaker), make('p', 'said', ...words));
+  log.replaceChildren(
+    ...(question === undefined ? [] : [said('user', 'User', document.createTextNode(question))]),
+    said('assistant', 'Assistant', shown, held),
+  );
+  outcome.replaceChildren();
+}
+
+/** Shows the words that were let through, and a bar for each of the others. */
+export function showAnswer(text: string, heldBack: string): void {
+  shown.data = text;
+  const bars = (heldBack.match(/\S+/g) ?? []).map((word) => {
+    const bar = make('span', 'bar');
+    bar.style.setProperty('--letters', String(word.length));
+    bar.setAttribute('aria-hidden', 'true');
+    return bar;
+  });
+  held.replaceChildren(
+    ...bars.flatMap((bar) => [bar, ' ']),
+    ...(bars.length > 0 ? [make('span', 'held-marker', `${heldBack.length} held back`)] : []),
+  );
+}
+
+export function showCounts(arrived: number, released: number, checks: number): void {
+  facts(byId('live-counts'), [
+    ['Came', String(arrived)],
+    ['Shown', String(released)],
+    ['Held back', String(arrived - released)],
+    ['Checks', String(checks)],
+  ]);
+}
+
+/** The guard let all of it through. */
+export function showWhole(verdicts: readonly Verdict[]): void {
+  const highest = Math.max(...verdicts.map(({ score }) => score));
+  const reviewed = verdicts.filter(({ flagged }) => flagged).flatMap(({ categories }) => applying(categories));
+  const checks = `${verdicts.length} ${verdicts.length === 1 ? 'check' : 'checks'}, the highest score ${highest.toFixed(2)}.`;
+  if (reviewed.length === 0) end('allow', 'Shown whole', checks);
+  else end('review', 'Shown, for review', `${[...new Set(reviewed)].join(', ')}. ${checks}`);
+}
+
+/** The guard blocked it; the bars give way to a mark. */
+export function showCut(verdict: Verdict | undefined, arrived: number, heldBack: number): void {
+  held.replaceChildren(make('span', 'cut-marker', `cut: ${heldBack} characters held back`));
+  const reasons = verdict ? applying(verdict.categories) : [];
+  const rule = verdict?.rule ? `the policy’s rule “${verdict.rule}”` : undefined;
+  const why = rule ?? (reasons.join(', ') || verdict?.failure || 'no verdict');
+  const text = `After ${arrived} characters: ${why}. ${heldBack} characters were held back and never shown.`;
+  end('block', 'Cut', text);
+}
+
+/** It ended for another reason than a verdict; what is held back stays so. */
+export function showUnfinished(text: string, heldBack: number): void {
+  const rest = heldBack > 0 ? ` ${heldBack} characters were held back and never shown.` : '';
+  held.replaceChildren();
+  end('waiting', 'Not finished', text + rest);
+}
+
+function end(kind: 'allow' | 'review' | 'block' | 'waiting', word: string, text: string): void {
+  const badge = make('span', `badge ${kind}`, ...(kind === 'waiting' ? [] : [icon(kind)]), word);
+  outcome.replaceChildren(badge, make('p', 'note', text));
+}
+
+/** The categories that apply, with their scores, the one furthest beyond its threshold first. */
+function applying(categories: readonly CategoryScore[]): string[] {
+  return categories
+    .filter(({ flagged }) => flagged)
+    .sort((a, b) => b.score - b.threshold - (a.score - a.threshold))
+    .map(
+      ({ name, id, score, threshold }) => `${name || id} (${score.toFixed(2)}, applies from ${threshold.toFixed(2)})`,
+    );
+}
