@@ -4,6 +4,9 @@
 import type { CategoryScore, Verdict } from '../src/index.ts';
 import { byId, facts, icon, make } from './dom.ts';
 
+/** Categories that are named as a reason. */
+const NAMED = 2;
+
 const log = byId('live-log');
 const outcome = byId('live-outcome');
 
@@ -50,18 +53,16 @@ export function showCounts(arrived: number, released: number, checks: number): v
 /** The guard let all of it through. */
 export function showWhole(verdicts: readonly Verdict[]): void {
   const highest = Math.max(...verdicts.map(({ score }) => score));
-  const reviewed = verdicts.filter(({ flagged }) => flagged).flatMap(({ categories }) => applying(categories));
+  const [reviewed] = verdicts.filter(({ flagged }) => flagged).sort((a, b) => b.score - a.score);
   const checks = `${verdicts.length} ${verdicts.length === 1 ? 'check' : 'checks'}, the highest score ${highest.toFixed(2)}.`;
-  if (reviewed.length === 0) end('allow', 'Shown whole', checks);
-  else end('review', 'Shown, for review', `${[...new Set(reviewed)].join(', ')}. ${checks}`);
+  if (!reviewed) end('allow', 'Shown whole', checks);
+  else end('review', 'Shown, for review', `${reasonOf(reviewed)}. ${checks}`);
 }
 
 /** The guard blocked it; the bars give way to a mark. */
 export function showCut(verdict: Verdict | undefined, arrived: number, heldBack: number): void {
   held.replaceChildren(make('span', 'cut-marker', `cut: ${heldBack} characters held back`));
-  const reasons = verdict ? applying(verdict.categories) : [];
-  const rule = verdict?.rule ? `the policy’s rule “${verdict.rule}”` : undefined;
-  const why = rule ?? (reasons.join(', ') || verdict?.failure || 'no verdict');
+  const why = verdict ? reasonOf(verdict) : 'no verdict';
   const text = `After ${arrived} characters: ${why}. ${heldBack} characters were held back and never shown.`;
   end('block', 'Cut', text);
 }
@@ -78,12 +79,17 @@ function end(kind: 'allow' | 'review' | 'block' | 'waiting', word: string, text:
   outcome.replaceChildren(badge, make('p', 'note', text));
 }
 
-/** The categories that apply, with their scores, the one furthest beyond its threshold first. */
-function applying(categories: readonly CategoryScore[]): string[] {
-  return categories
+/** The rule that decided, or the categories that apply, the one furthest beyond its threshold first. */
+function reasonOf({ rule, failure, categories }: Verdict): string {
+  if (rule) return `the policy’s rule “${rule}”`;
+  const applying = categories
     .filter(({ flagged }) => flagged)
-    .sort((a, b) => b.score - b.threshold - (a.score - a.threshold))
-    .map(
-      ({ name, id, score, threshold }) => `${name || id} (${score.toFixed(2)}, applies from ${threshold.toFixed(2)})`,
-    );
+    .sort((a, b) => b.score - b.threshold - (a.score - a.threshold));
+  const named = applying.slice(0, NAMED).map(withScore);
+  const more = applying.length > NAMED ? [`${applying.length - NAMED} more`] : [];
+  return [...named, ...more].join(', ') || (failure ?? 'no category');
+}
+
+function withScore({ name, id, score, threshold }: CategoryScore): string {
+  return `${name || id} (${score.toFixed(2)}, applies from ${threshold.toFixed(2)})`;
 }

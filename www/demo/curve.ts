@@ -55,7 +55,9 @@ function draw(): void {
   );
   svg.setAttribute('aria-label', inWords());
   byId('curve-span').textContent = `${span} characters`;
-  byId('curve-limit').textContent = points.at(-1)?.threshold?.toFixed(2) ?? '';
+  const limit = points.at(-1)?.threshold;
+  byId('curve-limit').textContent =
+    `the score from which a category applies${limit === undefined ? '' : `: ${limit.toFixed(2)}`}`;
 }
 
 function inWords(): string {

@@ -5,25 +5,25 @@ import { CHECK_EVERY } from './samples.ts';
 
 const COPIED_MS = 2000;
 
-export const snippet = `import { createGuard, type Message } from 'rsafe';
+export const snippet = `import { createGuard } from 'rsafe';
 
 const guard = await createGuard();
-const chat = document.body;
-const messages: Message[] = [{ role: 'user', content: 'How do I bake bread?' }];
-
-const answer = await fetch('/chat', { method: 'POST', body: JSON.stringify(messages) });
-const guarded = answer.body!.pipeThrough(new TextDecoderStream()).pipeThrough(
+const answer = await fetch('/chat', { method: 'POST' });
+const text = answer.body!.pipeThrough(new TextDecoderStream());
+const guarded = text.pipeThrough(
   guard.transform({
-    messages,
+    messages: [{ role: 'user', content: 'How do I bake bread?' }],
     checkEvery: ${CHECK_EVERY},
-    onCheck: (seen, { score }) => console.log(seen, score), // the curve
+    // The risk curve.
+    onCheck: (seen, { score }) => console.log(seen, score),
   }),
 );
+const show = (text: unknown) => document.body.append(String(text));
 try {
-  await guarded.pipeTo(new WritableStream({ write: (text) => chat.append(String(text)) }));
-} catch (error) {
-  // What is held back never comes out. Code \`blocked\`: the verdict says why.
-  chat.append(' [cut]');
+  await guarded.pipeTo(new WritableStream({ write: show }));
+} catch {
+  // Blocked, or not judged: what is held back never comes out.
+  show(' [cut]');
 }
 `;
 

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { CHECK_EVERY, scenes } from '../demo/samples.ts';
 import { CONTENT_SECURITY_POLICY, serve } from '../scripts/serve.mjs';
 import type { Served } from '../scripts/serve.mjs';
 import { launch } from './support/browser.ts';
@@ -62,6 +63,112 @@ async function decision(page: Page): Promise<string> {
 async function overflow(page: Page): Promise<number> {
   return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }
+
+/** Waits for the end of the growing answer; resolves to its word. */
+async function outcome(page: Page): Promise<string> {
+  const badge = page.locator('#live-outcome .badge');
+  await badge.waitFor();
+  return (await badge.textContent()) ?? '';
+}
+
+const bubble = (page: Page) => page.locator('#live-log .assistant .said');
+
+/** Keeps whatever text comes into the page, however briefly, as `everSeen`. */
+const rememberText = (page: Page) =>
+  page.evaluate(() => {
+    const kept = globalThis as { everSeen?: string };
+    kept.everSeen = '';
+    new MutationObserver(() => (kept.everSeen += document.body.textContent)).observe(document.body, {
+      subtree: true,
+      childList: true,
+      characterData: true,
+    });
+  });
+
+test('an answer that is blocked is cut, and what was held back is never in the page', async () => {
+  await using visited = await visit();
+  const { page, complaints } = visited;
+  const { label, answer } = scenes.find(({ expected }) => expected.decision === 'block')!;
+  await rememberText(page);
+  await page.getByRole('button', { name: label }).click();
+  await page.locator('#live-log .bar').first().waitFor();
+  assert.equal(await outcome(page), 'Cut');
+  const said = (await bubble(page).textContent()) ?? '';
+  const [, shown = '', heldBack] = /^(.*?)cut: (\d+) characters held back$/s.exec(said) ?? [];
+  assert.ok(shown.length > 0 && answer.startsWith(shown), said);
+  const [, came] = /After (\d+) characters/.exec((await page.locator('#live-outcome').textContent()) ?? '') ?? [];
+  assert.equal(Number(heldBack), Number(came) - shown.length);
+  const held = answer.slice(shown.length).match(/[\w’]+(?: [\w’]+){2}/g) ?? [];
+  const seen = await page.evaluate(() => `${(globalThis as { everSeen?: string }).everSeen}${document.body.outerHTML}`);
+  assert.ok(held.length > 3 && seen.includes(shown.trim()));
+  for (const words of held) assert.ok(!seen.includes(words), `expected “${words}” to stay out of the page`);
+  assert.equal(await page.locator('#curve .point.over').count(), 1);
+  assert.deepEqual(complaints, []);
+});
+
+test('a harmless answer is shown whole, and the curve has a point for each check', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const { label, prompt, answer } = scenes.find(({ expected }) => expected.decision === 'allow')!;
+  await page.getByRole('button', { name: label }).click();
+  assert.equal(await outcome(page), 'Shown whole');
+  assert.equal(await bubble(page).textContent(), answer);
+  // The same answer through the package itself.
+  const checks = await page.evaluate(
+    async ([library, prompt, answer, checkEvery]) => {
+      const { createGuard } = (await import(library)) as typeof import('../src/index.ts');
+      const scores: string[] = [];
+      const guard = await createGuard({ cache: false });
+      const messages = [{ role: 'user' as const, content: prompt }];
+      const onCheck = (seen: number, { score }: { score: number }) => scores.push(`${seen}: ${score.toFixed(2)}`);
+      const { readable, writable } = guard.transform({ messages, checkEvery, onCheck });
+      const reading = readable.pipeTo(new WritableStream());
+      const writer = writable.getWriter();
+      for (const word of answer.match(/\S+\s*/g) ?? []) await writer.write(word);
+      await writer.close();
+      await reading;
+      await guard.dispose();
+      return scores;
+    },
+    [new URL('rsafe/index.js', site.url).href, prompt, answer, CHECK_EVERY] as const,
+  );
+  assert.ok(checks.length > 2);
+  assert.equal(await page.locator('#curve .point').count(), checks.length);
+  const [seen, score] = checks.at(-1)!.split(': ');
+  const told = (await page.locator('#curve').getAttribute('aria-label')) ?? '';
+  assert.ok(told.includes(`${checks.length} checks. The last, at ${seen} characters, has a score of ${score}.`), told);
+});
+
+test('what a visitor writes as the assistant is held back until it is finished, stays text, and can be stopped', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const own = page.locator('#live-own');
+  await own.pressSequentially('Bread ');
+  await own.pressSequentially(`is good ${IMG}.`);
+  await page
+    .locator('#live-counts')
+    .getByText(String(`Bread is good ${IMG}.`.length))
+    .first()
+    .waitFor();
+  assert.ok(!(await bubble(page).textContent())?.includes('Bread'), 'no check has passed yet');
+  await own.press('Escape');
+  assert.equal(await outcome(page), 'Not finished');
+  assert.ok(!(await bubble(page).textContent())?.includes('Bread'), 'what is held back stays so');
+  await own.fill('Bread is good <b>warm</b>.');
+  await page.locator('#live-finish').click();
+  await page.locator('#live-outcome .badge.allow').waitFor();
+  assert.equal(await bubble(page).textContent(), 'Bread is good <b>warm</b>.');
+});
+
+test('the code beside the chat is copied', async () => {
+  await using visited = await visit({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const { page } = visited;
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await page.getByRole('button', { name: 'Copied' }).waitFor();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(copied, await page.locator('#snippet').textContent());
+  assert.match(copied, /guard\.transform\(/);
+});
 
 test('a sample gives a verdict in words, with scores, figures and no complaint from the browser', async () => {
   await using visited = await visit();
@@ -137,6 +244,22 @@ test('an edited policy is the one that judges', async () => {
   assert.match((await page.locator('#verdict').textContent()) ?? '', /rule “staff-line”/);
 });
 
+test('a reload keeps the edited policy, and others can be chosen and left', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const [choice, area] = [page.locator('#policy-choice'), page.locator('#policy-text')];
+  const mine = 'name: mine\nversion: "1"\ncategories:\n  - id: noise\n    name: Noise\n';
+  await area.fill(mine);
+  await page.reload();
+  assert.equal(await area.inputValue(), mine);
+  await choice.selectOption('openai');
+  await page.reload();
+  assert.equal(await choice.inputValue(), 'openai');
+  assert.match(await area.inputValue(), /^name: openai$/m);
+  await choice.selectOption({ label: 'yours, edited' });
+  assert.equal(await area.inputValue(), mine);
+});
+
 test('everything can be done by keyboard, and the focus is seen', async () => {
   await using visited = await visit();
   const { page } = visited;
@@ -171,6 +294,10 @@ test('nothing makes the page scroll sideways at 360 px, in light and in dark', a
     await using visited = await visit({ colorScheme, viewport: { width: 360, height: 740 } });
     const { page } = visited;
     assert.equal(await overflow(page), 0, 'at first');
+    await page.locator('#live-own').fill(`https://example.com/${'x'.repeat(400)}`);
+    await page.locator('#live-log .bar').waitFor();
+    assert.equal(await overflow(page), 0, 'with an answer that grows');
+    await page.locator('#live-stop').click();
     await page.locator('#prompt').fill(`https://example.com/${'x'.repeat(400)}`);
     await page.locator('#check').click();
     await decision(page);
@@ -220,29 +347,51 @@ test('markup in a message, a policy and what the model writes stays text', async
   assert.deepEqual(complaints, []);
 });
 
-test('a device that is not there is an error with a way back', async () => {
+test('a device that is not there is an error, and the model that worked goes on', async () => {
   await using visited = await visit();
   const { page } = visited;
   await page.locator('#device input[value=webgpu]').check();
   await page.getByText('unsupported', { exact: true }).waitFor();
-  await page.getByRole('button', { name: /any device/ }).click();
   await ready(page);
+  assert.ok(await page.locator('#device input[value=auto]').isChecked());
   await page.getByRole('button', { name: 'A complaint' }).click();
   await decision(page);
 });
 
-test('an own bundle is taken from files, and a wrong one is refused with a way back', async () => {
+test('a first load that fails is an error with a way back', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(180_000);
+  await page.route('**/*.safetensors', (route) => route.abort());
+  await page.goto(site.url);
+  await page.getByText('network', { exact: true }).waitFor();
+  await page.unroute('**/*.safetensors');
+  await page.getByRole('button', { name: /any device/ }).click();
+  await ready(page);
+  await context.close();
+});
+
+test('an own bundle is taken from files; a wrong one is refused and the model that worked goes on', async () => {
   await using visited = await visit();
   const { page } = visited;
   const names = ['manifest.json', 'tokenizer.json', 'model-00001.safetensors'];
-  await page.locator('#bundle-files').setInputFiles(built('model/rsafe-mini/tokenizer.json'));
-  await page.getByText('bad_model', { exact: true }).waitFor();
-  await page.locator('#bundle-files').setInputFiles(names.map((name) => built(`model/rsafe-mini/${name}`)));
-  await page.getByText('from your files').waitFor();
+  const wrong = async () => {
+    await page.locator('#bundle-files').setInputFiles(built('model/rsafe-mini/tokenizer.json'));
+    await page.getByText('bad_model', { exact: true }).waitFor();
+    await ready(page);
+  };
+  await wrong();
+  await page.getByText('from this site').waitFor();
   await page.getByRole('button', { name: 'A complaint' }).click();
   await decision(page);
+  await page.locator('#bundle-files').setInputFiles(names.map((name) => built(`model/rsafe-mini/${name}`)));
+  await page.getByText('from your files').waitFor();
+  await wrong();
+  await page.getByText('from your files').waitFor();
   await page.getByRole('button', { name: 'Back to rsafe-mini' }).click();
   await page.getByText('from this site').waitFor();
+  await page.getByRole('button', { name: 'A complaint' }).click();
+  await decision(page);
 });
 
 test('a folder’s files may be dropped', async () => {
