@@ -6,6 +6,8 @@ import { byId, facts, icon, make } from './dom.ts';
 
 /** Categories that are named as a reason. */
 const NAMED = 2;
+/** Letters of the longest bar, which a phone has room for. */
+const LONGEST_BAR = 24;
 
 const log = byId('live-log');
 const outcome = byId('live-outcome');
@@ -23,6 +25,11 @@ export function beginAnswer(question: string | undefined): void {
     ...(question === undefined ? [] : [said('user', 'User', document.createTextNode(question))]),
     said('assistant', 'Assistant', shown, held),
   );
+  outcome.replaceChildren(make('p', 'note', 'Waiting for the model …'));
+}
+
+/** The model is there, and the answer comes. */
+export function showComing(): void {
   outcome.replaceChildren();
 }
 
@@ -31,7 +38,7 @@ export function showAnswer(text: string, heldBack: string): void {
   shown.data = text;
   const bars = (heldBack.match(/\S+/g) ?? []).map((word) => {
     const bar = make('span', 'bar');
-    bar.style.setProperty('--letters', String(word.length));
+    bar.style.setProperty('--letters', String(Math.min(word.length, LONGEST_BAR)));
     bar.setAttribute('aria-hidden', 'true');
     return bar;
   });

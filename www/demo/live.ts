@@ -2,7 +2,7 @@
  * `transform()` and is cut where that blocks. */
 
 import type { Verdict } from '../src/index.ts';
-import { beginAnswer, showAnswer, showCounts, showCut, showUnfinished, showWhole } from './answer.ts';
+import { beginAnswer, showAnswer, showComing, showCounts, showCut, showUnfinished, showWhole } from './answer.ts';
 import { Arriving } from './arriving.ts';
 import { addCheck, clearCurve } from './curve.ts';
 import { button, byId } from './dom.ts';
@@ -103,6 +103,7 @@ function play(question: string | undefined, text: string): Run {
   const through = async () => {
     const { signal } = run.abort;
     const ready = await guard(signal);
+    if (running === run) showComing();
     const policy = activePolicy();
     const guarded = answer.words.pipeThrough(
       ready.transform({

@@ -12,13 +12,14 @@ const answer = await fetch('/chat', { method: 'POST' });
 const text = answer.body!.pipeThrough(new TextDecoderStream());
 const guarded = text.pipeThrough(
   guard.transform({
-    messages: [{ role: 'user', content: 'How do I bake bread?' }],
+    messages: [{ role: 'user', content: 'How do I bake?' }],
     checkEvery: ${CHECK_EVERY},
     // The risk curve.
     onCheck: (seen, { score }) => console.log(seen, score),
   }),
 );
-const show = (text: unknown) => document.body.append(String(text));
+const { body } = document;
+const show = (text: unknown) => body.append(String(text));
 try {
   await guarded.pipeTo(new WritableStream({ write: show }));
 } catch {
