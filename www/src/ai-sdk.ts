@@ -7,11 +7,11 @@ import type {
   LanguageModelV4StreamPart,
   LanguageModelV4Usage,
 } from '@ai-sdk/provider';
-import { Blocked } from './ai-sdk/growing.ts';
 import { Judge } from './ai-sdk/judge.ts';
-import { Passed } from './ai-sdk/passed.ts';
 import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
 import { citedText } from './ai-sdk/words.ts';
+import { isBlocked } from './held/judge.ts';
+import { Passed } from './held/passed.ts';
 import type { Guard, TransformOptions, Verdict } from './types.ts';
 
 /** What a verdict is about: the prompt, or a kind of part of the answer. */
@@ -34,6 +34,9 @@ export interface GuardMiddlewareOptions extends Rules {
   onVerdict?: (verdict: Verdict, where: Where) => void;
 }
 
+/** Texts that are remembered. */
+const MOST = 1024;
+
 /** A middleware for `wrapLanguageModel`. The prompt is judged before the model is called: what users and tools say, and
  * earlier answers; not the app's own `system` text and definitions of tools. Of the answer, nothing is let through
  * before a check that saw it has passed. What is blocked ends the call with the finish reason `content-filter`, as a
@@ -41,7 +44,7 @@ export interface GuardMiddlewareOptions extends Rules {
  * `error`), and nothing that was held comes out. `providerMetadata.rsafe` has the gravest verdict of the call, without
  * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
 export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
-  const passed = new Passed();
+  const passed = new Passed(MOST);
   const { refusal = '', toolCalls } = options;
 
   return {
@@ -56,7 +59,7 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
         await judgeWhole(judge, result);
         return withNote(result, judge);
       } catch (error) {
-        if (!(error instanceof Blocked)) throw told(error, abortSignal);
+        if (!isBlocked(error)) throw told(error, abortSignal);
         const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
         const response = { ...(id && { id }), ...(timestamp && { timestamp }), ...(modelId && { modelId }) };
         const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
@@ -71,11 +74,11 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       const gone = new AbortController();
       const signal = abortSignal ? AbortSignal.any([abortSignal, gone.signal]) : gone.signal;
       const judge = new Judge(guard, options, passed, { prompt, signal });
-      const ending = (error: unknown) => (error instanceof Blocked ? refused(refusal, judge) : failed(error));
+      const ending = (error: unknown) => (isBlocked(error) ? refused(refusal, judge) : failed(error));
       try {
         await judge.prompt();
       } catch (error) {
-        if (!(error instanceof Blocked)) throw told(error, abortSignal);
+        if (!isBlocked(error)) throw told(error, abortSignal);
         const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
         return { stream: streamOf([start, ...ending(error)].values(), () => {}) };
       }

@@ -31,6 +31,10 @@ export function fields<T extends object>(what: string, given: T): T {
   return reading(what, () => ({ ...given }));
 }
 
+/** The fields that have a value: an option that is absent is another's to choose. */
+export const defined = <T extends object>(given: T): { [Field in keyof T]?: Exclude<T[Field], undefined> } =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as never;
+
 /** An option that is absent or passes.
  *
  * @throws GuardError `bad_input` that names the option. */

@@ -165,10 +165,8 @@ test('a variable that cannot be meant is refused, not guessed', () => {
 
 test('an upstream may be given as a base or in full', () => {
   const upstream = (UPSTREAM_URL: string) => readConfig({ UPSTREAM_URL } as Env).upstream?.href;
-  assert.equal(upstream('https://llm.example/v1'), 'https://llm.example/v1/chat/completions');
-  assert.equal(upstream('https://llm.example'), 'https://llm.example/v1/chat/completions');
-  assert.equal(
-    upstream('https://llm.example/api/chat/completions?v=2'),
-    'https://llm.example/api/chat/completions?v=2',
-  );
+  assert.equal(upstream('https://llm.example/v1'), 'https://llm.example/v1/');
+  assert.equal(upstream('https://llm.example'), 'https://llm.example/v1/');
+  assert.equal(upstream('https://llm.example/api/chat/completions?v=2'), 'https://llm.example/api/?v=2');
+  assert.equal(upstream('https://llm.example/chat/completions'), 'https://llm.example/');
 });

@@ -1,19 +1,20 @@
 /** What a request needs of the isolate: configuration, guard, places. One of these for each request. */
 
+import { Judge, Passed } from 'rsafe/held';
 import type { Guard } from 'rsafe/workerd';
 
 import { readConfig, type Config, type Env, type ExecutionContext } from './config.ts';
 import { GuardHolder } from './guard.ts';
-import { Judge } from './judge.ts';
+import type { ChatJudge } from './judge.ts';
 import { Gate } from './limits.ts';
-import { Memory } from './memory.ts';
 import { sseResponse } from './sse.ts';
 
 /** What lives as long as the isolate. */
 export class Isolate {
   readonly config: Config;
   readonly holder: GuardHolder;
-  readonly memory: Memory;
+  /** Texts that passed. */
+  readonly passed: Passed;
   /** Places for requests that are judged, and for those whose answer comes from an upstream: waiting for a model
    * elsewhere must not keep texts from being judged here. */
   readonly gates: { judging: Gate; relaying: Gate };
@@ -21,7 +22,7 @@ export class Isolate {
   constructor(env: Env) {
     this.config = readConfig(env);
     this.holder = new GuardHolder(this.config);
-    this.memory = new Memory(this.config.maxRemembered);
+    this.passed = new Passed(this.config.maxRemembered);
     const { loadMs, checkMs, upstreamMs, maxConcurrent, maxQueued, maxChats, maxInputs } = this.config;
     // A lease outlives every honest use of its place.
     this.gates = {
@@ -36,6 +37,7 @@ export class App {
   readonly env: Env;
   readonly config: Config;
   readonly holder: GuardHolder;
+  readonly passed: Passed;
   readonly #isolate: Isolate;
   readonly #context: ExecutionContext;
   #leave: () => void = () => undefined;
@@ -47,6 +49,7 @@ export class App {
     this.env = env;
     this.config = isolate.config;
     this.holder = isolate.holder;
+    this.passed = isolate.passed;
     this.#isolate = isolate;
     this.#context = context;
   }
@@ -56,8 +59,11 @@ export class App {
   }
 
   /** Judges by a guard until `signal` fires. */
-  judge(guard: Guard, signal: AbortSignal): Judge {
-    return new Judge(this.holder, guard, this.#isolate.memory, signal);
+  judge(guard: Guard, signal: AbortSignal): ChatJudge {
+    const { holder, passed } = this;
+    const run = <T>(work: (signal: AbortSignal) => Promise<T>) => holder.run(guard, work, signal);
+    // Nobody is there to review.
+    return new Judge({ guard, signal, releaseOnReview: false, passed, run });
   }
 
   /** Takes a place, and leaves the one it had. */

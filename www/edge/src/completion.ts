@@ -1,36 +1,22 @@
 /** Chat completions and their chunks: what of them is text, and how a withheld choice looks. */
 
+import { isBlocked } from 'rsafe/held';
 import { byPlace, ends, type Piece, sideBySide, Unreadable, walk } from 'rsafe/walk';
 import type { Target, Verdict } from 'rsafe/workerd';
 
-import { badInput, codeOf, errorBody, type Coded, type Fields, HttpError, isFields } from './http.ts';
+import { badInput, errorBody, type Fields, HttpError, isFields, type Told } from './http.ts';
 
 /** Why a text was withheld: what the guard found, or why it could not tell. It quotes nothing of the text: reasoning and
  * evidence would hand out the very words that are held back. */
 export type Reason =
   | Pick<Verdict, 'decision' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'>
-  | { error: Coded };
+  | { error: Told };
 
-/** A verdict for which something is withheld, where it is not at hand. */
-export class Flagged extends Error {
-  readonly verdict: Verdict;
-
-  constructor(verdict: Verdict) {
-    super('a text is flagged');
-    this.verdict = verdict;
-  }
-}
-
-export function reasonOf(verdict: Verdict): Reason {
-  const { decision, flagged, score, categories, rule, failure, usage } = verdict;
+/** The reason behind an error: what is blocked carries a verdict. */
+export function reasonOf(error: unknown): Reason {
+  if (!isBlocked(error) || !error.verdict) return errorBody(error);
+  const { decision, flagged, score, categories, rule, failure, usage } = error.verdict;
   return { decision, flagged, score, categories, rule, usage, ...(failure === undefined ? {} : { failure }) };
-}
-
-/** The reason behind an error: a transform's `blocked` carries a verdict, too. */
-export function reasonOfError(error: unknown): Reason {
-  if (error instanceof Flagged) return reasonOf(error.verdict);
-  const { verdict } = error as { verdict?: Verdict };
-  return codeOf(error)?.code === 'blocked' && verdict ? reasonOf(verdict) : errorBody(error);
 }
 
 /** What a withheld choice carries as `rsafe`. */
@@ -119,16 +105,16 @@ export function ownEnvelope(object: 'chat.completion' | 'chat.completion.chunk',
 export function refuseUnjudgeable(body: Fields, maxChoices: number): void {
   const { modalities, audio, n, stream } = body;
   if (stream !== undefined && stream !== null && typeof stream !== 'boolean')
-    throw badInput('stream must be true or false');
-  if (audio !== undefined && audio !== null) throw badInput('audio cannot be judged; ask for text only');
+    throw badInput('stream must be true or false', 'stream');
+  if (audio !== undefined && audio !== null) throw badInput('audio cannot be judged; ask for text only', 'audio');
   if (
     modalities !== undefined &&
     modalities !== null &&
     !(Array.isArray(modalities) && modalities.every((m) => m === 'text'))
   ) {
-    throw badInput('modalities must be ["text"]: nothing else can be judged');
+    throw badInput('modalities must be ["text"]: nothing else can be judged', 'modalities');
   }
   if (n !== undefined && n !== null && !(Number.isInteger(n) && Number(n) >= 1 && Number(n) <= maxChoices)) {
-    throw badInput(`n must be a whole number from 1 to ${maxChoices}, not ${JSON.stringify(n)}`);
+    throw badInput(`n must be a whole number from 1 to ${maxChoices}, not ${JSON.stringify(n)}`, 'n');
   }
 }

@@ -15,7 +15,8 @@ export interface ExecutionContext {
 export interface Env {
   /** The static assets: the model's files, and a policy file if there is one. */
   ASSETS: Fetcher;
-  /** Where chat completions go: a base (`https://api.example.com/v1`) or the whole address. Without it, that route answers 404. */
+  /** The API behind the worker: a base (`https://api.example.com/v1`) or the address of its chat completions. Without it,
+   * its routes answer 404. */
   UPSTREAM_URL?: string;
   /** Sent upstream as the bearer token instead of the caller's own `Authorization`. */
   UPSTREAM_KEY?: string;
@@ -29,6 +30,8 @@ export interface Env {
   MODEL?: string;
   /** `never` (default), `auto` or `always`. */
   REASONING?: string;
+  /** The origin whose pages may use the worker, or `*` for those of all; default none. */
+  ALLOW_ORIGIN?: string;
   MAX_BODY_BYTES?: string | number;
   MAX_ANSWER_BYTES?: string | number;
   MAX_INPUTS?: string | number;
@@ -50,6 +53,7 @@ export interface Env {
 }
 
 export interface Config {
+  /** The base of the upstream's API. */
   upstream: URL | null;
   upstreamKey: string | null;
   apiKey: string | null;
@@ -57,6 +61,7 @@ export interface Config {
   policyFile: string | null;
   model: string;
   reasoning: 'never' | 'auto' | 'always';
+  allowOrigin: string | null;
   /** Bytes of a request's body. */
   maxBodyBytes: number;
   /** Bytes of an upstream's answer that is not streamed, and of one event of a stream. */
@@ -96,6 +101,7 @@ export function readConfig(env: Env): Config {
     policyFile: env.POLICY_FILE || null,
     model: env.MODEL || '/rsafe-mini/',
     reasoning: reasoning(env.REASONING),
+    allowOrigin: origin(env.ALLOW_ORIGIN),
     maxBodyBytes: count(env, 'MAX_BODY_BYTES', 64 * 1024),
     maxAnswerBytes: count(env, 'MAX_ANSWER_BYTES', 1024 * 1024),
     maxInputs: count(env, 'MAX_INPUTS', 32),
@@ -150,15 +156,24 @@ function reasoning(value: string | undefined): Config['reasoning'] {
   throw misconfigured(`REASONING must be never, auto or always, not ${JSON.stringify(value)}`);
 }
 
-/** The address of the chat completions, from a base or the whole. */
+function origin(value: string | undefined): string | null {
+  if (value === undefined || value === '') return null;
+  if (value === '*' || (URL.canParse(value) && new URL(value).origin === value)) return value;
+  throw misconfigured(
+    `ALLOW_ORIGIN must be * or an origin such as https://app.example.com, not ${JSON.stringify(value)}`,
+  );
+}
+
+/** The base of the API below which its routes lie, with a slash at its end; from a base, or from the address of its chat
+ * completions. */
 function upstream(value: string | undefined): URL | null {
   if (!value) return null;
   if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
     throw misconfigured(`UPSTREAM_URL must be an http(s) address, not ${JSON.stringify(value)}`);
   }
   const url = new URL(value);
-  const path = url.pathname.replace(/\/+$/, '');
-  if (!path.endsWith('/chat/completions')) url.pathname = `${path || '/v1'}/chat/completions`;
+  const path = url.pathname.replace(/\/+$/, '') || '/v1';
+  url.pathname = `${path.replace(/\/chat\/completions$/, '')}/`;
   return url;
 }
 

@@ -174,7 +174,7 @@ export function allowPolicy(config: Config, policy: PolicySource): void {
     return;
   const names = builtinPolicies.join(', ');
   const message = `policy must be a built-in one here (${names}) or left out; the owner of this worker can set ALLOW_POLICIES`;
-  throw new HttpError(403, 'policy_not_allowed', message);
+  throw new HttpError(403, 'policy_not_allowed', message, { param: 'policy' });
 }
 
 /** Whether a policy source would be read as an address, which a caller must not make the worker fetch. */

@@ -1,11 +1,11 @@
 /** One choice of a streamed answer, held back as `Lane` does, with what stands beside its texts. */
 
-import { Lane, type Watch } from 'rsafe/held';
+import { Lane } from 'rsafe/held';
 import type { Message } from 'rsafe/workerd';
 
 import * as completion from './completion.ts';
 import { type Fields, HttpError } from './http.ts';
-import type { Judge } from './judge.ts';
+import type { ChatJudge } from './judge.ts';
 import type { Notes } from './notes.ts';
 
 /** Places with text in one choice, above which it is given up. */
@@ -19,7 +19,7 @@ interface Out {
 
 /** What the choices of a stream have in common. */
 export interface Reading {
-  judge: Judge;
+  judge: ChatJudge;
   /** The conversation that is answered. */
   messages: readonly Message[];
   notes: Notes;
@@ -36,7 +36,7 @@ export class HeldChoice {
   constructor(index: number, reading: Reading) {
     this.index = index;
     this.#reading = reading;
-    this.#lane = new Lane(watchOf(reading));
+    this.#lane = new Lane(reading.judge.watch(reading.messages, () => 'response'));
   }
 
   /** Whether nothing more is taken: finished, or withheld. */
@@ -78,7 +78,7 @@ export class HeldChoice {
 
   async #passed(): Promise<void> {
     const content = this.#lane.textAt('delta.content');
-    if (content !== undefined) await this.#reading.judge.passed(this.#reading.messages, content);
+    if (content !== undefined) await this.#reading.judge.remember(this.#reading.messages, content);
   }
 
   async #orWithhold(envelope: Fields, work: () => Promise<void>): Promise<void> {
@@ -86,7 +86,7 @@ export class HeldChoice {
     try {
       await work();
     } catch (error) {
-      this.withhold(envelope, completion.reasonOfError(error));
+      this.withhold(envelope, completion.reasonOf(error));
     }
   }
 
@@ -119,17 +119,4 @@ export class HeldChoice {
       chunk: { ...chunk, choices: [{ index: this.index, delta: told, logprobs: null, finish_reason: null }] },
     };
   }
-}
-
-function watchOf({ judge, messages }: Reading): Watch {
-  const { guard, holder, signal } = judge;
-  return {
-    // Nobody is there to review.
-    open: () => guard.transform({ messages, signal, releaseOnReview: false, frames: 'text' }),
-    whole: async (_kind, _place, text) => {
-      const verdict = await judge.response(messages, text);
-      if (verdict) throw new completion.Flagged(verdict);
-    },
-    run: (work) => holder.run(guard, work, signal),
-  };
 }

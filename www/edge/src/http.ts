@@ -2,26 +2,41 @@
 
 import { mistakeAt, placeOf } from './json.ts';
 
+interface More {
+  headers?: Record<string, string>;
+  param?: string | null;
+}
+
 /** An error that the caller is told, with its status. `code` is stable; the message says what to do. */
 export class HttpError extends Error {
   readonly status: number;
   readonly code: string;
   readonly headers: Record<string, string>;
+  /** The field of the request that it is about, where there is one. */
+  readonly param: string | null;
 
-  constructor(status: number, code: string, message: string, headers: Record<string, string> = {}) {
+  constructor(status: number, code: string, message: string, { headers = {}, param = null }: More = {}) {
     super(message);
     this.name = 'HttpError';
     this.status = status;
     this.code = code;
     this.headers = headers;
+    this.param = param;
   }
 }
 
-export const badInput = (message: string): HttpError => new HttpError(400, 'bad_input', message);
+export const badInput = (message: string, param: string | null = null): HttpError =>
+  new HttpError(400, 'bad_input', message, { param });
 
-export interface Coded {
+interface Coded {
   code: string;
   message: string;
+}
+
+/** An error as clients of OpenAI know it. */
+export interface Told extends Coded {
+  type: string;
+  param: string | null;
 }
 
 /** The code of a guard's error, wherever its class comes from. */
@@ -40,12 +55,26 @@ export function toHttpError(error: unknown): HttpError {
   const coded = codeOf(error);
   if (!coded) return new HttpError(500, 'internal', 'the worker failed; the text was not judged');
   const status = CALLERS[coded.code] ?? 503;
-  return new HttpError(status, coded.code, coded.message, status === 503 ? { 'retry-after': '1' } : {});
+  return new HttpError(status, coded.code, coded.message, status === 503 ? { headers: { 'retry-after': '1' } } : {});
 }
 
-export function errorBody(error: unknown): { error: Coded } {
-  const { code, message } = toHttpError(error);
-  return { error: { code, message } };
+/** That an answer cannot be judged is never the caller's mistake. */
+export function unavailable(error: unknown): never {
+  const known = toHttpError(error);
+  throw known.status === 400 ? new HttpError(503, known.code, known.message) : known;
+}
+
+/** OpenAI's names for kinds of errors, by their status. */
+const TYPES: Record<number, string> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  429: 'rate_limit_error',
+};
+
+export function errorBody(error: unknown): { error: Told } {
+  const { status, code, message, param } = toHttpError(error);
+  const type = TYPES[status] ?? (status < 500 ? 'invalid_request_error' : 'server_error');
+  return { error: { message, type, param, code } };
 }
 
 export function errorResponse(error: unknown): Response {
@@ -127,7 +156,7 @@ export async function authorise(request: Request, key: string | null): Promise<v
   const shown = /^Bearer\s+(.+)$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? '';
   if (!(await equal(shown.trim(), key))) {
     throw new HttpError(401, 'unauthorized', 'send the key as `Authorization: Bearer …`', {
-      'www-authenticate': 'Bearer',
+      headers: { 'www-authenticate': 'Bearer' },
     });
   }
 }

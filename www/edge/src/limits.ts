@@ -63,7 +63,7 @@ export class Gate {
 }
 
 function busy(): HttpError {
-  return new HttpError(429, 'busy', 'all places are taken; try again in a moment', { 'retry-after': '1' });
+  return new HttpError(429, 'busy', 'all places are taken; try again in a moment', { headers: { 'retry-after': '1' } });
 }
 
 /** Runs `work` for at most `ms`. Its signal fires when the time is over or `outer` fires; the result of work that goes

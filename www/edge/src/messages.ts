@@ -10,20 +10,25 @@ const TEXTS = new Set(['text', 'input_text', 'output_text', 'refusal']);
 
 /** OpenAI's `messages`. */
 export function readMessages(value: unknown): Message[] {
-  if (!Array.isArray(value) || value.length === 0) throw badInput('messages must be an array of at least one message');
+  if (!Array.isArray(value) || value.length === 0) {
+    throw badInput('messages must be an array of at least one message', 'messages');
+  }
   return value.map((message: unknown, index) => {
     const where = `messages[${index}]`;
     if (!isFields(message)) throw badInput(`${where} must be an object`);
-    const { role, content } = message;
-    if (typeof role !== 'string' || !ROLES.has(role)) {
-      throw badInput(`${where}.role must be one of ${[...ROLES].join(', ')}, not ${JSON.stringify(role)}`);
-    }
+    const { content } = message;
+    const role = readRole(message.role, where);
     if (message.audio !== undefined && message.audio !== null)
       throw badInput(`${where}.audio cannot be judged; leave it out`);
     if ((content === null || content === undefined) && role === 'assistant')
       return { role, content: refusal(message.refusal) };
-    return { role: role as Message['role'], content: readText(content, `${where}.content`) };
+    return { role, content: readText(content, `${where}.content`) };
   });
+}
+
+export function readRole(role: unknown, where: string): Message['role'] {
+  if (typeof role === 'string' && ROLES.has(role)) return role as Message['role'];
+  throw badInput(`${where}.role must be one of ${[...ROLES].join(', ')}, not ${JSON.stringify(role)}`);
 }
 
 /** An assistant that refused said so here, and the next turn may lean on it. */

@@ -19,11 +19,27 @@ declare module 'rsafe/workerd' {
 
 declare module 'rsafe/held' {
   type Types = typeof import('../../src/held.ts');
+  export const asking: Types['asking'];
+  export const isBlocked: Types['isBlocked'];
+  export const Judge: Types['Judge'];
+  export const judgeAnswer: Types['judgeAnswer'];
   export const Lane: Types['Lane'];
+  export const Passed: Types['Passed'];
   export const readEvents: Types['readEvents'];
+  export const refusalEvents: Types['refusalEvents'];
+  export const relay: Types['relay'];
+  export const responses: Types['responses'];
+  export const Sight: Types['Sight'];
   export const writeEvent: Types['writeEvent'];
+  export type Ends = import('../../src/held.ts').Ends;
+  export type Judge<Where> = import('../../src/held.ts').Judge<Where>;
   export type Lane<Out> = import('../../src/held.ts').Lane<Out>;
-  export type Watch = import('../../src/held.ts').Watch;
+  export type LaneFrame = import('../../src/held.ts').LaneFrame;
+  export type Passed = import('../../src/held.ts').Passed;
+  export type Said = import('../../src/held.ts').Said;
+  export type Sight = import('../../src/held.ts').Sight;
+  export type StreamEvent = import('../../src/held.ts').StreamEvent;
+  export type StreamReader = import('../../src/held.ts').StreamReader;
 }
 
 declare module 'rsafe/walk' {

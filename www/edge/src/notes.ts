@@ -3,24 +3,23 @@
 
 import { asRead, type Piece } from 'rsafe/walk';
 
-import { Flagged } from './completion.ts';
 import { HttpError } from './http.ts';
-import type { Judge } from './judge.ts';
+import type { ChatJudge } from './judge.ts';
 
 /** Texts of one place, above which a stream is given up. */
 const MOST = 64;
 
 export class Notes {
-  readonly #judge: Judge;
+  readonly #judge: ChatJudge;
   /** What came, by its path, and the texts of each place. */
   readonly #seen = new Map<string, string>();
   readonly #places = new Map<string, string[]>();
 
-  constructor(judge: Judge) {
+  constructor(judge: ChatJudge) {
     this.#judge = judge;
   }
 
-  /** @throws Flagged for a text that does not pass; HttpError `upstream` for one that changes: it would grow unseen. */
+  /** @throws GuardError `blocked` for a text that does not pass; HttpError `upstream` for one that changes: it would grow unseen. */
   async read(pieces: readonly Piece[]): Promise<void> {
     const changed = new Set<string>();
     for (const { place, path, text, named } of pieces) {
@@ -37,8 +36,7 @@ export class Notes {
       changed.add(place);
     }
     for (const place of changed) {
-      const verdict = await this.#judge.response([], asRead(this.#places.get(place) ?? []));
-      if (verdict) throw new Flagged(verdict);
+      await this.#judge.answered('response', [], asRead(this.#places.get(place) ?? []));
     }
   }
 }

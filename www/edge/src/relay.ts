@@ -1,19 +1,20 @@
 /** A streamed answer on its way through: chunks come from the upstream, and leave when their text was released. */
 
+import { isBlocked } from 'rsafe/held';
 import type { Message } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
-import { Flagged, piecesOf, type Reason, reasonOf } from './completion.ts';
+import { piecesOf, type Reason, reasonOf } from './completion.ts';
 import { HeldChoice, type Reading } from './held.ts';
 import { errorBody, type Fields, HttpError, isFields } from './http.ts';
-import type { Judge } from './judge.ts';
+import type { ChatJudge } from './judge.ts';
 import { Notes } from './notes.ts';
 import { readEvents, writeEvent } from './sse.ts';
 import { messageOf } from './upstream.ts';
 
 export interface Relay {
   app: App;
-  judge: Judge;
+  judge: ChatJudge;
   /** The conversation that is answered. */
   messages: readonly Message[];
   /** How many choices were asked for. */
@@ -79,7 +80,7 @@ class HeldStream {
     try {
       await this.#reading.notes.read(piecesOf(envelope, '', this.#reading.passFields));
     } catch (error) {
-      if (error instanceof Flagged) return this.#withhold(reasonOf(error.verdict));
+      if (isBlocked(error)) return this.#withhold(reasonOf(error));
       throw error;
     }
     this.#envelope = envelope;
@@ -139,7 +140,7 @@ function withoutChoices({ type }: Fields): HttpError {
   return new HttpError(502, 'upstream', `the upstream sent an event${api} without \`choices\`, which cannot be judged`);
 }
 
-async function chunkOf(data: string, judge: Judge): Promise<Fields> {
+async function chunkOf(data: string, judge: ChatJudge): Promise<Fields> {
   let chunk: unknown;
   try {
     chunk = JSON.parse(data);

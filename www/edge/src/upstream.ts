@@ -2,7 +2,7 @@
 
 import type { App } from './app.ts';
 import { codeOf, type Fields, HttpError, isFields, readBytes } from './http.ts';
-import type { Judge } from './judge.ts';
+import type { ChatJudge } from './judge.ts';
 import { within } from './limits.ts';
 
 /** Headers of the caller that the upstream may want. */
@@ -20,19 +20,27 @@ export interface Upstream {
   whole: () => Promise<Fields>;
 }
 
-/** Asks the upstream. What is sent is what was judged, written anew: another parser might read the caller's bytes (a
+/** @throws HttpError `not_found` (404) where there is no upstream */
+export function upstreamOf({ config }: App): URL {
+  if (config.upstream) return config.upstream;
+  throw new HttpError(404, 'not_found', 'no upstream is set; set UPSTREAM_URL to relay what models are asked');
+}
+
+/** Asks the upstream at a path below its base, by GET where there is no body. What is sent is what was judged, written anew: another parser might read the caller's bytes (a
  * key given twice, say) another way.
  * @throws HttpError `timeout` (504), `upstream` (its own 4xx, else 502) */
-export async function ask(app: App, url: URL, body: Fields, signal: AbortSignal, judge: Judge): Promise<Upstream> {
-  const { config } = app;
-  const { upstreamMs, maxAnswerBytes } = config;
-  const request = {
-    method: 'POST',
-    headers: headers(app),
-    body: JSON.stringify(body),
-    signal,
-    redirect: 'manual' as const,
-  };
+export async function ask(
+  app: App,
+  path: string,
+  body: Fields | null,
+  signal: AbortSignal,
+  judge: ChatJudge | null,
+): Promise<Upstream> {
+  const { upstreamMs, maxAnswerBytes } = app.config;
+  const url = new URL(upstreamOf(app));
+  url.pathname += path;
+  const sent = body === null ? { method: 'GET' } : { method: 'POST', body: JSON.stringify(body) };
+  const request = { ...sent, headers: headers(app), signal, redirect: 'manual' as const };
   // A stream may last; only silence is limited.
   const timed = <T>(work: () => Promise<T>) => within(upstreamMs, 'the upstream', work, signal).catch(told);
   const response = await timed(() => fetch(url, request));
@@ -82,16 +90,16 @@ function fieldsOf(text: string): Fields {
 }
 
 /** The upstream's refusal: the caller's mistakes keep their status, its own become 502. */
-async function refusal(response: Response, whole: () => Promise<Fields>, judge: Judge): Promise<HttpError> {
+async function refusal(response: Response, whole: () => Promise<Fields>, judge: ChatJudge | null): Promise<HttpError> {
   const { status } = response;
   const body: Fields = await whole().catch(() => ({}));
-  const said = await messageOf(body, judge);
+  const said = judge ? await messageOf(body, judge) : '';
   const retry = timeOf(response.headers.get('retry-after'));
   return new HttpError(
     status >= 400 && status < 500 ? status : 502,
     'upstream',
     `the upstream answered ${status}${said}`,
-    retry === null ? {} : { 'retry-after': retry },
+    retry === null ? {} : { headers: { 'retry-after': retry } },
   );
 }
 
@@ -103,12 +111,12 @@ function timeOf(header: string | null): string | null {
 }
 
 /** What an error object of an upstream says, shortened; nothing where that does not pass, or cannot be judged. */
-export async function messageOf(body: Fields, judge: Judge): Promise<string> {
+export async function messageOf(body: Fields, judge: ChatJudge): Promise<string> {
   const message = isFields(body.error) ? body.error.message : body.error;
   if (typeof message !== 'string') return '';
   const told = message.slice(0, MOST_OF_MESSAGE);
-  const passed = await judge.response([], told).then(
-    (flagged) => flagged === null,
+  const passed = await judge.answered('response', [], told).then(
+    () => true,
     () => false,
   );
   return passed ? `: ${told}` : '';

@@ -1,8 +1,8 @@
 /** An answer as it streams: each part waits until a check that saw it has passed. */
 
 import type { LanguageModelV4Content, LanguageModelV4StreamPart } from '@ai-sdk/provider';
+import type { Growing } from '../held/growing.ts';
 import { EDGE } from '../walk/reading.ts';
-import type { Growing } from './growing.ts';
 import type { Judge } from './judge.ts';
 import { citedText } from './words.ts';
 
@@ -18,6 +18,8 @@ interface Open {
   told: { type: Kind; text: string };
   /** What watches over it, once there is text. */
   growing: Growing | undefined;
+  /** How much of that was heard before, or shown. */
+  taken: number;
   metadata: Metadata;
 }
 
@@ -110,7 +112,7 @@ export class GuardedAnswer {
   }
 
   #begin(kind: Kind, id: string): Open {
-    const open: Open = { kind, id, told: { type: kind, text: '' }, growing: undefined, metadata: undefined };
+    const open: Open = { kind, id, told: { type: kind, text: '' }, growing: undefined, taken: 0, metadata: undefined };
     this.#open.set(keyOf(open), open);
     this.#told.push(open.told);
     return open;
@@ -124,20 +126,27 @@ export class GuardedAnswer {
     // It may tell of text that is still held.
     open.metadata = providerMetadata ?? open.metadata;
     open.told.text += delta;
-    open.growing ??= this.#judge.growing(open.kind, this.#heard[open.kind]);
-    this.#heard[open.kind] = (this.#heard[open.kind] + delta).slice(-EDGE);
-    await open.growing.add(delta);
+    const heard = this.#heard[open.kind];
+    if (!open.growing) {
+      open.growing = this.#judge.growing(open.kind, heard);
+      open.taken = heard.length;
+    }
+    this.#heard[open.kind] = (heard + delta).slice(-EDGE);
+    open.growing.add(delta);
+    await open.growing.judge();
     yield* this.#released(open);
   }
 
-  *#released({ kind, id, growing }: Open): Generator<StreamPart, void, undefined> {
-    const delta = growing?.take() ?? '';
-    if (delta !== '') yield { type: `${kind}-delta`, id, delta };
+  *#released(open: Open): Generator<StreamPart, void, undefined> {
+    const { kind, id, growing, taken } = open;
+    if (!growing || growing.released <= taken) return;
+    open.taken = growing.released;
+    yield { type: `${kind}-delta`, id, delta: growing.text.slice(taken, growing.released) };
   }
 
   /** Judges a text as one that has ended; what may follow is judged anew, behind its last words. */
   async *#flush(open: Open): AsyncGenerator<StreamPart, void, undefined> {
-    await open.growing?.end();
+    await open.growing?.finish();
     yield* this.#released(open);
     open.growing = undefined;
   }

@@ -1,7 +1,7 @@
 /** Anthropic's messages: one answer in blocks. */
 
 import { messagesOf, systemOf } from './content.ts';
-import type { Said } from '../held.ts';
+import type { Said } from '../held/lane.ts';
 import {
   type Fields,
   fieldsOf,
@@ -88,11 +88,14 @@ class MessageReader implements StreamReader {
     if (type === 'content_block_stop') this.#open = null;
   }
 
-  ending(): StreamEvent[] {
+  ending(_lane: number, end: Fields = {}): StreamEvent[] {
     const events: Fields[] = [];
     if (!this.#started) events.push({ type: 'message_start', message: message(this.#body) });
     if (this.#open !== null) events.push({ type: 'content_block_stop', index: this.#open });
-    events.push({ type: 'message_delta', delta: filtered, usage: { output_tokens: 0 } }, { type: 'message_stop' });
+    events.push(
+      { type: 'message_delta', delta: filtered, usage: { output_tokens: 0 } },
+      { type: 'message_stop', ...end },
+    );
     return events.map((json) => ({ json, wire: writeEvent({ event: String(json.type), data: JSON.stringify(json) }) }));
   }
 }

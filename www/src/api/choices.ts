@@ -1,6 +1,6 @@
 /** OpenAI's chat completions and legacy completions: answers in choices. */
 
-import type { Said } from '../held.ts';
+import type { Said } from '../held/lane.ts';
 import { writeEvent } from './sse.ts';
 import { messagesOf, textOf } from './content.ts';
 import {
@@ -85,10 +85,10 @@ class ChoicesReader implements StreamReader {
     for (const choice of listOf(json.choices)) this.#started.add(Number(fieldsOf(choice).index ?? 0));
   }
 
-  ending(lane: number): StreamEvent[] {
+  ending(lane: number, end: Fields = {}): StreamEvent[] {
     const start = this.#started.has(lane) ? {} : { role: 'assistant', content: '' };
     const spoken = this.#field === 'text' ? { text: '' } : { delta: start };
-    return [this.#event({ ...this.#envelope, choices: [withheld(lane, spoken)] })];
+    return [this.#event({ ...this.#envelope, choices: [withheld(lane, spoken)], ...end })];
   }
 
   #event(json: Fields): StreamEvent {

@@ -1,7 +1,7 @@
 /** Ollama's `/api/chat` and `/api/generate`: answers in lines of JSON. */
 
 import { messagesOf, systemOf, textOf } from './content.ts';
-import type { Said } from '../held.ts';
+import type { Said } from '../held/lane.ts';
 import {
   type Fields,
   fieldsOf,
@@ -50,7 +50,10 @@ function shapeOf(spoken: () => Fields, turns: Shape['turns']): Shape {
         return [{ lane: 0, out, said, closes: said.length > 0, last: json.done === true }];
       },
       sent: () => undefined,
-      ending: () => [{ json: refusal(body), wire: `${JSON.stringify(refusal(body))}\n` }],
+      ending(_lane: number, end: Fields = {}): StreamEvent[] {
+        const json = { ...refusal(body), ...end };
+        return [{ json, wire: `${JSON.stringify(json)}\n` }];
+      },
     }),
   };
 }

@@ -1,6 +1,6 @@
 /** OpenAI's Responses: one answer in items, told in events that say each text twice: piece by piece, and whole. */
 
-import type { Said } from '../held.ts';
+import type { Said } from '../held/lane.ts';
 import { askedIn } from './items.ts';
 import { Shown } from './shown.ts';
 import {
@@ -36,7 +36,7 @@ function saidIn(item: Fields, place: string, sight: Sight): Said[] {
   return [...sight.call(place, name, given ?? input ?? ''), ...sight.said({ output, error }, place)];
 }
 
-const response = (body: Fields, more: Fields): Fields => ({
+const responseTo = (body: Fields, more: Fields): Fields => ({
   id: ownId('resp_'),
   object: 'response',
   created_at: nowSeconds(),
@@ -134,11 +134,12 @@ class ResponseReader implements StreamReader {
     this.#shown.add(json);
   }
 
-  ending(): StreamEvent[] {
+  ending(_lane: number, end: Fields = {}): StreamEvent[] {
     const known = this.#shown.response;
-    const begun = response(this.#body, known ?? {});
+    const begun = responseTo(this.#body, known ?? {});
     const created = known ? [] : [{ type: 'response.created', response: begun }];
-    const last = { type: 'response.incomplete', response: { ...begun, ...filtered, output: this.#shown.output } };
+    const response = { ...begun, ...filtered, output: this.#shown.output, ...end };
+    const last = { type: `response.${response.status}`, response };
     return [...created, last].map((event, at) => {
       const json = { ...event, sequence_number: this.#shown.next + at };
       return { json, wire: writeEvent({ event: event.type, data: JSON.stringify(json) }) };
@@ -149,7 +150,7 @@ class ResponseReader implements StreamReader {
 export const responses: Shape = {
   streams: ({ stream }) => stream === true,
   turns: askedIn,
-  refusal: (body) => response(body, filtered),
+  refusal: (body) => responseTo(body, filtered),
   parts({ output }, sight) {
     if (!Array.isArray(output) || !output.every(isFields)) throw misshapen('a response');
     const said = output.flatMap((item, at) => saidIn(item, `output[${at}]`, sight));

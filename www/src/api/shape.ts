@@ -1,7 +1,7 @@
 /** What a chat API's requests and answers look like to whoever judges them: one `Shape` for each API. */
 
 import { GuardError } from '../errors.ts';
-import type { Frame, Said } from '../held.ts';
+import type { Frame, Said } from '../held/lane.ts';
 import type { Message } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import { byPlace, Unreadable, walkBy, type WalkRules } from '../walk/walk.ts';
@@ -35,8 +35,9 @@ export interface StreamReader {
   read(event: StreamEvent): LaneFrame[];
   /** Notes what the caller was given. */
   sent(event: StreamEvent): void;
-  /** The events that end a lane here as filtered, behind those that were sent. */
-  ending(lane: number): StreamEvent[];
+  /** The events that end a lane here as filtered, behind those that were sent; the last of them has the fields of `end`
+   * as well. */
+  ending(lane: number, end?: Fields): StreamEvent[];
 }
 
 /** A part of a whole answer that is judged for itself. */
@@ -77,13 +78,21 @@ export class Sight {
   /** Whether pictures, sounds and files pass unseen. */
   readonly #blind: boolean;
   readonly #calls: boolean;
+  readonly #mend: string;
   readonly #rules: WalkRules;
 
-  constructor({ blind, calls }: { blind: boolean; calls: boolean }) {
+  /** `pass` names fields that are not looked at, `mend` what to do about what cannot be judged. */
+  constructor({
+    blind,
+    calls,
+    pass,
+    mend,
+  }: { blind: boolean; calls: boolean; pass?: ReadonlySet<string>; mend: string }) {
     this.#blind = blind;
     this.#calls = calls;
+    this.#mend = mend;
     this.#rules = {
-      skips: (name) => OPAQUE.has(name) || (blind && MEDIA.has(name)),
+      skips: (name) => OPAQUE.has(name) || (blind && MEDIA.has(name)) || (pass?.has(name) ?? false),
       // The names are the API's, which is not the one that is guarded against.
       knows: () => true,
       isMedia: (name) => MEDIA.has(name),
@@ -97,7 +106,7 @@ export class Sight {
    * @throws GuardError `bad_input`, unless it may pass unseen */
   unseen(place: string): '' {
     if (this.#blind) return '';
-    throw new GuardError('bad_input', `${place} cannot be judged, only text; leave it out, or set unknown: 'pass'`);
+    throw new GuardError('bad_input', `${place} cannot be judged, only text; ${this.#mend}`);
   }
 
   /** Every text in a value of an answer.
@@ -130,6 +139,19 @@ const asText = (part: unknown): string => (typeof part === 'string' ? part : par
 /** The texts of parts by their place. */
 export const textsBy = (said: readonly Said[]): Map<string, string[]> =>
   byPlace(said.map((part) => ({ ...part, named: false })));
+
+/** What must be an object of JSON.
+ * @throws GuardError `bad_input` that says what was `expected` */
+export function objectIn(text: string, expected: string): Fields {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // Told below.
+  }
+  if (!isFields(json)) throw misshapen(expected);
+  return json;
+}
 
 /** An answer of another shape than the request asked for. */
 export const misshapen = (expected: string): GuardError =>

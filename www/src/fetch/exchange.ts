@@ -1,15 +1,16 @@
 /** One request and its answer. */
 
-import type { Fields, Shape } from '../api/shape.ts';
+import { brokenOff, refusalEvents, relay } from '../api/relay.ts';
+import { type Fields, objectIn, type Shape } from '../api/shape.ts';
+import { judgeAnswer } from '../api/whole.ts';
 import { toGuardError } from '../errors.ts';
+import { isBlocked, type Judge } from '../held/judge.ts';
 import { follow } from '../signals.ts';
 import type { Guard, Message } from '../types.ts';
-import { isBlocked, Judge } from './judge.ts';
-import type { Settings } from './options.ts';
-import { refusalEvents, relay } from './relay.ts';
+import { judgeBy, judgePrompt, whereIn } from './judge.ts';
+import type { Settings, Where } from './options.ts';
 import type { Asked } from './request.ts';
 import { answered, bodyOf } from './response.ts';
-import { type Answering, judgeWhole } from './whole.ts';
 
 const EVENTS = 'text/event-stream';
 const LINES = 'application/x-ndjson';
@@ -20,7 +21,7 @@ export class Exchange {
   readonly #body: Fields;
   readonly #shape: Shape;
   readonly #messages: Message[];
-  readonly #judge: Judge;
+  readonly #judge: Judge<Where>;
   readonly #end: (reason?: unknown) => void;
 
   constructor(guard: Guard, settings: Settings, asked: Asked, body: Fields, shape: Shape) {
@@ -30,7 +31,7 @@ export class Exchange {
     this.#shape = shape;
     this.#messages = shape.turns(body, settings.sight);
     const { controller, stop } = follow(asked.signal);
-    this.#judge = new Judge(guard, settings, controller.signal);
+    this.#judge = judgeBy(guard, settings, controller.signal);
     this.#end = (reason) => {
       stop();
       controller.abort(reason);
@@ -45,7 +46,7 @@ export class Exchange {
       if (!response.ok) return response;
       streams = this.#isStream(response);
       if (streams) return this.#held(response);
-      return await judgeWhole(response, this.#answering()).catch(this.#told);
+      return await this.#whole(response).catch(this.#told);
     } finally {
       if (!streams) this.#end();
     }
@@ -53,11 +54,10 @@ export class Exchange {
 
   async #mayGoUp(): Promise<boolean> {
     try {
-      await this.#judge.prompt(this.#messages);
+      await judgePrompt(this.#judge, this.#messages);
       return true;
     } catch (error) {
-      if (isBlocked(error) && !this.#settings.throws) return false;
-      return this.#told(error);
+      return this.#ends(error) ? false : this.#told(error);
     }
   }
 
@@ -77,9 +77,9 @@ export class Exchange {
   /** The response with its stream held back. */
   #held(response: Response): Response {
     const upstream = response.body?.getReader();
-    const next = async () => (await upstream?.read())?.value ?? null;
-    const watch = this.#judge.watch(this.#messages);
-    const texts = relay({ shape: this.#shape, reader: this.#reader(), watch, next, throws: this.#settings.throws });
+    const next = async () => (await upstream?.read().catch(brokenOff))?.value ?? null;
+    const watch = this.#judge.watch(this.#messages, whereIn);
+    const texts = relay({ shape: this.#shape, reader: this.#reader(), watch, next, ends: this.#ends });
     const leave = async (reason?: unknown) => {
       this.#end(reason);
       await upstream?.cancel(reason).catch(() => undefined);
@@ -92,10 +92,23 @@ export class Exchange {
     return this.#shape.reader(this.#body, this.#settings.sight);
   }
 
-  #answering(): Answering {
-    const { sight, throws } = this.#settings;
-    return { judge: this.#judge, shape: this.#shape, messages: this.#messages, sight, throws };
+  /** The response as it came, or without what was blocked. */
+  async #whole(response: Response): Promise<Response> {
+    const bytes = await response.arrayBuffer().catch(brokenOff);
+    const answer = objectIn(new TextDecoder().decode(bytes), 'a JSON object');
+    const kept = await judgeAnswer(answer, {
+      judge: this.#judge,
+      shape: this.#shape,
+      messages: this.#messages,
+      sight: this.#settings.sight,
+      where: whereIn,
+      ends: this.#ends,
+    });
+    const type = response.headers.get('content-type') ?? 'application/json';
+    return answered(kept === answer ? bytes : JSON.stringify(kept), type, response);
   }
+
+  readonly #ends = (error: unknown): Fields | null => (isBlocked(error) && !this.#settings.throws ? {} : null);
 
   /** Aborted, a call fails with its signal's reason, as every `fetch`. */
   readonly #told = (error: unknown): never => {

@@ -2,7 +2,7 @@
 
 import { Sight } from '../api/shape.ts';
 import { GuardError } from '../errors.ts';
-import { checked, fields, isFlag, isFunction, shown } from '../plain.ts';
+import { checked, defined, fields, isFlag, isFunction, shown } from '../plain.ts';
 import type { CheckOptions, TransformOptions, Verdict } from '../types.ts';
 
 /** What a verdict is about. */
@@ -61,7 +61,11 @@ export function readOptions(given: GuardFetchOptions): Settings {
     refuses: unknown === 'refuse',
     releaseOnReview: checked('releaseOnReview', options.releaseOnReview, 'true or false', isFlag) ?? false,
     onVerdict: checked('onVerdict', options.onVerdict, 'a function', isFunction),
-    sight: new Sight({ blind: unknown === 'pass', calls: toolCalls === 'judge' }),
+    sight: new Sight({
+      blind: unknown === 'pass',
+      calls: toolCalls === 'judge',
+      mend: "leave it out, or set unknown: 'pass'",
+    }),
   };
 }
 
@@ -71,7 +75,3 @@ function oneOf<T extends string>(option: string, value: T | undefined, words: re
   if (word !== undefined) return word;
   throw new GuardError('bad_input', `${option}: expected ${words.join(' or ')} but got ${shown(value)}`);
 }
-
-/** The fields that are there. */
-const defined = <T extends object>(given: T): { [Field in keyof T]?: Exclude<T[Field], undefined> } =>
-  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as never;

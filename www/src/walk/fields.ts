@@ -28,7 +28,11 @@ const NAMES = setOf(`
   prompt_cache_retention web_search_options search_context_size exclude enabled budget_tokens prefix
   add_generation_prompt continue_final_message ignore_eos cache_control ttl type format custom grammar syntax definition
   properties required description items enum const default additionalProperties anyOf oneOf allOf not $ref $defs minimum
-  maximum minLength maxLength minItems maxItems pattern nullable`);
+  maximum minLength maxLength minItems maxItems pattern nullable
+  response item call_id item_id output_index content_index summary_index sequence_number instructions
+  previous_response_id conversation variables max_output_tokens max_tool_calls truncation include background status
+  incomplete_details reason error code param created_at completed_at output_text encrypted_content generate_summary
+  input_tokens_details output_tokens_details billing payer require_approval allowed_tools server_label server_url`);
 
 /** Names whose values are pictures, sounds or files, which the guard cannot see into. */
 const MEDIA = setOf(`audio input_audio image images image_url input_image image_file video video_url file input_file
@@ -54,16 +58,26 @@ const LEVEL = enumOf('safe low medium high');
 const SHAPES: Record<string, (value: string) => boolean> = {
   id: isId,
   tool_call_id: isId,
+  call_id: isId,
+  item_id: isId,
+  previous_response_id: isId,
   system_fingerprint: isId,
   safety_identifier: isId,
   prompt_cache_key: isId,
   user: isId,
   model: isModel,
   role: enumOf('system developer user assistant tool function'),
-  object: enumOf('chat.completion chat.completion.chunk'),
+  object: enumOf('chat.completion chat.completion.chunk response'),
+  status: enumOf('in_progress completed incomplete failed queued cancelled searching'),
+  truncation: enumOf('auto disabled'),
+  summary: enumOf('auto concise detailed'),
+  reason: enumOf('max_output_tokens content_filter'),
+  payer: enumOf('developer openai'),
+  include: enumOf('reasoning.encrypted_content'),
   type: enumOf(`text input_text output_text refusal function tool custom object string number integer boolean array null
     json_schema json_object reasoning.text reasoning.summary reasoning.encrypted thinking redacted_thinking url_citation
-    content enabled disabled adaptive approximate ephemeral grammar`),
+    content enabled disabled adaptive approximate ephemeral grammar message function_call function_call_output
+    custom_tool_call custom_tool_call_output reasoning reasoning_text summary_text item_reference`),
   finish_reason: FINISH,
   native_finish_reason: FINISH,
   stop_reason: FINISH,
@@ -92,7 +106,7 @@ const RULES: Omit<WalkRules, 'skips'> = {
   // What is of the shape that the name asks for, or empty.
   passes: (name, value) => value === '' || (Object.hasOwn(SHAPES, name) && SHAPES[name]!(value)),
   // The lists of words of a known set. Of other lists each item is judged: what names a thing is no list.
-  mayList: (name) => name === 'modalities' || name === 'required',
+  mayList: (name) => name === 'modalities' || name === 'required' || name === 'include',
   // The lists of numbers that are none of text: token ids to stop at.
   mayListNumbers: (name) => name === 'stop_token_ids',
 };

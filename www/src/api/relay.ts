@@ -1,11 +1,11 @@
 /** A streamed answer on its way through: events come from the API, and leave when their text was released. */
 
-import { readLines } from '../api/lines.ts';
-import { isFields, misshapen, type Shape, type StreamEvent, type StreamReader } from '../api/shape.ts';
-import { readEvents, writeEvent } from '../api/sse.ts';
 import { GuardError } from '../errors.ts';
-import { Lane, type Watch } from '../held.ts';
-import { isBlocked } from './judge.ts';
+import { Lane } from '../held/lane.ts';
+import type { Watch } from '../held/text.ts';
+import { readLines } from './lines.ts';
+import { type Fields, objectIn, type Shape, type StreamEvent, type StreamReader } from './shape.ts';
+import { readEvents, writeEvent } from './sse.ts';
 
 export interface Relay {
   shape: Shape;
@@ -13,9 +13,12 @@ export interface Relay {
   watch: Watch;
   /** The API's next bytes, or null at the end. */
   next: () => Promise<Uint8Array | null>;
-  /** Whether a blocked answer is an error, rather than an answer that ends as filtered. */
-  throws: boolean;
+  /** How an answer ends whose judging failed with this error, or null where the whole stream fails with it. */
+  ends: Ends;
 }
+
+/** The fields of an end, beside those that say that it was filtered. */
+export type Ends = (error: unknown) => Fields | null;
 
 /** Characters of one event; more is given up. */
 const LIMIT = 1 << 24;
@@ -25,7 +28,7 @@ const tooLarge = (): GuardError =>
 
 /** What may be written to the caller. Each choice waits for its own text only; one that is cut does not end the others.
  * @throws GuardError where the API breaks off or cannot be read, or the guard fails: nothing that is held comes out */
-export async function* relay({ shape, reader, watch, next, throws }: Relay): AsyncGenerator<string, void, undefined> {
+export async function* relay({ shape, reader, watch, next, ends }: Relay): AsyncGenerator<string, void, undefined> {
   const lanes = new Map<number, Lane<StreamEvent>>();
   const loose: StreamEvent[] = [];
   let cut = false;
@@ -45,17 +48,18 @@ export async function* relay({ shape, reader, watch, next, throws }: Relay): Asy
       await work(lane);
       return told(lane.take());
     } catch (error) {
-      if (throws || !isBlocked(error)) throw error;
+      const end = ends(error);
+      if (end === null) throw error;
       cut = true;
-      return [...told(lane.cut()), ...told(reader.ending(index))];
+      return [...told(lane.cut()), ...told(reader.ending(index, end))];
     }
   };
   const rest = () => (every((lane) => lane.empty) ? told(loose.splice(0)) : []);
 
-  for await (const { wire, data } of eventsOf(shape, () => next().catch(brokenOff))) {
+  for await (const { wire, data } of eventsOf(shape, next)) {
     done = data.trim() === shape.done;
     if (done) break;
-    for (const frame of reader.read({ wire, json: parse(data) })) {
+    for (const frame of reader.read({ wire, json: objectIn(data, 'events of JSON') })) {
       if (frame.lane === null) loose.push(frame.out);
       else yield* await after(frame.lane, (lane) => lane.accept(frame));
     }
@@ -76,14 +80,9 @@ export function brokenOff(cause?: unknown): never {
 }
 
 /** The events of a prompt that is refused. */
-export function refusalEvents(shape: Shape, reader: StreamReader): string {
-  const done = shape.done === undefined ? '' : writeEvent({ data: shape.done });
-  return (
-    reader
-      .ending(0)
-      .map(({ wire }) => wire)
-      .join('') + done
-  );
+export function refusalEvents(shape: Shape, reader: StreamReader, end: Fields = {}): string {
+  const events = reader.ending(0, end).map(({ wire }) => wire);
+  return [...events, shape.done === undefined ? '' : writeEvent({ data: shape.done })].join('');
 }
 
 interface Written {
@@ -98,15 +97,4 @@ async function* eventsOf({ lines }: Shape, next: Relay['next']): AsyncGenerator<
   } else {
     for await (const event of readEvents(next, LIMIT, tooLarge)) yield { wire: writeEvent(event), data: event.data };
   }
-}
-
-function parse(data: string): StreamEvent['json'] {
-  let json: unknown;
-  try {
-    json = JSON.parse(data);
-  } catch {
-    // Told below.
-  }
-  if (!isFields(json)) throw misshapen('events of JSON');
-  return json;
 }

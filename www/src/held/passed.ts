@@ -3,11 +3,14 @@
 
 import { sha256 } from '../hash.ts';
 
-const MOST = 1024;
-
 /** A bounded set of digests; who was not asked for longest is forgotten first. */
 export class Passed {
+  readonly #most: number;
   readonly #digests = new Set<string>();
+
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   has(digest: string | undefined): boolean {
     const known = digest !== undefined && this.#digests.has(digest);
@@ -20,7 +23,7 @@ export class Passed {
     this.#digests.delete(digest);
     this.#digests.add(digest);
     const [oldest] = this.#digests;
-    if (this.#digests.size > MOST) this.#digests.delete(oldest!);
+    if (this.#digests.size > this.#most) this.#digests.delete(oldest!);
   }
 }
 

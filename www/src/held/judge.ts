@@ -1,0 +1,121 @@
+/** Judges the texts of one exchange with a model, and remembers those that passed. What does not pass is an error of
+ * code `blocked`. */
+
+import { GuardError } from '../errors.ts';
+import type { CheckOptions, Guard, Message, Target, TransformOptions, Verdict } from '../types.ts';
+import { asRead, isWordless } from '../walk/reading.ts';
+import { digestOf, type Passed } from './passed.ts';
+import type { Watch } from './text.ts';
+import type { Kind } from './whole.ts';
+
+/** By what an exchange is judged. `Where` says what a text is. */
+export interface Judging<Where> {
+  guard: Guard;
+  signal: AbortSignal;
+  check?: Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness' | 'reasoning'>;
+  transform?: Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack'>;
+  /** Whether text on which the decision is `review` passes. */
+  releaseOnReview: boolean;
+  passed?: Passed;
+  onVerdict?: ((verdict: Verdict, where: Where) => void) | undefined;
+  /** What errors call a text. */
+  name?: (where: Where) => string;
+  /** Does a piece of the guard's work, in its turn and time. */
+  run?: <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+}
+
+export class Judge<Where> {
+  readonly signal: AbortSignal;
+  readonly #by: Judging<Where>;
+  readonly #run: NonNullable<Judging<Where>['run']>;
+
+  constructor(by: Judging<Where>) {
+    this.#by = by;
+    this.signal = by.signal;
+    this.#run = by.run ?? ((work) => work(by.signal));
+  }
+
+  /** Judges what a caller says, whose pieces stand side by side.
+   * @throws GuardError `blocked` */
+  async asked(where: Where, pieces: readonly string[]): Promise<void> {
+    await this.#once(where, asking(pieces), 'prompt', pieces);
+  }
+
+  /** Judges what answers `messages`, whole.
+   * @throws GuardError `blocked` */
+  async answered(where: Where, messages: readonly Message[], content: string): Promise<void> {
+    await this.#once(where, [...messages, { role: 'assistant', content }], 'response');
+  }
+
+  /** Judges the call of a tool: its name, and its arguments as JSON.
+   * @throws GuardError `blocked` */
+  async called(where: Where, messages: readonly Message[], text: string): Promise<void> {
+    await this.answered(where, messages, unescaped(text));
+  }
+
+  /** Judges the last of the messages, whether it passed before or not.
+   * @throws GuardError `blocked` */
+  async check(where: Where, messages: readonly Message[], target: Target): Promise<Verdict> {
+    const { guard, check, releaseOnReview, onVerdict, name = String } = this.#by;
+    const verdict = await this.#run((signal) => guard.check(messages, { ...check, target, signal }));
+    onVerdict?.(verdict, where);
+    const { decision, failure, score } = verdict;
+    // A verdict with a failure is no statement about the text, whatever it counts as.
+    if (failure === undefined && (decision === 'allow' || (decision === 'review' && releaseOnReview))) return verdict;
+    const what = `${name(where)} was flagged: score ${score.toFixed(3)}, decision ${decision}`;
+    throw new GuardError('blocked', what, { verdict });
+  }
+
+  /** Watches over an answer to `messages` that comes in pieces. */
+  watch(messages: readonly Message[], where: (place: string, kind?: Kind) => Where): Watch {
+    const { guard, signal, transform, releaseOnReview, onVerdict } = this.#by;
+    const onCheck = (place: string) => (_: number, verdict: Verdict) => onVerdict?.(verdict, where(place));
+    const rules = { ...transform, messages, signal, releaseOnReview, frames: 'text' as const };
+    return {
+      open: (place) => guard.transform({ ...rules, onCheck: onCheck(place) }),
+      whole: (kind, place, text) =>
+        kind === 'call'
+          ? this.called(where(place, kind), messages, text)
+          : this.answered(where(place, kind), messages, text),
+      run: this.#run,
+    };
+  }
+
+  /** Notes an answer that was judged piece by piece. */
+  async remember(messages: readonly Message[], content: string): Promise<void> {
+    this.#by.passed?.add(await this.keyOf([...messages, { role: 'assistant', content }], 'response'));
+  }
+
+  /** What the last of these messages is remembered by. */
+  keyOf(messages: readonly Message[], target: Target): Promise<string | undefined> {
+    const { info, policy } = this.#by.guard;
+    return digestOf(info.model, policy, target, messages);
+  }
+
+  async #once(where: Where, messages: readonly Message[], target: Target, pieces: readonly string[] = []) {
+    const { passed } = this.#by;
+    if (isWordless(String(messages.at(-1)?.content))) return;
+    const key = passed && (await this.keyOf(messages, target));
+    if (passed?.has(key)) return;
+    const { flagged, rule } = await this.check(where, messages, target);
+    // A rule that allows speaks for the piece in which it matched, not for those beside it.
+    if (rule !== null && pieces.length > 1) for (const piece of pieces) await this.asked(where, [piece]);
+    if (!flagged) passed?.add(key);
+  }
+}
+
+/** What a caller says, as a conversation. */
+export const asking = (pieces: readonly string[]): Message[] => [{ role: 'user', content: asRead(pieces) }];
+
+export const isBlocked = (error: unknown): error is GuardError =>
+  error instanceof GuardError && error.code === 'blocked';
+
+/** A call's text with its JSON written plainly: letters may come as their numbers. */
+function unescaped(text: string): string {
+  const at = text.indexOf('{');
+  try {
+    return at < 0 ? text : text.slice(0, at) + JSON.stringify(JSON.parse(text.slice(at)));
+  } catch {
+    return text;
+  }
+}
