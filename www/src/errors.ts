@@ -98,8 +98,8 @@ export function fromWire(wire: WireError): GuardError {
  * about the state that it left behind. */
 export function toGuardError(thrown: unknown): GuardError {
   if (thrown instanceof GuardError) return thrown;
-  const { name, message, code, findings } = describe(thrown);
-  if (isCode(code)) return new GuardError(code, message, { findings, cause: thrown });
+  const { name, message, code, findings, verdict } = describe(thrown);
+  if (isCode(code)) return new GuardError(code, message, { findings, verdict, cause: thrown });
   if (code === 'io') return new GuardError('bad_model', message, { cause: thrown });
   if (name === 'AbortError') return new GuardError('aborted', message, { cause: thrown });
   if (name === 'QuotaExceededError') return new GuardError('quota', message, { cause: thrown });
@@ -124,13 +124,20 @@ function isCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(RETRYABLE, code);
 }
 
-function describe(thrown: unknown): { name: string; message: string; code: unknown; findings?: Finding[] } {
+interface Described extends Pick<GuardErrorDetails, 'findings' | 'verdict'> {
+  name: string;
+  message: string;
+  code: unknown;
+}
+
+function describe(thrown: unknown): Described {
   if (typeof thrown !== 'object' || thrown === null) return { name: '', message: String(thrown), code: undefined };
-  const { name, message, code, findings } = thrown as Record<string, unknown>;
+  const { name, message, code, findings, verdict } = thrown as Record<string, unknown>;
   return {
     name: String(name ?? ''),
     message: String(message ?? thrown),
     code,
     ...(Array.isArray(findings) ? { findings: findings as Finding[] } : {}),
+    ...(verdict === undefined ? {} : { verdict: verdict as Verdict }),
   };
 }

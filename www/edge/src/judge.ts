@@ -12,7 +12,7 @@ export type ChatJudge = Judge<Target>;
 const PAGE = 600;
 
 /** Judges the runs of a conversation.
- * @throws GuardError `blocked` */
+ * @throws Blocked */
 export async function judgeRuns(
   judge: ChatJudge,
   passed: Passed,

@@ -19,7 +19,7 @@ export class Notes {
     this.#judge = judge;
   }
 
-  /** @throws GuardError `blocked` for a text that does not pass; HttpError `upstream` for one that changes: it would grow unseen. */
+  /** @throws Blocked for a text that does not pass; HttpError `upstream` for one that changes: it would grow unseen. */
   async read(pieces: readonly Piece[]): Promise<void> {
     const changed = new Set<string>();
     for (const { place, path, text, named } of pieces) {

@@ -53,7 +53,7 @@ export class Judge {
   }
 
   /** What others than the app say, run by run; earlier answers too, which a caller can make up.
-   * @throws GuardError `blocked` */
+   * @throws Blocked */
   async prompt(): Promise<void> {
     for (const { role, unseen } of this.#turns)
       await this.#unseen('prompt', role === 'assistant' ? role : 'user', unseen);
@@ -64,7 +64,7 @@ export class Judge {
   }
 
   /** A part of the answer that came whole.
-   * @throws GuardError `blocked` */
+   * @throws Blocked */
   async part(part: Part & { type: Where }): Promise<void> {
     if (this.#skips(part)) return;
     const { pieces, unseen } = readPart(part);

@@ -139,9 +139,9 @@ export class GuardedAnswer {
 
   *#released(open: Open): Generator<StreamPart, void, undefined> {
     const { kind, id, growing, taken } = open;
-    if (!growing || growing.released <= taken) return;
-    open.taken = growing.released;
-    yield { type: `${kind}-delta`, id, delta: growing.text.slice(taken, growing.released) };
+    const delta = growing?.text.slice(taken, growing.released) ?? '';
+    open.taken += delta.length;
+    if (delta !== '') yield { type: `${kind}-delta`, id, delta };
   }
 
   /** Judges a text as one that has ended; what may follow is judged anew, behind its last words. */

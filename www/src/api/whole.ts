@@ -2,7 +2,7 @@
 
 import type { Judge } from '../held/judge.ts';
 import type { Said } from '../held/lane.ts';
-import type { Kind } from '../held/whole.ts';
+import { type Kind, plainly } from '../held/whole.ts';
 import type { Message } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import type { Ends } from './relay.ts';
@@ -41,5 +41,5 @@ async function judgePart<Where>(said: readonly Said[], { judge, messages, where 
   const calls = said.filter(({ kind }) => kind === 'call');
   const others = said.filter(({ kind }) => kind !== 'call');
   for (const [at, texts] of textsBy(others)) await judge.answered(where(at), messages, asRead(texts));
-  for (const [at, texts] of textsBy(calls)) await judge.called(where(at, 'call'), messages, texts.join(''));
+  for (const [at, texts] of textsBy(calls)) await judge.answered(where(at, 'call'), messages, plainly(texts.join('')));
 }

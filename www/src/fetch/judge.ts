@@ -1,14 +1,16 @@
 /** What of a request is judged, and how errors call what was. */
 
 import { Judge } from '../held/judge.ts';
-import type { Guard, Message } from '../types.ts';
+import type { Guard, Message, Verdict } from '../types.ts';
 import { isWordless } from '../walk/reading.ts';
 import type { Settings, Where } from './options.ts';
 
 export function judgeBy(guard: Guard, settings: Settings, signal: AbortSignal): Judge<Where> {
   const { check, transform, releaseOnReview, onVerdict } = settings;
-  const name = ({ what, at }: Where) => `${WHAT[what]} (${at})`;
-  return new Judge({ guard, signal, check, transform: { ...check, ...transform }, releaseOnReview, onVerdict, name });
+  const message = ({ score, decision }: Verdict, { what, at }: Where) =>
+    `${WHAT[what]} (${at}) was flagged: score ${score.toFixed(3)}, decision ${decision}`;
+  const rules = { check, transform: { ...check, ...transform }, releaseOnReview };
+  return new Judge({ guard, signal, ...rules, onVerdict, message });
 }
 
 const WHAT = {
@@ -21,7 +23,7 @@ const WHAT = {
 /** Judges what a model is asked: what the user has said since the last answer, each message in the light of those
  * before it; what tools have said since, each for itself, as the text of a stranger; and an answer that the model
  * shall go on with.
- * @throws GuardError `blocked` */
+ * @throws Blocked */
 export async function judgePrompt(judge: Judge<Where>, messages: readonly Message[]): Promise<void> {
   const turns = messages.map(({ role, content }) => ({ role, content: String(content) }));
   // Where nobody else speaks, the application asks.

@@ -1,7 +1,6 @@
 /** Judges the texts of one exchange with a model, and remembers those that passed. What does not pass is an error of
- * code `blocked`. */
+ * code `blocked`, as a stream's. */
 
-import { GuardError } from '../errors.ts';
 import type { CheckOptions, Guard, Message, Target, TransformOptions, Verdict } from '../types.ts';
 import { asRead, isWordless } from '../walk/reading.ts';
 import { digestOf, type Passed } from './passed.ts';
@@ -18,65 +17,59 @@ export interface Judging<Where> {
   releaseOnReview: boolean;
   passed?: Passed;
   onVerdict?: ((verdict: Verdict, where: Where) => void) | undefined;
-  /** What errors call a text. */
-  name?: (where: Where) => string;
+  /** What the error about a text says. */
+  message?: (verdict: Verdict, where: Where) => string;
   /** Does a piece of the guard's work, in its turn and time. */
   run?: <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 }
 
 export class Judge<Where> {
-  readonly signal: AbortSignal;
   readonly #by: Judging<Where>;
   readonly #run: NonNullable<Judging<Where>['run']>;
 
   constructor(by: Judging<Where>) {
     this.#by = by;
-    this.signal = by.signal;
     this.#run = by.run ?? ((work) => work(by.signal));
   }
 
   /** Judges what a caller says, whose pieces stand side by side.
-   * @throws GuardError `blocked` */
+   * @throws Blocked */
   async asked(where: Where, pieces: readonly string[]): Promise<void> {
     await this.#once(where, asking(pieces), 'prompt', pieces);
   }
 
   /** Judges what answers `messages`, whole.
-   * @throws GuardError `blocked` */
+   * @throws Blocked */
   async answered(where: Where, messages: readonly Message[], content: string): Promise<void> {
     await this.#once(where, [...messages, { role: 'assistant', content }], 'response');
   }
 
-  /** Judges the call of a tool: its name, and its arguments as JSON.
-   * @throws GuardError `blocked` */
-  async called(where: Where, messages: readonly Message[], text: string): Promise<void> {
-    await this.answered(where, messages, unescaped(text));
-  }
-
   /** Judges the last of the messages, whether it passed before or not.
-   * @throws GuardError `blocked` */
+   * @throws Blocked */
   async check(where: Where, messages: readonly Message[], target: Target): Promise<Verdict> {
-    const { guard, check, releaseOnReview, onVerdict, name = String } = this.#by;
+    const { guard, check, releaseOnReview, onVerdict, message } = this.#by;
     const verdict = await this.#run((signal) => guard.check(messages, { ...check, target, signal }));
     onVerdict?.(verdict, where);
-    const { decision, failure, score } = verdict;
+    const { decision, failure } = verdict;
     // A verdict with a failure is no statement about the text, whatever it counts as.
     if (failure === undefined && (decision === 'allow' || (decision === 'review' && releaseOnReview))) return verdict;
-    const what = `${name(where)} was flagged: score ${score.toFixed(3)}, decision ${decision}`;
-    throw new GuardError('blocked', what, { verdict });
+    throw new Blocked(message?.(verdict, where), verdict);
   }
 
   /** Watches over an answer to `messages` that comes in pieces. */
   watch(messages: readonly Message[], where: (place: string, kind?: Kind) => Where): Watch {
     const { guard, signal, transform, releaseOnReview, onVerdict } = this.#by;
-    const onCheck = (place: string) => (_: number, verdict: Verdict) => onVerdict?.(verdict, where(place));
-    const rules = { ...transform, messages, signal, releaseOnReview, frames: 'text' as const };
     return {
-      open: (place) => guard.transform({ ...rules, onCheck: onCheck(place) }),
-      whole: (kind, place, text) =>
-        kind === 'call'
-          ? this.called(where(place, kind), messages, text)
-          : this.answered(where(place, kind), messages, text),
+      open: (place) =>
+        guard.transform({
+          ...transform,
+          messages,
+          signal,
+          releaseOnReview,
+          frames: 'text',
+          onCheck: (_, verdict) => onVerdict?.(verdict, where(place)),
+        }),
+      whole: (kind, place, text) => this.answered(where(place, kind), messages, text),
       run: this.#run,
     };
   }
@@ -107,15 +100,17 @@ export class Judge<Where> {
 /** What a caller says, as a conversation. */
 export const asking = (pieces: readonly string[]): Message[] => [{ role: 'user', content: asRead(pieces) }];
 
-export const isBlocked = (error: unknown): error is GuardError =>
-  error instanceof GuardError && error.code === 'blocked';
+/** Something is not let through. */
+class Blocked extends Error {
+  readonly code = 'blocked';
+  readonly verdict: Verdict;
 
-/** A call's text with its JSON written plainly: letters may come as their numbers. */
-function unescaped(text: string): string {
-  const at = text.indexOf('{');
-  try {
-    return at < 0 ? text : text.slice(0, at) + JSON.stringify(JSON.parse(text.slice(at)));
-  } catch {
-    return text;
+  constructor(message: string | undefined, verdict: Verdict) {
+    super(message);
+    this.verdict = verdict;
   }
 }
+
+/** Whether it is one of ours, or the guard's own of that code. */
+export const isBlocked = (error: unknown): error is Error & { verdict?: Verdict } =>
+  (error as { code?: unknown } | null)?.code === 'blocked';

@@ -34,11 +34,21 @@ export class Whole implements Held {
   async finish(): Promise<void> {
     const { text } = this;
     if (this.released === text.length) return;
-    await this.#watch.whole(this.#kind, this.#place, text);
+    await this.#watch.whole(this.#kind, this.#place, this.#kind === 'call' ? plainly(text) : text);
     this.released = text.length;
   }
 
   cancel(): void {
     // Nothing runs between two of its parts.
+  }
+}
+
+/** A call's text with its JSON written plainly: letters may come as their numbers. */
+export function plainly(text: string): string {
+  const at = text.indexOf('{');
+  try {
+    return at < 0 ? text : text.slice(0, at) + JSON.stringify(JSON.parse(text.slice(at)));
+  } catch {
+    return text;
   }
 }
