@@ -180,6 +180,12 @@ describe('an answer', () => {
     assert.equal(JSON.parse(raw).error.code, 'upstream');
   });
 
+  test('with an event that is too large fails', async () => {
+    upstream.streams(API.stream([TEXT, 'x'.repeat(1_100_000)]));
+    const { last } = await streamed({});
+    assert.deepEqual([last.type, last.response.rsafe.error.code], ['response.failed', 'upstream']);
+  });
+
   test('that breaks off, or cannot be judged, fails, and nothing that was held comes out', async () => {
     upstream.streams(API.stream(words(BAD)).slice(0, 9));
     const broken = await streamed({});

@@ -48,7 +48,7 @@ export async function respond(app: App): Promise<Response> {
 
   const answered = await send(app, guard, 'responses', body);
   if (answered.upstream.streams) {
-    const held = { app, body, messages, answered, reader: new Beside(reader, body, passFields) };
+    const held = { app, messages, answered, reader: new Beside(reader, body, passFields) };
     return app.stream(heldBack(held), answered.gone);
   }
   const { judge } = answered;
@@ -155,18 +155,18 @@ class Beside implements StreamReader {
 
 interface Held {
   app: App;
-  body: Fields;
   messages: readonly Message[];
   answered: Answered;
   reader: StreamReader;
 }
 
 /** The events to send. What fails ends as a response that failed; nothing that is held comes out. */
-async function* heldBack({ messages, answered, reader }: Held): AsyncGenerator<string, void, undefined> {
+async function* heldBack({ app, messages, answered, reader }: Held): AsyncGenerator<string, void, undefined> {
   const { judge, gone, next } = answered;
   const watch = judge.watch(messages, () => 'response');
   try {
-    yield* relay({ shape: responses, reader, watch, next, ends });
+    const limit = app.config.maxAnswerBytes;
+    yield* relay({ shape: responses, reader, watch, next, limit, ends });
   } catch (error) {
     const { code, message } = ofUpstream(error);
     const failed = {

@@ -13,6 +13,8 @@ export interface Relay {
   watch: Watch;
   /** The API's next bytes, or null at the end. */
   next: () => Promise<Uint8Array | null>;
+  /** Characters of one event, above which the answer is given up. */
+  limit?: number;
   /** How an answer ends whose judging failed with this error, or null where the whole stream fails with it. */
   ends: Ends;
 }
@@ -20,15 +22,18 @@ export interface Relay {
 /** The fields of an end, beside those that say that it was filtered. */
 export type Ends = (error: unknown) => Fields | null;
 
-/** Characters of one event; more is given up. */
 const LIMIT = 1 << 24;
-
-const tooLarge = (): GuardError =>
-  new GuardError('bad_input', `the model's API sent more than ${LIMIT} characters as one event, which nobody judges`);
 
 /** What may be written to the caller. Each choice waits for its own text only; one that is cut does not end the others.
  * @throws GuardError where the API breaks off or cannot be read, or the guard fails: nothing that is held comes out */
-export async function* relay({ shape, reader, watch, next, ends }: Relay): AsyncGenerator<string, void, undefined> {
+export async function* relay({
+  shape,
+  reader,
+  watch,
+  next,
+  limit = LIMIT,
+  ends,
+}: Relay): AsyncGenerator<string, void, undefined> {
   const lanes = new Map<number, Lane<StreamEvent>>();
   const loose: StreamEvent[] = [];
   let cut = false;
@@ -56,7 +61,7 @@ export async function* relay({ shape, reader, watch, next, ends }: Relay): Async
   };
   const rest = () => (every((lane) => lane.empty) ? told(loose.splice(0)) : []);
 
-  for await (const { wire, data } of eventsOf(shape, next)) {
+  for await (const { wire, data } of eventsOf(shape, next, limit)) {
     done = data.trim() === shape.done;
     if (done) break;
     for (const frame of reader.read({ wire, json: objectIn(data, 'events of JSON') })) {
@@ -91,10 +96,16 @@ interface Written {
 }
 
 /** Events as they are written again, and their data. */
-async function* eventsOf({ lines }: Shape, next: Relay['next']): AsyncGenerator<Written, void, undefined> {
+async function* eventsOf(
+  { lines }: Shape,
+  next: Relay['next'],
+  limit: number,
+): AsyncGenerator<Written, void, undefined> {
+  const tooLarge = () =>
+    new GuardError('bad_input', `the model's API sent more than ${limit} characters as one event, which nobody judges`);
   if (lines) {
-    for await (const data of readLines(next, LIMIT, tooLarge)) yield { wire: `${data}\n`, data };
+    for await (const data of readLines(next, limit, tooLarge)) yield { wire: `${data}\n`, data };
   } else {
-    for await (const event of readEvents(next, LIMIT, tooLarge)) yield { wire: writeEvent(event), data: event.data };
+    for await (const event of readEvents(next, limit, tooLarge)) yield { wire: writeEvent(event), data: event.data };
   }
 }
