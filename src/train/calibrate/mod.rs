@@ -181,7 +181,9 @@ fn scored<T: Sync, R: Send>(
 
 /// Thresholds and the operating curve under a bundle's own policy, put into its manifest, where other policies' stay.
 fn under_own(policy: &Policy, judged: &[Judged], manifest: &mut Manifest) -> Result<Calibration> {
-    let own = thresholds::own(judged).ok_or_else(|| {
+    let place = |id: &String| policy.categories.iter().position(|category| category.id == *id);
+    let catch_all = manifest.calibration.catch_all.as_ref().and_then(place);
+    let own = thresholds::own(judged, catch_all).ok_or_else(|| {
         let what = "the held-out rows have one label only; hold out more of them, or give more rows";
         Error::BadInput(what.into())
     })?;

@@ -10,10 +10,12 @@ const DOUBT: f64 = 0.1;
 /// What two values of F1 differ by when the rows can hardly tell them apart: about a standard error on two thousand. Among
 /// such thresholds the one that misses least is taken, as trees are pruned (Breiman et al., 1984, section 3.4.3).
 const AS_GOOD: f64 = 0.01;
-/// The share of the safe texts that each category alone may flag, before all of them are moved together.
-const ALIKE: f64 = 0.02;
-/// Fewer safe texts than these do not tell such a share: categories then have no thresholds of their own.
-const ENOUGH: usize = 50;
+/// The share of the safe texts that each category alone may flag, before all of them are moved together,
+const ALIKE: f64 = 0.01;
+/// and the share that a catch-all may, which stands for all of them.
+const CATCH_ALL: f64 = 0.05;
+/// Fewer safe texts than these do not tell such shares: categories then have no thresholds of their own.
+const ENOUGH: usize = 100;
 /// Shares of safe rows flagged that a curve has a point for, as far as the rows go.
 const FPRS: [f32; 11] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5];
 
@@ -29,15 +31,17 @@ pub struct Own {
 }
 
 /// Chooses thresholds for the categories of the bundle's policy: scores that as many safe texts reach, whichever category it
-/// is, all moved together to where the decision, unsafe or not, has the best F1. So no category pays for another's false
+/// is (five times as many that at `catch_all`), all moved together to where the decision, unsafe or not, has the best F1. So no category pays for another's false
 /// alarms, and a rare one is not given up for its rarity, as it would be by an F1 of its own. With few safe texts, or if one threshold for all
 /// decides better, by more than [`AS_GOOD`], there is only that. `None` without rows of both labels.
-pub fn own(rows: &[Judged]) -> Option<Own> {
+pub fn own(rows: &[Judged], catch_all: Option<usize>) -> Option<Own> {
     let scored: Vec<Scored> = rows.iter().filter_map(|row| Some((row.score, row.is_unsafe?))).collect();
     let (f1, single) = best_f1(&scored, PRIOR)?;
     let safe = rows.iter().filter(|row| row.is_unsafe == Some(false)).count();
     let count = rows.iter().map(|row| row.categories.len()).min().filter(|_| safe >= ENOUGH).unwrap_or(0);
-    let offsets: Vec<f32> = (0..count).map(|at| logit(of_category(rows, at)) - logit(single)).collect();
+    let offsets: Vec<f32> = (0..count)
+        .map(|at| logit(reached(rows, at, if catch_all == Some(at) { CATCH_ALL } else { ALIKE })) - logit(single))
+        .collect();
     let adjusted = |row: &Judged| {
         let scores = row.categories.iter().zip(&offsets).map(|(score, offset)| moved(*score, -offset));
         scores.reduce(f32::max).unwrap_or(row.score)
@@ -52,12 +56,12 @@ pub fn own(rows: &[Judged]) -> Option<Own> {
     })
 }
 
-/// The lowest threshold of a category that at most [`ALIKE`] of the safe texts reach.
-fn of_category(rows: &[Judged], at: usize) -> f32 {
+/// The lowest threshold of a category that at most this share of the safe texts reach.
+fn reached(rows: &[Judged], at: usize, share: f64) -> f32 {
     let safe = rows.iter().filter(|row| row.is_unsafe == Some(false));
     let mut scores: Vec<f32> = safe.map(|row| row.categories[at]).collect();
     scores.sort_by(|a, b| b.total_cmp(a));
-    scores.get((ALIKE * scores.len() as f64) as usize).map_or(1.0, |score| score.next_up().min(1.0))
+    scores.get((share * scores.len() as f64) as usize).map_or(1.0, |score| score.next_up().min(1.0))
 }
 
 /// The lowest threshold whose F1, where a share `prior` of the texts are unsafe, is as good as the highest but for
@@ -190,15 +194,15 @@ mod tests {
         let kinds = [
             (row(true, &[0.7, 0.02]), 90),
             (row(true, &[0.1, 0.3]), 10),
-            (row(false, &[0.5, 0.05]), 50),
-            (row(false, &[0.4, 0.1]), 50),
+            (row(false, &[0.5, 0.05]), 60),
+            (row(false, &[0.4, 0.1]), 60),
         ];
         kinds.into_iter().flat_map(|(row, times)| std::iter::repeat_n(row, times)).collect()
     }
 
     #[test]
     fn a_category_that_scores_low_where_it_applies_gets_a_low_threshold_however_rare_it_is() {
-        let found = own(&uneven()).unwrap();
+        let found = own(&uneven(), None).unwrap();
         assert!((0.5..0.71).contains(&found.categories[0]), "{found:?}");
         assert!((0.1..0.31).contains(&found.categories[1]), "{found:?}");
         assert!(found.f1 > 0.999, "with one threshold for both, one kind is missed: {}", found.f1);
@@ -214,19 +218,22 @@ mod tests {
             .map(|score| row(false, &[score, score / 10.0]))
             .chain(scores.map(|score| row(true, &[0.9 + score / 10.0, 0.0])))
             .collect();
-        let found = own(&rows).unwrap();
-        let reached = |at: usize| {
+        let reached = |found: &Own, at: usize| {
             let reach = |row: &&Judged| row.is_unsafe == Some(false) && row.categories[at] >= found.categories[at];
             rows.iter().filter(reach).count()
         };
-        assert!(reached(0).abs_diff(reached(1)) <= 10 && reached(0) > 0, "{found:?}");
+        let alike = own(&rows, None).unwrap();
+        assert!(reached(&alike, 0).abs_diff(reached(&alike, 1)) <= 5 && reached(&alike, 0) > 0, "{alike:?}");
+        let all = own(&rows, Some(1)).unwrap();
+        assert!(reached(&all, 1) > 3 * reached(&all, 0), "a catch-all stands for all: {all:?}");
     }
 
     #[test]
     fn a_few_safe_texts_give_one_threshold_for_all() {
         let (harmful, safe): (Vec<Judged>, Vec<Judged>) =
             uneven().into_iter().partition(|row| row.is_unsafe == Some(true));
-        let with = |count: usize| own(&harmful.iter().chain(&safe[..count]).cloned().collect::<Vec<_>>()).unwrap();
+        let with =
+            |count: usize| own(&harmful.iter().chain(&safe[..count]).cloned().collect::<Vec<_>>(), None).unwrap();
         assert!(with(ENOUGH - 1).categories.is_empty());
         assert_eq!(with(ENOUGH).categories.len(), 2);
     }
@@ -236,8 +243,8 @@ mod tests {
         let mistaken = std::iter::repeat_n(row(false, &[0.1, 0.6]), 3);
         let missed = std::iter::repeat_n(row(true, &[0.1, 0.5]), 30);
         let told = std::iter::repeat_n(row(true, &[0.5, 0.1]), 30);
-        let safe = std::iter::repeat_n(row(false, &[0.3, 0.1]), 97);
-        let found = own(&mistaken.chain(missed).chain(told).chain(safe).collect::<Vec<_>>()).unwrap();
+        let safe = std::iter::repeat_n(row(false, &[0.3, 0.1]), 147);
+        let found = own(&mistaken.chain(missed).chain(told).chain(safe).collect::<Vec<_>>(), None).unwrap();
         assert!(found.categories.is_empty(), "{found:?}");
         assert_eq!(found.global, 0.5);
     }
