@@ -8,13 +8,18 @@ import type { LocalParts } from './load.ts';
 import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
 import type { WasmModule } from './wasm.ts';
 
+/** A file of the package, on the disk. Bundlers of servers are told to leave the address as it is: a copy of theirs would
+ * lie elsewhere, without the files that it needs, or where only browsers look. */
+export const beside = (path: string): URL =>
+  new URL(/* webpackIgnore: true */ /* turbopackIgnore: true */ path, import.meta.url);
+
 export const instances = new Instances({
   async glue(device: Device, n: number): Promise<WasmModule> {
-    const url = new URL(`./wasm/${device}.js?${n}`, import.meta.url);
-    return import(url.href) as Promise<WasmModule>;
+    const { href } = beside(`wasm/${device}.js?${n}`);
+    return import(/* webpackIgnore: true */ /* turbopackIgnore: true */ href) as Promise<WasmModule>;
   },
   async code(device: Device): Promise<WebAssembly.Module> {
-    const bytes = await readFile(new URL(`./wasm/${device}.wasm`, import.meta.url));
+    const bytes = await readFile(/* turbopackIgnore: true */ beside(`wasm/${device}.wasm`));
     return WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
   },
 });
@@ -24,7 +29,7 @@ export const nodeParts = (fetch = globalThis.fetch): LocalParts => ({
   gpu: false,
   async open({ model, cache, offline }, signal): Promise<Model> {
     if (model.kind === 'files') return filesModel(model.files);
-    if (model.kind === 'bundled') return folderModel(new URL(`./model/${BUNDLED}/`, import.meta.url));
+    if (model.kind === 'bundled') return folderModel(beside(`model/${BUNDLED}/`));
     if (model.address.startsWith('file:')) return folderModel(bundleAddress(model.address).folder);
     return addressModel(model.address, { fetch, cache, offline, signal });
   },

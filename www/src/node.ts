@@ -7,7 +7,7 @@ import type { EngineSpec } from './engine.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
 import { contentOf, keptName } from './model/source.ts';
-import { instances, nodeParts, readRegular } from './node-parts.ts';
+import { beside, instances, nodeParts, readRegular } from './node-parts.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
 import { Tools } from './tools.ts';
@@ -24,7 +24,8 @@ const base = () => pathToFileURL(`${process.cwd()}/`).href;
 /** A thread as the browser's workers are. It keeps the process alive only while a call is open, and takes none of the
  * process's own flags: some, such as `--input-type`, no thread starts with. */
 function startThread(): WorkerLike {
-  const thread = new Worker(new URL('./node-worker.js', import.meta.url), { name: 'rsafe', execArgv: [] });
+  const script = beside('node-worker.js');
+  const thread = new Worker(/* turbopackIgnore: true */ script, { name: 'rsafe', execArgv: [] });
   thread.unref();
   const events = new EventTarget();
   const tell = (type: string, fields: object) => events.dispatchEvent(Object.assign(new Event(type), fields));

@@ -2,12 +2,13 @@
  * and one for each of what the package fits into. */
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Browser } from 'playwright-core';
-import { launch, openPage } from './support/browser.ts';
+import { launch, openPage, until } from './support/browser.ts';
 import { pack, project, type Packed, type Project } from './support/pack.ts';
 import { cpuOnly, www } from './support/paths.ts';
 import { Site, STRICT_CSP } from './support/server.ts';
@@ -23,7 +24,12 @@ const TOOLS: Record<string, { packages: string[]; command?: string }> = {
   react: { packages: ['vite', 'react', 'react-dom'], command: 'vite' },
   node: { packages: [] },
   'ai-sdk': { packages: ['ai'] },
+  // It brings 150 MB of its own, from the registry, and builds for minutes on a busy machine.
+  next: { packages: [] },
 };
+const NEXT = ['next@16.4.6', 'react@19.3.1', 'react-dom@19.3.1'];
+const withoutNext =
+  process.env['RSAFE_NEXT'] === undefined && 'set RSAFE_NEXT=1 to install and build it (minutes, 150 MB)';
 const BUNDLERS = ['vite', 'webpack', 'esbuild', 'rollup'];
 
 /** Webpack's command is a package of its own, which asks before it installs another; this is what it does in the end. */
@@ -156,6 +162,51 @@ test('the script for the AI SDK tells an answer that passes, and never asks the 
       'I cannot help with that.',
       'block, content-filter, asked the model 1 times',
     ]);
+  } finally {
+    made.remove();
+  }
+});
+
+test('the example for Next.js builds with Turbopack, and its route and its page judge', {
+  skip: withoutNext,
+}, async () => {
+  const made = copied('next');
+  const next = (...args: string[]) => [join(made.folder, 'node_modules/next/dist/bin/next'), ...args];
+  const options = {
+    cwd: made.folder,
+    encoding: 'utf8',
+    env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' },
+  } as const;
+  try {
+    const flags = ['--ignore-scripts', '--no-audit', '--no-fund'];
+    for (const [program, args] of [
+      ['npm', ['install', ...flags, ...NEXT]],
+      [process.execPath, next('build')],
+    ] as const) {
+      const ran = spawnSync(program, args, options);
+      assert.equal(ran.status, 0, ran.stdout + ran.stderr);
+    }
+    const server = spawn(process.execPath, next('start', '--port', '0'), options);
+    try {
+      let said = '';
+      for (const stream of [server.stdout, server.stderr]) stream.on('data', (text) => (said += text));
+      server.once('exit', () => (said += '\nthe server ended'));
+      await until('Next.js listens', () => /Ready|ended/.test(said));
+      const [origin] = /http:\/\/localhost:\d+/.exec(said) ?? assert.fail(said);
+      const messages = [{ role: 'user', content: 'How do I bake bread?' }];
+      const answer = await fetch(`${origin}/guard`, { method: 'POST', body: JSON.stringify({ messages }) });
+      assert.equal(((await answer.json()) as { decision?: string }).decision, 'allow', said);
+      const page = await browser.newPage();
+      page.setDefaultTimeout(180_000);
+      await page.goto(origin);
+      await page.getByRole('button', { name: 'Check' }).click();
+      await page.waitForFunction(() => document.title !== 'loading');
+      assert.match(await page.title(), VERDICT);
+      await page.close();
+    } finally {
+      server.kill();
+      if (server.exitCode === null && server.signalCode === null) await once(server, 'exit');
+    }
   } finally {
     made.remove();
   }
