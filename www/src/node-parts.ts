@@ -8,10 +8,9 @@ import type { LocalParts } from './load.ts';
 import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
 import type { WasmModule } from './wasm.ts';
 
-/** A file of the package, on the disk. Bundlers of servers are told to leave the address as it is: a copy of theirs would
- * lie elsewhere, without the files that it needs, or where only browsers look. */
-export const beside = (path: string): URL =>
-  new URL(/* webpackIgnore: true */ /* turbopackIgnore: true */ path, import.meta.url);
+/** A file of the package, on the disk. Bundlers of servers must leave it where it is: a copy of theirs lies without the files
+ * that it needs, or where only browsers look. They follow `new URL('…', import.meta.url)`, but not this. */
+export const beside = (path: string, here = import.meta.url): URL => new URL(path, here);
 
 export const instances = new Instances({
   async glue(device: Device, n: number): Promise<WasmModule> {
