@@ -2,16 +2,22 @@
 
 import { bundled } from './bundled.ts';
 import type { EngineSpec } from './engine.ts';
+import { GuardError } from './errors.ts';
 import { type Builds, compileFrom, type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { addressModel, bundledModel, filesModel, type Model } from './model/source.ts';
 import type { WasmModule } from './wasm.ts';
+
+const NO_IMPORT =
+  'a service worker has no `import()` for the compiled guard; ' +
+  "import { createGuard } from 'rsafe/workerd' there, and give it `wasm` and `model`";
 
 /** Where the builds lie: in a copy at `assets`, or beside the code. Addresses beside the code are spelt out, which is how
  * bundlers find what to copy. Glue is fetched as a file of its own, never bundled: each copy (`?n`) is a module with an
  * instance of its own. */
 const builds = (assets: string | undefined): Builds => ({
   async glue(device: Device, n: number): Promise<WasmModule> {
+    if ('ServiceWorkerGlobalScope' in globalThis) throw new GuardError('unsupported', NO_IMPORT);
     const beside = () =>
       device === 'cpu' ? new URL('./wasm/cpu.js', import.meta.url) : new URL('./wasm/webgpu.js', import.meta.url);
     const url = assets === undefined ? beside() : new URL(`wasm/${device}.js`, assets);

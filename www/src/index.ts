@@ -28,12 +28,21 @@ function assetsAt(assets: Assets['assets']): string | undefined {
 }
 
 /** How the guard's worker is started. The address beside the code is spelt out in one expression, which is how bundlers
- * find the worker. */
+ * find the worker; theirs lies where they put it, and is not looked for. */
 function starter(worker: GuardOptions['worker'], assets: string | undefined): () => WorkerLike {
-  const name = 'rsafe';
   if (typeof worker === 'function') return () => made(worker());
-  if (assets !== undefined) return () => new Worker(new URL('worker.js', assets), { type: 'module', name });
+  const script = new URL('worker.js', assets ?? import.meta.url);
+  if (/^https?:/.test(script.protocol) && script.origin !== globalThis.location?.origin)
+    return () => fromElsewhere(script);
+  if (assets !== undefined) return () => new Worker(script, { type: 'module', name: 'rsafe' });
   return () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'rsafe' });
+}
+
+/** Browsers start no worker from another origin, but let one of the page's own import what CORS allows. */
+function fromElsewhere(script: URL): Worker {
+  const code = `import ${JSON.stringify(script.href)};`;
+  const own = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+  return new Worker(own, { type: 'module', name: 'rsafe' });
 }
 
 function made(worker: unknown): Worker {

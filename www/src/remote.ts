@@ -240,7 +240,7 @@ export class RemoteEngine implements Engine {
 
 const PAGE =
   "serve a copy of the package's dist folder from the page's own origin and give its address as `assets`, " +
-  "allow it with the CSP `worker-src 'self'`";
+  "allow it with the CSP `worker-src 'self'` (from another origin: `blob:` and that origin, and CORS)";
 
 function unavailable(why: string, help = PAGE): GuardError {
   return new GuardError('unsupported', `the guard's worker does not start (${why}); ${help}, or use \`worker: false\``);
