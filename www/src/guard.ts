@@ -1,9 +1,10 @@
 /** The guard that users hold: reads their options, and gives calls to an engine wherever that runs. */
 
+import { plainMessages } from './conversation.ts';
 import type { CheckHooks, CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
 import { BUNDLED, type FileLike, type ModelSpec } from './model/source.ts';
-import { checked, fields, isFlag, isFunction, isSignal, reading, shown } from './plain.ts';
+import { checked, isFlag, isFunction, isSignal, type Names, optionsOf, shown } from './plain.ts';
 import { isAddress, isUrl, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
@@ -15,7 +16,6 @@ import type {
   GuardOptions,
   GuardStream,
   Input,
-  Message,
   ModelSource,
   PolicyObject,
   PolicySource,
@@ -44,9 +44,38 @@ const CHECK_EVERY = 160;
 const HOLD_BACK = 24;
 const KEPT_ADDRESSES = 16;
 
+const OPEN: Names<OpenOptions> = {
+  policy: true,
+  model: true,
+  device: true,
+  reasoning: true,
+  strictness: true,
+  onError: true,
+  maxWork: true,
+  worker: true,
+  assets: true,
+  cache: true,
+  offline: true,
+  allowUntested: true,
+  fetch: true,
+  onProgress: true,
+  signal: true,
+};
+const CALL = { policy: true, policyLimits: true, strictness: true, signal: true } as const;
+const CHECK: Names<CheckOptions> = { ...CALL, target: true, reasoning: true };
+const TRANSFORM: Names<TransformOptions> = {
+  ...CALL,
+  messages: true,
+  checkEvery: true,
+  holdBack: true,
+  releaseOnReview: true,
+  frames: true,
+  onCheck: true,
+};
+
 export async function openGuard(given: OpenOptions, platform: Platform): Promise<Guard> {
   try {
-    const options = fields('the options', given);
+    const options = optionsOf(given, OPEN);
     const signal = checked('signal', options.signal, 'an AbortSignal', isSignal);
     const onProgress = checked('onProgress', options.onProgress, 'a function', isFunction);
     checked('fetch', options.fetch, 'a function', isFunction);
@@ -107,13 +136,13 @@ class OpenGuard implements Guard {
   }
 
   async check(input: Input, options: CheckOptions = {}): Promise<Verdict> {
-    return this.#check(input, callOptions(options), undefined);
+    return this.#check(input, callOptions(options, CHECK), undefined);
   }
 
   stream(input: Input, options: CheckOptions = {}): GuardStream {
     const left = new AbortController();
     const start = async (onEvent: NonNullable<CheckHooks['onEvent']>) => {
-      const given = callOptions(options);
+      const given = callOptions(options, CHECK);
       const { controller, stop } = follow(given.signal, left.signal);
       try {
         return await this.#check(input, { ...given, signal: controller.signal }, onEvent);
@@ -125,7 +154,7 @@ class OpenGuard implements Guard {
   }
 
   transform(given: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
-    const options = callOptions(given);
+    const options = callOptions(given, TRANSFORM);
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
     const releaseOnReview = oneOf('releaseOnReview', options.releaseOnReview ?? true, [true, false]);
@@ -227,8 +256,8 @@ class OpenGuard implements Guard {
 /** A call's options, read once.
  *
  * @throws GuardError `bad_input` */
-function callOptions<T extends { signal?: AbortSignal }>(given: T): T {
-  const options = fields('the options', given);
+function callOptions<T extends { signal?: AbortSignal }>(given: T, names: Names<T>): T {
+  const options = optionsOf(given, names);
   checked('signal', options.signal, 'an AbortSignal', isSignal);
   return options;
 }
@@ -245,31 +274,6 @@ function end(controller: AbortController): void {
 function judged(verdict: Verdict): Verdict {
   if (['allow', 'review', 'block'].includes(verdict?.decision)) return verdict;
   throw new GuardError('crashed', `expected a verdict but got ${shown(verdict)}`);
-}
-
-/** Copies without whatever else hangs on them: frameworks' proxies cannot be sent to a worker. */
-function plainMessages(messages: readonly Message[]): Message[] {
-  if (!Array.isArray(messages)) throw badMessages('a text or a list of messages', messages);
-  return reading('messages', () =>
-    (messages as readonly Message[]).map((message) => {
-      if (typeof message !== 'object' || message === null)
-        throw badMessages('a message with `role` and `content`', message);
-      const { role, content } = message;
-      if (typeof role !== 'string') throw badMessages('a `role`', role);
-      if (typeof content === 'string' || content === null) return { role, content };
-      if (!Array.isArray(content)) throw badMessages('`content` as a text or a list of parts', content);
-      const parts = (content as readonly { type: string; text?: string }[]).map((part) => {
-        if (typeof part?.type !== 'string') throw badMessages('a part with a `type`', part);
-        return typeof part.text === 'string' ? { type: part.type, text: part.text } : { type: part.type };
-      });
-      return { role, content: parts };
-    }),
-  );
-}
-
-function badMessages(expected: string, found: unknown): GuardError {
-  const what = found === null ? 'null' : Array.isArray(found) ? 'a list' : typeof found;
-  return new GuardError('bad_input', `messages: expected ${expected} but got ${what}`);
 }
 
 function modelSpec(model: NonNullable<OpenOptions['model']>, bundled: boolean, base: string | undefined): ModelSpec {

@@ -20,15 +20,22 @@ export function reading<T>(what: string, read: () => T): T {
   }
 }
 
-/** The fields of a caller's options, read once; none where there are no options.
+/** The names that options may have. */
+export type Names<T> = { readonly [Name in keyof T]-?: true };
+
+/** A caller's options, read once; none where there are none.
  *
- * @throws GuardError `bad_input` if it is no object, or a field cannot be read. */
-export function fields<T extends object>(what: string, given: T): T {
+ * @throws GuardError `bad_input` if it is no object, has an option of another name, or one that cannot be read. */
+export function optionsOf<T extends object>(given: T, names: Names<T>): T {
   if (given === undefined) return {} as T;
   if (typeof given !== 'object' || given === null) {
-    throw new GuardError('bad_input', `${what}: expected an object but got ${shown(given)}`);
+    throw new GuardError('bad_input', `the options: expected an object but got ${shown(given)}`);
   }
-  return reading(what, () => ({ ...given }));
+  const options = reading('the options', () => ({ ...given }));
+  const strange = Object.keys(options).find((name) => !Object.hasOwn(names, name));
+  if (strange === undefined) return options;
+  const known = Object.keys(names).join(', ');
+  throw new GuardError('bad_input', `there is no option ${shown(strange)}; expected one of ${known}`);
 }
 
 /** The fields that have a value: an option that is absent is another's to choose. */

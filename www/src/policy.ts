@@ -88,6 +88,10 @@ async function readPolicy(url: URL, reach: Reach, signal?: AbortSignal): Promise
     throwIfAborted(signal);
     if (error instanceof GuardError && error.code === 'bad_policy') throw error;
     const why = error instanceof Error ? error.message : String(error);
-    throw new GuardError('network', `the policy ${url.href} could not be read: ${why}`, { cause: error });
+    // What is not there does not come by itself.
+    const retryable =
+      error instanceof GuardError ? error.retryable : (error as { code?: unknown } | null)?.code !== 'ENOENT';
+    const message = `the policy ${url.href} could not be read: ${why}`;
+    throw new GuardError('network', message, { retryable, cause: error });
   }
 }

@@ -16,8 +16,21 @@ export interface Message {
   content: string | readonly { type: string; text?: string }[] | null;
 }
 
+/** A message as chat APIs and their clients have it: OpenAI's chat completions, an item of the Responses API, the AI SDK's
+ * `UIMessage` or `ModelMessage`. Its texts are read, calls of tools and what they gave among them; pictures, sounds and files
+ * are refused. */
+export interface ChatMessage {
+  role?: string;
+  type?: string | null;
+  content?: string | readonly { type: string }[] | null;
+  parts?: readonly { type: string }[];
+}
+
+/** Turns, one after the other. */
+export type Conversation = readonly (Message | ChatMessage)[];
+
 /** What is judged: a lone user prompt, or a conversation: its last message of the side on trial. */
-export type Input = string | readonly Message[];
+export type Input = string | Conversation;
 
 /** A category of a policy written as an object; the fields are those of a policy file. */
 export interface PolicyCategory {
@@ -94,7 +107,7 @@ export interface CategoryScore {
 export interface Evidence {
   /** Index of the message quoted. */
   message: number;
-  /** Range in that message's text (of parts, joined by line breaks), in UTF-16 units, as `slice` takes it. */
+  /** Range in that message's text (of parts, as they were read, joined by line breaks), in UTF-16 units, as `slice` takes it. */
   start: number;
   end: number;
   quote: string;
@@ -175,7 +188,7 @@ export interface TransformOptions {
   /** As for a check. */
   policyLimits?: PolicyLimits;
   /** The conversation that the text answers. Default: none. */
-  messages?: readonly Message[];
+  messages?: Conversation;
   /** Check again after so many new characters at most (UTF-16 units, default 160). */
   checkEvery?: number;
   /** Keep so many of the last checked characters back until more is known (default 24). */

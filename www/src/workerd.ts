@@ -7,7 +7,7 @@ import { Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
 import { addressModel, type FileLike, filesModel } from './model/source.ts';
-import { fields } from './plain.ts';
+import { reading } from './plain.ts';
 import { Tools } from './tools.ts';
 import type { Finding, Guard, GuardOptions, ModelSource, PolicyObject, PolicySource } from './types.ts';
 import type { WasmModule } from './wasm.ts';
@@ -62,9 +62,15 @@ const platform: Platform = {
  *
  * @throws GuardError e.g. `bad_input`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export async function createGuard(given: WorkerdOptions): Promise<Guard> {
-  const options = fields('the options', given);
-  code = options.wasm;
-  return openGuard({ ...options, model: asFiles(options.model), device: 'cpu', cache: false }, platform);
+  if (typeof given !== 'object' || given === null) {
+    throw new GuardError(
+      'bad_input',
+      `the options: expected an object with \`wasm\` and \`model\` but got ${typeof given}`,
+    );
+  }
+  const { wasm, model, ...options } = reading('the options', () => ({ ...given }));
+  code = wasm;
+  return openGuard({ ...options, model: asFiles(model), device: 'cpu', cache: false }, platform);
 }
 
 function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model']> {

@@ -357,6 +357,15 @@ for (const [side, connect] of Object.entries(sides)) {
       assert.equal(await code(open(core, { signal: AbortSignal.abort() })), 'aborted');
     });
 
+    test('an option that there is not is named, and so are those that there are', async () => {
+      const refused = { code: 'bad_input', message: /"strictnes".* strictness/ };
+      const misspelt = { strictnes: 1 } as object;
+      await assert.rejects(open(fakeCore(), misspelt), refused);
+      const guard = await open(fakeCore());
+      await assert.rejects(guard.check('x', misspelt), refused);
+      assert.throws(() => guard.transform(misspelt), refused);
+    });
+
     test('options that make no sense are named', async () => {
       for (const options of [
         { device: 'gpu' },

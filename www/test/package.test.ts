@@ -191,6 +191,22 @@ test('a Vite app runs from the development server without configuration', async 
   }
 });
 
+test('browsers get the browser’s entry, whoever asks, and Node its own', () => {
+  const entry = (...flags: string[]) =>
+    spawnSync(
+      process.execPath,
+      [...flags, '--input-type=module', '--eval', "console.log(import.meta.resolve('rsafe'))"],
+      {
+        cwd: app.folder,
+        encoding: 'utf8',
+      },
+    ).stdout.trim();
+  assert.match(entry(), /\/dist\/node\.js$/);
+  assert.match(entry('--conditions=browser'), /\/dist\/index\.js$/);
+  const { browser } = JSON.parse(readFileSync(join(app.rsafe, 'package.json'), 'utf8')) as { browser: string };
+  assert.equal(browser, './dist/index.js');
+});
+
 test('the types resolve under bundler and nodenext, at the edge too, and refuse what is wrong', () => {
   const typed = project(packed, {
     'index.ts': `
@@ -224,6 +240,8 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
       }
       // @ts-expect-error: there is no such device
       await createGuard({ device: 'abacus' });
+      // @ts-expect-error: there is no such option
+      await guard.check('x', { strictnes: 1 });
       // @ts-expect-error: there is no such decision
       if (decision === 'maybe') console.log(decision);
       export {};
@@ -232,7 +250,7 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
       import { createGuard, lintPolicy } from 'rsafe';
       // @ts-expect-error: nothing is kept at the edge
       import { cacheStatus } from 'rsafe';
-      declare const wasm: WebAssembly.Module;
+      import wasm from 'rsafe/cpu.wasm';
       const guard = await createGuard({ wasm, model: 'https://example.com/model/' });
       console.log(guard.info.device, await lintPolicy('name: x'), cacheStatus);
       // @ts-expect-error: the compiled module must be handed in

@@ -38,9 +38,14 @@ test('an address is read relative to the page, and its file name tells the forma
   assert.deepEqual(reach.asked, ['https://example.org/app/rules.md?v=2', 'https://x.org/a.yaml']);
 });
 
-test('a policy that cannot be read is a network error, never an empty policy', async () => {
-  for (const answer of [() => new Response('', { status: 404 }), () => Promise.reject(new TypeError('offline'))]) {
-    await assert.rejects(resolvePolicy('/p.yaml', reachOf(answer)), { name: 'GuardError', code: 'network' });
+test('a policy that cannot be read is a network error, never an empty policy; one that is missing is not asked for again', async () => {
+  for (const [answer, retryable] of [
+    [() => new Response('', { status: 404 }), false],
+    [() => new Response('', { status: 503 }), true],
+    [() => Promise.reject(new TypeError('offline')), true],
+  ] as const) {
+    const failing = resolvePolicy('/p.yaml', reachOf(answer));
+    await assert.rejects(failing, { name: 'GuardError', code: 'network', retryable });
   }
 });
 

@@ -2,10 +2,8 @@
 
 import { messagesOf, systemOf } from './content.ts';
 import type { Said } from '../held/lane.ts';
+import { type Fields, fieldsOf, isFields, stringOf } from './fields.ts';
 import {
-  type Fields,
-  fieldsOf,
-  isFields,
   type LaneFrame,
   misshapen,
   ownId,
@@ -13,7 +11,6 @@ import {
   type Sight,
   type StreamEvent,
   type StreamReader,
-  stringOf,
   told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';

@@ -3,12 +3,9 @@
 import type { Said } from '../held/lane.ts';
 import { writeEvent } from './sse.ts';
 import { messagesOf, textOf } from './content.ts';
+import { type Fields, fieldsOf, isFields, listOf, stringOf } from './fields.ts';
 import {
-  type Fields,
-  fieldsOf,
-  isFields,
   type LaneFrame,
-  listOf,
   misshapen,
   nowSeconds,
   ownId,
@@ -17,7 +14,6 @@ import {
   type Sight,
   type StreamEvent,
   type StreamReader,
-  stringOf,
   told,
 } from './shape.ts';
 

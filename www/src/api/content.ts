@@ -1,7 +1,8 @@
 /** Messages of a request, of whichever API, in rsafe's words. */
 
 import type { Message } from '../types.ts';
-import { type Fields, fieldsOf, isFields, listOf, type Sight, stringOf } from './shape.ts';
+import { type Fields, fieldsOf, isFields, listOf, stringOf } from './fields.ts';
+import type { Eyes } from './shape.ts';
 
 type Role = Message['role'];
 const ROLES: Record<string, Role> = {
@@ -22,7 +23,7 @@ const TEXT = /^(?:input_|output_|summary_|reasoning_)?text$|^refusal$|^document$
 const OWN = /^(?:redacted_)?thinking$|^reasoning$/;
 
 /** The text of a content: a string, or parts, joined by line breaks. */
-export function textOf(content: unknown, at: string, sight: Sight): string {
+export function textOf(content: unknown, at: string, sight: Eyes): string {
   if (content === null || content === undefined) return '';
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return sight.unseen(at);
@@ -32,7 +33,7 @@ export function textOf(content: unknown, at: string, sight: Sight): string {
     .join('\n');
 }
 
-function partOf(part: unknown, at: string, sight: Sight): string {
+export function partOf(part: unknown, at: string, sight: Eyes): string {
   if (typeof part === 'string') return part;
   if (!isFields(part)) return sight.unseen(at);
   const { type, text, refusal, title, source, content } = part;
@@ -50,7 +51,7 @@ export const callOf = (name: unknown, given: unknown): string =>
   `${stringOf(name)} ${typeof given === 'string' ? given : JSON.stringify(given ?? {})}`;
 
 /** The calls of an assistant's message in the style of OpenAI and Ollama. */
-const callsOf = (message: Fields): string[] =>
+export const callsOf = (message: Fields): string[] =>
   [...listOf(message.tool_calls), { function: message.function_call }].flatMap((call) => {
     const { name, arguments: given } = fieldsOf(fieldsOf(call).function);
     return name === undefined ? [] : [callOf(name, given)];
@@ -58,7 +59,7 @@ const callsOf = (message: Fields): string[] =>
 
 /** `messages` as OpenAI, Ollama and Anthropic send them. Results of tools within a message of the user (Anthropic)
  * become messages of their own. */
-export function messagesOf(messages: unknown, sight: Sight): Message[] {
+export function messagesOf(messages: unknown, sight: Eyes): Message[] {
   return listOf(messages).flatMap((message, index): Message[] => {
     const at = `messages[${index}]`;
     if (!isFields(message)) return [{ role: 'user', content: sight.unseen(at) }];
@@ -80,5 +81,5 @@ export function messagesOf(messages: unknown, sight: Sight): Message[] {
 }
 
 /** What stands before a conversation: the application's own words. */
-export const systemOf = (system: unknown, at: string, sight: Sight): Message[] =>
+export const systemOf = (system: unknown, at: string, sight: Eyes): Message[] =>
   system === undefined || system === null ? [] : [{ role: 'system', content: textOf(system, at, sight) }];

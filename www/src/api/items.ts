@@ -2,9 +2,10 @@
 
 import type { Message } from '../types.ts';
 import { callOf, messagesOf, systemOf, textOf } from './content.ts';
-import { type Fields, fieldsOf, isFields, type Sight } from './shape.ts';
+import { type Fields, fieldsOf, isFields } from './fields.ts';
+import type { Eyes } from './shape.ts';
 
-export function askedIn({ instructions, prompt, input, background }: Fields, sight: Sight): Message[] {
+export function askedIn({ instructions, prompt, input, background }: Fields, sight: Eyes): Message[] {
   // Its answer is fetched later, by requests that ask for no text.
   if (background === true) sight.unseen('background: true');
   const variables = Object.values(fieldsOf(fieldsOf(prompt).variables));
@@ -13,13 +14,13 @@ export function askedIn({ instructions, prompt, input, background }: Fields, sig
   return [...systemOf(instructions, 'instructions', sight), ...asked, ...itemsOf(input, sight)];
 }
 
-function itemsOf(input: unknown, sight: Sight): Message[] {
+function itemsOf(input: unknown, sight: Eyes): Message[] {
   if (input === undefined) return [];
   if (!Array.isArray(input)) return [{ role: 'user', content: textOf(input, 'input', sight) }];
   return input.flatMap((item, index) => itemOf(item, `input[${index}]`, sight));
 }
 
-function itemOf(item: unknown, at: string, sight: Sight): Message[] {
+export function itemOf(item: unknown, at: string, sight: Eyes): Message[] {
   if (!isFields(item)) return [{ role: 'user', content: textOf(item, at, sight) }];
   const type = String(item.type ?? 'message');
   if (type === 'message') return messagesOf([item], sight);

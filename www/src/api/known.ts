@@ -4,7 +4,8 @@ import { anthropicMessages } from './anthropic.ts';
 import { chatCompletions, completions } from './choices.ts';
 import { ollamaChat, ollamaGenerate } from './ollama.ts';
 import { responses } from './responses.ts';
-import { type Fields, isFields, type Shape } from './shape.ts';
+import { type Fields, isFields } from './fields.ts';
+import type { Shape } from './shape.ts';
 
 interface Known {
   shape: Shape;

@@ -2,17 +2,8 @@
 
 import { messagesOf, systemOf, textOf } from './content.ts';
 import type { Said } from '../held/lane.ts';
-import {
-  type Fields,
-  fieldsOf,
-  type LaneFrame,
-  listOf,
-  misshapen,
-  type Shape,
-  type Sight,
-  type StreamEvent,
-  told,
-} from './shape.ts';
+import { type Fields, fieldsOf, listOf } from './fields.ts';
+import { type LaneFrame, misshapen, type Shape, type Sight, type StreamEvent, told } from './shape.ts';
 
 /** What a line, or the whole answer, says. */
 function saidIn({ message, response, thinking }: Fields, sight: Sight): Said[] {

@@ -3,8 +3,9 @@
 import { GuardError } from '../errors.ts';
 import { Lane } from '../held/lane.ts';
 import type { Watch } from '../held/text.ts';
+import type { Fields } from './fields.ts';
 import { readLines } from './lines.ts';
-import { type Fields, objectIn, type Shape, type StreamEvent, type StreamReader } from './shape.ts';
+import { objectIn, type Shape, type StreamEvent, type StreamReader } from './shape.ts';
 import { readEvents, writeEvent } from './sse.ts';
 
 export interface Relay {

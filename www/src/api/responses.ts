@@ -3,12 +3,9 @@
 import type { Said } from '../held/lane.ts';
 import { askedIn } from './items.ts';
 import { Shown } from './shown.ts';
+import { type Fields, fieldsOf, isFields, listOf, stringOf } from './fields.ts';
 import {
-  type Fields,
-  fieldsOf,
-  isFields,
   type LaneFrame,
-  listOf,
   misshapen,
   nowSeconds,
   ownId,
@@ -16,7 +13,6 @@ import {
   type Sight,
   type StreamEvent,
   type StreamReader,
-  stringOf,
   told,
 } from './shape.ts';
 import { writeEvent } from './sse.ts';

@@ -5,15 +5,7 @@ import type { Frame, Said } from '../held/lane.ts';
 import type { Message } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import { byPlace, Unreadable, walkBy, type WalkRules } from '../walk/walk.ts';
-
-export type Fields = Record<string, unknown>;
-
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-export const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});
-export const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
-export const stringOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+import { type Fields, isFields, stringOf } from './fields.ts';
 
 /** An event of a stream: as it is written, and what it holds. */
 export interface StreamEvent {
@@ -72,6 +64,9 @@ const MEDIA = words(`audio input_audio image images image_url input_image image_
 function words(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/));
 }
+
+/** What meets something that is no text, and refuses it or sees nothing. */
+export type Eyes = Pick<Sight, 'unseen'>;
 
 /** What is looked at. */
 export class Sight {

@@ -1,6 +1,6 @@
 /** What of a response its reader has seen: its last event repeats it. */
 
-import { type Fields, fieldsOf, isFields, listOf, stringOf } from './shape.ts';
+import { type Fields, fieldsOf, isFields, listOf, stringOf } from './fields.ts';
 
 export class Shown {
   /** The response as it was announced. */

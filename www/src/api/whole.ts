@@ -5,8 +5,9 @@ import type { Said } from '../held/lane.ts';
 import { type Kind, plainly } from '../held/whole.ts';
 import type { Message } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
+import type { Fields } from './fields.ts';
 import type { Ends } from './relay.ts';
-import { type Fields, type Shape, type Sight, textsBy } from './shape.ts';
+import { type Shape, type Sight, textsBy } from './shape.ts';
 
 export interface Answering<Where> {
   judge: Judge<Where>;

@@ -1,7 +1,8 @@
 /** One request and its answer. */
 
+import type { Fields } from '../api/fields.ts';
 import { brokenOff, refusalEvents, relay } from '../api/relay.ts';
-import { type Fields, objectIn, type Shape } from '../api/shape.ts';
+import { objectIn, type Shape } from '../api/shape.ts';
 import { judgeAnswer } from '../api/whole.ts';
 import { toGuardError } from '../errors.ts';
 import { isBlocked, type Judge } from '../held/judge.ts';

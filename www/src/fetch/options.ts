@@ -2,7 +2,7 @@
 
 import { Sight } from '../api/shape.ts';
 import { GuardError } from '../errors.ts';
-import { checked, defined, fields, isFlag, isFunction, shown } from '../plain.ts';
+import { checked, defined, isFlag, isFunction, type Names, optionsOf, shown } from '../plain.ts';
 import type { CheckOptions, TransformOptions, Verdict } from '../types.ts';
 
 /** What a verdict is about. */
@@ -46,8 +46,22 @@ export interface Settings {
   sight: Sight;
 }
 
+const NAMES: Names<GuardFetchOptions> = {
+  fetch: true,
+  policy: true,
+  policyLimits: true,
+  strictness: true,
+  checkEvery: true,
+  holdBack: true,
+  onBlocked: true,
+  toolCalls: true,
+  unknown: true,
+  releaseOnReview: true,
+  onVerdict: true,
+};
+
 export function readOptions(given: GuardFetchOptions): Settings {
-  const options = fields('the options', given);
+  const options = optionsOf(given, NAMES);
   const { policy, policyLimits, strictness, checkEvery, holdBack } = options;
   const own = checked('fetch', options.fetch, 'a function', isFunction);
   const unknown = oneOf('unknown', options.unknown, ['refuse', 'pass']);

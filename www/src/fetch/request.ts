@@ -1,6 +1,6 @@
 /** What a call of `fetch` sends, looked at before it is sent. */
 
-import { type Fields, isFields } from '../api/shape.ts';
+import { type Fields, isFields } from '../api/fields.ts';
 import { GuardError } from '../errors.ts';
 
 export interface Asked {
