@@ -207,6 +207,14 @@ fn a_hostile_file_is_an_error_that_names_the_trouble() {
 }
 
 #[test]
+fn texts_that_are_too_long_only_together_are_refused() {
+    let (tokenizer, text) = (bert(), "lock ".repeat(5_000));
+    let refused = |count: usize| tokenizer.refuse_longer(vec![text.as_str(); count].into_iter(), 8_000).err();
+    assert_eq!(refused(1).map(|error| error.code()), None);
+    assert_eq!(refused(2).map(|error| error.code()), Some("context_length"));
+}
+
+#[test]
 fn a_megabyte_of_text_is_read_to_its_end() {
     let tokenizers = [tiny(), bert()];
     for unit in ["a", " ", "\n", "<", "🙂", "how to pick a lock. ", "<|im_start|>", "e\u{301}"] {

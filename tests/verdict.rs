@@ -122,6 +122,20 @@ fn an_answer_without_a_verdict_is_a_failure_and_never_allowed() {
 }
 
 #[test]
+fn a_failure_tells_what_is_known_of_the_text_all_the_same() {
+    let notes = vec![Note::new(NoteCode::Language, "de", "in German")];
+    let verdict = VerdictBuilder::new(&[]).unreadable(0.4, None).notes(notes.clone()).build();
+    assert!(verdict.failure.is_some());
+    assert_eq!((verdict.unreadable, verdict.notes), (0.4, notes));
+}
+
+#[test]
+fn of_two_scores_of_a_category_the_last_holds() {
+    assert_eq!(decide(0.1, &[("block", 0.9), ("block", 0.1)]), Decision::Allow);
+    assert_eq!(decide(0.1, &[("block", 0.1), ("block", 0.9)]), Decision::Block);
+}
+
+#[test]
 fn a_violation_does_not_look_like_a_failure() {
     let verdict = VerdictBuilder::new(&[]).score(0.9).build();
     assert_eq!(serde_json::to_value(&verdict).unwrap().get("failure"), None);
@@ -168,6 +182,18 @@ fn evidence_is_the_quotes_of_the_steps_each_with_its_category() {
     let evidence = VerdictBuilder::new(&[]).answer(&answer, &conversation).build().evidence;
     let seen: Vec<_> = evidence.iter().map(|e| (e.quote.as_str(), e.category.as_deref())).collect();
     assert_eq!(seen, [("a tension wrench", Some("block")), ("a tension wrench", Some("review"))]);
+}
+
+#[test]
+fn a_quote_of_no_step_is_evidence_and_an_effect_is_that_of_its_own_category() {
+    let conversation = Conversation::prompt("Use a tension wrench");
+    let quote = |bytes| QuoteSpan { message: 0, bytes };
+    let step = Step { category: "review".into(), applies: true, quote: Some(quote(0..5)) };
+    let answer = Answer { steps: vec![step], quotes: vec![quote(0..5), quote(6..20)], ..labelled(Label::Unsafe) };
+    let builder = VerdictBuilder::new(&[]).effect("block", 0.1).effect("review", 0.2);
+    let evidence = builder.answer(&answer, &conversation).build().evidence;
+    let seen: Vec<_> = evidence.iter().map(|e| (e.quote.as_str(), e.effect)).collect();
+    assert_eq!(seen, [("Use a", Some(0.2)), ("tension wrench", None)]);
 }
 
 #[test]

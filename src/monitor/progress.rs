@@ -240,6 +240,16 @@ mod tests {
         }
 
         #[test]
+        fn a_check_reads_its_context_before_what_is_new(text in text(), options in options()) {
+            let mut checked = 0;
+            for step in steps(&options, &[&text]).0 {
+                let before = text[step.read.start..checked].chars().count();
+                prop_assert!(step.read.start == 0 || before >= options.context, "{before}");
+                checked = step.checked;
+            }
+        }
+
+        #[test]
         fn a_check_reads_a_bounded_stretch(text in "([a-z]{1,9} ){0,300}", options in options()) {
             for step in steps(&options, &[&text]).0 {
                 let bound = options.context + 2 * options.check_every + options.hold_back + 2 * WORD;
