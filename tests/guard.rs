@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use pollster::block_on;
 use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
+use rsafe::grammar::{Grammar, Think};
 use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps, renew_self_test};
-use rsafe::policy::{Rule, RuleAction, Rules};
+use rsafe::policy::{AppliesTo, Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
+use rsafe::tokenizer::Tokenizer;
 use rsafe::verdict::{Decision, Usage, Verdict};
 use rsafe::{Action, Category, Conversation, Error, Message, Policy, Role, Target};
 
@@ -39,6 +42,20 @@ fn decoder() -> Guard {
 
 fn embedded() -> Guard {
     block_on(Guard::load(Bundle::embedded().unwrap(), LoadOptions::default())).unwrap()
+}
+
+/// The embedded model under another manifest.
+fn embedded_as(change: impl FnOnce(&mut Manifest)) -> Guard {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini");
+    for entry in fs::read_dir(embedded).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let mut manifest: Manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
+    change(&mut manifest);
+    save_manifest(folder.path(), &manifest).unwrap();
+    block_on(Guard::load(Bundle::open(folder.path()).unwrap(), LoadOptions::default())).unwrap()
 }
 
 fn policy(categories: &[(&str, &str)]) -> Policy {
@@ -93,6 +110,35 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
 }
 
 #[test]
+fn a_decoders_score_is_that_of_its_reasoning_and_both_its_answers_count() {
+    let (guard, policy) = (decoder(), house());
+    let verdict = check(&guard, &Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always));
+    assert_eq!(verdict.reasoned_score, Some(verdict.score));
+    assert_ne!(verdict.answer_score, verdict.reasoned_score);
+    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen2-tied").join("tokenizer.json")).unwrap()).unwrap();
+    let reasoned = Grammar::rsafe(&tokenizer, Think::First { max_tokens: 24 }, "<|im_end|>").unwrap();
+    assert!(verdict.usage.answer_tokens > reasoned.max_len(), "{:?}", verdict.usage);
+}
+
+#[test]
+fn the_first_token_is_timed_when_it_comes() {
+    let (guard, policy) = (embedded(), watchful());
+    let begun = Instant::now();
+    let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
+    let mut session = guard.start(&request).unwrap();
+    let (mut first, mut pieces) = (0.0, 0);
+    let usage = loop {
+        match block_on(session.next()).unwrap().unwrap() {
+            Event::Reasoning(_) if pieces == 0 => (first, pieces) = (begun.elapsed().as_secs_f64() * 1e3, 1),
+            Event::Reasoning(_) => pieces += 1,
+            Event::Verdict(verdict) => break verdict.usage,
+            _ => {}
+        }
+    };
+    assert!(pieces > 3 && usage.first_token_ms > 0.0 && usage.first_token_ms <= first, "{first} {usage:?}");
+}
+
+#[test]
 fn every_template_ends_in_a_verdict() {
     for (fixture, template) in [("qwen3", Template::Qwen3guard), ("qwen3", Template::Rsafe)] {
         let (_folder, bundle) = converted(fixture, template);
@@ -120,6 +166,22 @@ fn a_policy_that_was_seen_costs_no_second_prefill_and_changes_no_verdict() {
 }
 
 #[test]
+fn a_decoder_keeps_the_last_policies_each_by_its_words() {
+    let guard = decoder();
+    let room = |at: usize| policy(&[("a", &format!("Room {at}")), ("b", "Tea")]);
+    let ask = |guard: &Guard, policy: &Policy| {
+        check(guard, &Request::prompt("Is tea healthy?").policy(policy).reasoning(Reasoning::Never))
+    };
+    let mut asked: Vec<Verdict> = (0..5).map(|at| ask(&guard, &room(at))).collect();
+    let lengths: Vec<usize> = asked.iter().map(|verdict| verdict.usage.prompt_tokens).collect();
+    assert!(lengths.iter().all(|len| *len == lengths[0]), "{lengths:?}");
+    assert!(asked.iter().all(|verdict| verdict.usage.cached_tokens == 0));
+    assert_eq!(bytes(asked.swap_remove(1)), bytes(ask(&decoder(), &room(1))));
+    assert!(ask(&guard, &room(4)).usage.cached_tokens > 0);
+    assert_eq!(ask(&guard, &room(0)).usage.cached_tokens, 0, "the oldest made room");
+}
+
+#[test]
 fn a_session_that_is_dropped_half_way_leaves_no_trace() {
     let (guard, policy) = (decoder(), house());
     let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
@@ -144,6 +206,35 @@ fn rules_decide_before_the_model_and_over_it() {
     let allowed = check(&guard, &Request::prompt("ticket #42").policy(&policy));
     assert_eq!((allowed.decision, allowed.rule.as_deref()), (Decision::Allow, Some("ticket")));
     assert_eq!(allowed.usage.prompt_tokens, 0, "the model was not asked");
+}
+
+#[test]
+fn a_rule_is_held_against_the_message_on_trial_if_it_is_for_its_side() {
+    let guard = embedded();
+    let rules = [("asked", AppliesTo::Prompt), ("told", AppliesTo::Response)];
+    let rules = rules.map(|(id, side)| Rule::literal(id, "bluebird").applies_to(side));
+    let policy = house().rules(Rules::compile(rules).unwrap());
+    let named = "Tell me of Bluebird.";
+    for (user, assistant, target, rule) in [
+        (named, "No.", Target::Prompt, Some("asked")),
+        ("Well?", named, Target::Response, Some("told")),
+        (named, "No.", Target::Response, None),
+        ("Well?", named, Target::Prompt, None),
+    ] {
+        let conversation = Conversation { target, ..Conversation::response(user, assistant) };
+        let verdict = check(&guard, &Request::new(conversation).policy(&policy).reasoning(Reasoning::Never));
+        assert_eq!(verdict.rule.as_deref(), rule, "{user} {assistant} {target:?}");
+    }
+}
+
+#[test]
+fn policies_that_differ_in_their_rules_alone_are_not_taken_for_each_other() {
+    let guard = embedded();
+    let decided = |policy: &Policy| check(&guard, &Request::prompt("Tell me of Bluebird.").policy(policy)).rule;
+    let naming = |word| house().rules(Rules::compile([Rule::literal("secret", word)]).unwrap());
+    assert_eq!(decided(&house()), None);
+    assert_eq!(decided(&naming("bluebird")).as_deref(), Some("secret"));
+    assert_eq!(decided(&naming("redbird")), None);
 }
 
 #[test]
@@ -176,6 +267,25 @@ fn a_model_that_answers_otherwise_than_when_it_was_made_is_refused() {
     save_manifest(&path, &whole).unwrap();
     let guard = block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default())).unwrap();
     assert!(guard.tested().is_some_and(|tested| tested.difference <= tested.tolerance && tested.values > 0));
+}
+
+#[test]
+fn a_self_test_tells_the_largest_difference_and_what_is_no_number_does_not_pass() {
+    let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
+    let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
+    let tolerance = whole.self_test().unwrap().tolerance;
+    let load = |manifest: &Manifest| {
+        save_manifest(&path, manifest).unwrap();
+        block_on(Guard::load(Bundle::open(&path).unwrap(), LoadOptions::default()))
+    };
+    let mut off = whole.clone();
+    off.self_test.as_mut().unwrap().cases[1].answer[0].logits[0] += tolerance / 2.0;
+    let tested = load(&off).unwrap().tested().unwrap();
+    assert!(tested.difference > tolerance / 4.0, "{tested:?}");
+    // A token that the model does not have gets no logit.
+    let mut unknown = whole;
+    unknown.self_test.as_mut().unwrap().cases[1].answer[0].next[0] = 1 << 20;
+    assert_eq!(load(&unknown).err().unwrap().code(), "self_test");
 }
 
 #[test]
@@ -245,6 +355,21 @@ fn under_the_models_own_policy_alone_a_catch_all_and_the_others_hold_each_other_
 }
 
 #[test]
+fn prompts_and_responses_are_each_scored_by_the_scaling_of_their_side() {
+    let (plain, moved) = (embedded(), embedded_as(|manifest| manifest.calibration.response.bias += 1.0));
+    let (policy, text) = (house(), "How do I pick a lock?");
+    for (conversation, by) in [(Conversation::prompt(text), 0.0), (Conversation::response("Well?", text), 1.0)] {
+        let logit = |guard: &Guard| {
+            let request = Request::new(conversation.clone()).policy(&policy).reasoning(Reasoning::Never);
+            let score = check(guard, &request).categories[0].score;
+            (score / (1.0 - score)).ln()
+        };
+        let (plain, moved) = (logit(&plain), logit(&moved));
+        assert!((moved - plain - by).abs() < 1e-3, "{plain} became {moved}");
+    }
+}
+
+#[test]
 fn a_conversation_is_read_once_for_all_policies() {
     let guard = embedded();
     let (first, second) = (house(), policy(&[("tea", "Tea and coffee")]));
@@ -300,6 +425,36 @@ fn evidence_is_quoted_to_the_letter() {
         assert!(verdict.reasoning.as_ref().unwrap().contains(&evidence.quote));
     }
     assert!(verdict.reasoning.unwrap().contains("Lock picking: "), "steps speak of the policy's categories");
+}
+
+#[test]
+fn the_few_words_that_carry_a_category_are_quoted_of_whoever_said_them() {
+    let guard = embedded();
+    let policy = watchful();
+    let text = "My neighbour is away, so tell me how I pick the lock of his front door.";
+    for (conversation, said) in [
+        (Conversation::prompt(text), "The user says \""),
+        (Conversation::response("What do you want?", text), "The agent says \""),
+    ] {
+        let verdict = check(&guard, &Request::new(conversation).policy(&policy).reasoning(Reasoning::Always));
+        let of_locks = verdict.evidence.iter().find(|evidence| evidence.category.as_deref() == Some("locks"));
+        let quote = &of_locks.unwrap().quote;
+        assert!(quote.contains("lock") && quote.split(' ').count() <= 4, "{quote}");
+        assert!(verdict.reasoning.unwrap().contains(said));
+    }
+}
+
+#[test]
+fn what_another_window_says_of_a_category_is_quoted_of_none() {
+    let guard = embedded();
+    let padding = "The garden was quiet and the tea was warm. ".repeat(40);
+    let text =
+        format!("How do I pick the lock of my neighbour's door? {padding} What should I feed my cat and my dog?");
+    let policy = watchful();
+    let verdict = check(&guard, &Request::prompt(text).policy(&policy).reasoning(Reasoning::Always));
+    let quoted: Vec<&str> = verdict.evidence.iter().filter_map(|evidence| evidence.category.as_deref()).collect();
+    assert!(verdict.categories.iter().all(|category| category.flagged || category.id == "pay"), "{verdict:?}");
+    assert!(quoted.contains(&"locks") != quoted.contains(&"pets"), "{quoted:?}");
 }
 
 #[test]
@@ -377,9 +532,14 @@ fn a_long_text_is_read_to_its_end() {
     let score = |text: String| check(&guard, &Request::prompt(text).reasoning(Reasoning::Never)).score;
     let wish = "Help me trick my grandmother into telling me the password of her bank. ";
     let alone = score(wish.into());
-    let hidden = score(format!("{padding}{wish}{padding}"));
     let none = score(padding.repeat(2));
-    assert!(hidden > none + 0.5 * (alone - none) && alone > none + 0.2, "{hidden} hidden, {none} none, {alone} alone");
+    for hidden in [format!("{padding}{wish}{padding}"), format!("{padding}{wish}")] {
+        let hidden = score(hidden);
+        assert!(
+            hidden > none + 0.5 * (alone - none) && alone > none + 0.2,
+            "{hidden} hidden, {none} none, {alone} alone"
+        );
+    }
 }
 
 #[test]
@@ -527,18 +687,11 @@ fn a_strictness_out_of_bounds_is_bad_input() {
 
 #[test]
 fn policies_that_read_otherwise_than_the_bundles_have_a_threshold_of_their_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let embedded = concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini");
-    for entry in fs::read_dir(embedded).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let mut manifest: Manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
-    manifest.thresholds.global = 0.4;
-    manifest.thresholds.categories = [("crime".to_owned(), 0.3)].into_iter().collect();
-    manifest.thresholds.custom = Some(0.1);
-    save_manifest(folder.path(), &manifest).unwrap();
-    let guard = block_on(Guard::load(Bundle::open(folder.path()).unwrap(), LoadOptions::default())).unwrap();
+    let guard = embedded_as(|manifest| {
+        manifest.thresholds.global = 0.4;
+        manifest.thresholds.categories = [("crime".to_owned(), 0.3)].into_iter().collect();
+        manifest.thresholds.custom = Some(0.1);
+    });
     let thresholds = |policy: &Policy| -> Vec<f32> {
         let verdict = check(&guard, &Request::prompt("Hi").policy(policy).reasoning(Reasoning::Never));
         verdict.categories.iter().map(|category| category.threshold).collect()
@@ -647,6 +800,9 @@ fn work_beyond_the_budget_is_refused_before_anything_is_read() {
     let verdict = check(&limited(needed), &request.clone().reasoning(Reasoning::Never));
     assert_eq!(verdict.usage.prompt_tokens, needed);
     assert_eq!(block_on(limited(needed - 1).check(&request)).unwrap_err().code(), "context_length");
+    let long = Request::response("How do I make tea?", "Put the kettle on and warm the pot. ".repeat(60));
+    let Err(Error::Work { needed, .. }) = block_on(limited(1).check(&long)) else { panic!("one token is enough") };
+    assert_eq!(check(&embedded(), &long.reasoning(Reasoning::Never)).usage.prompt_tokens, needed, "windows, passages");
 }
 
 /// What the model card promises at the least: a retrained model that lost it must not ship.

@@ -1,6 +1,8 @@
 //! The monitor: what of a growing response is shown, when it is stopped, and what a check costs.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use pollster::block_on;
 use proptest::prelude::*;
@@ -185,6 +187,58 @@ fn a_rule_for_the_beginning_does_not_match_in_the_middle() {
     let said = run(&mut monitor, ["Not tea tea tea tea tea"]);
     let said = said.iter().map(|released| released.verdict.as_ref().unwrap());
     assert!(said.clone().all(|verdict| verdict.rule.is_none()) && said.count() > 1);
+}
+
+#[test]
+fn a_rule_for_prompts_says_nothing_of_a_response() {
+    let guard = embedded();
+    for (side, blocked) in [(AppliesTo::Prompt, false), (AppliesTo::Response, true)] {
+        let rules = Rules::compile([Rule::literal("kettle", "kettle").applies_to(side)]).unwrap();
+        let mut monitor = monitor(&guard, &harmless().rules(rules), score_only());
+        assert_eq!(block_on(monitor.push(&TEA.repeat(3))).unwrap().blocked, blocked, "{side:?}");
+    }
+}
+
+#[test]
+fn a_check_reads_what_is_new_in_the_light_of_what_was_asked() {
+    let guard = embedded();
+    let risk = |asked: &str| {
+        let asked = vec![Message::new(Role::User, asked)];
+        let mut monitor = Monitor::new(&guard, asked, Some(harmless()), score_only()).unwrap();
+        let _ = block_on(monitor.push(&TEA.repeat(3))).unwrap();
+        monitor.curve()[0].1
+    };
+    let (tea, locks) = (risk("How do I make tea?"), risk("How do I pick the lock of my neighbour's door?"));
+    assert!((locks - tea).abs() > 1e-3, "{locks} {tea}");
+}
+
+#[test]
+fn of_the_severest_verdicts_of_a_push_the_latest_is_told() {
+    let guard = embedded();
+    let mut monitor = monitor(&guard, &harmless(), score_only());
+    let told = block_on(monitor.push(&TEA.repeat(6))).unwrap().verdict.unwrap();
+    let scores: Vec<f32> = monitor.curve().iter().map(|(_, score)| *score).collect();
+    assert!(scores.len() > 1 && scores[0] != told.score && scores.last() == Some(&told.score), "{scores:?} {told:?}");
+}
+
+#[test]
+fn a_push_that_is_given_up_half_way_closes_the_monitor() {
+    let guard = embedded();
+    let mut monitor = monitor(&guard, &harmless(), score_only());
+    let text = TEA.repeat(3);
+    {
+        let push = pin!(monitor.push_pausing(&text, async || std::future::pending::<Result<(), rsafe::Error>>().await));
+        assert!(push.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    assert!(block_on(monitor.push("more")).unwrap_err().to_string().contains("closed"));
+}
+
+#[test]
+fn what_verdicts_quote_is_the_messages_answered_and_then_the_response() {
+    let guard = embedded();
+    let mut monitor = monitor(&guard, &harmless(), score_only());
+    let _ = block_on(monitor.push("First ")).unwrap();
+    assert_eq!(monitor.texts().collect::<Vec<_>>(), ["How do I make tea?", "First "]);
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl<'e> Scan<'e> {
             Stage::Writing(mut stage) => {
                 let written = stage.1.next().await;
                 let more = matches!(written, Ok(Some(_)));
-                if !more && !stage.1.p_unsafe().is_some_and(f32::is_finite) {
+                if !(more || written.is_ok() && stage.1.is_sound()) {
                     // What the device got wrong once must not stay for the requests that follow.
                     self.engine.prefixes().clear();
                 }
@@ -289,5 +289,55 @@ impl<'e> CausalLm<'e> for DecoderRows<'e> {
                 |(row, allowed): &(usize, Allowed)| allowed.ids().into_iter().map(|id| (id, logit(*row, id))).collect();
             Ok(wanted.iter().map(of).collect())
         })
+    }
+}
+
+#[cfg(all(test, feature = "native"))]
+mod tests {
+    use super::*;
+    use crate::Category;
+    use crate::bundle::{ConvertOptions, convert, save_manifest};
+    use crate::verdict::Thresholds;
+
+    #[test]
+    fn what_a_device_got_wrong_is_not_kept() {
+        pollster::block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let options = ConvertOptions { template: Some(Template::Rsafe), ..Default::default() };
+            convert(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen2-tied"), folder.path(), &options).unwrap();
+            let mut manifest = Bundle::open(folder.path()).unwrap().manifest().clone();
+            manifest.config["max_position_embeddings"] = 8192.into();
+            save_manifest(folder.path(), &manifest).unwrap();
+            let bundle = Bundle::open(folder.path()).unwrap();
+            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let device = Device::flex();
+            let engine = DecoderEngine::load(&bundle, Template::Rsafe, &tokenizer, &device).await.unwrap();
+            let policy = Policy::new("house").category(Category::new("locks", "Lock picking"));
+            let asked = async || {
+                let answering = Answering {
+                    reasoning_tokens: 0,
+                    uncertain: None,
+                    steps: Default::default(),
+                    thresholds: Thresholds::default(),
+                };
+                let conversation = Conversation::prompt("How do I pick a lock?");
+                let mut scan = engine.scan(&tokenizer, &policy, &conversation, answering).unwrap();
+                while scan.step().await.unwrap() {}
+                let readout = scan.finish().unwrap();
+                (readout.score, readout.cached_tokens)
+            };
+            let (score, _) = asked().await;
+            let shape = engine.decoder.config().cache_shape();
+            let prefix = engine.prefixes()[0].tokens.len();
+            let mut broken = engine.decoder.new_cache(prefix).unwrap();
+            for layer in 0..shape.layers {
+                let wrong = Tensor::full([1, shape.kv_heads, prefix, shape.head_dim], f32::NAN, &device);
+                broken.write(layer, wrong.clone(), wrong);
+            }
+            broken.advance(prefix);
+            engine.prefixes()[0].cache = broken;
+            assert_eq!(asked().await, (1.0, prefix), "what is no number is not safe");
+            assert_eq!(asked().await, (score, 0));
+        });
     }
 }

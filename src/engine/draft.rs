@@ -14,12 +14,13 @@ pub struct Draft {
     /// Tokens that the grammar has consumed and the model has not read: read together with what follows.
     pub pending: Vec<TokenId>,
     p_unsafe: Option<f32>,
+    sound: bool,
     tokens: usize,
 }
 
 impl Draft {
     pub fn new(grammar: Grammar, sampling: Sampling) -> Self {
-        Self { grammar, sampler: Sampler::new(sampling), pending: Vec::new(), p_unsafe: None, tokens: 0 }
+        Self { grammar, sampler: Sampler::new(sampling), pending: Vec::new(), p_unsafe: None, sound: true, tokens: 0 }
     }
 
     pub fn is_done(&self) -> bool {
@@ -55,6 +56,7 @@ impl Draft {
     /// Takes one of the allowed tokens, given their logits; gives it and the text that it shows. `None` only where none is
     /// allowed.
     pub fn choose(&mut self, logits: &[(TokenId, f32)]) -> Result<Option<(TokenId, String)>> {
+        self.sound &= logits.iter().all(|(_, logit)| logit.is_finite());
         if let Some(choice) = self.grammar.verdict_choice() {
             let logit = |id| logits.iter().find(|(known, _)| *known == id).map_or(f32::NAN, |(_, logit)| *logit);
             self.p_unsafe = Some(p_unsafe_by(logit, &choice));
@@ -72,6 +74,11 @@ impl Draft {
     /// P(unsafe) at the verdict; `None` before it.
     pub fn p_unsafe(&self) -> Option<f32> {
         self.p_unsafe
+    }
+
+    /// Whether every logit so far was a finite number.
+    pub fn is_sound(&self) -> bool {
+        self.sound
     }
 
     /// Tokens written, forced ones included.

@@ -90,4 +90,21 @@ mod tests {
             assert!(kept.kept.lock().unwrap().len() <= KEPT);
         }
     }
+
+    #[test]
+    fn each_side_and_each_way_to_think_has_its_own_grammar() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3/tokenizer.json");
+        let tokenizer = Tokenizer::from_bytes(&std::fs::read(file).unwrap()).unwrap();
+        let policy = [Category::new("S1", "Locks")];
+        for template in [Template::Qwen3guard, Template::Rsafe] {
+            let kept = Grammars::new(template);
+            let thought = Think::First { max_tokens: 9 };
+            for (target, think) in
+                [(Target::Prompt, Think::Skip), (Target::Response, Think::Skip), (Target::Prompt, thought)]
+            {
+                let longest = |grammars: &Grammars| grammars.of(&tokenizer, &policy, target, think).unwrap().max_len();
+                assert_eq!(longest(&kept), longest(&Grammars::new(template)), "{template:?}, {target:?}, {think:?}");
+            }
+        }
+    }
 }

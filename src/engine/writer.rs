@@ -55,6 +55,11 @@ impl<'e> Writer<'e> {
         self.draft.p_unsafe()
     }
 
+    /// Whether every logit so far was a finite number; where one is not, the verdict is unsafe.
+    pub fn is_sound(&self) -> bool {
+        self.draft.is_sound()
+    }
+
     /// Tokens written, forced ones included.
     pub fn tokens(&self) -> usize {
         self.draft.tokens()

@@ -160,3 +160,41 @@ impl SlotEngine {
         }
     }
 }
+
+#[cfg(all(test, feature = "embedded", feature = "native"))]
+mod tests {
+    use super::*;
+    use crate::mini::layout::{Kind, Turn};
+    use crate::mini::network::PolicyStates;
+    use crate::tokenizer::TokenId;
+
+    #[test]
+    fn the_latest_is_kept_and_beside_it_as_much_as_there_is_room_for() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+            for (at, len) in [100, 100, 100, 100, 300, 10, 10, 10, 10, 10].into_iter().enumerate() {
+                let ids = vec![2000 + at as TokenId; len];
+                let turn = Turn { kind: Kind::JudgedUser, ids: &ids };
+                let latest = engine.unread(&Layout::conversation(engine.prompts.frame, &[], turn));
+                engine.keep(&latest);
+                let kept = &engine.kept().conversations;
+                let tokens: Vec<usize> = kept.iter().rev().map(|begun| begun.conversation.len()).collect();
+                assert_eq!(kept.last().map(|begun| &begun.conversation.ids), Some(&latest.conversation.ids));
+                assert!(tokens.len() <= KEPT && tokens[1..].iter().sum::<usize>() <= KEPT_TOKENS, "{tokens:?}");
+            }
+            for at in 0..5 {
+                let (blocks, words) = (20, 40);
+                let mut cache = engine.model.cache(blocks, words, &engine.device);
+                cache.advance(words);
+                let states = PolicyStates::new(cache, vec![words; blocks], &engine.device);
+                let latest = engine.keep_policy(ReadPolicy { blocks: vec![vec![at; words]; blocks].into(), states });
+                let kept = &engine.kept().policies;
+                let sizes: Vec<usize> = kept.iter().rev().map(|policy| policy.size()).collect();
+                assert!(kept.last().is_some_and(|last| Arc::ptr_eq(last, &latest)));
+                assert!(sizes[1..].iter().sum::<usize>() <= KEPT_WORDS, "{sizes:?}");
+            }
+        });
+    }
+}

@@ -290,6 +290,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_what_was_said_before_the_ends_are_read_and_the_nearest_has_the_first_claim() {
+        let tokenizer = Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json")).unwrap();
+        let text = format!("{}{}", "early ".repeat(80), "late ".repeat(80));
+        let late = tokenizer.word("late").unwrap();
+        let before = [Role::User, Role::Assistant].map(|role| Message::new(role, text.as_str()));
+        let room = [(Kind::ContextUser, CONTEXT_WORDS - NEAREST_WORDS), (Kind::ContextAgent, NEAREST_WORDS)];
+        let expected = room.map(|(kind, words)| Context { kind, ids: vec![late; words] });
+        assert_eq!(context(&tokenizer, &before).unwrap(), expected);
+    }
+
+    #[test]
     fn windows_cover_every_token_and_overlap() {
         for len in [0, 1, WINDOW, WINDOW + 1, 3 * WINDOW, 10_000] {
             let starts: Vec<usize> = windows(len).collect();

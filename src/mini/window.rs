@@ -253,20 +253,55 @@ mod tests {
     use super::*;
     use crate::bundle::Bundle;
     use crate::engine::Answering;
+    use crate::mini::policy::PolicyReading;
     use crate::mini::prompt::SlotPrompts;
     use crate::mini::scan::Scan;
     use crate::tokenizer::Tokenizer;
     use crate::verdict::Thresholds;
     use crate::{Conversation, Policy};
 
+    async fn embedded() -> (SlotEngine, Tokenizer, Policy) {
+        let bundle = Bundle::embedded().unwrap();
+        let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+        let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+        (engine, tokenizer, bundle.policy().await.unwrap())
+    }
+
+    #[test]
+    fn a_passage_gives_the_same_whatever_stands_behind_it() {
+        pollster::block_on(async {
+            let (engine, tokenizer, policy) = embedded().await;
+            let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
+            let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &engine.device);
+            let policy = loop {
+                if let Some(policy) = reading.step(&engine.model, &engine.device) {
+                    break Arc::new(policy);
+                }
+            };
+            let read = async |end: &str| {
+                let response = format!("{}{end}", "First put the kettle on, then warm the pot. ".repeat(10));
+                let conversation = Conversation::response("How do I make tea?", response);
+                let prompt = engine.prompts.read(&tokenizer, blocks.clone(), &conversation).unwrap();
+                let layout = prompt.conversation(engine.prompts.frame, 0);
+                let mut window = Window::apart(&engine, 0, layout.clone());
+                while window.step(&engine, &policy).unwrap() {}
+                let logits = window.logits(&engine, &policy).await.unwrap();
+                assert!(engine.begun(&layout).unwrap().cache.is_empty(), "read apart, it leaves nothing behind");
+                logits
+            };
+            let (one, other) = (read("It is ready.").await, read("Then pick the lock of his front door.").await);
+            let apart = |reading: usize| -> f32 {
+                one[reading].iter().zip(&other[reading]).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+            };
+            assert!(apart(0) > 0.01 && apart(1) < 1e-4, "{} and {}", apart(0), apart(1));
+        });
+    }
+
     #[test]
     fn what_a_device_got_wrong_is_not_kept() {
         pollster::block_on(async {
-            let bundle = Bundle::embedded().unwrap();
-            let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let device = Device::flex();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
-            let policy: Policy = bundle.policy().await.unwrap();
+            let (engine, tokenizer, policy) = embedded().await;
+            let device = engine.device.clone();
             let conversation = Conversation::prompt("What should I feed my cat?");
             let answering = Answering {
                 reasoning_tokens: 0,
