@@ -195,7 +195,8 @@ mod tests {
             (row(true, &[0.7, 0.02]), 90),
             (row(true, &[0.1, 0.3]), 10),
             (row(false, &[0.5, 0.05]), 60),
-            (row(false, &[0.4, 0.1]), 60),
+            (row(false, &[0.4, 0.04]), 56),
+            (row(false, &[0.4, 0.1]), 4),
         ];
         kinds.into_iter().flat_map(|(row, times)| std::iter::repeat_n(row, times)).collect()
     }
@@ -211,21 +212,23 @@ mod tests {
 
     #[test]
     fn as_many_safe_texts_reach_each_threshold() {
-        // The second category's scores are those of the first, a tenth as high.
-        let scores = (0..1000).map(|at| at as f32 / 1000.0);
-        let rows: Vec<Judged> = scores
-            .clone()
-            .map(|score| row(false, &[score, score / 10.0]))
-            .chain(scores.map(|score| row(true, &[0.9 + score / 10.0, 0.0])))
-            .collect();
-        let reached = |found: &Own, at: usize| {
-            let reach = |row: &&Judged| row.is_unsafe == Some(false) && row.categories[at] >= found.categories[at];
-            rows.iter().filter(reach).count()
-        };
-        let alike = own(&rows, None).unwrap();
-        assert!(reached(&alike, 0).abs_diff(reached(&alike, 1)) <= 5 && reached(&alike, 0) > 0, "{alike:?}");
-        let all = own(&rows, Some(1)).unwrap();
-        assert!(reached(&all, 1) > 3 * reached(&all, 0), "a catch-all stands for all: {all:?}");
+        // The second category's scores are a tenth of the first one's.
+        let rows: Vec<Judged> =
+            (0..1000).map(|at| at as f32 / 1000.0).map(|score| row(false, &[score, score / 10.0])).collect();
+        for (share, safe) in [(ALIKE, 10), (CATCH_ALL, 50)] {
+            for at in [0, 1] {
+                let threshold = reached(&rows, at, share);
+                assert_eq!(rows.iter().filter(|row| row.categories[at] >= threshold).count(), safe);
+            }
+        }
+    }
+
+    #[test]
+    fn a_catch_all_gets_a_lower_threshold_than_it_would_as_one_of_many() {
+        let rows = uneven();
+        let (one, all) = (own(&rows, None).unwrap(), own(&rows, Some(1)).unwrap());
+        let apart = |found: &Own| logit(found.categories[0]) - logit(found.categories[1]);
+        assert!(apart(&all) > apart(&one), "{one:?} {all:?}");
     }
 
     #[test]
