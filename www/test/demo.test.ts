@@ -294,7 +294,7 @@ test('nothing makes the page scroll sideways at 360 px, in light and in dark', a
     await using visited = await visit({ colorScheme, viewport: { width: 360, height: 740 } });
     const { page } = visited;
     assert.equal(await overflow(page), 0, 'at first');
-    await page.locator('#live-own').fill(`https://example.com/${'x'.repeat(400)}`);
+    await page.locator('#live-own').fill(`https://example.com/${'z'.repeat(400)}`);
     await page.locator('#live-log .bar').waitFor();
     assert.equal(await overflow(page), 0, 'with an answer that grows');
     await page.locator('#live-stop').click();
