@@ -126,9 +126,11 @@ test('a harmless answer is shown whole, and the curve has a point for each check
         { role: 'user' as const, content: prompt },
         { role: 'assistant' as const, content: answer },
       ];
-      const verdict = await guard.check(messages);
+      const { categories } = await guard.check(messages);
       await guard.dispose();
-      return verdict.score.toFixed(2);
+      // The category that is nearest to applying.
+      const nearest = categories.reduce((a, b) => (b.score - b.threshold > a.score - a.threshold ? b : a));
+      return nearest.score.toFixed(2);
     },
     [new URL('rsafe/index.js', site.url).href, prompt, answer] as const,
   );
@@ -286,7 +288,9 @@ test('everything can be done by keyboard, and the focus is seen', async () => {
   await tabTo('policy-text');
   await page.keyboard.press('Control+Enter');
   await decision(page);
-  for (const id of ['pick-files', 'clear-storage']) await tabTo(id);
+  await tabTo('pick-files');
+  await page.locator('#clear-storage:enabled').waitFor();
+  await tabTo('clear-storage');
 });
 
 test('nothing makes the page scroll sideways at 360 px, in light and in dark', async () => {
