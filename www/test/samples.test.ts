@@ -40,8 +40,10 @@ samples.push({ place: 'www/demo/snippet.ts', code: snippet });
 const POLICY =
   'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
 
-/** How far from its threshold a score stays, so that the samples outlive small changes of the model. */
-const MARGIN = 0.15;
+/** How far above its threshold the score of a category that applies is, and below which part of it one that does not, so that
+ * the samples outlive small changes of the model. */
+const ABOVE = 0.15;
+const BELOW = 0.6;
 
 let packed: Packed;
 let app: Project;
@@ -107,14 +109,14 @@ function holds({ decision, categories }: Verdict, expected: Expected): void {
   assert.equal(decision, expected.decision, found);
   if (expected.decision === 'allow') {
     assert.ok(
-      categories.every(({ score, threshold }) => score <= threshold - MARGIN),
-      `expected every score ${MARGIN} below its threshold, ${found}`,
+      categories.every(({ score, threshold }) => score <= threshold * BELOW),
+      `expected every score below ${BELOW} of its threshold, ${found}`,
     );
   } else {
     const { category } = expected;
     assert.ok(
-      categories.some(({ id, score, threshold }) => id === category && score >= threshold + MARGIN),
-      `expected ${category} ${MARGIN} above its threshold, ${found}`,
+      categories.some(({ id, score, threshold }) => id === category && score >= threshold + ABOVE),
+      `expected ${category} ${ABOVE} above its threshold, ${found}`,
     );
   }
 }
@@ -136,9 +138,13 @@ for (const { label, prompt, answer, expected } of scenes) {
       checkEvery: CHECK_EVERY,
       onCheck: (_, verdict) => verdicts.push(verdict),
     });
-    const writing = new Response(answer).body!.pipeTo(writable);
-    const reading = readable.pipeTo(new WritableStream({ write: (words) => void (shown += Buffer.from(words)) }));
-    const [written] = await Promise.allSettled([writing, reading]);
+    const writer = writable.getWriter();
+    const arrive = async () => {
+      for (const word of answer.match(/\S+\s*/g) ?? []) await writer.write(word);
+      await writer.close();
+    };
+    const reading = readable.pipeTo(new WritableStream({ write: (words) => void (shown += words) }));
+    const [written] = await Promise.allSettled([arrive(), reading]);
     const last = verdicts.pop()!;
     holds(last, expected);
     assert.ok(shown.length > 0, 'expected a beginning that is shown');
