@@ -114,7 +114,7 @@ fn a_disguise_hides_nothing_from_the_guard() {
         for seed in 0..3 {
             let disguised = transform.row(&row(TEXT), seed).prompt;
             let found = score(&disguised);
-            assert!(found > plain - 0.15, "{}: {plain} became {found} for {disguised}", transform.name());
+            assert!(found > plain - 0.1, "{}: {plain} became {found} for {disguised}", transform.name());
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn unleet(text: &[Traced], _: &dyn Lexicon) -> Option<Vec<Traced>> {
     for (start, end) in words {
         let word = &text[start..end];
         // A price or a year is no word, in such a text either.
-        let number = end - start > 1 && word.iter().all(|one| letter(one.character).is_some());
+        let number = end - start > 1 && word.iter().all(|one| one.character == '\'' || letter(one.character).is_some());
         if !(has_inside(word) || (all && !number)) {
             continue;
         }
@@ -55,7 +55,7 @@ fn letter(c: char) -> Option<char> {
     })
 }
 
-/// Runs of ASCII letters, digits and signs, without those that have a digit which stands for no letter, mail
+/// Runs of ASCII letters, digits and signs, and apostrophes between them, without those that have a digit which stands for no letter, mail
 /// addresses, and what is too long for a word.
 fn words(text: &[Traced]) -> Vec<(usize, usize)> {
     const LONGEST: usize = 24;
@@ -63,7 +63,9 @@ fn words(text: &[Traced]) -> Vec<(usize, usize)> {
     let mut words = Vec::new();
     let mut start = 0;
     while start < text.len() {
-        let len = text[start..].iter().take_while(|one| is_part(one.character)).count();
+        let part = |at: usize| text.get(at).is_some_and(|one| is_part(one.character));
+        let within = |at: usize| part(at) || (at > start && text[at].character == '\'' && part(at + 1));
+        let len = (start..text.len()).take_while(|&at| within(at)).count();
         let end = start + len;
         let word = &text[start..end];
         let stays = word.iter().any(|one| one.character.is_ascii_digit() && letter(one.character).is_none());
