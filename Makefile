@@ -50,6 +50,11 @@ lint: tools ## Check format, lints under every set of features that users choose
 	else \
 		echo "make: no cargo-deny: what dependencies bring is not checked; run: cargo install --locked cargo-deny"; \
 	fi
+	@# A change to the public face that its version does not tell, since the last release.
+	@release=$$(git describe --tags --abbrev=0 2>/dev/null || true); \
+	if [ -n "$$release" ] && $(CARGO) semver-checks --version >/dev/null 2>&1; then \
+		$(CARGO) semver-checks --baseline-rev "$$release"; \
+	fi
 
 fmt: tools ## Format the code; that of www where its packages are installed
 	$(CARGO) fmt

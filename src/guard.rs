@@ -4,7 +4,7 @@
 pub mod engine;
 mod lint;
 mod notes;
-mod prepared;
+mod policies;
 mod self_test;
 
 use std::collections::VecDeque;
@@ -22,8 +22,8 @@ use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
-use engine::{Engine, Scan};
-use prepared::{Policies, Prepared};
+use engine::{Engine, Prepared, Scan};
+use policies::Policies;
 pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;

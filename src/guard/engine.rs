@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 
-use super::prepared::Prepared;
 use crate::bundle::{Bundle, KnownCase, KnownStep};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
@@ -15,6 +14,16 @@ use crate::mini::scan as mini;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
 use crate::{Conversation, Policy, Result, Target};
+
+/// A policy that an engine can read under.
+pub struct Prepared {
+    pub policy: Policy,
+    /// Whether the model reads what it reads of the bundle's own policy, so that what was measured under that holds.
+    pub own: bool,
+    /// What rsafe-mini reads of each category. Nothing for a decoder: its template puts a policy into words together with
+    /// what is on trial.
+    blocks: Blocks,
+}
 
 /// A model, its tokenizer, and what its caches hold.
 pub struct Engine {
@@ -46,16 +55,17 @@ impl Engine {
         &self.tokenizer
     }
 
-    /// What rsafe-mini reads of each category. Nothing for a decoder: its template puts a policy into words together with
-    /// what is on trial.
+    /// Checks a policy, and makes it ready to be read; `own` as in [`Prepared`].
     ///
     /// # Errors
-    /// [`BadInput`](crate::Error::BadInput) for a policy without categories.
-    pub fn blocks(&self, policy: &Policy) -> Result<Blocks> {
-        match &self.kind {
-            Kind::Decoder(_) => Ok(Blocks::default()),
-            Kind::Slots(_) => SlotPrompts::blocks(&self.tokenizer, policy),
-        }
+    /// [`BadPolicy`](crate::Error::BadPolicy) for a policy that cannot be used.
+    pub fn prepare(&self, policy: &Policy, own: bool) -> Result<Prepared> {
+        policy.validate()?;
+        let blocks = match &self.kind {
+            Kind::Decoder(_) => Blocks::default(),
+            Kind::Slots(_) => SlotPrompts::blocks(&self.tokenizer, policy)?,
+        };
+        Ok(Prepared { policy: policy.clone(), own, blocks })
     }
 
     /// Prepares to read a conversation under a policy that this engine made ready, to score it, and to answer.
@@ -129,7 +139,7 @@ impl<'e> Scan<'e> {
     pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Readout<'e>, Self>> {
         let more = match &mut self.work {
             Work::Decoder(scan) => scan.step().await?,
-            Work::Slots(scan) => scan.step(policy).await?,
+            Work::Slots(scan) => scan.step(&self.engine.tokenizer, policy).await?,
         };
         if more {
             return Ok(ControlFlow::Continue(self));

@@ -130,17 +130,22 @@ impl SlotEngine {
     /// What is known of a conversation, its cache with room for all of it: as much as whole chunks of an earlier one, and
     /// the passages among these.
     pub(super) fn begun(&self, conversation: &Layout) -> Result<Begun> {
+        let Some((shared, mut earlier)) = self.grown_from(conversation) else { return Ok(self.unread(conversation)) };
+        earlier.cache.truncate(shared);
+        earlier.passages.retain(|passage| passage.range.end <= shared);
+        let cache = earlier.cache.fork(conversation.len())?;
+        Ok(Begun { conversation: conversation.clone(), cache, passages: earlier.passages })
+    }
+
+    /// The kept conversation that shares most with one, and how many tokens. Others wait for it no longer than it takes to
+    /// find: its cache is shared, not copied.
+    fn grown_from(&self, conversation: &Layout) -> Option<(usize, Begun)> {
         let kept = &mut self.kept().conversations;
-        let shared = |earlier: &Begun| earlier.conversation.shared_prefix(conversation);
-        let found = (0..kept.len()).max_by_key(|&at| shared(&kept[at])).filter(|&at| shared(&kept[at]) > 0);
-        let Some(at) = found else { return Ok(self.unread(conversation)) };
-        let entry = kept.remove(at);
-        let shared = shared(&entry);
-        let mut cache = entry.cache.clone();
-        cache.truncate(shared);
-        let passages = entry.passages.iter().filter(|passage| passage.range.end <= shared).cloned().collect();
-        kept.push(entry);
-        Ok(Begun { conversation: conversation.clone(), cache: cache.fork(conversation.len())?, passages })
+        let shared = kept.iter().map(|earlier| earlier.conversation.shared_prefix(conversation));
+        let (at, shared) = shared.enumerate().max_by_key(|&(_, shared)| shared).filter(|&(_, shared)| shared > 0)?;
+        let earlier = kept.remove(at);
+        kept.push(earlier.clone());
+        Some((shared, earlier))
     }
 
     /// A conversation of which nothing is known.

@@ -144,12 +144,10 @@ impl SlotPrompts {
     ) -> Result<Grammar> {
         let step = |step: &PlannedStep| {
             let category = &policy.categories[step.category];
-            let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-            header.truncate(NAME_WORDS);
             Ok(SlotStep {
                 category: category.id.clone(),
                 name: category.name.clone(),
-                header,
+                header: name(tokenizer, category)?,
                 applies: step.applies,
                 finding: step.finding.clone(),
             })
@@ -205,11 +203,7 @@ impl SlotPrompt {
 
     /// The words of a window, as ranges of its tokens.
     pub fn words(&self, window: usize) -> Vec<Range<usize>> {
-        let spans = self.window(window);
-        let begins = |&at: &usize| at == 0 || spans[at - 1].bytes.end < spans[at].bytes.start;
-        let starts: Vec<usize> = (0..spans.len()).filter(begins).collect();
-        let ends = starts.iter().skip(1).copied().chain([spans.len()]);
-        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+        words(self.window(window))
     }
 
     /// These tokens of a window, to be quoted.
@@ -268,8 +262,7 @@ pub fn highest(scores: &[f32]) -> Vec<usize> {
 
 /// What a category's block says: its name and its definition, as far as blocks go.
 fn block(tokenizer: &Tokenizer, category: &Category, most: usize) -> Result<Vec<TokenId>> {
-    let mut words: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-    words.truncate(NAME_WORDS);
+    let mut words = name(tokenizer, category)?;
     words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
     words.truncate(most);
     if words.is_empty() {
@@ -277,6 +270,29 @@ fn block(tokenizer: &Tokenizer, category: &Category, most: usize) -> Result<Vec<
         words.push(tokenizer.control("[UNK]")?);
     }
     Ok(words)
+}
+
+/// The tokens of a category's name that are read.
+fn name(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
+    let mut name: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
+    name.truncate(NAME_WORDS);
+    Ok(name)
+}
+
+/// Where in its block a category's definition begins, and its tokens there, with bytes of the definition.
+pub fn defined(tokenizer: &Tokenizer, category: &Category, block: &[TokenId]) -> Result<(usize, Vec<Span>)> {
+    let start = name(tokenizer, category)?.len().min(block.len());
+    let mut spans = tokenizer.encode(&category.definition)?;
+    spans.truncate(block.len() - start);
+    Ok((start, spans))
+}
+
+/// The words of a text, as ranges of its tokens.
+pub fn words(spans: &[Span]) -> Vec<Range<usize>> {
+    let begins = |&at: &usize| at == 0 || spans[at - 1].bytes.end < spans[at].bytes.start;
+    let starts: Vec<usize> = (0..spans.len()).filter(begins).collect();
+    let ends = starts.iter().skip(1).copied().chain([spans.len()]);
+    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
 
 /// Where the windows over `len` tokens begin: one at 0 even for none, and none that adds nothing.

@@ -1,7 +1,6 @@
 /** Judges one call of a model: what it is asked, and what it answers. */
 
 import type { JSONObject, LanguageModelV4Prompt } from '@ai-sdk/provider';
-import type { GuardMiddlewareOptions, Where } from '../ai-sdk.ts';
 import { Growing } from '../held/growing.ts';
 import { Judge as TextJudge } from '../held/judge.ts';
 import type { Passed } from '../held/passed.ts';
@@ -9,6 +8,7 @@ import { defined } from '../plain.ts';
 import type { Guard, Message, Verdict } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import { runsOf } from '../walk/transcript.ts';
+import type { GuardMiddlewareOptions, Where } from './options.ts';
 import { type Part, readPart, type Turn, turnsOf } from './words.ts';
 
 const GRAVITY = { allow: 0, review: 1, block: 2 };

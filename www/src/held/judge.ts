@@ -4,8 +4,7 @@
 import type { CheckOptions, Guard, Message, Target, TransformOptions, Verdict } from '../types.ts';
 import { asRead, isWordless } from '../walk/reading.ts';
 import { digestOf, type Passed } from './passed.ts';
-import type { Watch } from './text.ts';
-import type { Kind } from './whole.ts';
+import type { Kind, Watch } from './text.ts';
 
 /** By what an exchange is judged. `Where` says what a text is. */
 export interface Judging<Where> {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::source::Entry;
+use super::entry::Entry;
 use super::{Answer, Source, Tally};
 use crate::input::{BadRow, Id, Row};
 use crate::judge::{self, Judge};

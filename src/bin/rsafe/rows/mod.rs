@@ -1,6 +1,7 @@
 //! Rows through the guard, as many as there are: read ahead, judged on all cores, written in their order.
 
 mod answers;
+mod entry;
 mod progress;
 mod source;
 mod table;
@@ -22,8 +23,8 @@ use crate::library::GuardArgs;
 use crate::outputs::keep_apart;
 use crate::{Failure, Outcome, output};
 use answers::Sink;
+use entry::Entry;
 use progress::Progress;
-use source::Entry;
 pub use source::Source;
 use window::Window;
 
