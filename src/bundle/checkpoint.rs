@@ -104,6 +104,18 @@ impl Checkpoint {
         }
     }
 
+    /// What the chat template, in ChatML, says as the system where a chat brings no such message: Qwen2.5's that it is
+    /// Qwen, SmolLM2's that it is SmolLM, Qwen3's nothing.
+    pub fn system_message(&self) -> Option<String> {
+        let written = self.chat_template.as_deref()?;
+        // In a Jinja string a line break may be two characters.
+        let openings = ["<|im_start|>system\n", "<|im_start|>system\\n"].into_iter();
+        let behind = openings.flat_map(|opening| written.split(opening).skip(1));
+        let mut literal = behind.filter_map(|rest| Some(rest.split_once("<|im_end|>")?.0));
+        // With a quote or a brace in it, it is put together of what the chat brings.
+        literal.find(|text| !text.is_empty() && !text.contains(['\'', '"', '{', '\\'])).map(str::to_owned)
+    }
+
     /// Reads all weights, shard by shard. A head that the config ties to the embedding is left out.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOp
     let checkpoint = Checkpoint::open(from)?;
     let mut manifest = describe(&checkpoint, options)?;
     manifest.generation = checkpoint.generation.clone();
+    manifest.system = checkpoint.system_message();
     let mut writer = Writer::create(to, options.overwrite)?;
     writer.file(&manifest.tokenizer, &checkpoint.tokenizer)?;
     let mut seen = std::collections::HashSet::new();

@@ -28,6 +28,7 @@ const SHORT_ANSWER: usize = 1024;
 pub struct DecoderEngine {
     decoder: Decoder,
     template: Template,
+    system: Option<String>,
     grammars: Grammars,
     prefixes: Mutex<Vec<Prefix>>,
 }
@@ -75,7 +76,8 @@ impl DecoderEngine {
         let mut weights = bundle.weights(device).await?;
         let decoder = Decoder::load(&config, &mut weights)?;
         weights.finish()?;
-        Ok(Self { decoder, template, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
+        let (template, system) = (manifest.template, manifest.system.clone());
+        Ok(Self { decoder, template, system, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
     }
 
     /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
@@ -146,7 +148,8 @@ impl DecoderEngine {
         policy: &Policy,
         conversation: &Conversation,
     ) -> Result<(Vec<TokenId>, usize)> {
-        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
+        let segments = self.template.segments(self.system.as_deref(), policy, conversation)?;
+        let encoded = prompt::encode(&segments, tokenizer)?;
         let (policy_part, rest): (Vec<_>, Vec<_>) =
             encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
         let prefix = policy_part.iter().map(|segment| segment.tokens.len()).sum();
