@@ -344,13 +344,18 @@ impl<'g> Session<'g> {
 
     /// The rules; where none decides, the model is asked.
     fn open(&mut self) -> Result<()> {
-        let judged = &self.conversation.messages[self.conversation.target_index()?].content;
+        let message = &self.conversation.messages[self.conversation.target_index()?];
+        let judged = &message.content;
         if let Some(hit) = self.prepared.policy.rules.evaluate(judged, self.conversation.target)? {
             let decision = match hit.action {
                 RuleAction::Block => Decision::Block,
                 RuleAction::Allow => Decision::Allow,
             };
             self.end(Verdict::by_rule(hit.rule, decision));
+            return Ok(());
+        }
+        if message.is_empty() {
+            self.end(Verdict::on_nothing());
             return Ok(());
         }
         let guard = self.guard;
