@@ -65,7 +65,8 @@ pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
         policy: args.policy.map(DefaultPolicy::Builtin),
         overwrite: args.overwrite,
     };
-    bundle::convert(&args.checkpoint, &args.out, &options)?;
+    let converted = bundle::convert(&args.checkpoint, &args.out, &options)?;
+    converted.warnings.iter().for_each(|told| output::warning(told));
     // The known answers are what the weights give as they are stored.
     let manifest = block_on(renew_self_test(&args.out))?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
