@@ -6,6 +6,8 @@ mod lint;
 mod notes;
 mod prepared;
 mod self_test;
+#[cfg(feature = "native")]
+mod shift;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -15,7 +17,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Weights};
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Writer};
 use crate::policy::RuleAction;
@@ -27,6 +29,8 @@ use prepared::{Policies, Prepared};
 pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;
+#[cfg(feature = "native")]
+pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -226,15 +230,20 @@ impl Guard {
             Err(_) if options.allow_untested => None,
             Err(error) => return Err(error),
         };
-        let mut guard = Self::untested(&bundle, options).await?;
+        let device = options.device.clone();
+        let mut guard = Self::untested(&bundle, bundle.weights(&device), options).await?;
         if let Some(test) = test {
             guard.tested = Some(guard.pass(test).await?);
         }
         Ok(guard)
     }
 
-    async fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
-        let engine = Engine::load(bundle, &options.device).await?;
+    async fn untested(
+        bundle: &Bundle,
+        weights: impl Future<Output = Result<Weights>>,
+        options: LoadOptions,
+    ) -> Result<Self> {
+        let engine = Engine::load(bundle, weights).await?;
         let policies = Policies::new(&bundle.policy().await?, &engine)?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
