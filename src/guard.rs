@@ -55,7 +55,7 @@ pub struct LoadOptions {
     pub on_error: OnError,
     /// How the tokens of the reasoning are drawn.
     pub sampling: Sampling,
-    /// The longest reasoning, in tokens; then the verdict is forced.
+    /// The longest reasoning, in tokens: beyond, it is given up, and the score without reasoning decides.
     pub reasoning_tokens: usize,
     /// Who decides what a reasoning step of the slot model says.
     pub steps: Steps,
@@ -330,6 +330,7 @@ struct Scores {
     categories: Vec<(String, f32)>,
     effects: Vec<(String, f32)>,
     answer_score: Option<f32>,
+    answer: Answer,
     unreadable: f32,
 }
 
@@ -399,15 +400,15 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let (score, answer_score, unreadable) = (reading.score, reading.answer_score, reading.unreadable);
-        let (categories, effects) = (reading.categories, reading.effects);
-        let scores = Scores { score, categories, effects, answer_score, unreadable };
+        let (categories, effects, answer) = (reading.categories, reading.effects, reading.answer);
+        let scores = Scores { score, categories, effects, answer_score, answer, unreadable };
         match reading.reason {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
                 self.stage = Stage::Reasoning(Box::new((scores, writer)));
             }
             None => {
-                let verdict = self.verdict(&scores, &reading.answer);
+                let verdict = self.verdict(&scores, &scores.answer);
                 self.end(verdict);
             }
         }
@@ -426,10 +427,16 @@ impl<'g> Session<'g> {
             return Ok(());
         }
         self.usage.answer_tokens += writer.tokens();
-        if scores.categories.is_empty() {
+        let finished = writer.stopped().is_none();
+        if let Some(stopped) = writer.stopped() {
+            self.notes.push(notes::unfinished(stopped, writer.tokens()));
+            // It is shown, but what decides is what was answered without it.
+            scores.answer.reasoning = writer.answer().reasoning.clone();
+        }
+        if scores.categories.is_empty() && (finished || !writer.is_sound()) {
             scores.score = writer.p_unsafe().unwrap_or(1.0);
         }
-        let verdict = self.verdict(scores, writer.answer());
+        let verdict = self.verdict(scores, if finished { writer.answer() } else { &scores.answer });
         self.end(Verdict { reasoned_score: writer.p_unsafe(), ..verdict });
         Ok(())
     }

@@ -14,7 +14,7 @@ use rsafe::kernels::Encoding;
 use rsafe::policy::{AppliesTo, Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
 use rsafe::tokenizer::Tokenizer;
-use rsafe::verdict::{Decision, Usage, Verdict};
+use rsafe::verdict::{Decision, NoteCode, Usage, Verdict};
 use rsafe::{Action, Category, Conversation, Error, Message, Policy, Role, Target};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -179,13 +179,57 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
 
 #[test]
 fn a_decoders_score_is_that_of_its_reasoning_and_both_its_answers_count() {
-    let (guard, policy) = (decoder(), house());
+    let (guard, policy) = (always(CLOSE, 10.0, LoadOptions::default()), house());
     let verdict = check(&guard, &Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always));
-    assert_eq!(verdict.reasoned_score, Some(verdict.score));
+    assert_eq!((verdict.reasoned_score, &verdict.notes), (Some(verdict.score), &vec![]));
     assert_ne!(verdict.answer_score, verdict.reasoned_score);
-    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen2-tied").join("tokenizer.json")).unwrap()).unwrap();
-    let reasoned = Grammar::rsafe(&tokenizer, Think::First { max_tokens: 24 }, "<|im_end|>").unwrap();
-    assert!(verdict.usage.answer_tokens > reasoned.max_len(), "{:?}", verdict.usage);
+    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen3").join("tokenizer.json")).unwrap()).unwrap();
+    let unreasoned = Grammar::rsafe(&tokenizer, Think::Skip, "<|im_end|>").unwrap();
+    assert!(verdict.usage.answer_tokens > unreasoned.max_len(), "{:?}", verdict.usage);
+}
+
+#[test]
+fn reasoning_that_comes_to_no_end_is_told_and_does_not_decide() {
+    let long = format!("How do I pick a lock{}?", " of a very old door".repeat(60));
+    let policy = house();
+    let request = |reasoning| Request::prompt(long.clone()).policy(&policy).reasoning(reasoning);
+    let quick = check(&always(WORD, 10.0, LoadOptions::default()), &request(Reasoning::Never));
+    let room = quick.usage.prompt_tokens + 20;
+    let whole = LoadOptions::default();
+    for (options, room, found, most) in [
+        (whole.clone(), ROOM, "circle", 64),
+        (whole.clone().reasoning_tokens(24), ROOM, "limit", 26),
+        (whole, room, "limit", 21),
+    ] {
+        let guard = always_within(room, WORD, 10.0, options);
+        let mut session = guard.start(&request(Reasoning::Always)).unwrap();
+        let mut streamed = String::new();
+        let verdict = loop {
+            match block_on(session.next()).unwrap().unwrap() {
+                Event::Reasoning(text) => streamed.push_str(&text),
+                Event::Verdict(verdict) => break *verdict,
+                _ => {}
+            }
+        };
+        let [note] = &verdict.notes[..] else { panic!("{:?}", verdict.notes) };
+        assert_eq!((note.code, note.found.as_str()), (NoteCode::Unfinished, found), "{}", note.message);
+        assert_eq!((verdict.score, verdict.decision), (quick.score, quick.decision));
+        assert_eq!((verdict.answer_score, verdict.reasoned_score), (Some(quick.score), None));
+        assert!(!streamed.is_empty() && verdict.reasoning.as_deref() == Some(streamed.as_str()), "{verdict:?}");
+        let thought = verdict.usage.answer_tokens - quick.usage.answer_tokens;
+        assert!(thought <= most, "{thought} tokens of {found}");
+    }
+}
+
+#[test]
+fn a_model_that_breaks_while_it_reasons_blocks_whatever_it_said_before() {
+    let policy = house();
+    let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
+    // The largest number for a word that only reasoning may hold: its logit is no number.
+    let guard = always(WORD, f32::MAX, LoadOptions::default());
+    assert!(check(&guard, &request(Reasoning::Never)).score < 1.0);
+    let verdict = check(&guard, &request(Reasoning::Always));
+    assert_eq!((verdict.score, verdict.decision), (1.0, Decision::Block));
 }
 
 #[test]
