@@ -58,7 +58,6 @@ fn wrong_arguments_are_an_error_and_never_a_verdict() {
 
 #[test]
 fn nothing_to_check_is_an_error() {
-    rsafe(&["check", " \n"]).assert().code(2).stderr(contains("error[bad_input]"));
     rsafe(&["check"]).write_stdin("").assert().code(2).stderr(contains("error[bad_input]"));
     rsafe(&["check"]).write_stdin(vec![0xff_u8, 0xfe]).assert().code(2).stderr(contains("UTF-8"));
 }
@@ -213,6 +212,46 @@ mod with_the_embedded_model {
         assert_eq!(lines.len(), 1);
         is_verdict(&lines[0]);
         assert_eq!(code, Some(i32::from(lines[0]["flagged"] == true)));
+    }
+
+    #[test]
+    fn a_conversion_warns_where_fewer_bits_move_the_scores() {
+        let loud = crate::guard::loud();
+        let at = |name: &str| loud.path().join(name).to_str().unwrap().to_owned();
+        let convert = |out: &str, options: &[&str]| {
+            let (from, to) = (at("hf"), at(out));
+            let args = [&["convert", &from, &to, "--template", "rsafe"], options].concat();
+            let output = rsafe(&args).assert().code(0).get_output().stderr.clone();
+            String::from_utf8(output).unwrap()
+        };
+        let told = convert("q4", &["--dtype", "q4"]);
+        for part in ["warning: stored as q4", "logits away", "--dtype q8"] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert_eq!(convert("q8", &[]), "");
+        assert_eq!(convert("unasked", &["--dtype", "q4", "--no-compare"]), "");
+    }
+
+    #[test]
+    fn an_empty_text_is_allowed_with_a_note_on_the_command_line_as_in_rows() {
+        let mut piped = rsafe(&["check", "--json"]);
+        piped.write_stdin(" \n");
+        let mut rows = rsafe(&["check"]);
+        rows.write_stdin(concat!(
+            r#"{"prompt":""}"#,
+            "\n",
+            r#"{"messages":[{"role":"user","content":"How do I bake bread?"},{"role":"assistant","content":null}]}"#,
+            "\n",
+        ));
+        for (command, count) in [(rsafe(&["check", "", "--json"]), 1), (piped, 1), (rows, 2)] {
+            let (lines, code) = json_lines(command);
+            assert_eq!((lines.len(), code), (count, Some(0)));
+            for line in &lines {
+                is_verdict(line);
+                assert_eq!((&line["decision"], &line["score"]), (&"allow".into(), &0.0.into()));
+                assert_eq!(line["notes"][0]["code"], "empty");
+            }
+        }
     }
 
     #[test]

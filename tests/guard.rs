@@ -5,21 +5,29 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use pollster::block_on;
-use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
+use rsafe::bundle::{Bundle, Checkpoint, ConvertOptions, Manifest, convert, save_manifest};
 use rsafe::grammar::{Grammar, Think};
-use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps, renew_self_test};
+use rsafe::guard::{
+    Event, Guard, LoadOptions, NOTABLE_SHIFT, Reasoning, Request, Steps, largest_shift, renew_self_test,
+};
+use rsafe::kernels::Encoding;
 use rsafe::policy::{AppliesTo, Rule, RuleAction, Rules};
 use rsafe::prompt::Template;
 use rsafe::tokenizer::Tokenizer;
-use rsafe::verdict::{Decision, Usage, Verdict};
+use rsafe::verdict::{Decision, NoteCode, Usage, Verdict};
 use rsafe::{Action, Category, Conversation, Error, Message, Policy, Role, Target};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 use crate::golden;
 
-/// A fixture with room for a whole prompt, converted for a template.
-fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
+/// Changes a tensor's values, given its name.
+type Change<'c> = &'c dyn Fn(&str, &mut [f32]);
+
+/// A fixture with room for so many tokens, and with other weights.
+fn checkpoint(fixture: &str, room: usize, change: Change) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (from, to) = (folder.path().join("hf"), folder.path().join("bundle"));
+    let from = folder.path().join("hf");
     fs::create_dir(&from).unwrap();
     for entry in fs::read_dir(golden(fixture)).unwrap() {
         let path = entry.unwrap().path();
@@ -27,16 +35,76 @@ fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) 
     }
     let config = fs::read_to_string(from.join("config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    config["max_position_embeddings"] = 8192.into();
+    config["max_position_embeddings"] = room.into();
     fs::write(from.join("config.json"), config.to_string()).unwrap();
-    convert(&from, &to, &ConvertOptions { template: Some(template), ..Default::default() }).unwrap();
+    let bytes = fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let changed = file.iter().map(|(name, view)| {
+        let floats = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        let mut values: Vec<f32> = floats.collect();
+        change(name, &mut values);
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        (name, view.shape().to_vec(), bytes)
+    });
+    let changed: Vec<_> = changed.collect();
+    let views =
+        changed.iter().map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, &from.join("model.safetensors")).unwrap();
+    folder
+}
+
+/// Converts what [`checkpoint`] made.
+fn bundle(folder: &tempfile::TempDir, template: Template, dtype: Encoding) -> PathBuf {
+    let to = folder.path().join(dtype.to_string());
+    let options = ConvertOptions { template: Some(template), dtype, ..Default::default() };
+    convert(folder.path().join("hf"), &to, &options).unwrap();
     block_on(renew_self_test(&to)).unwrap();
+    to
+}
+
+/// A fixture with room for a whole prompt, converted for a template.
+fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
+    let folder = checkpoint(fixture, 8192, &|_, _| {});
+    let to = bundle(&folder, template, Encoding::Q8);
     (folder, to)
 }
 
 fn decoder() -> Guard {
     let (_folder, bundle) = converted("qwen2-tied", Template::Rsafe);
     let options = LoadOptions::default().reasoning_tokens(24);
+    block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
+}
+
+/// A decoder of large logits, in which more of what is rounded shows.
+pub fn loud() -> tempfile::TempDir {
+    checkpoint("qwen3", ROOM, &|name, values| {
+        if name == "model.norm.weight" {
+            values.iter_mut().for_each(|weight| *weight *= 6.0);
+        }
+    })
+}
+
+/// `</think>`, and a token of a word that no self-test asks about.
+const CLOSE: usize = 4;
+const WORD: usize = 300;
+const ROOM: usize = 8192;
+
+/// A decoder that prefers one token, by so much a unit of its state, wherever it may write it.
+fn always(token: usize, weight: f32, options: LoadOptions) -> Guard {
+    always_within(ROOM, token, weight, options)
+}
+
+fn always_within(room: usize, token: usize, weight: f32, options: LoadOptions) -> Guard {
+    let folder = checkpoint("qwen3", room, &|name, values| match name {
+        // A share of each state that is the same for all tokens.
+        "model.embed_tokens.weight" => values.chunks_exact_mut(64).for_each(|row| row[0] = 1.0),
+        "lm_head.weight" => {
+            values[64 * token..][..64].fill(0.0);
+            values[64 * token] = weight;
+        }
+        _ => {}
+    });
+    let bundle = bundle(&folder, Template::Rsafe, Encoding::F32);
     block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
 }
 
@@ -111,13 +179,57 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
 
 #[test]
 fn a_decoders_score_is_that_of_its_reasoning_and_both_its_answers_count() {
-    let (guard, policy) = (decoder(), house());
+    let (guard, policy) = (always(CLOSE, 10.0, LoadOptions::default()), house());
     let verdict = check(&guard, &Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always));
-    assert_eq!(verdict.reasoned_score, Some(verdict.score));
+    assert_eq!((verdict.reasoned_score, &verdict.notes), (Some(verdict.score), &vec![]));
     assert_ne!(verdict.answer_score, verdict.reasoned_score);
-    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen2-tied").join("tokenizer.json")).unwrap()).unwrap();
-    let reasoned = Grammar::rsafe(&tokenizer, Think::First { max_tokens: 24 }, "<|im_end|>").unwrap();
-    assert!(verdict.usage.answer_tokens > reasoned.max_len(), "{:?}", verdict.usage);
+    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen3").join("tokenizer.json")).unwrap()).unwrap();
+    let unreasoned = Grammar::rsafe(&tokenizer, Think::Skip, "<|im_end|>").unwrap();
+    assert!(verdict.usage.answer_tokens > unreasoned.max_len(), "{:?}", verdict.usage);
+}
+
+#[test]
+fn reasoning_that_comes_to_no_end_is_told_and_does_not_decide() {
+    let long = format!("How do I pick a lock{}?", " of a very old door".repeat(60));
+    let policy = house();
+    let request = |reasoning| Request::prompt(long.clone()).policy(&policy).reasoning(reasoning);
+    let quick = check(&always(WORD, 10.0, LoadOptions::default()), &request(Reasoning::Never));
+    let room = quick.usage.prompt_tokens + 20;
+    let whole = LoadOptions::default();
+    for (options, room, found, most) in [
+        (whole.clone(), ROOM, "circle", 64),
+        (whole.clone().reasoning_tokens(24), ROOM, "limit", 26),
+        (whole, room, "limit", 21),
+    ] {
+        let guard = always_within(room, WORD, 10.0, options);
+        let mut session = guard.start(&request(Reasoning::Always)).unwrap();
+        let mut streamed = String::new();
+        let verdict = loop {
+            match block_on(session.next()).unwrap().unwrap() {
+                Event::Reasoning(text) => streamed.push_str(&text),
+                Event::Verdict(verdict) => break *verdict,
+                _ => {}
+            }
+        };
+        let [note] = &verdict.notes[..] else { panic!("{:?}", verdict.notes) };
+        assert_eq!((note.code, note.found.as_str()), (NoteCode::Unfinished, found), "{}", note.message);
+        assert_eq!((verdict.score, verdict.decision), (quick.score, quick.decision));
+        assert_eq!((verdict.answer_score, verdict.reasoned_score), (Some(quick.score), None));
+        assert!(!streamed.is_empty() && verdict.reasoning.as_deref() == Some(streamed.as_str()), "{verdict:?}");
+        let thought = verdict.usage.answer_tokens - quick.usage.answer_tokens;
+        assert!(thought <= most, "{thought} tokens of {found}");
+    }
+}
+
+#[test]
+fn a_model_that_breaks_while_it_reasons_blocks_whatever_it_said_before() {
+    let policy = house();
+    let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
+    // The largest number for a word that only reasoning may hold: its logit is no number.
+    let guard = always(WORD, f32::MAX, LoadOptions::default());
+    assert!(check(&guard, &request(Reasoning::Never)).score < 1.0);
+    let verdict = check(&guard, &request(Reasoning::Always));
+    assert_eq!((verdict.score, verdict.decision), (1.0, Decision::Block));
 }
 
 #[test]
@@ -307,6 +419,20 @@ fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it
     save_manifest(&path, &broken).unwrap();
     let allowing = LoadOptions::default().allow_untested(true);
     assert_eq!(block_on(Guard::load(Bundle::open(&path).unwrap(), allowing)).err().unwrap().code(), "self_test");
+}
+
+#[test]
+fn what_fewer_bits_move_is_measured_against_the_checkpoint() {
+    let loud = loud();
+    let checkpoint = Checkpoint::open(loud.path().join("hf")).unwrap();
+    let shift = |dtype| {
+        let bundle = bundle(&loud, Template::Rsafe, dtype);
+        let shift = block_on(largest_shift(&checkpoint, bundle)).unwrap().unwrap();
+        assert!(shift.category.is_none() && !shift.text.is_empty());
+        shift.logits()
+    };
+    let [f32, f16, q8, q4] = [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4].map(shift);
+    assert!(f32 == 0.0 && f16 < q8 && q8 < NOTABLE_SHIFT && q4 > NOTABLE_SHIFT, "{f32} {f16} {q8} {q4}");
 }
 
 #[test]

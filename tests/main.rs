@@ -3,6 +3,8 @@
 mod bundle;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(unix, feature = "cli", feature = "embedded"))]
+mod clusters;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod damage;
 #[cfg(feature = "eval")]

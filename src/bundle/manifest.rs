@@ -42,6 +42,9 @@ pub struct Manifest {
     pub generation: Option<serde_json::Value>,
     /// The prompt format that the model was trained with.
     pub template: Template,
+    /// The system message that the model's chat template gives to chats without one, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// The languages that the model reads, as primary subtags of BCP 47, e.g. `en`: verdicts tell of texts in others.
     /// None: nothing is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -137,6 +140,7 @@ impl Manifest {
             config,
             generation: None,
             template,
+            system: None,
             languages,
             policy: DefaultPolicy::Builtin(policy.into()),
             calibration: Calibration::default(),

@@ -3,9 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Device;
-
-use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::bundle::{Bundle, KnownCase, KnownStep, Weights};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
 use crate::mini::engine::SlotEngine;
@@ -37,18 +35,25 @@ enum Kind {
 }
 
 impl Engine {
-    /// Loads a bundle's tokenizer and weights.
+    /// Makes a bundle's model of its tokenizer and of weights, which are its own or those that it was made of.
     ///
     /// # Errors
     /// [`BadModel`](crate::Error::BadModel), [`Integrity`](crate::Error::Integrity) or
     /// [`Unsupported`](crate::Error::Unsupported), naming what is wrong.
-    pub async fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
+    pub async fn load(bundle: &Bundle, weights: impl Future<Output = Result<Weights>>) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await?)?;
-        let kind = match bundle.manifest().template {
-            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device).await?)),
-            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device).await?)),
+        let manifest = bundle.manifest();
+        let kind = match manifest.template {
+            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(manifest, &tokenizer, weights).await?)),
+            _ => Kind::Decoder(Box::new(DecoderEngine::load(manifest, &tokenizer, weights).await?)),
         };
         Ok(Self { tokenizer, kind })
+    }
+
+    /// Whether it scores each category of a policy, as rsafe-mini does.
+    #[cfg(feature = "native")]
+    pub fn scores_categories(&self) -> bool {
+        matches!(self.kind, Kind::Slots(_))
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {

@@ -11,7 +11,7 @@ use super::network::{SlotConfig, SlotModel};
 use super::policy::ReadPolicy;
 use super::prompt::{Blocks, SlotPrompts};
 use crate::Result;
-use crate::bundle::Bundle;
+use crate::bundle::{Manifest, Weights};
 use crate::engine::fits;
 use crate::model::KvCache;
 use crate::tokenizer::Tokenizer;
@@ -77,17 +77,23 @@ pub(super) struct ReadPassage {
 }
 
 impl SlotEngine {
-    pub async fn load(bundle: &Bundle, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
-        let config = SlotConfig::from_json(&bundle.manifest().config)?;
+    /// The weights are read once it is known that the rest makes sense.
+    pub async fn load(
+        manifest: &Manifest,
+        tokenizer: &Tokenizer,
+        weights: impl Future<Output = Result<Weights>>,
+    ) -> Result<Self> {
+        let config = SlotConfig::from_json(&manifest.config)?;
         fits(tokenizer, config.vocab_size)?;
-        let mut weights = bundle.weights(device).await?;
+        let mut weights = weights.await?;
+        let device = weights.device().clone();
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
         Ok(Self {
             prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
             model,
-            calibration: bundle.manifest().calibration.clone(),
-            device: device.clone(),
+            calibration: manifest.calibration.clone(),
+            device,
             kept: Mutex::default(),
         })
     }
@@ -169,6 +175,7 @@ impl SlotEngine {
 #[cfg(all(test, feature = "embedded", feature = "native"))]
 mod tests {
     use super::*;
+    use crate::bundle::Bundle;
     use crate::mini::layout::{Kind, Turn};
     use crate::mini::network::PolicyStates;
     use crate::tokenizer::TokenId;
@@ -178,7 +185,8 @@ mod tests {
         pollster::block_on(async {
             let bundle = Bundle::embedded().unwrap();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+            let engine =
+                SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&Device::flex())).await.unwrap();
             for (at, len) in [100, 100, 100, 100, 300, 10, 10, 10, 10, 10].into_iter().enumerate() {
                 let ids = vec![2000 + at as TokenId; len];
                 let turn = Turn { kind: Kind::JudgedUser, ids: &ids };

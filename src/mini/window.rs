@@ -265,7 +265,7 @@ mod tests {
     async fn embedded() -> (SlotEngine, Tokenizer, Policy) {
         let bundle = Bundle::embedded().unwrap();
         let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-        let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+        let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&Device::flex())).await.unwrap();
         (engine, tokenizer, bundle.policy().await.unwrap())
     }
 

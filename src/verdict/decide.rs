@@ -199,6 +199,12 @@ impl Verdict {
         Self { rule: Some(rule.into()), ..Self::outright(decision) }
     }
 
+    /// The verdict where there is nothing to judge: a text without a word in it harms nobody.
+    pub(crate) fn on_nothing() -> Self {
+        let message = "there is no text to judge: an empty message, or white space alone";
+        Self { notes: vec![Note::new(NoteCode::Empty, "", message)], ..Self::outright(Decision::Allow) }
+    }
+
     fn outright(decision: Decision) -> Self {
         let flagged = decision != Decision::Allow;
         Self {

@@ -92,8 +92,8 @@ pub struct Verdict {
     pub flagged: bool,
     /// P(unsafe) in [0, 1] under the active policy.
     pub score: f32,
-    /// P(unsafe) at the verdict token behind the reasoning, in [0, 1]; `None` without reasoning. Where categories have
-    /// scores, those decide and not this.
+    /// P(unsafe) at the verdict token behind the reasoning, in [0, 1]; `None` without reasoning, and where that came to no
+    /// end. Where categories have scores, those decide and not this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoned_score: Option<f32>,
     /// P(unsafe) at a verdict token without reasoning before it; `None` where the model wrote none, as the slot model does

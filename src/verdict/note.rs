@@ -9,6 +9,10 @@ use serde::Serialize;
 pub enum NoteCode {
     /// The judged text is in a language that the model does not read, so that its scores say little about it.
     Language,
+    /// There is no text on trial, or white space alone: nothing was judged.
+    Empty,
+    /// The reasoning went in a circle or was longer than it may be, and was given up: the score is that without reasoning.
+    Unfinished,
 }
 
 /// Something that a reader of the verdict should know.
@@ -17,7 +21,7 @@ pub enum NoteCode {
 pub struct Note {
     pub code: NoteCode,
     /// What was found; of [`NoteCode::Language`] the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only
-    /// that the language is another.
+    /// that the language is another; of [`NoteCode::Unfinished`] `circle` or `limit`; of [`NoteCode::Empty`] nothing.
     pub found: String,
     /// The same in a sentence.
     pub message: String,

@@ -128,13 +128,16 @@ export interface Usage {
   verdictMs: number;
 }
 
-/** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. */
-export type NoteCode = 'language';
+/** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. `empty`: there
+ * is no text on trial, or white space alone, and nothing was judged. `unfinished`: the reasoning went in a circle or was too
+ * long and was given up; the score is that without it. */
+export type NoteCode = 'language' | 'empty' | 'unfinished';
 
 /** Something that a reader of a verdict should know. */
 export interface Note {
   code: NoteCode;
-  /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another. */
+  /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another; of
+   * `unfinished` `circle` or `limit`; of `empty` nothing. */
   found: string;
   /** The same in a sentence. */
   message: string;

@@ -64,6 +64,27 @@ test('the wasm build in Node and the native program judge the golden conversatio
   }
 });
 
+test('a text that is empty or white space alone is nothing to judge in both', async () => {
+  const calls = { role: 'assistant', content: null, tool_calls: [] } as const;
+  const conversations = [
+    [{ role: 'user', content: '' }],
+    [{ role: 'user', content: ' \n\t' }],
+    [{ role: 'user', content: 'What is the weather?' }, calls],
+  ] as const;
+  const wanted = native(
+    conversations.map((messages, i) => ({ id: `empty-${i}`, messages }) as unknown as Golden),
+    undefined,
+  );
+  for (const [i, messages] of conversations.entries()) {
+    const { decision, score, notes } = await guard.check(messages);
+    assert.deepEqual([decision, score, notes], ['allow', 0, wanted[i]?.notes]);
+    assert.deepEqual(
+      notes.map(({ code }) => code),
+      ['empty'],
+    );
+  }
+});
+
 test('built-in policies are the same policies in both', async () => {
   for (const name of rsafe.builtinPolicies) {
     const run = spawnSync(nativeProgram(), ['policy', 'show', name, '--format', 'json'], { encoding: 'utf8' });

@@ -93,9 +93,6 @@ fn judge_input(args: &CheckArgs, form: Form, out: &mut dyn Write) -> Result<Outc
             }
             input::read_text(reader)?
         }
-        [text] if text.trim().is_empty() => {
-            return Err(Error::BadInput("nothing to check: the text is empty".into()).into());
-        }
         [text] => text.clone(),
         more => {
             let found = more.len();

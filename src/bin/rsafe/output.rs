@@ -55,6 +55,11 @@ pub fn error(code: &str, message: &str) {
     let _ = writeln!(anstream::stderr(), "{ALERT}error[{code}]{ALERT:#}: {}", printable(message));
 }
 
+/// Shows on standard error what does not keep a command from going on.
+pub fn warning(message: &str) {
+    let _ = writeln!(anstream::stderr(), "{CAUTION}warning{CAUTION:#}: {}", printable(message));
+}
+
 /// A piece of reasoning, as it comes.
 pub fn reasoning(out: &mut dyn Write, piece: &str) -> io::Result<()> {
     write!(out, "{DIM}{}{DIM:#}", printable(piece))?;
