@@ -45,6 +45,8 @@ fn wrong_arguments_are_an_error_and_never_a_verdict() {
         &["check", "--reasoning", "sometimes", "hi"][..],
         &["check", "--input", "rows", "hi"],
         &["check", "--strictness", "1.5", "hi"],
+        &["check", "--format", "openai", "--json", "hi"],
+        &["check", "--format", "llama-guard", "--input", "rows", "--out", "o", "r"],
         &["eval"],
         &["eval", "--data", "x", "--score", "reasoned"],
         &["eval", "--data", "x", "--score", "answer"],
@@ -79,6 +81,16 @@ fn json_output_is_one_object_even_for_an_error() {
     assert_eq!((lines.len(), code), (1, Some(2)));
     assert_eq!(lines[0]["error"]["code"], "io");
     assert!(lines[0]["error"]["message"].as_str().unwrap().contains("no/such/policy.yaml"));
+    let (lines, code) = json_lines(rsafe(&["check", "hi", "--format", "openai", "--policy", "no/such/policy.yaml"]));
+    assert_eq!((&lines[0]["error"]["code"], lines.len(), code), (&"io".into(), 1, Some(2)));
+}
+
+#[test]
+fn llama_guard_text_says_nothing_of_what_was_not_judged() {
+    let error = |command: &mut Command| command.assert().code(2).stdout("").get_output().stderr.clone();
+    error(&mut rsafe(&["check", "hi", "--format", "llama-guard", "--policy", "no/such/policy.yaml"]));
+    let rows = error(rsafe(&["check", "--format", "llama-guard"]).write_stdin("{\"prompt\":\"hi\"}"));
+    assert!(String::from_utf8(rows).unwrap().contains("expects one text, found rows"));
 }
 
 #[test]
@@ -197,7 +209,9 @@ fn a_sample_policy_is_clean_and_shows_as_itself() {
 mod with_the_embedded_model {
     use super::*;
 
-    const KEYS: [&str; 7] = ["decision", "flagged", "score", "categories", "evidence", "reasoning", "usage"];
+    const KEYS: [&str; 8] = ["decision", "tier", "flagged", "score", "categories", "evidence", "reasoning", "usage"];
+    const RULED: &str = "name: ruled\nrules:\n  - {id: sheep, literal: black sheep, action: block}\n\
+                         categories:\n  - {id: wool, name: Wool, threshold: 1}\n";
 
     fn is_verdict(answer: &Value) {
         for key in KEYS {
@@ -252,6 +266,39 @@ mod with_the_embedded_model {
                 assert_eq!(line["notes"][0]["code"], "empty");
             }
         }
+    }
+
+    #[test]
+    fn a_verdict_is_written_as_other_tools_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.yaml");
+        std::fs::write(&policy, RULED).unwrap();
+        let check = |format: &str, given: &[&str]| {
+            let mut command = rsafe(&["check", "--reasoning", "never", "--policy", policy.to_str().unwrap()]);
+            command.args(["--format", format]).args(given);
+            command
+        };
+        let (allowed, blocked) = ("How do I bake bread?", "We sell black sheep.");
+        check("llama-guard", &[allowed]).assert().code(0).stdout("safe\n");
+        check("llama-guard", &[blocked]).assert().code(1).stdout("unsafe\n");
+
+        let (lines, code) = json_lines(check("openai", &[allowed]));
+        assert_eq!((lines.len(), code, &lines[0]["model"]), (1, Some(0), &"rsafe-mini".into()));
+        let result = &lines[0]["results"][0];
+        assert_eq!((&result["flagged"], &result["categories"]["wool"]), (&false.into(), &false.into()));
+        assert!(lines[0]["id"].is_string() && result["category_scores"]["wool"].is_number());
+
+        let mut rows = check("openai", &[]);
+        rows.write_stdin(format!("{{\"id\":7,\"prompt\":{blocked:?}}}\nno row\n{{\"prompt\":{allowed:?}}}\n"));
+        let (lines, code) = json_lines(rows);
+        assert_eq!((lines.len(), code, &lines[0]["id"]), (3, Some(2), &7.into()));
+        assert_eq!(lines[1]["error"]["code"], "bad_input");
+        let [first, last] = [0, 2].map(|at: usize| &lines[at]["results"][0]);
+        assert_eq!(
+            (&first["flagged"], &first["tier"], &first["rule"]),
+            (&true.into(), &"block".into(), &"sheep".into())
+        );
+        assert_eq!(last["flagged"], false);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::{Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Usage, Verdict, quotes_in};
+use super::{
+    Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Tier, Usage, Verdict, quotes_in,
+};
 use crate::policy::Unreadable;
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
@@ -140,6 +142,7 @@ impl<'a> VerdictBuilder<'a> {
         let foreign = self.notes.iter().any(|note| note.code == NoteCode::Language);
         let hides = self.limit.filter(|limit| foreign || self.unreadable >= limit.share);
         let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
+        let mut in_doubt = self.unreadable >= Tier::UNREADABLE || !self.notes.is_empty();
         let mut categories = Vec::new();
         for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
@@ -147,6 +150,7 @@ impl<'a> VerdictBuilder<'a> {
             let Some(score) = scored.or(named) else { continue };
             let threshold = self.thresholds.of(category);
             let applies = score >= threshold;
+            in_doubt |= category.action != Action::Allow && score >= self.thresholds.doubt(threshold);
             if applies {
                 severest = severest.max(decided_by(category.action));
             }
@@ -158,12 +162,14 @@ impl<'a> VerdictBuilder<'a> {
                 flagged: applies && category.action != Action::Allow,
             });
         }
-        let unsafe_overall = categories.is_empty() && score >= self.thresholds.global;
         // Nobody says which category it is: any of them may be.
         let of_any = self.policy.iter().map(|category| decided_by(category.action)).max().unwrap_or(Decision::Block);
-        let decision = if unsafe_overall { severest.max(of_any) } else { severest };
+        let overall = categories.is_empty();
+        let decision = if overall && score >= self.thresholds.global { severest.max(of_any) } else { severest };
+        in_doubt |= overall && of_any != Decision::Allow && score >= self.thresholds.doubt(self.thresholds.global);
         Verdict {
             decision,
+            tier: Tier::of(decision, in_doubt),
             flagged: decision != Decision::Allow,
             score,
             reasoned_score: None,
@@ -209,6 +215,7 @@ impl Verdict {
         let flagged = decision != Decision::Allow;
         Self {
             decision,
+            tier: Tier::of(decision, false),
             flagged,
             score: f32::from(u8::from(flagged)),
             reasoned_score: None,

@@ -10,6 +10,7 @@ mod parse;
 mod quotes;
 mod render;
 mod thresholds;
+mod tier;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling, Scoring};
@@ -20,6 +21,7 @@ pub use note::{Note, NoteCode};
 pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
+pub use tier::Tier;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +90,8 @@ pub struct Usage {
 #[non_exhaustive]
 pub struct Verdict {
     pub decision: Decision,
+    /// What that comes to where near misses and what was not read count, too.
+    pub tier: Tier,
     /// Whether the decision is anything but [`Decision::Allow`].
     pub flagged: bool,
     /// P(unsafe) in [0, 1] under the active policy.

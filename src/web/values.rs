@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::policy::RuleLimits;
 use crate::verdict::{CategoryScore, Note, Usage};
-use crate::{Decision, Error, policy};
+use crate::{Decision, Error, Tier, policy};
 
 /// Whose limits a policy's rules have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -115,6 +115,7 @@ impl<'e> Event<'e> {
 #[derive(Serialize)]
 pub struct Verdict<'v> {
     decision: Decision,
+    tier: Tier,
     flagged: bool,
     score: f64,
     categories: Vec<Category<'v>>,
@@ -194,6 +195,7 @@ impl<'v> Verdict<'v> {
         });
         Self {
             decision: verdict.decision,
+            tier: verdict.tier,
             flagged: verdict.flagged,
             score: decimal(verdict.score),
             categories: verdict.categories.iter().map(Category::of).collect(),

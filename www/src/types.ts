@@ -4,6 +4,10 @@
 /** What to do with a text, from harmless to severe. */
 export type Decision = 'allow' | 'review' | 'block';
 
+/** What a verdict comes to. `block` and `attention` are the decisions `block` and `review`; an allowed text is `care` where a
+ * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note, else `clear`. */
+export type Tier = 'clear' | 'care' | 'attention' | 'block';
+
 /** What a policy does about a category that applies. */
 export type Action = Decision;
 
@@ -145,6 +149,7 @@ export interface Note {
 
 export interface Verdict {
   decision: Decision;
+  tier: Tier;
   /** Whether the decision is anything but `allow`. */
   flagged: boolean;
   /** P(unsafe) in [0, 1] under the active policy. */

@@ -18,6 +18,7 @@ export function verdict(decision: Verdict['decision'] = 'allow'): Verdict {
   const flagged = decision !== 'allow';
   return {
     decision,
+    tier: flagged ? (decision === 'block' ? 'block' : 'attention') : 'clear',
     flagged,
     score: flagged ? 0.9 : 0.1,
     categories: [],

@@ -82,6 +82,8 @@ pub fn number(value: f32) -> Value {
 /// A guard and how it is to be asked.
 pub struct Loaded {
     pub guard: Guard,
+    /// The bundle's name.
+    pub model: String,
     pub policy: Option<Policy>,
     pub reasoning: Reasoning,
 }
@@ -94,9 +96,10 @@ impl GuardArgs {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
+        let model = bundle.manifest().name.clone();
         let options = LoadOptions::default().steps(self.steps).strictness(self.strictness);
         let guard = block_on(Guard::load(bundle, options.allow_untested(self.allow_untested)))?;
-        Ok(Loaded { guard, policy, reasoning: self.reasoning })
+        Ok(Loaded { guard, model, policy, reasoning: self.reasoning })
     }
 
     /// The files and folders that [`load`](Self::load) reads.

@@ -47,8 +47,8 @@ export class Judge {
   get note(): { rsafe: JSONObject } | undefined {
     if (!this.#gravest) return undefined;
     const { where, verdict } = this.#gravest;
-    const { decision, flagged, score, categories, rule, unreadable, failure } = verdict;
-    const told = { where, decision, flagged, score, unreadable, rule, ...(failure !== undefined && { failure }) };
+    const { decision, tier, flagged, score, categories, rule, unreadable, failure } = verdict;
+    const told = { where, decision, tier, flagged, score, unreadable, rule, ...(failure !== undefined && { failure }) };
     return { rsafe: { ...told, categories: categories.map((category) => ({ ...category })) } };
   }
 

@@ -114,15 +114,26 @@ impl Tally {
     }
 }
 
-pub fn run(args: &RowsArgs, mut source: Source, guard: &GuardArgs, out: &mut dyn Write) -> Result<Outcome, Failure> {
+pub fn run(
+    args: &RowsArgs,
+    mut source: Source,
+    guard: &GuardArgs,
+    openai: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
     let mut tally = Tally::default();
-    let sink = match &args.out {
-        Some(path) if args.resume => Sink::resume(path, &mut source, &mut tally)?,
-        Some(path) => Sink::create(path)?,
-        None if args.pretty => Sink::Text(out),
-        None => Sink::Json(out),
+    let file = match &args.out {
+        Some(path) if args.resume => Some(Sink::resume(path, &mut source, &mut tally)?),
+        Some(path) => Some(Sink::create(path)?),
+        None => None,
     };
     let judge = guard.load()?;
+    let sink = match file {
+        Some(file) => file,
+        None if args.pretty => Sink::Text(out),
+        None if openai => Sink::OpenAi(out, &judge.model),
+        None => Sink::Json(out),
+    };
     // On a terminal rows as text show by themselves how far it is.
     let progress = Progress::new(source.size, tally, args.progress, !args.pretty);
     let run = Run { sink, on_error: args.on_error, tally, progress };
