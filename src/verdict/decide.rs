@@ -26,6 +26,16 @@ impl From<OnError> for Decision {
     }
 }
 
+impl From<Action> for Decision {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Block => Decision::Block,
+            Action::Review => Decision::Review,
+            Action::Allow => Decision::Allow,
+        }
+    }
+}
+
 /// Gathers what is known about a text and decides.
 ///
 /// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
@@ -139,7 +149,7 @@ impl<'a> VerdictBuilder<'a> {
 
         let foreign = self.notes.iter().any(|note| note.code == NoteCode::Language);
         let hides = self.limit.filter(|limit| foreign || self.unreadable >= limit.share);
-        let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
+        let mut severest = hides.map_or(Decision::Allow, |limit| limit.action.into());
         let mut categories = Vec::new();
         for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
@@ -148,7 +158,7 @@ impl<'a> VerdictBuilder<'a> {
             let threshold = self.thresholds.of(category);
             let applies = score >= threshold;
             if applies {
-                severest = severest.max(decided_by(category.action));
+                severest = severest.max(category.action.into());
             }
             categories.push(CategoryScore {
                 id: category.id.clone(),
@@ -160,7 +170,7 @@ impl<'a> VerdictBuilder<'a> {
         }
         let unsafe_overall = categories.is_empty() && score >= self.thresholds.global;
         // Nobody says which category it is: any of them may be.
-        let of_any = self.policy.iter().map(|category| decided_by(category.action)).max().unwrap_or(Decision::Block);
+        let of_any = self.policy.iter().map(|category| category.action.into()).max().unwrap_or(Decision::Block);
         let decision = if unsafe_overall { severest.max(of_any) } else { severest };
         Verdict {
             decision,
@@ -216,14 +226,6 @@ impl Verdict {
             failure: None,
             usage: Usage::default(),
         }
-    }
-}
-
-fn decided_by(action: Action) -> Decision {
-    match action {
-        Action::Block => Decision::Block,
-        Action::Review => Decision::Review,
-        Action::Allow => Decision::Allow,
     }
 }
 

@@ -10,17 +10,14 @@ import type {
 import { Judge } from './ai-sdk/judge.ts';
 import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
 import { citedText } from './ai-sdk/words.ts';
-import { isBlocked } from './held/judge.ts';
+import { isBlocked, type Rhythm } from './held/judge.ts';
 import { Passed } from './held/passed.ts';
 import type { Guard, TransformOptions, Verdict } from './types.ts';
 
 /** What a verdict is about: the prompt, or a kind of part of the answer. */
 export type Where = 'prompt' | LanguageModelV4Content['type'];
 
-type Rules = Pick<
-  TransformOptions,
-  'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'
->;
+type Rules = Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | Rhythm | 'releaseOnReview'>;
 
 export interface GuardMiddlewareOptions extends Rules {
   /** What is said in the place of what is blocked. Default: nothing. */
