@@ -166,13 +166,13 @@ fn the_last_checked_characters_wait_for_the_next_check() {
     let guard = embedded();
     let options = score_only().check_every(60).hold_back(30);
     let mut monitor = monitor(&guard, &by_rules(), options);
+    let sentence = "There is a plan for next spring. ";
+    let first = block_on(monitor.push(&format!("{sentence}It has a name that everybody in the house knows: Project ")));
+    assert_eq!(first.unwrap().text, sentence);
     // The check falls into the name: before it all was harmless, and yet the name's beginning is not shown.
-    let first = block_on(monitor.push("The plan for next spring has a name, and that is Project ")).unwrap();
-    let half = block_on(monitor.push("Blu")).unwrap();
-    assert!(!half.blocked && half.verdict.is_some());
-    let before = format!("{}{}", first.text, half.text);
-    assert!(!before.is_empty() && !before.contains("Project"), "{before}");
-    let whole = block_on(monitor.push(&format!("ebird, and {}", TEA.repeat(2)))).unwrap();
+    let half = block_on(monitor.push("Blueb")).unwrap();
+    assert!(!half.blocked && half.verdict.is_some() && half.text.is_empty());
+    let whole = block_on(monitor.push(&format!("ird, and {}", TEA.repeat(2)))).unwrap();
     assert!(whole.blocked && whole.text.is_empty());
     assert_eq!(whole.verdict.unwrap().rule.as_deref(), Some("secret"));
 }
@@ -199,13 +199,14 @@ fn an_adaptive_monitor_holds_back_more_where_the_risk_is_near_its_limit() {
     let shown = |threshold, pace| {
         let options = score_only().pace(pace);
         let mut monitor = monitor(&guard, &policy(threshold, Action::Block), options);
-        let released = block_on(monitor.push(&TEA.repeat(6))).unwrap();
+        // A few checks, of which each counts still.
+        let released = block_on(monitor.push(&TEA.repeat(4))).unwrap();
         assert!(!released.blocked);
         (released.text.len(), monitor.curve().iter().map(|(_, score)| *score).fold(0.0, f32::max))
     };
     let (far, highest) = shown(1.0, Pace::Adaptive);
     let (near, _) = shown(highest * 1.1, Pace::Adaptive);
-    assert!(near + 80 < far, "{near} {far}");
+    assert!(near + TEA.len() < far, "{near} {far}");
     assert_eq!(shown(1.0, Pace::Steady).0, shown(highest * 1.1, Pace::Steady).0);
 }
 
@@ -221,7 +222,7 @@ fn the_checks_and_the_tokens_read_grow_with_the_response_and_no_faster() {
         (monitor.curve().len(), read)
     };
     let (half, whole) = (cost(12), cost(24));
-    assert!(half.0 >= 10 && whole.0 <= 2 * half.0, "{half:?} {whole:?}");
+    assert!(half.0 >= 10 && whole.0 <= 2 * half.0 + 1, "{half:?} {whole:?}");
     assert!(whole.1 * 10 <= half.1 * 25, "{half:?} {whole:?}");
 }
 
