@@ -277,6 +277,15 @@ impl Guard {
         Ok(Verdict::fail_closed("the check ended without a verdict", self.options.on_error))
     }
 
+    /// The thresholds by which a request is judged.
+    ///
+    /// # Errors
+    /// [`Error::BadPolicy`] for a policy that cannot be used.
+    pub(crate) fn thresholds(&self, request: &Request<'_>) -> Result<Thresholds> {
+        let own = self.policies.of(request.policy, &self.engine)?.own;
+        Ok(self.dial.at(request.strictness.unwrap_or(self.options.strictness), own))
+    }
+
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
@@ -286,12 +295,11 @@ impl Guard {
     pub fn start(&self, request: &Request<'_>) -> Result<Session<'_>> {
         request.conversation.validate()?;
         request.strictness.map_or(Ok(()), check_strictness)?;
-        let prepared = self.policies.of(request.policy, &self.engine)?;
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
-            thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), prepared.own),
-            prepared,
+            thresholds: self.thresholds(request)?,
+            prepared: self.policies.of(request.policy, &self.engine)?,
             reasoning: request.reasoning,
             notes: Vec::new(),
             started: Instant::now(),

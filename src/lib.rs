@@ -143,7 +143,7 @@ pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};
 pub use error::{Error, Result};
 pub use guard::{Event, Guard, LoadOptions, Reasoning, Request, Session};
-pub use monitor::{Monitor, MonitorOptions, Released};
+pub use monitor::{Monitor, MonitorOptions, Pace, Released};
 pub use policy::{Action, Category, Policy};
 pub use verdict::{Decision, Tier, Verdict};
 

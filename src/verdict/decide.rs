@@ -28,6 +28,16 @@ impl From<OnError> for Decision {
     }
 }
 
+impl From<Action> for Decision {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Block => Decision::Block,
+            Action::Review => Decision::Review,
+            Action::Allow => Decision::Allow,
+        }
+    }
+}
+
 /// Gathers what is known about a text and decides.
 ///
 /// The rule: a category applies when its score reaches its threshold ([`Thresholds::of`]). Where categories of the policy
@@ -141,7 +151,7 @@ impl<'a> VerdictBuilder<'a> {
 
         let foreign = self.notes.iter().any(|note| note.code == NoteCode::Language);
         let hides = self.limit.filter(|limit| foreign || self.unreadable >= limit.share);
-        let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
+        let mut severest = hides.map_or(Decision::Allow, |limit| limit.action.into());
         let mut in_doubt = self.unreadable >= Tier::UNREADABLE || !self.notes.is_empty();
         let mut categories = Vec::new();
         for category in self.policy {
@@ -152,7 +162,7 @@ impl<'a> VerdictBuilder<'a> {
             let applies = score >= threshold;
             in_doubt |= category.action != Action::Allow && score >= self.thresholds.doubt(threshold);
             if applies {
-                severest = severest.max(decided_by(category.action));
+                severest = severest.max(category.action.into());
             }
             categories.push(CategoryScore {
                 id: category.id.clone(),
@@ -163,7 +173,7 @@ impl<'a> VerdictBuilder<'a> {
             });
         }
         // Nobody says which category it is: any of them may be.
-        let of_any = self.policy.iter().map(|category| decided_by(category.action)).max().unwrap_or(Decision::Block);
+        let of_any = self.policy.iter().map(|category| category.action.into()).max().unwrap_or(Decision::Block);
         let overall = categories.is_empty();
         let decision = if overall && score >= self.thresholds.global { severest.max(of_any) } else { severest };
         in_doubt |= overall && of_any != Decision::Allow && score >= self.thresholds.doubt(self.thresholds.global);
@@ -229,14 +239,6 @@ impl Verdict {
             failure: None,
             usage: Usage::default(),
         }
-    }
-}
-
-fn decided_by(action: Action) -> Decision {
-    match action {
-        Action::Block => Decision::Block,
-        Action::Review => Decision::Review,
-        Action::Allow => Decision::Allow,
     }
 }
 

@@ -190,6 +190,9 @@ export interface CheckOptions {
   signal?: AbortSignal;
 }
 
+/** How much of what was checked stays back; see `TransformOptions`. */
+export type Pace = 'steady' | 'adaptive';
+
 /** How a growing response is checked and released. */
 export interface TransformOptions {
   policy?: PolicySource;
@@ -197,10 +200,17 @@ export interface TransformOptions {
   policyLimits?: PolicyLimits;
   /** The conversation that the text answers. Default: none. */
   messages?: Conversation;
-  /** Check again after so many new characters at most (UTF-16 units, default 160). */
+  /** Checks fall where sentences end, and after so many new characters at the latest (Unicode characters, default 160). The first
+   * ones are small, so that the text begins soon; later ones have half of it or more to read. */
   checkEvery?: number;
-  /** Keep so many of the last checked characters back until more is known (default 24). */
+  /** So many of the last checked characters stay back until more is known (default 24); beyond that whole sentences come out. */
   holdBack?: number;
+  /** Whether `holdBack` follows the risk curve: less where the last checks found little, up to eight times as much where one
+   * of them came near its limit (`'adaptive'`, the default), or always as much (`'steady'`). */
+  pace?: Pace;
+  /** Text that has waited so many milliseconds is checked even if its sentence has not ended, where the upstream is slow
+   * (default 2000; 0: never). */
+  maxWait?: number;
   /** Whether text on which the decision is `review` is let through, and told to `onCheck` only (default true). `false`
    * withholds it as `block` does: what is flagged then never comes out. */
   releaseOnReview?: boolean;

@@ -26,14 +26,14 @@ export class Judge {
     passed: Passed,
     { prompt, signal }: { prompt: LanguageModelV4Prompt; signal: AbortSignal },
   ) {
-    const { policy, policyLimits, strictness, checkEvery, holdBack, releaseOnReview = true } = options;
+    const { policy, policyLimits, strictness, checkEvery, holdBack, pace, maxWait, releaseOnReview = true } = options;
     const rules = defined({ policy, policyLimits, strictness });
     this.signal = signal;
     this.#texts = new TextJudge({
       guard,
       signal,
       check: { ...rules, reasoning: 'never' },
-      transform: { ...rules, ...defined({ checkEvery, holdBack }) },
+      transform: { ...rules, ...defined({ checkEvery, holdBack, pace, maxWait }) },
       releaseOnReview,
       passed,
       onVerdict: (verdict, where) => this.#tell(where, verdict),

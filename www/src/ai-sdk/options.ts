@@ -1,15 +1,13 @@
 /** What the owner of a guarded model may choose. */
 
 import type { LanguageModelV4Content } from '@ai-sdk/provider';
+import type { Rhythm } from '../held/judge.ts';
 import type { TransformOptions, Verdict } from '../types.ts';
 
 /** What a verdict is about: the prompt, or a kind of part of the answer. */
 export type Where = 'prompt' | LanguageModelV4Content['type'];
 
-type Rules = Pick<
-  TransformOptions,
-  'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'
->;
+type Rules = Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | Rhythm | 'releaseOnReview'>;
 
 export interface GuardMiddlewareOptions extends Rules {
   /** What is said in the place of what is blocked. Default: nothing. */
