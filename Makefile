@@ -59,7 +59,7 @@ notices: tools ## Write the licences of what the command line is built of into T
 	@mkdir -p "$(TARGET)"
 	node www/scripts/notices.mjs "$(TARGET)/THIRD_PARTY_LICENSES"
 
-bench: tools ## Measure what the caches gain
+bench: tools ## Measure what the caches gain, and what the server bears
 	$(CARGO) bench --locked --bench '*'
 
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it
