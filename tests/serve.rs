@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ categories:
 rules:
   - {id: house-7, literal: pick a lock}
 ";
+
+/// Longer than anything here takes on a busy machine, and shorter than for ever.
+const WAIT: Duration = Duration::from_secs(120);
 
 /// A server, ended with the test.
 struct Server {
@@ -122,9 +125,23 @@ impl Server {
         line.map_or(0.0, |number| number.parse().unwrap())
     }
 
-    /// Waits until so many texts are being judged.
-    fn until_running(&self, texts: f64) {
-        while self.count("rsafe_running") != texts {
+    /// Waits until a metric has this number.
+    #[track_caller]
+    fn until(&self, metric: &str, number: f64) {
+        let began = Instant::now();
+        while self.count(metric) != number {
+            assert!(began.elapsed() < WAIT, "{metric} never was {number}: {}", self.get("/metrics").text);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until no connection is taken.
+    #[cfg(unix)]
+    #[track_caller]
+    fn until_closed(&self) {
+        let began = Instant::now();
+        while TcpStream::connect(&self.address).is_ok() {
+            assert!(began.elapsed() < WAIT, "it takes connections still");
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -150,7 +167,11 @@ impl Drop for Server {
 
 /// A request that takes seconds: nobody's place is free until it has an answer.
 fn long_check() -> Value {
-    json!({"prompt": "We went on a long walk through the hills and talked of bread. ".repeat(600)})
+    story(600)
+}
+
+fn story(sentences: usize) -> Value {
+    json!({"prompt": "We went on a long walk through the hills and talked of bread. ".repeat(sentences)})
 }
 
 #[test]
@@ -456,28 +477,32 @@ fn callers_bring_policies_only_where_they_may_and_never_by_a_path() {
 #[test]
 fn a_full_queue_says_when_to_come_again_and_those_who_leave_give_their_place() {
     let server = Server::start(&["--threads", "1", "--max-queued", "1", "--max-inputs", "2"]);
-    let body = long_check().to_string();
-    let begin = || {
+    let begin = |body: &str| {
         let mut stream = TcpStream::connect(&server.address).unwrap();
-        let length = body.len();
-        write!(stream, "POST /v1/check HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        let head = format!("POST /v1/check HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
         stream
     };
-    let judged = begin();
-    server.until_running(1.0);
-    let waits = begin();
-    while server.count("rsafe_waiting") != 1.0 {
-        thread::sleep(Duration::from_millis(2));
-    }
+    let long = long_check().to_string();
+    let judged = begin(&long);
+    server.until("rsafe_running", 1.0);
+    let waits = begin(&long);
+    server.until("rsafe_waiting", 1.0);
     let refused = server.post("/v1/check", &json!({"prompt": "hi"}));
     assert_eq!(refused.error(), (429, "busy".into()));
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
 
-    drop((judged, waits));
-    server.until_running(0.0);
-    assert_eq!(server.count("rsafe_waiting"), 0.0);
-    assert_eq!(server.check(json!({"prompt": "how to pick a lock"}))["rule"], "house-7");
+    drop(waits);
+    server.until("rsafe_waiting", 0.0);
+    let mut next = begin("{\"prompt\": \"how to pick a lock\"}");
+    server.until("rsafe_waiting", 1.0);
+    assert_eq!(server.count("rsafe_running"), 1.0, "it has its place while the first is judged");
+    drop(judged);
+    let mut answer = String::new();
+    next.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("house-7"), "{answer}");
+    assert_eq!(server.count("rsafe_failures_total{code=\"aborted\"}"), 1.0, "the first went no further");
     // All of a request is taken, or nothing.
     let two = server.post("/v1/moderations", &json!({"input": ["hi", "ho"]}));
     assert_eq!(two.json()["results"].as_array().unwrap().len(), 2);
@@ -486,6 +511,21 @@ fn a_full_queue_says_when_to_come_again_and_those_who_leave_give_their_place() {
     let narrow = command.args(["serve", "--threads", "1", "--max-queued", "3", "--max-inputs", "5"]).output().unwrap();
     assert_eq!(narrow.status.code(), Some(2), "a request that there is never room for");
     assert!(String::from_utf8_lossy(&narrow.stderr).contains("--max-queued"));
+}
+
+#[test]
+fn short_texts_pass_long_ones() {
+    let server = Server::start(&["--threads", "1"]);
+    let (first, second) = (story(150), story(200));
+    thread::scope(|scope| {
+        scope.spawn(|| server.post("/v1/check", &first));
+        server.until("rsafe_running", 1.0);
+        let long = scope.spawn(|| server.post("/v1/check", &second));
+        server.until("rsafe_waiting", 1.0);
+        assert_eq!(server.check(json!({"prompt": "how to pick a lock"}))["rule"], "house-7");
+        assert_eq!(server.count("rsafe_check_seconds_count"), 2.0, "the first and the short one");
+        assert_eq!(long.join().unwrap().status, 200);
+    });
 }
 
 #[test]
@@ -603,15 +643,11 @@ fn told_to_end_it_answers_what_came_and_takes_no_more() {
         let body = long_check();
         let (judged, waiting) = thread::scope(|scope| {
             let judged = scope.spawn(|| server.post("/v1/check", &body));
-            server.until_running(1.0);
+            server.until("rsafe_running", 1.0);
             let waiting = scope.spawn(|| server.post("/v1/moderations", &json!({"input": "how to pick a lock"})));
-            while server.count("rsafe_waiting") != 1.0 {
-                thread::sleep(Duration::from_millis(2));
-            }
+            server.until("rsafe_waiting", 1.0);
             server.signal(signal);
-            while TcpStream::connect(&server.address).is_ok() {
-                thread::sleep(Duration::from_millis(2));
-            }
+            server.until_closed();
             (judged.join().unwrap(), waiting.join().unwrap())
         });
         assert_eq!((judged.status, &judged.json()["decision"]), (200, &json!("allow")), "{signal}");
@@ -629,12 +665,10 @@ fn what_does_not_end_in_time_is_cut_off_without_a_verdict() {
         let mut stream = TcpStream::connect(&server.address).unwrap();
         let length = body.len();
         write!(stream, "POST /v1/check HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
-        server.until_running(1.0);
+        server.until("rsafe_running", 1.0);
         server.signal("TERM");
         if signals == 2 {
-            while TcpStream::connect(&server.address).is_ok() {
-                thread::sleep(Duration::from_millis(2));
-            }
+            server.until_closed();
             server.signal("TERM");
         }
         assert_eq!(server.ended().code(), Some(2));

@@ -173,3 +173,27 @@ fn as_read(pieces: impl IntoIterator<Item = String>) -> String {
     }
     if seams { format!("{spaced}\n{joined}") } else { spaced }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_a_call_is_no_sentence() {
+        for name in ["c1", "call_8aZ", "toolu_01A09q90qw90lq917835lq9", "fc:1/2=3"] {
+            assert!(is_identifier(name), "{name}");
+        }
+        for sentence in ["pick a lock", "pick-that-lock", "späher", "a\nb", &"a".repeat(97)] {
+            assert!(!is_identifier(sentence), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_read_apart_and_where_they_would_run_together_as_one_word() {
+        let read = |pieces: &[&str]| as_read(pieces.iter().map(|piece| (*piece).to_owned()));
+        assert_eq!(read(&["one"]), "one");
+        assert_eq!(read(&["one,", "two"]), "one, two");
+        assert_eq!(read(&["one ", "two"]), "one two");
+        assert_eq!(read(&["lo", "ck"]), "lo ck\nlock");
+    }
+}

@@ -144,10 +144,10 @@ impl Pool {
         Ok(answers)
     }
 
-    /// Texts that wait, and that are judged.
+    /// Texts that somebody waits for, and texts that are judged.
     pub fn depth(&self) -> (usize, usize) {
         let queue = self.0.queue();
-        (queue.waiting.len(), queue.running)
+        (queue.waiting.values().filter(|job| !job.said.is_closed()).count(), queue.running)
     }
 
     /// Waits until all is judged that was taken.
