@@ -64,7 +64,7 @@ notices: tools ## Write the licences of what the command line is built of into T
 	@mkdir -p "$(TARGET)"
 	node www/scripts/notices.mjs "$(TARGET)/THIRD_PARTY_LICENSES"
 
-bench: tools ## Measure what the caches gain, and what readers of guarded streams get to see and when
+bench: tools ## Measure what the caches gain, what readers of guarded streams see and when, and what the server bears
 	$(CARGO) bench --locked --bench '*'
 
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it

@@ -89,6 +89,7 @@ impl WirePart {
 
 /// Which side of the conversation is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// The last message of the user.

@@ -34,6 +34,7 @@ pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Reasoning {
     /// Score only.

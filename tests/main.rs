@@ -50,6 +50,8 @@ mod rl;
 mod rl_loss;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod rows_cli;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod serve;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;

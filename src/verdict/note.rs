@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// What a [`Note`] speaks of: the same words in Rust, JSON and TypeScript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NoteCode {
@@ -17,6 +18,7 @@ pub enum NoteCode {
 
 /// Something that a reader of the verdict should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Note {
     pub code: NoteCode,

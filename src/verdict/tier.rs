@@ -17,6 +17,7 @@ use super::{Decision, Thresholds};
 /// Categories whose action is to allow have no say, whatever their score. Where no category has a score, P(unsafe) stands
 /// for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     Clear,
