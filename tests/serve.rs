@@ -179,8 +179,19 @@ fn a_check_gives_the_verdict_of_the_command_line_in_the_shape_of_the_edge() {
     let server = Server::start(&[]);
     let verdict = server.check(json!({"prompt": "How do I bake bread?", "policy": "mlcommons"}));
     let keys: Vec<&str> = verdict.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ["decision", "flagged", "score", "categories", "evidence", "reasoning", "unreadable", "notes", "rule", "usage"];
+    let expected = [
+        "decision",
+        "tier",
+        "flagged",
+        "score",
+        "categories",
+        "evidence",
+        "reasoning",
+        "unreadable",
+        "notes",
+        "rule",
+        "usage",
+    ];
     assert_eq!(keys, expected);
     let usage: Vec<&str> = verdict["usage"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(usage, ["promptTokens", "cachedTokens", "answerTokens", "firstTokenMs", "verdictMs"]);
@@ -188,7 +199,7 @@ fn a_check_gives_the_verdict_of_the_command_line_in_the_shape_of_the_edge() {
     let arguments = ["check", "--json", "--reasoning", "never", "--policy", "mlcommons", "How do I bake bread?"];
     let output = Command::new(env!("CARGO_BIN_EXE_rsafe")).args(arguments).output().unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for field in ["decision", "flagged", "score", "categories", "rule"] {
+    for field in ["decision", "tier", "flagged", "score", "categories", "rule"] {
         assert_eq!(verdict[field], said[field], "{field}");
     }
 }
