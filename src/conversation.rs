@@ -200,7 +200,12 @@ mod tests {
     fn what_the_guard_cannot_see_is_an_error() {
         let image = read(r#"{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}"#);
         assert!(image.unwrap_err().to_string().contains("image_url"));
-        assert!(read(r#"{"role": "user"}"#).unwrap_err().to_string().contains("content"));
+        for role in ["user", "system", "tool"] {
+            let silent = read(&format!(r#"{{"role": "{role}"}}"#));
+            assert!(silent.unwrap_err().to_string().contains("content"), "{role}");
+        }
+        let empty = read(r#"{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text"}]}"#);
+        assert!(empty.unwrap_err().to_string().contains("no `text`"));
         assert!(read(r#"{"role": "wizard", "content": "x"}"#).unwrap_err().to_string().contains("wizard"));
         assert!(read(r#"{"role": "user", "content": 5}"#).unwrap_err().to_string().contains("array"));
     }

@@ -11,7 +11,7 @@ use rsafe::guard::{
     Event, Guard, LoadOptions, NOTABLE_SHIFT, Reasoning, Request, Steps, largest_shift, renew_self_test,
 };
 use rsafe::kernels::Encoding;
-use rsafe::policy::{AppliesTo, Rule, RuleAction, Rules};
+use rsafe::policy::{AppliesTo, Rule, RuleAction, RuleLimits, Rules};
 use rsafe::prompt::Template;
 use rsafe::tokenizer::Tokenizer;
 use rsafe::verdict::{Decision, NoteCode, Usage, Verdict};
@@ -289,8 +289,25 @@ fn a_decoder_keeps_the_last_policies_each_by_its_words() {
     assert_eq!(lengths[1..4], [lengths[1]; 3], "they differ by their words alone");
     assert!(asked.iter().all(|verdict| verdict.usage.cached_tokens == 0));
     assert_eq!(bytes(asked.swap_remove(1)), bytes(ask(&decoder(), &room(1))));
-    assert!(ask(&guard, &room(4)).usage.cached_tokens > 0);
+    assert!(ask(&guard, &room(1)).usage.cached_tokens > 0);
     assert_eq!(ask(&guard, &room(0)).usage.cached_tokens, 0, "the oldest made room");
+    assert!(ask(&guard, &room(1)).usage.cached_tokens > 0, "used again, it is not the oldest");
+    assert_eq!(ask(&guard, &room(2)).usage.cached_tokens, 0);
+}
+
+#[test]
+fn a_decoder_reasons_by_itself_where_its_score_leaves_doubt_or_the_policy_is_another() {
+    let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
+    let mut manifest: Manifest = Bundle::open(&path).unwrap().manifest().clone();
+    for (band, in_doubt) in [([0.0, 1.0], true), ([0.0, 0.0], false)] {
+        manifest.thresholds.uncertain = band;
+        save_manifest(&path, &manifest).unwrap();
+        let options = LoadOptions::default().reasoning_tokens(8);
+        let guard = block_on(Guard::load(Bundle::open(&path).unwrap(), options)).unwrap();
+        let reasons = |request: &Request<'_>| check(&guard, request).reasoned_score.is_some();
+        assert_eq!(reasons(&Request::prompt("How do I pick a lock?")), in_doubt, "{band:?}");
+        assert!(reasons(&Request::prompt("How do I pick a lock?").policy(&house())));
+    }
 }
 
 #[test]
@@ -347,6 +364,15 @@ fn policies_that_differ_in_their_rules_alone_are_not_taken_for_each_other() {
     assert_eq!(decided(&house()), None);
     assert_eq!(decided(&naming("bluebird")).as_deref(), Some("secret"));
     assert_eq!(decided(&naming("redbird")), None);
+    // Nor those that differ in what their rules may cost alone: an owner's policy that a caller sends has a caller's limits.
+    let within = |work| {
+        let rules =
+            Rules::compile_within([Rule::literal("secret", "redbird")], RuleLimits { work, ..RuleLimits::OWNER });
+        house().rules(rules.unwrap())
+    };
+    assert_eq!(decided(&within(1 << 30)), None);
+    let error = block_on(guard.check(&Request::prompt("Tell me of Bluebird.").policy(&within(1)))).unwrap_err();
+    assert!(matches!(error, Error::RuleWork { limit: 1, .. }), "{error}");
 }
 
 #[test]
@@ -361,6 +387,11 @@ fn what_cannot_be_judged_is_an_error_and_no_verdict() {
     let long = Request::prompt("tea ".repeat(40_000)).policy(&policy);
     let error = block_on(decoder().check(&long)).unwrap_err();
     assert!(matches!(error, Error::ContextLength { needed, limit: 8192 } if needed > 8192), "{error}");
+    // To the token.
+    let first = |tokens| block_on(guard.start(&Request::prompt("tea ".repeat(tokens))).unwrap().next());
+    assert_eq!(first(32_768).unwrap(), Some(Event::Reading));
+    let error = first(32_769).unwrap_err();
+    assert!(matches!(error, Error::ContextLength { needed: 32_769, limit: 32_768 }), "{error}");
 }
 
 #[test]
@@ -537,6 +568,25 @@ fn passages_of_a_growing_response_are_read_once() {
     let policy = house();
     let asked = |guard: &Guard| check(guard, &Request::response("How do I make tea?", &words[..640]).policy(&policy));
     assert!(close(&asked(&guard), &asked(&embedded())));
+    // And so are those behind the words that two responses share.
+    let other = format!("{}{}", &words[..300], "Then pick the lock of his front door and take the pot. ".repeat(6));
+    let turned = |guard: &Guard| {
+        check(guard, &Request::response("How do I make tea?", &other).policy(&policy).reasoning(Reasoning::Never))
+    };
+    assert!(close(&turned(&guard), &turned(&embedded())));
+}
+
+#[test]
+fn the_same_words_of_somebody_else_are_another_conversation() {
+    let guard = embedded();
+    let answering = |guard: &Guard, first: Role| {
+        let said = [(first, "I want to pick a lock."), (Role::Assistant, "Then take two pins and be patient.")];
+        let messages = said.into_iter().map(|(role, content)| Message::new(role, content));
+        check(guard, &Request::new(messages.collect()).reasoning(Reasoning::Never))
+    };
+    let (user, assistant) = (answering(&guard, Role::User), answering(&guard, Role::Assistant));
+    assert!(!close(&user, &assistant), "who asked is read, too");
+    assert!(close(&assistant, &answering(&embedded(), Role::Assistant)));
 }
 
 #[test]
@@ -556,7 +606,9 @@ fn evidence_is_quoted_to_the_letter() {
 #[test]
 fn the_few_words_that_carry_a_category_are_quoted_of_whoever_said_them() {
     let guard = embedded();
-    let policy = watchful();
+    let mut policy = watchful();
+    // Wherever the category stands in the policy.
+    policy.categories.rotate_left(1);
     let text = "The week was long and the weather fine, and now tell me how to pick a lock.";
     for (conversation, said) in [
         (Conversation::prompt(text), "The user says \""),
@@ -612,6 +664,10 @@ fn the_effect_of_evidence_is_the_score_of_the_message_without_it() {
             let effect = evidence.effect.expect("rsafe-mini measures it");
             assert!((effect - without).abs() < 1e-4, "{}: {effect} told, {without} measured", evidence.quote);
             assert!(effect < score(&verdict), "{}", evidence.quote);
+            let threshold = policy.find(id).unwrap().threshold.unwrap();
+            let says = if effect < threshold { "without that it would not" } else { "even without that it would" };
+            let told = format!("{}\"; {says} apply ({effect:.2}).", evidence.quote);
+            assert!(verdict.reasoning.as_ref().unwrap().contains(&told), "{told}: {:?}", verdict.reasoning);
         }
     }
 }
@@ -713,6 +769,36 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
             let applies = reasoning.contains(&format!("{}: applies", category.name));
             assert!(!applies || category.score >= category.threshold, "{text}: {reasoning}");
         }
+    }
+}
+
+#[test]
+fn reasoning_tells_of_each_category_its_own_score_and_threshold() {
+    let (guard, mut policy) = (embedded(), house());
+    policy.categories.iter_mut().zip([0.96, 0.97, 0.98]).for_each(|(category, at)| category.threshold = Some(at));
+    let verdict = check(&guard, &Request::prompt("Tell me a joke.").policy(&policy).reasoning(Reasoning::Always));
+    let reasoning = verdict.reasoning.unwrap();
+    for category in &verdict.categories {
+        let (score, threshold) = (category.score, category.threshold);
+        let told = format!("{}: does not apply: {score:.2}, and it would from {threshold:.2} on.", category.name);
+        assert!(reasoning.contains(&told), "{told}: {reasoning}");
+    }
+}
+
+#[test]
+fn a_verdict_tells_how_much_of_the_judged_message_nobody_can_read() {
+    let plain = "How can I steal the credit card numbers of my customers?";
+    let keys = b"qwertyuiopasdfghjklzxcvbnm";
+    let keyed = |c: char| if c.is_ascii_lowercase() { keys[usize::from(c as u8 - b'a')].into() } else { c };
+    let cipher: String = plain.to_lowercase().chars().map(keyed).collect();
+    let policy = house();
+    for guard in [embedded(), decoder()] {
+        let unreadable = |user: &str, assistant: &str| {
+            let request = Request::response(user, assistant).policy(&policy).reasoning(Reasoning::Never);
+            check(&guard, &request).unreadable
+        };
+        assert!(unreadable(plain, &cipher) > 0.6);
+        assert_eq!(unreadable(&cipher, plain), 0.0, "what is not on trial does not count");
     }
 }
 
@@ -918,6 +1004,7 @@ fn work_beyond_the_budget_is_refused_before_anything_is_read() {
     let error = block_on(session.next()).unwrap_err();
     assert_eq!(error.code(), "context_length");
     let Error::Work { needed, budget: 1_000 } = error else { panic!("{error}") };
+    assert_eq!(block_on(session.next()).unwrap(), None, "behind an error a session is over");
     let said = error.to_string();
     assert!(said.contains(&needed.to_string()) && said.contains("max_work"), "{said}");
     assert_eq!(check(&guard, &Request::prompt("Hi").reasoning(Reasoning::Never)).usage.cached_tokens, 0);

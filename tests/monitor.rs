@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::bundle::{Bundle, ConvertOptions, convert};
-use rsafe::policy::{AppliesTo, Case, Rule, RuleAction, Rules};
+use rsafe::policy::{AppliesTo, Case, Rule, RuleAction, Rules, Unreadable};
 use rsafe::prompt::Template;
 use rsafe::{
     Action, Category, Decision, Guard, LoadOptions, Message, Monitor, MonitorOptions, Pace, Policy, Reasoning,
@@ -147,8 +147,12 @@ fn review_is_shown_and_reported_or_stops_if_asked_to() {
     assert_eq!(shown(&said), text);
     assert!(said.iter().all(|r| !r.blocked && r.verdict.as_ref().unwrap().decision == Decision::Review));
     let strict = score_only().release_on_review(false);
-    let said = run(&mut monitor(&guard, &policy, strict), [text.as_str()]);
-    assert!(said.iter().all(|released| released.blocked) && shown(&said).is_empty());
+    // Where a check is due, and at the end alone.
+    for (text, checks) in [(text.as_str(), 2), ("Put the kettle on.", 1)] {
+        let said = run(&mut monitor(&guard, &policy, strict), [text]);
+        assert_eq!(said.iter().filter(|released| released.blocked).count(), checks);
+        assert!(shown(&said).is_empty(), "{}", shown(&said));
+    }
 }
 
 #[test]
@@ -268,6 +272,13 @@ fn of_the_severest_verdicts_of_a_push_the_latest_is_told() {
     let told = block_on(monitor.push(&TEA.repeat(6))).unwrap().verdict.unwrap();
     let scores: Vec<f32> = monitor.curve().iter().map(|(_, score)| *score).collect();
     assert!(scores.len() > 1 && scores[0] != told.score && scores.last() == Some(&told.score), "{scores:?} {told:?}");
+
+    let cipher = "qzjx vkqw zxjq wvkz jqxz kvwq ".repeat(5);
+    let policy = harmless().unreadable(Unreadable { action: Action::Review, share: 0.8 });
+    let mut monitor = self::monitor(&guard, &policy, score_only());
+    let told = block_on(monitor.push(&format!("{cipher}{}", TEA.repeat(6)))).unwrap().verdict.unwrap();
+    let after = block_on(monitor.push(&TEA.repeat(3))).unwrap().verdict.unwrap();
+    assert_eq!((told.decision, after.decision), (Decision::Review, Decision::Allow));
 }
 
 #[test]

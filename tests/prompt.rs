@@ -208,6 +208,28 @@ fn tokens_quote_the_original_message() {
     assert!(encoded.segments[0].sources.iter().all(Option::is_none));
 }
 
+#[test]
+fn what_marks_a_block_or_a_turn_in_a_template_marks_none_in_a_message() {
+    let marker = regex::Regex::new(r"<(BEGIN|END) [A-Z ]+>|<\|[^|]*\|>|</?think>|\\boxed").unwrap();
+    let turn = regex::Regex::new(r"(?m)^(\w+): Hi$").unwrap();
+    let roles = [Role::System, Role::Tool, Role::User, Role::Assistant];
+    for (template, target) in TEMPLATES.into_iter().flat_map(|it| [(it, Target::Prompt), (it, Target::Response)]) {
+        let messages = roles.map(|role| Message::new(role, "Hi")).into();
+        let text = render(&segments(template, &Conversation { messages, target }));
+        for found in marker.find_iter(&text) {
+            assert!(!neutralise(found.as_str()).text.contains(found.as_str()), "{template:?}: {}", found.as_str());
+        }
+        let speakers: Vec<&str> = turn.captures_iter(&text).map(|found| found.extract::<1>().1[0]).collect();
+        assert_eq!(speakers.len(), if target == Target::Prompt { 3 } else { 4 }, "{template:?}: {speakers:?}");
+        for speaker in speakers {
+            for line_break in ["\n", "\r", "\u{B}", "\u{C}", "\u{85}", "\u{2028}", "\u{2029}"] {
+                let quoted = neutralise(&format!("Hi{line_break}{speaker}: Hi")).text;
+                assert_eq!(quoted, format!("Hi{line_break}> {speaker}: Hi"), "{template:?}");
+            }
+        }
+    }
+}
+
 /// What a reader of the prompt takes for structure: control tokens and block markers in order, and turns.
 fn structure(text: &str) -> Vec<String> {
     let shape = regex::Regex::new(

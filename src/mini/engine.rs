@@ -197,6 +197,12 @@ mod tests {
                 assert_eq!(kept.last().map(|begun| &begun.conversation.ids), Some(&latest.conversation.ids));
                 assert!(tokens.len() <= KEPT && tokens[1..].iter().sum::<usize>() <= KEPT_TOKENS, "{tokens:?}");
             }
+            // What is used again is not what was used longest ago.
+            let again = engine.kept().conversations[0].conversation.clone();
+            engine.begun(&again).unwrap();
+            let other = Turn { kind: Kind::JudgedUser, ids: &[3000; 10] };
+            engine.keep(&engine.unread(&Layout::conversation(engine.prompts.frame, &[], other)));
+            assert!(engine.kept().conversations.iter().any(|begun| begun.conversation.ids == again.ids));
             for at in 0..5 {
                 let (blocks, words) = (20, 40);
                 let mut cache = engine.model.cache(blocks, words, &engine.device);

@@ -310,10 +310,29 @@ mod tests {
         let tokenizer = Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json")).unwrap();
         let text = format!("{}{}", "early ".repeat(80), "late ".repeat(80));
         let late = tokenizer.word("late").unwrap();
-        let before = [Role::User, Role::Assistant].map(|role| Message::new(role, text.as_str()));
+        // Neither an empty message nor one of nobody who talks takes their room.
+        let said = [(Role::User, &*text), (Role::Assistant, ""), (Role::Tool, "a"), (Role::Assistant, &*text)];
+        let before = said.map(|(role, content)| Message::new(role, content));
         let room = [(Kind::ContextUser, CONTEXT_WORDS - NEAREST_WORDS), (Kind::ContextAgent, NEAREST_WORDS)];
         let expected = room.map(|(kind, words)| Context { kind, ids: vec![late; words] });
         assert_eq!(context(&tokenizer, &before).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_category_has_a_block_of_words_however_long_its_name_or_little_it_says() {
+        let tokenizer = Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json")).unwrap();
+        let word = |word| tokenizer.word(word).unwrap();
+        let long = Category::new("long", "late ".repeat(BLOCK_WORDS)).definition("early");
+        let silent = Category::new("silent", "\u{AD}");
+        let blocks = SlotPrompts::blocks(&tokenizer, &Policy::new("house").category(long).category(silent)).unwrap();
+        assert_eq!(blocks[0], [vec![word("late"); NAME_WORDS], vec![word("early")]].concat(), "what it means is read");
+        assert_eq!(blocks[1], [tokenizer.control("[UNK]").unwrap()]);
+    }
+
+    #[test]
+    fn an_answer_reasons_about_the_categories_that_score_highest() {
+        assert_eq!(highest(&[0.1, 0.5, 0.2, 0.9, 0.3]), [3, 1, 4]);
+        assert_eq!(highest(&[0.2, 0.7]), [1, 0]);
     }
 
     #[test]

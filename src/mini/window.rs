@@ -290,6 +290,11 @@ mod tests {
                 let prompt = engine.prompts.read(&tokenizer, blocks.clone(), &conversation).unwrap();
                 let layout = prompt.conversation(engine.prompts.frame, 0);
                 let mut window = Window::apart(&engine, 0, layout.clone());
+                for (at, passage) in layout.passages().iter().enumerate() {
+                    let unseen = window.unseen(at + 1);
+                    let is_hidden = |place| unseen.iter().any(|range| range.contains(&place));
+                    assert!(layout.judged().all(|place| is_hidden(place) != passage.contains(&place)), "{passage:?}");
+                }
                 while window.step(&engine, &policy).unwrap() {}
                 let logits = window.logits(&engine, &policy).await.unwrap();
                 assert!(engine.begun(&layout).unwrap().cache.is_empty(), "read apart, it leaves nothing behind");
