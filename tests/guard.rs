@@ -304,7 +304,7 @@ fn a_decoder_reasons_by_itself_where_its_score_leaves_doubt_or_the_policy_is_ano
         save_manifest(&path, &manifest).unwrap();
         let options = LoadOptions::default().reasoning_tokens(8);
         let guard = block_on(Guard::load(Bundle::open(&path).unwrap(), options)).unwrap();
-        let reasons = |request: &Request<'_>| check(&guard, request).reasoned_score.is_some();
+        let reasons = |request: &Request<'_>| check(&guard, request).reasoning.is_some();
         assert_eq!(reasons(&Request::prompt("How do I pick a lock?")), in_doubt, "{band:?}");
         assert!(reasons(&Request::prompt("How do I pick a lock?").policy(&house())));
     }
