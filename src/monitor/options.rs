@@ -14,7 +14,7 @@ const MAX_SIZE: usize = 1 << 16;
 pub enum Pace {
     /// As much as [`hold_back`](field@MonitorOptions::hold_back) says, whatever the checks found.
     Steady,
-    /// By the risk curve: less where the last checks found little, and up to twelve times as much where one of them came
+    /// By the risk curve: less where the last checks found little, and up to eight times as much where one of them came
     /// near its limit.
     #[default]
     Adaptive,

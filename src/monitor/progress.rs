@@ -397,7 +397,7 @@ mod tests {
             // The first checks may be small.
             prop_assert!(steps.len() <= 5 + text.len() / options.check_every.div_ceil(2), "{}", steps.len());
             // At most twice what is held back waits behind the tail of a long sentence.
-            let most = options.context + 8 * options.check_every + 24 * options.hold_back + 2 * WORD;
+            let most = options.context + 8 * options.check_every + 16 * options.hold_back + 2 * WORD;
             prop_assert!(steps.iter().all(|step| step.read.len() <= most), "{most}");
         }
     }

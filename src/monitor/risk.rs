@@ -7,11 +7,10 @@ use crate::{Policy, Verdict};
 
 /// Checks that count: risk that has passed is let go after so many.
 const CHECKS: usize = 3;
-/// Below this nearness nothing beyond the sentence stays back; from there to 1 what does grows with the square root, since
-/// the first sentences of what is condemned later seldom come near the limit themselves.
+/// Below this nearness nothing beyond the sentence stays back; from there to 1 what does grows evenly.
 const LOW: f32 = 0.1;
 /// At the limit so many times `hold_back` stay back.
-const MOST: f32 = 12.0;
+const MOST: f32 = 8.0;
 
 /// The tail of the risk curve.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl Risk {
             Pace::Adaptive => {
                 let highest = self.last.iter().copied().fold(0.0, f32::max);
                 let share = ((highest - LOW) / (1.0 - LOW)).clamp(0.0, 1.0);
-                (self.hold_back as f32 * MOST * share.sqrt()).round() as usize
+                (self.hold_back as f32 * MOST * share).round() as usize
             }
         }
     }
@@ -76,13 +75,13 @@ mod tests {
     #[test]
     fn more_stays_back_the_nearer_the_limit_and_little_far_from_it() {
         assert_eq!([&[][..], &[0.05], &[0.1]].map(|last| held(Pace::Adaptive, last)), [0; 3]);
-        assert_eq!([0.325, 1.0].map(|nearness| held(Pace::Adaptive, &[nearness])), [60, 120]);
+        assert_eq!([0.55, 1.0].map(|nearness| held(Pace::Adaptive, &[nearness])), [40, 80]);
         assert_eq!([0.0, 1.0].map(|nearness| held(Pace::Steady, &[nearness])), [10; 2]);
     }
 
     #[test]
     fn the_highest_of_the_last_checks_counts_and_no_mean_of_them() {
-        assert_eq!(held(Pace::Adaptive, &[1.0, 0.0, 0.0]), 120);
+        assert_eq!(held(Pace::Adaptive, &[1.0, 0.0, 0.0]), 80);
         assert_eq!(held(Pace::Adaptive, &[1.0, 0.0, 0.0, 0.0]), 0);
     }
 

@@ -205,7 +205,7 @@ export interface TransformOptions {
   checkEvery?: number;
   /** So many of the last checked characters stay back until more is known (default 24); beyond that whole sentences come out. */
   holdBack?: number;
-  /** Whether `holdBack` follows the risk curve: less where the last checks found little, up to twelve times as much where one
+  /** Whether `holdBack` follows the risk curve: less where the last checks found little, up to eight times as much where one
    * of them came near its limit (`'adaptive'`, the default), or always as much (`'steady'`). */
   pace?: Pace;
   /** Text that has waited so many milliseconds is checked even if its sentence has not ended, where the upstream is slow
