@@ -210,6 +210,8 @@ impl<F: AsyncFnMut() -> Result<()>> Pause for F {}
 pub struct Guard {
     engine: Engine,
     policies: Policies,
+    /// Its name, as the manifest has it.
+    model: String,
     /// That the model reads, as the manifest has them.
     languages: Vec<String>,
     dial: Dial,
@@ -248,7 +250,13 @@ impl Guard {
         let policies = Policies::new(&bundle.policy().await?, &engine)?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
-        Ok(Self { engine, policies, languages: manifest.languages.clone(), dial, options, tested: None })
+        let (model, languages) = (manifest.name.clone(), manifest.languages.clone());
+        Ok(Self { engine, policies, model, languages, dial, options, tested: None })
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.model
     }
 
     /// The policy of requests that bring none.

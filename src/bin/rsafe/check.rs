@@ -128,7 +128,7 @@ fn judge_input(args: &CheckArgs, form: Form, out: &mut dyn Write) -> Result<Outc
     };
     args.rows.refuse_text()?;
     let judge = args.guard.load()?;
-    one(&judge, &judge.model, &input::lone_text(text, target), form, out)
+    one(&judge, judge.guard.model(), &input::lone_text(text, target), form, out)
 }
 
 fn judge_rows(args: &CheckArgs, form: Form, source: Source, out: &mut dyn Write) -> Result<Outcome, Failure> {

@@ -82,8 +82,6 @@ pub fn number(value: f32) -> Value {
 /// A guard and how it is to be asked.
 pub struct Loaded {
     pub guard: Guard,
-    /// The bundle's name.
-    pub model: String,
     pub policy: Option<Policy>,
     pub reasoning: Reasoning,
 }
@@ -101,10 +99,9 @@ impl GuardArgs {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
-        let model = bundle.manifest().name.clone();
         let options = LoadOptions::default().steps(self.steps).strictness(self.strictness);
         let guard = block_on(Guard::load(bundle, more(options.allow_untested(self.allow_untested))))?;
-        Ok(Loaded { guard, model, policy, reasoning: self.reasoning })
+        Ok(Loaded { guard, policy, reasoning: self.reasoning })
     }
 
     /// The files and folders that [`load`](Self::load) reads.

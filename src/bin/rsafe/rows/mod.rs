@@ -131,7 +131,7 @@ pub fn run(
     let sink = match file {
         Some(file) => file,
         None if args.pretty => Sink::Text(out),
-        None if openai => Sink::OpenAi(out, &judge.model),
+        None if openai => Sink::OpenAi(out, judge.guard.model()),
         None => Sink::Json(out),
     };
     // On a terminal rows as text show by themselves how far it is.

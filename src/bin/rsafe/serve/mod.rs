@@ -30,7 +30,7 @@ pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let workers = args.threads.map_or_else(Workers::new, Workers::of)?;
     let settings = args.settings(workers.len())?;
     let loaded = args.load()?;
-    let model = loaded.model.clone();
+    let model = loaded.guard.model().to_owned();
     let metrics = Arc::new(Metrics::new(&loaded, workers.len()));
     let pool = Pool::start(loaded, workers, &settings, metrics.clone())?;
     let drain = settings.drain;
