@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::RowAccessor;
 use serde_json::Value;
+
+/// Longer than a run takes on a busy machine, and shorter than for ever.
+const WAIT: Duration = Duration::from_secs(600);
 
 const OPTIONS: [&str; 2] = ["--reasoning", "never"];
 
@@ -79,7 +83,7 @@ fn same_verdicts(python: &str, example: &str) {
     assert_eq!((expected.len(), expected["bad"].0.as_str()), (11, "block"));
 
     let run = |program: &Path, out: &str| -> Output {
-        Command::new(python)
+        assert_cmd::Command::new(python)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/rsafe/examples").join(example))
             .args(["--workers", "2", "--batch", "4", "--out", out, "--rsafe"])
             .arg(program)
@@ -88,6 +92,7 @@ fn same_verdicts(python: &str, example: &str) {
             .current_dir(folder.path())
             .env("PYSPARK_PYTHON", python)
             .env("PYSPARK_SUBMIT_ARGS", "--master local[2] pyspark-shell")
+            .timeout(WAIT)
             .output()
             .unwrap()
     };
