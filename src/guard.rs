@@ -291,8 +291,12 @@ impl Guard {
     /// # Errors
     /// [`Error::BadPolicy`] for a policy that cannot be used.
     pub(crate) fn thresholds(&self, request: &Request<'_>) -> Result<Thresholds> {
-        let own = self.policies.of(request.policy, &self.engine)?.own;
-        Ok(self.dial.at(request.strictness.unwrap_or(self.options.strictness), own))
+        let prepared = self.policies.of(request.policy, &self.engine)?;
+        Ok(self.thresholds_under(&prepared, request))
+    }
+
+    fn thresholds_under(&self, prepared: &Prepared, request: &Request<'_>) -> Thresholds {
+        self.dial.at(request.strictness.unwrap_or(self.options.strictness), prepared.own)
     }
 
     /// Starts a pull stream; dropping it frees its cache.
@@ -304,11 +308,12 @@ impl Guard {
     pub fn start(&self, request: &Request<'_>) -> Result<Session<'_>> {
         request.conversation.validate()?;
         request.strictness.map_or(Ok(()), check_strictness)?;
+        let prepared = self.policies.of(request.policy, &self.engine)?;
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
-            thresholds: self.thresholds(request)?,
-            prepared: self.policies.of(request.policy, &self.engine)?,
+            thresholds: self.thresholds_under(&prepared, request),
+            prepared,
             reasoning: request.reasoning,
             notes: Vec::new(),
             started: Instant::now(),

@@ -8,7 +8,8 @@ mod dial;
 mod note;
 mod parse;
 mod quotes;
-mod render;
+#[doc(hidden)]
+pub mod render;
 #[doc(hidden)]
 pub mod shape;
 mod thresholds;
@@ -41,6 +42,7 @@ pub enum Decision {
 
 /// How far one category applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CategoryScore {
     pub id: String,

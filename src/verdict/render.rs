@@ -33,11 +33,16 @@ struct Moderation<'v, I> {
     results: [Moderated<'v>; 1],
 }
 
-#[derive(Serialize)]
-struct Moderated<'v> {
+/// One result of a moderation. Its keys are the ids of the scored categories; a rule's or a failure's decision flags none.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema), schema(as = ModerationResult))]
+pub struct Moderated<'v> {
     flagged: bool,
+    #[cfg_attr(feature = "serve", schema(value_type = HashMap<String, bool>))]
     categories: IndexMap<&'v str, bool>,
+    #[cfg_attr(feature = "serve", schema(value_type = HashMap<String, f32>))]
     category_scores: IndexMap<&'v str, f32>,
+    #[cfg_attr(feature = "serve", schema(value_type = HashMap<String, Vec<String>>))]
     category_applied_input_types: IndexMap<&'v str, &'static [&'static str]>,
     decision: Decision,
     tier: Tier,
@@ -49,7 +54,7 @@ struct Moderated<'v> {
 }
 
 impl<'v> Moderated<'v> {
-    fn of(verdict: &'v Verdict) -> Self {
+    pub fn of(verdict: &'v Verdict) -> Self {
         fn per<T>(verdict: &Verdict, value: fn(&CategoryScore) -> T) -> IndexMap<&str, T> {
             verdict.categories.iter().map(|category| (category.id.as_str(), value(category))).collect()
         }

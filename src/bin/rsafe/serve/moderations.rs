@@ -7,9 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use indexmap::IndexMap;
-use rsafe::verdict::{CategoryScore, shape};
-use rsafe::{Conversation, Decision, Verdict};
+use rsafe::Conversation;
+use rsafe::verdict::render::Moderated;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,25 +41,7 @@ enum Input {
 pub struct Moderation<'v> {
     id: String,
     model: &'v str,
-    results: Vec<ModerationResult<'v>>,
-}
-
-/// One result. Its keys are the ids of the policy's categories; a rule's or a failure's decision flags no category.
-#[derive(Serialize, ToSchema)]
-struct ModerationResult<'v> {
-    flagged: bool,
-    #[schema(value_type = HashMap<String, bool>)]
-    categories: IndexMap<&'v str, bool>,
-    #[schema(value_type = HashMap<String, f64>)]
-    category_scores: IndexMap<&'v str, f64>,
-    #[schema(value_type = HashMap<String, Vec<String>>)]
-    category_applied_input_types: IndexMap<&'v str, Vec<&'static str>>,
-    decision: Decision,
-    score: f64,
-    scored_categories: Vec<shape::Category<'v>>,
-    rule: Option<&'v str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'v str>,
+    results: Vec<Moderated<'v>>,
 }
 
 /// Judges texts as prompts.
@@ -87,7 +68,7 @@ pub async fn moderations(
     for answer in answers {
         verdicts.push(answer.verdict().await?);
     }
-    let results = verdicts.iter().map(ModerationResult::of).collect();
+    let results = verdicts.iter().map(Moderated::of).collect();
     Ok(Json(Moderation { id: id(), model: &app.model, results }).into_response())
 }
 
@@ -107,26 +88,6 @@ impl Input {
             _ => Ok(texts),
         }
     }
-}
-
-impl<'v> ModerationResult<'v> {
-    fn of(verdict: &'v Verdict) -> Self {
-        Self {
-            flagged: verdict.flagged,
-            categories: per(verdict, |category| category.flagged),
-            category_scores: per(verdict, |category| shape::decimal(category.score)),
-            category_applied_input_types: per(verdict, |category| if category.flagged { vec!["text"] } else { vec![] }),
-            decision: verdict.decision,
-            score: shape::decimal(verdict.score),
-            scored_categories: verdict.categories.iter().map(shape::Category::of).collect(),
-            rule: verdict.rule.as_deref(),
-            failure: verdict.failure.as_deref(),
-        }
-    }
-}
-
-fn per<T>(verdict: &Verdict, value: impl Fn(&CategoryScore) -> T) -> IndexMap<&str, T> {
-    verdict.categories.iter().map(|category| (category.id.as_str(), value(category))).collect()
 }
 
 /// A name for an answer, that no other of this server has.
