@@ -110,6 +110,14 @@ impl Kind {
     }
 }
 
+/// The parts of a prompt within which tokens stand before and behind each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Conversation,
+    Block,
+    Answer,
+}
+
 /// What a token sees beside itself: everything before `prefix`, and a `block`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
@@ -212,6 +220,16 @@ impl Layout {
         let len = (0..self.conversation.min(other.conversation)).take_while(|&i| same(i)).count();
         // A chunk that ends behind the shared tokens holds some that differ.
         (0..=len).rev().find(|&end| end == 0 || self.views[end - 1].prefix == end).unwrap_or(0)
+    }
+
+    /// Which part of the prompt's words token `at` is among; `None` for a slot.
+    pub fn part(&self, at: usize) -> Option<Part> {
+        match self.kinds[at] {
+            Kind::Answer => Some(Part::Answer),
+            Kind::Category if self.positions[at] == CONVERSATION => None,
+            Kind::Category => Some(Part::Block),
+            _ => Some(Part::Conversation),
+        }
     }
 
     /// Where reading from `start` on may pause: behind whole chunks of at most `most` tokens together, or behind the
