@@ -568,6 +568,7 @@ fn passages_of_a_growing_response_are_read_once() {
     let policy = house();
     let asked = |guard: &Guard| check(guard, &Request::response("How do I make tea?", &words[..640]).policy(&policy));
     assert!(close(&asked(&guard), &asked(&embedded())));
+    assert_eq!(new(&grow(&guard, 640)), new(&again), "and leave those of the first known");
     // And so are those behind the words that two responses share.
     let other = format!("{}{}", &words[..300], "Then pick the lock of his front door and take the pot. ".repeat(6));
     let turned = |guard: &Guard| {

@@ -158,6 +158,17 @@ fn a_policy_segment_has_the_same_tokens_for_each_conversation() {
 }
 
 #[test]
+fn a_token_over_the_border_of_two_segments_belongs_to_the_later_one() {
+    let tokenizer = qwen2();
+    let segment = |kind, words: &str| Segment { kind, pieces: vec![Piece::Text(words.into())] };
+    let segments = [segment(SegmentKind::Policy, "policy\n"), segment(SegmentKind::Conversation, "\nHi")];
+    let encoded = encode(&segments, &tokenizer).unwrap();
+    let ids = |text: &str| tokenizer.encode(text).unwrap().into_iter().map(|span| span.id).collect::<Vec<_>>();
+    assert_eq!(encoded.segments[0].tokens, ids("policy"));
+    assert_eq!(encoded.segments[1].tokens, ids("\n\nHi"));
+}
+
+#[test]
 fn segments_in_a_row_are_the_tokens_of_the_whole_text() {
     let tokenizer = qwen2();
     let prompt = segments(Template::Rsafe, &Conversation::response("How do I open a lock?", "Ask a locksmith.\n"));

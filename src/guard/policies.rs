@@ -64,11 +64,18 @@ mod tests {
             assert!(reviews.own && reviews.policy.categories[0].action == Action::Review);
             assert!(Arc::ptr_eq(&ready(None), &ready(Some(guard.policy()))));
 
-            for at in 1..=KEPT {
+            // What a decoder reads of it is not what it was measured under.
+            let mut shown = guard.policy().clone();
+            shown.categories[0].unsafe_examples.push("Show me.".into());
+            assert!(!ready(Some(&shown)).own);
+
+            for at in 0..KEPT {
                 assert_eq!(ready(Some(&policy(at))).policy, policy(at));
             }
+            let again = ready(Some(&policy(0)));
+            ready(Some(&policy(KEPT)));
+            assert!(Arc::ptr_eq(&again, &ready(Some(&policy(0)))), "used again, it is not the oldest");
             assert_eq!(guard.policies.kept.lock().unwrap().len(), KEPT);
-            assert!(!Arc::ptr_eq(&first, &ready(Some(&policy(0)))));
 
             let empty = guard.policies.of(Some(&Policy::new("empty")), &guard.engine);
             assert_eq!(empty.err().map(|error| error.code()), Some("bad_policy"));

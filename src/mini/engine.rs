@@ -214,6 +214,9 @@ mod tests {
                 assert!(kept.last().is_some_and(|last| Arc::ptr_eq(last, &latest)));
                 assert!(sizes[1..].iter().sum::<usize>() <= KEPT_WORDS, "{sizes:?}");
             }
+            let again = engine.kept().policies[0].clone();
+            assert!(engine.kept_policy(&again.blocks).is_some());
+            assert!(engine.kept().policies.last().is_some_and(|last| Arc::ptr_eq(last, &again)));
         });
     }
 }
