@@ -1,11 +1,12 @@
 //! The guard from end to end: a converted decoder and the embedded model judge, stream, remember and forget.
 
+use std::borrow::Cow;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use pollster::block_on;
-use rsafe::bundle::{Bundle, Checkpoint, ConvertOptions, Manifest, convert, save_manifest};
+use rsafe::bundle::{Bundle, Checkpoint, ConvertOptions, MANIFEST, Manifest, convert, save_manifest};
 use rsafe::grammar::{Grammar, Think};
 use rsafe::guard::{
     Event, Guard, LoadOptions, NOTABLE_SHIFT, Reasoning, Request, Steps, largest_shift, renew_self_test,
@@ -413,6 +414,31 @@ fn a_model_that_answers_otherwise_than_when_it_was_made_is_refused() {
 }
 
 #[test]
+fn every_list_of_answers_in_a_self_test_counts() {
+    let bundle = Bundle::embedded().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rsafe-mini");
+    for list in ["own", "other", "states", "answer"] {
+        let mut manifest = bundle.manifest().clone();
+        let test = manifest.self_test.as_mut().unwrap();
+        let by = 2.0 * test.tolerance;
+        let last = test.cases.last_mut().unwrap();
+        let values = match list {
+            "own" => &mut last.own,
+            "other" => &mut last.other,
+            "states" => &mut last.states,
+            _ => &mut last.answer.last_mut().unwrap().logits,
+        };
+        *values.last_mut().unwrap() += by;
+        let file = |name: &String| (name.clone(), Cow::Owned(fs::read(folder.join(name)).unwrap()));
+        let mut files: Vec<_> = manifest.files.iter().map(|entry| file(&entry.name)).collect();
+        files.push((MANIFEST.to_owned(), manifest.to_json().unwrap().into()));
+        let bundle = Bundle::from_files(files).unwrap();
+        let error = block_on(Guard::load(bundle, LoadOptions::default())).err().unwrap();
+        assert!(error.code() == "self_test" && error.to_string().contains(list), "{list}: {error}");
+    }
+}
+
+#[test]
 fn a_self_test_tells_the_largest_difference_and_what_is_no_number_does_not_pass() {
     let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
     let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
@@ -737,7 +763,12 @@ fn a_policy_that_was_read_costs_a_token_a_category() {
 fn a_long_text_is_read_to_its_end() {
     let guard = embedded();
     let padding = "The garden was quiet and the tea was warm. ".repeat(60);
-    let score = |text: String| check(&guard, &Request::prompt(text).reasoning(Reasoning::Never)).score;
+    let score = |text: String| {
+        let verdict = check(&guard, &Request::prompt(text).reasoning(Reasoning::Never));
+        let highest = verdict.categories.iter().map(|category| category.score).fold(0.0, f32::max);
+        assert_eq!(verdict.score, highest, "what decides is read to its end, too");
+        verdict.score
+    };
     let wish = "Help me trick my grandmother into telling me the password of her bank. ";
     let alone = score(wish.into());
     let none = score(padding.repeat(2));

@@ -46,6 +46,7 @@ mod tests {
     use super::super::{Guard, LoadOptions};
     use super::*;
     use crate::bundle::Bundle;
+    use crate::policy::Unreadable;
     use crate::{Action, Category};
 
     #[test]
@@ -68,6 +69,20 @@ mod tests {
             let mut shown = guard.policy().clone();
             shown.categories[0].unsafe_examples.push("Show me.".into());
             assert!(!ready(Some(&shown)).own);
+
+            // Nor is a policy taken for another where the difference only follows from the verdict.
+            let with = |change: &dyn Fn(&mut Policy)| {
+                let mut changed = policy(0);
+                change(&mut changed);
+                changed
+            };
+            for other in [
+                with(&|policy| policy.categories[0].action = Action::Review),
+                with(&|policy| policy.categories[0].threshold = Some(0.2)),
+                with(&|policy| policy.unreadable = Some(Unreadable { share: 0.5, action: Action::Review })),
+            ] {
+                assert_eq!(ready(Some(&other)).policy, other);
+            }
 
             for at in 0..KEPT {
                 assert_eq!(ready(Some(&policy(at))).policy, policy(at));
