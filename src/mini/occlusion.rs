@@ -190,9 +190,10 @@ mod tests {
         assert_eq!(found(0.5, [0.1, 0.2, 0.4, 0.3]), Some(3..4), "of those as short the one that takes more");
         assert_eq!(found(0.1, [0.6, 0.55, 0.7, 0.75]), Some(1..3));
         assert_eq!(found(0.1, [0.73, 0.75, 0.79, 0.8]), None, "which says too little");
-        let long = [0..QUOTE_WORDS + 1];
+        // A word of so many tokens, and one of one.
+        let long = [0..QUOTE_WORDS + 1, QUOTE_WORDS + 1..QUOTE_WORDS + 2];
         let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: 0 };
-        assert_eq!(carrier(applies, &long, &[0..1], &[0.0]), None, "too long to quote");
+        assert_eq!(carrier(applies, &long, &[0..1, 1..2], &[0.0, 0.7]), None, "too long to quote");
     }
 
     #[test]
