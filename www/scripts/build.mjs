@@ -1,12 +1,23 @@
-/** Builds the package into `dist/`: the code, its types, the model, and the compiled core that `scripts/wasm.mjs` made;
- * and the demo page beside it, which is not packed.
+/** Builds the package into `dist/`: the code with its maps, a file of types for each entry, the model, and the compiled core
+ * that `scripts/wasm.mjs` made; and the demo page beside it, which is not packed.
  * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build. */
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
+import { dts } from 'rolldown-plugin-dts';
 import { buildDemo } from './demo.mjs';
 import { packageNotices } from './notices.mjs';
 
@@ -30,7 +41,10 @@ const cpuOnly = process.argv.includes('--cpu-only');
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
 const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
-const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
+const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
+
+/** A guard can be disposed of by `await using`, which the libraries of older targets do not know. */
+const NEEDED_LIBRARY = '/// <reference lib="esnext.disposable" preserve="true" />';
 
 function clean() {
   mkdirSync(dist, { recursive: true });
@@ -44,18 +58,49 @@ async function code() {
   return [guard, ...beside].flat();
 }
 
+/** What is not compiled in. */
+function outside(id) {
+  const packages = Object.keys({ ...dependencies, ...peerDependencies });
+  return /^node:|\/wasm\/cpu\.js$/.test(id) || packages.some((name) => id === name || id.startsWith(`${name}/`));
+}
+
 async function bundle(entries, files) {
-  const outside = Object.keys({ ...dependencies, ...peerDependencies });
   const { output } = await build({
     cwd: www,
     input: Object.fromEntries(entries.map((name) => [name, `src/${name}.ts`])),
     platform: 'neutral',
-    external: (id) =>
-      /^node:|\/wasm\/cpu\.js$/.test(id) || outside.some((name) => id === name || id.startsWith(`${name}/`)),
+    external: outside,
     transform: { target: 'es2022' },
-    output: { dir: dist, minify: true, ...files },
+    output: { dir: dist, minify: true, sourcemap: true, ...files },
   });
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
+}
+
+/** The types that package.json promises, each in one piece: nobody sees the files that they are made of. */
+async function types() {
+  const apart = mkdtempSync(join(tmpdir(), 'rsafe-types-'));
+  try {
+    tool('typescript/bin/tsc', '--project', 'tsconfig.build.json', '--outDir', apart);
+    await Promise.all(promised(exports).map((file) => rollUp(apart, basename(file, '.d.ts'))));
+  } finally {
+    rmSync(apart, { recursive: true });
+  }
+}
+
+/** Every file that stands under `types`. */
+function promised(entry) {
+  const nested = Object.values(entry).filter((value) => typeof value === 'object');
+  return [...new Set([...('types' in entry ? [entry.types] : []), ...nested.flatMap(promised)])];
+}
+
+async function rollUp(folder, name) {
+  await build({
+    input: { [name]: join(folder, `${name}.d.ts`) },
+    external: outside,
+    // The compiler has written the declarations; a generator is asked for all the same.
+    plugins: [dts({ dtsOnly: true, generator: 'oxc', tsconfig: false })],
+    output: { dir: dist, postBanner: NEEDED_LIBRARY },
+  });
 }
 
 /** A script of the package's tools, run as `npx` would. */
@@ -67,7 +112,8 @@ function tool(path, ...args) {
 function licences(inputs) {
   const foreign = inputs.filter((input) => input.includes('node_modules/'));
   if (foreign.length > 0) throw new Error(`scripts/notices.mjs does not know the licence of ${foreign.join(', ')}`);
-  copyFileSync(join(www, '..', 'LICENSE'), join(dist, 'LICENSE'));
+  // With the package, and with a copy of `dist`.
+  for (const folder of [www, dist]) copyFileSync(join(www, '..', 'LICENSE'), join(folder, 'LICENSE'));
   writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), packageNotices({ webgpu: !cpuOnly, manifest }));
 }
 
@@ -92,7 +138,7 @@ function core() {
 
 clean();
 licences(await code());
-tool('typescript/bin/tsc', '--project', 'tsconfig.build.json');
+await types();
 copyModel();
 core();
 tool('size-limit/bin.js');

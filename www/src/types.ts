@@ -1,4 +1,3 @@
-/// <reference lib="esnext.disposable" preserve="true" />
 /** The public types of rsafe: what goes into a guard and what comes out of it. */
 
 /** What to do with a text, from harmless to severe. */
