@@ -1,6 +1,7 @@
 /** Builds the package into `dist/`: the code with its maps, a file of types for each entry, the model, and the compiled core
  * that `scripts/wasm.mjs` made; and the demo page beside it, which is not packed.
- * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build. */
+ * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build, and `--webgpu-later`
+ * for one that is being made while the page is served. */
 
 import { execFileSync } from 'node:child_process';
 import {
@@ -36,7 +37,8 @@ const SHARED = [
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(www, 'dist');
-const cpuOnly = process.argv.includes('--cpu-only');
+const webgpuLater = process.argv.includes('--webgpu-later');
+const cpuOnly = webgpuLater || process.argv.includes('--cpu-only');
 
 const model = 'rsafe-mini';
 const modelFrom = join(www, '..', 'models', model);
@@ -48,7 +50,9 @@ const NEEDED_LIBRARY = '/// <reference lib="esnext.disposable" preserve="true" /
 
 function clean() {
   mkdirSync(dist, { recursive: true });
-  for (const name of readdirSync(dist)) if (name !== 'wasm') rmSync(join(dist, name), { recursive: true });
+  // The page may be served meanwhile; it is replaced at the end.
+  const kept = ['wasm', 'demo'];
+  for (const name of readdirSync(dist)) if (!kept.includes(name)) rmSync(join(dist, name), { recursive: true });
 }
 
 /** Gives the files that went in. */
@@ -142,4 +146,4 @@ await types();
 copyModel();
 core();
 tool('size-limit/bin.js');
-await buildDemo();
+await buildDemo({ webgpuLater });
