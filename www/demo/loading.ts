@@ -1,5 +1,6 @@
 /** The guard of the page: loading it, changing its device or model, and showing how far that is. */
 
+import mini from 'rsafe-mini';
 import { createGuard } from '../src/index.ts';
 import type { DeviceChoice, Guard, GuardOptions, Progress } from '../src/index.ts';
 import { byId, choose, chosen, facts, megabytes } from './dom.ts';
@@ -64,13 +65,13 @@ function load(): Promise<Guard> {
   const abort = new AbortController();
   const choice: Choice = { device: chosen(byId('device')) as DeviceChoice, files };
   const options: GuardOptions = {
+    model: choice.files ?? mini,
     device: webgpuLater ? 'cpu' : choice.device,
     // The service worker keeps the model with the rest of the page; the library need not keep it too.
     cache: false,
     signal: abort.signal,
     onProgress: (progress) => !abort.signal.aborted && showProgress(progress),
   };
-  if (choice.files) options.model = choice.files;
   clearError();
   showProgress({ stage: 'wasm', loaded: 0, total: 0 });
   const guard = createGuard(options);

@@ -1,5 +1,5 @@
-/** Builds the package into `dist/`: the code with its maps, a file of types for each entry, the model, and the compiled core
- * that `scripts/wasm.mjs` made; and the demo page beside it, which is not packed.
+/** Builds the packages. `rsafe` into `dist/`: the code with its maps, a file of types for each entry, and the compiled core that
+ * `scripts/wasm.mjs` made; and the demo page beside it, which is not packed. `rsafe-mini` in `mini/`: the files of the model.
  * Fails where a file is missing or larger than promised. `--cpu-only` allows for a missing WebGPU build, and `--webgpu-later`
  * for one that is being made while the page is served. */
 
@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 import { buildDemo } from './demo.mjs';
-import { packageNotices } from './notices.mjs';
+import { modelNotice, packageNotices } from './notices.mjs';
 
 /** The entries of the guard, each a file of `src/`. One that users import has its line in package.json's `exports`, too. */
 const GUARD = ['index', 'worker', 'node', 'node-worker', 'workerd', 'react'];
@@ -32,7 +32,7 @@ const BESIDE = ['walk', 'held', 'fetch', 'ai-sdk'];
  * along what they import. */
 const SHARED = [
   { name: 'engine', test: /src\/(local|serve|model\/source)\.ts$/ },
-  { name: 'caller', test: /src\/(guard|remote|tools)\.ts$/ },
+  { name: 'caller', test: /src\/(guard|remote|tools|model\/installed)\.ts$/ },
 ];
 
 const www = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -40,8 +40,8 @@ const dist = join(www, 'dist');
 const webgpuLater = process.argv.includes('--webgpu-later');
 const cpuOnly = webgpuLater || process.argv.includes('--cpu-only');
 
-const model = 'rsafe-mini';
-const modelFrom = join(www, '..', 'models', model);
+const mini = join(www, 'mini');
+const modelFrom = join(www, '..', 'models/rsafe-mini');
 const manifest = JSON.parse(readFileSync(join(modelFrom, 'manifest.json'), 'utf8'));
 const { dependencies, exports, peerDependencies } = JSON.parse(readFileSync(join(www, 'package.json'), 'utf8'));
 
@@ -116,17 +116,20 @@ function tool(path, ...args) {
 function licences(inputs) {
   const foreign = inputs.filter((input) => input.includes('node_modules/'));
   if (foreign.length > 0) throw new Error(`scripts/notices.mjs does not know the licence of ${foreign.join(', ')}`);
-  // With the package, and with a copy of `dist`.
-  for (const folder of [www, dist]) copyFileSync(join(www, '..', 'LICENSE'), join(folder, 'LICENSE'));
-  writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), packageNotices({ webgpu: !cpuOnly, manifest }));
+  // With the packages, and with a copy of `dist`.
+  for (const folder of [www, dist, mini]) copyFileSync(join(www, '..', 'LICENSE'), join(folder, 'LICENSE'));
+  writeFileSync(join(dist, 'THIRD_PARTY_LICENSES'), packageNotices({ webgpu: !cpuOnly }));
 }
 
-function copyModel() {
-  const to = join(dist, 'model', model);
-  mkdirSync(to, { recursive: true });
-  for (const name of ['manifest.json', ...manifest.files.map((file) => file.name)]) {
+/** The bundle, and its manifest as a module, too. */
+function model() {
+  const to = join(mini, 'model');
+  rmSync(to, { recursive: true, force: true });
+  mkdirSync(to);
+  for (const name of ['manifest.json', ...manifest.files.map((file) => file.name)])
     copyFileSync(join(modelFrom, name), join(to, name));
-  }
+  writeFileSync(join(to, 'manifest.js'), `export default ${JSON.stringify(JSON.stringify(manifest))};\n`);
+  writeFileSync(join(mini, 'NOTICE'), modelNotice(manifest));
 }
 
 /** The compiled core is there, and comes in pairs. */
@@ -143,7 +146,7 @@ function core() {
 clean();
 licences(await code());
 await types();
-copyModel();
+model();
 core();
 tool('size-limit/bin.js');
 await buildDemo({ webgpuLater });

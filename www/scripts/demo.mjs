@@ -14,14 +14,17 @@ const WWW = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = join(WWW, 'demo');
 const STATIC = ['index.html', 'style.css', 'icon.svg', 'app.webmanifest'];
 const ICON_SIZES = [192, 512];
+const MINI = ['index.js', 'model', 'LICENSE', 'NOTICE'];
 /** Files of the package that a browser never asks for. */
 const NOT_SERVED = /^demo(\.(new|old))?$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|react)\.js$|\.(d\.ts|map)$/;
 
-/** The page imports the package's own entry, as the package ships it, instead of bundling its source. */
+/** The page imports the packages' own entries, as they are shipped, instead of bundling their source. */
 const besideThePage = {
   name: 'beside-the-page',
-  setup: ({ onResolve }) =>
-    onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true })),
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true }));
+    onResolve({ filter: /^rsafe-mini$/ }, () => ({ path: './rsafe-mini/index.js', external: true }));
+  },
 };
 
 /** Builds the page into `folder` around the built package in `library`. What is there is served until the new page is whole.
@@ -40,6 +43,7 @@ export async function buildDemo({
       await cp(join(library, entry), join(out, 'rsafe', entry), { recursive: true, filter });
     }
   }
+  for (const entry of MINI) await cp(join(WWW, 'mini', entry), join(out, 'rsafe-mini', entry), { recursive: true });
   await Promise.all(STATIC.map((file) => cp(join(SOURCE, file), join(out, file))));
   const icon = await readFile(join(SOURCE, 'icon.svg'), 'utf8');
   await Promise.all(ICON_SIZES.map((size) => writeFile(join(out, `icon-${size}.png`), png(icon, size))));

@@ -1,23 +1,18 @@
 /** What a browser gives to run a model in its own realm: the builds beside the code, and models from everywhere. */
 
-import { bundled } from './bundled.ts';
 import type { EngineSpec } from './engine.ts';
-import { GuardError } from './errors.ts';
+import { needsImport } from './imports.ts';
 import { type Builds, compileFrom, type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
-import { addressModel, bundledModel, filesModel, type Model } from './model/source.ts';
+import { addressModel, filesModel, type Model, packageModel } from './model/source.ts';
 import type { WasmModule } from './wasm.ts';
-
-const NO_IMPORT =
-  'a service worker has no `import()` for the compiled guard; ' +
-  "import { createGuard } from 'rsafe/workerd' there, and give it `wasm` and `model`";
 
 /** Where the builds lie: in a copy at `assets`, or beside the code. Addresses beside the code are spelt out, which is how
  * bundlers find what to copy. Glue is fetched as a file of its own, never bundled: each copy (`?n`) is a module with an
  * instance of its own. */
 const builds = (assets: string | undefined): Builds => ({
   async glue(device: Device, n: number): Promise<WasmModule> {
-    if ('ServiceWorkerGlobalScope' in globalThis) throw new GuardError('unsupported', NO_IMPORT);
+    needsImport();
     const beside = () =>
       device === 'cpu' ? new URL('./wasm/cpu.js', import.meta.url) : new URL('./wasm/webgpu.js', import.meta.url);
     const url = assets === undefined ? beside() : new URL(`wasm/${device}.js`, assets);
@@ -51,7 +46,7 @@ export function browserParts(
     open({ model, cache, offline }: EngineSpec, signal?: AbortSignal): Promise<Model> {
       const options = { fetch, cache, offline, signal };
       if (model.kind === 'files') return filesModel(model.files);
-      return model.kind === 'bundled' ? bundledModel(bundled(assets), options) : addressModel(model.address, options);
+      return model.kind === 'package' ? packageModel(model, options) : addressModel(model.address, options);
     },
   };
 }

@@ -224,14 +224,25 @@ export interface Progress {
 
 export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 
-/** The model: `'rsafe-mini'` (in the package), the address of a bundle's folder or of its `manifest.json`, or the
- * bundle's files. */
-export type ModelSource = string | URL | readonly File[];
+/** A model as a package has it, such as the default export of `rsafe-mini`. */
+export interface ModelPackage {
+  /** What it is kept under on this machine. */
+  readonly name: string;
+  /** The text of its manifest. */
+  readonly manifest: string;
+  /** The absolute addresses of the files that the manifest lists. */
+  readonly files: { readonly [name: string]: string };
+}
+
+/** The model: `'rsafe-mini'` (the package of that name), what such a package exports, the address of a bundle's folder or of
+ * its `manifest.json`, or the bundle's files. */
+export type ModelSource = string | URL | ModelPackage | readonly File[];
 
 /** Where a browser finds the package's files. */
 export interface Assets {
-  /** The address of a copy of the package's `dist` folder, e.g. `'/rsafe/'`. Default: beside the code, where a bundler that
-   * follows `new URL('…', import.meta.url)` (Vite, webpack 5) puts them, and where they lie without a bundler. */
+  /** The address of a copy of the package's `dist` folder, e.g. `'/rsafe/'`, with the folder `model` of `rsafe-mini` in it as
+   * `rsafe-mini/`. Default: beside the code, where a bundler that follows `new URL('…', import.meta.url)` (Vite, webpack 5) puts
+   * them, and where they lie without a bundler. */
   assets?: string | URL;
 }
 

@@ -58,12 +58,12 @@ after(async () => {
 });
 
 /** An example's folder as a project of its own, with the packed package and the bundler in it. */
-function copied(bundler: string, changed: Record<string, string> = {}): Project {
+function copied(bundler: string, changed: Record<string, string> = {}, installed: { model?: boolean } = {}): Project {
   const folder = join(www, 'examples', bundler);
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => relative(folder, join(entry.parentPath, entry.name)));
   const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), 'utf8')]));
-  const made = project(packed, { ...files, ...changed });
+  const made = project(packed, { ...files, ...changed }, installed);
   // A build without WebGPU lacks files that webpack looks for.
   if (cpuOnly())
     for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), '');
@@ -218,6 +218,44 @@ test('Vite makes the worker of an import, and the guard takes it', async () => {
       import { createGuard } from 'rsafe';
       import GuardWorker from 'rsafe/worker?worker';
       const guard = await createGuard({ worker: () => new GuardWorker({ name: 'mine' }) });
+      const verdict = await guard.check('How do I pick a lock?');
+      document.title = \`\${verdict.decision} \${verdict.score.toFixed(2)}\`;`,
+  });
+  try {
+    assert.match(await titleOf(made), VERDICT);
+  } finally {
+    made.remove();
+  }
+});
+
+for (const bundler of BUNDLERS) {
+  test(`without rsafe-mini ${bundler} builds, nothing of a model is there, and the error says what to install`, async () => {
+    const script = `
+      import { createGuard } from 'rsafe';
+      document.title = await createGuard({ worker: false }).catch((error) => error.code + ': ' + error.message);`;
+    const { scripts } = JSON.parse(readFileSync(join(www, 'examples', bundler, 'package.json'), 'utf8'));
+    const build = scripts.build.replace(/ && cp -r node_modules\/rsafe-mini\S* \S+/, '');
+    const manifest = { type: 'module', scripts: { build } };
+    const made = copied(bundler, { 'main.js': script, 'package.json': JSON.stringify(manifest) }, { model: false });
+    try {
+      assert.match(await titleOf(made), /^bad_model: .*npm install rsafe-mini/);
+      const emitted = readdirSync(join(made.folder, 'out'), { recursive: true }).map(String);
+      assert.deepEqual(
+        emitted.filter((name) => /safetensors|tokenizer/.test(name)),
+        [],
+      );
+    } finally {
+      made.remove();
+    }
+  });
+}
+
+test('the model may be handed over, as its package exports it', async () => {
+  const made = copied('vite', {
+    'main.js': `
+      import { createGuard } from 'rsafe';
+      import model from 'rsafe-mini';
+      const guard = await createGuard({ model });
       const verdict = await guard.check('How do I pick a lock?');
       document.title = \`\${verdict.decision} \${verdict.score.toFixed(2)}\`;`,
   });

@@ -4,7 +4,7 @@ import type { EngineSpec, MonitorPace } from '../src/engine.ts';
 import { type Builds, Instances } from '../src/instance.ts';
 import type { LocalParts } from '../src/load.ts';
 import { LocalEngine } from '../src/local.ts';
-import type { Model } from '../src/model/source.ts';
+import type { Model, ModelSpec } from '../src/model/source.ts';
 import type { FromWorker, ToWorker } from '../src/protocol.ts';
 import type { WorkerLike } from '../src/remote.ts';
 import { serve } from '../src/serve.ts';
@@ -188,8 +188,12 @@ export function fakeParts(core: FakeCore, model: () => Promise<Model> = async ()
   return { instances: new Instances(builds), gpu: false, open: model };
 }
 
+/** A model that nobody looks into. */
+export const MODEL: ModelSpec = { kind: 'package', name: 'fake', manifest: '{}', files: {} };
+export const ownModel = async (): Promise<ModelSpec> => MODEL;
+
 export const SPEC: EngineSpec = {
-  model: { kind: 'bundled' },
+  model: MODEL,
   device: 'cpu',
   onError: 'block',
   cache: false,

@@ -101,8 +101,10 @@ test('a guarded fetch refuses in the name of the API, with errors of the package
 test('a plain module page takes the package as it lies there, under the strict policy', async () => {
   const site = await Site.open({ 'content-security-policy': STRICT_CSP });
   try {
+    site.mount('/mini/', join(app.folder, 'node_modules/rsafe-mini'));
     site.mount('/lib/', join(app.rsafe, 'dist')).put('/plain.html', html('/plain.js'));
-    site.put('/plain.js', MAIN.replace("'rsafe'", "'/lib/index.js'"));
+    const named = MAIN.replace("'rsafe'", "'/lib/index.js'").replace("'cpu'", "'cpu', model");
+    site.put('/plain.js', `import model from '/mini/index.js';${named}`);
     const { verdict } = await reported(site, '/plain.html');
     agree('a plain page and Node', verdict, inNode().verdict, 1e-4);
   } finally {

@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import type * as Library from '../src/index.ts';
 import type { Evidence, Verdict } from '../src/types.ts';
 import { agree, byPolicy, type Golden } from './support/golden.ts';
-import { built, dist, nativeProgram } from './support/paths.ts';
+import { built, miniFolder, nativeProgram } from './support/paths.ts';
 
 /** Both are f32 on a CPU, but SIMD widths order the sums differently. */
 const TOLERANCE = 1e-3;
@@ -32,7 +32,7 @@ after(async () => {
 
 /** What the native program answers to rows, in the package's names. */
 function native(conversations: Golden[], policy: string | undefined): Verdict[] {
-  const args = ['check', '--reasoning', 'always', '--input', 'rows', '--model', join(dist, 'model/rsafe-mini')];
+  const args = ['check', '--reasoning', 'always', '--input', 'rows', '--model', join(miniFolder, 'model')];
   if (policy !== undefined) {
     const file = join(folder, 'policy.yaml');
     if (!rsafe.builtinPolicies.includes(policy)) writeFileSync(file, policy);
