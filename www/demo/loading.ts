@@ -3,6 +3,7 @@
 import mini from 'rsafe-mini';
 import { createGuard } from '../src/index.ts';
 import type { DeviceChoice, Guard, GuardOptions, Progress } from '../src/index.ts';
+import webgpu from '../src/webgpu.ts';
 import { byId, choose, chosen, facts, megabytes } from './dom.ts';
 import { clearError, isAbort, showError } from './errors.ts';
 
@@ -66,6 +67,7 @@ function load(): Promise<Guard> {
   const choice: Choice = { device: chosen(byId('device')) as DeviceChoice, files };
   const options: GuardOptions = {
     model: choice.files ?? mini,
+    webgpu,
     device: webgpuLater ? 'cpu' : choice.device,
     // The service worker keeps the model with the rest of the page; the library need not keep it too.
     cache: false,

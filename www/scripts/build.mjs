@@ -26,7 +26,7 @@ import { modelNotice, packageNotices } from './notices.mjs';
 const GUARD = ['index', 'worker', 'node', 'node-worker', 'workerd', 'react'];
 
 /** What stands beside it, each in one piece: what they shared with the guard would make that larger for all pages. */
-const BESIDE = ['walk', 'held', 'fetch', 'ai-sdk'];
+const BESIDE = ['walk', 'held', 'fetch', 'ai-sdk', 'webgpu'];
 
 /** What the guard's entries share, in two files: what runs a model, where that is, and what its caller has. The modules named here take
  * along what they import. */

@@ -23,6 +23,7 @@ const besideThePage = {
   name: 'beside-the-page',
   setup: ({ onResolve }) => {
     onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true }));
+    onResolve({ filter: /\/src\/webgpu\.ts$/ }, () => ({ path: './rsafe/webgpu.js', external: true }));
     onResolve({ filter: /^rsafe-mini$/ }, () => ({ path: './rsafe-mini/index.js', external: true }));
   },
 };

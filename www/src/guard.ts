@@ -22,6 +22,7 @@ import type {
   Reasoning,
   TransformOptions,
   Verdict,
+  WebgpuBuild,
 } from './types.ts';
 
 /** Options as this room takes them: platforms allow files that are no `File`. */
@@ -48,6 +49,7 @@ const OPEN: Names<OpenOptions> = {
   policy: true,
   model: true,
   device: true,
+  webgpu: true,
   reasoning: true,
   strictness: true,
   onError: true,
@@ -89,6 +91,7 @@ export async function openGuard(given: OpenOptions, platform: Platform): Promise
       cache: checked('cache', options.cache, 'true or false', isFlag) ?? true,
       offline: checked('offline', options.offline, 'true or false', isFlag) ?? false,
       allowUntested: checked('allowUntested', options.allowUntested, 'true or false', isFlag) ?? false,
+      ...(options.webgpu !== undefined && { webgpu: webgpuBuild(options.webgpu) }),
       ...(options.maxWork !== undefined && { maxWork: positive('maxWork', options.maxWork, 1) }),
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
@@ -295,6 +298,12 @@ async function modelSpec(options: OpenOptions, { ownModel }: Platform, base: str
   const { name, manifest, files } = reading('model', () => ({ ...model, files: { ...model?.files } }));
   if (typeof name === 'string' && typeof manifest === 'string') return { kind: 'package', name, manifest, files };
   throw new GuardError('bad_input', `model: expected a name, an address, files or a package's but got ${typeof model}`);
+}
+
+function webgpuBuild(webgpu: WebgpuBuild): WebgpuBuild {
+  const { glue, code } = reading('webgpu', () => ({ ...webgpu }));
+  if (typeof glue === 'string' && typeof code === 'string') return { glue, code };
+  throw new GuardError('bad_input', `webgpu: expected what \`rsafe/webgpu\` exports but got ${shown(webgpu)}`);
 }
 
 const isFiles = (model: OpenOptions['model']): model is readonly FileLike[] => Array.isArray(model);

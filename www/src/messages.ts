@@ -80,6 +80,7 @@ const SPEC: Fields<EngineSpec> = {
   allowUntested: flag,
   policy: optional(policy),
   assets: optional(text),
+  webgpu: optional(record({ glue: text, code: text })),
   maxWork: optional(whole(1)),
 };
 

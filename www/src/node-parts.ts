@@ -35,7 +35,7 @@ export const instances = new Instances({
 
 export const nodeParts = (fetch = globalThis.fetch): LocalParts => ({
   instances,
-  gpu: false,
+  withoutGpu: 'there is no WebGPU here',
   async open({ model, cache, offline }, signal): Promise<Model> {
     if (model.kind === 'files') return filesModel(model.files);
     if (model.kind === 'package') {

@@ -224,6 +224,13 @@ export interface Progress {
 
 export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 
+/** The build for WebGPU, as `rsafe/webgpu` exports it. */
+export interface WebgpuBuild {
+  /** The absolute addresses of its script and of its compiled code. */
+  readonly glue: string;
+  readonly code: string;
+}
+
 /** A model as a package has it, such as the default export of `rsafe-mini`. */
 export interface ModelPackage {
   /** What it is kept under on this machine. */
@@ -251,8 +258,11 @@ export interface GuardOptions extends Assets {
   policy?: PolicySource;
   /** Default: `'rsafe-mini'`. */
   model?: ModelSource;
-  /** Default `'auto'`: WebGPU if an adapter has the limits and passes the self-test, else the CPU. */
+  /** Default `'auto'`: WebGPU if its build is there (`webgpu`, or `assets`), an adapter has the limits and the model passes its
+   * self-test on it, else the CPU. */
   device?: DeviceChoice;
+  /** The build for WebGPU: `import webgpu from 'rsafe/webgpu'`. Default: the one in `assets`, or none. */
+  webgpu?: WebgpuBuild;
   /** Default `'auto'`. */
   reasoning?: Reasoning;
   /** How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model: about 0.1 % of

@@ -42,7 +42,7 @@ const instances = new Instances({
 
 const parts = (fetch = globalThis.fetch.bind(globalThis)): LocalParts => ({
   instances,
-  gpu: false,
+  withoutGpu: 'there is no WebGPU here',
   async open({ model }, signal) {
     if (model.kind === 'files') return filesModel(model.files);
     if (model.kind === 'address') return addressModel(model.address, { fetch, cache: false, offline: false, signal });

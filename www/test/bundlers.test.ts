@@ -15,6 +15,9 @@ import { Site, STRICT_CSP } from './support/server.ts';
 
 const VERDICT = /^(allow|review|block) 0\.\d\d$/;
 
+/** Longer than what Vite writes into the script. */
+const WITHOUT_WEBGPU = `// This build has no WebGPU.${' '.repeat(8192)}`;
+
 /** What an example's build imports and calls beside the package. */
 const TOOLS: Record<string, { packages: string[]; command?: string }> = {
   vite: { packages: ['vite'], command: 'vite' },
@@ -66,7 +69,7 @@ function copied(bundler: string, changed: Record<string, string> = {}, installed
   const made = project(packed, { ...files, ...changed }, installed);
   // A build without WebGPU lacks files that webpack looks for.
   if (cpuOnly())
-    for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), '');
+    for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), WITHOUT_WEBGPU);
   const modules = join(made.folder, 'node_modules');
   const { packages, command } = TOOLS[bundler]!;
   const link = (path: string) => {
@@ -246,6 +249,35 @@ for (const bundler of BUNDLERS) {
       );
     } finally {
       made.remove();
+    }
+  });
+}
+
+for (const bundler of ['vite', 'webpack']) {
+  test(`${bundler} copies the build for WebGPU only where it is imported`, async () => {
+    const script = (imported: string, options: string) => `
+      import { createGuard } from 'rsafe';
+      ${imported}
+      const { info } = await createGuard({ ${options} });
+      document.title = info.device + ': ' + info.reason;`;
+    const own = { 'main.js': script('', '') };
+    const asked = { 'main.js': script("import webgpu from 'rsafe/webgpu';", 'webgpu') };
+    for (const [files, copies, reason] of [
+      [own, 0, /^cpu: .*'rsafe\/webgpu'/],
+      // This browser has no GPU.
+      [asked, 1, /^cpu: (?!.*'rsafe\/webgpu')/],
+    ] as const) {
+      const made = copied(bundler, files);
+      const code = readFileSync(join(made.rsafe, 'dist/wasm/webgpu.wasm'));
+      try {
+        assert.match(await titleOf(made), reason);
+        const emitted = readdirSync(join(made.folder, 'out'), { recursive: true, withFileTypes: true });
+        const isCode = (path: string) => readFileSync(path).equals(code);
+        const found = emitted.filter((file) => file.isFile() && isCode(join(file.parentPath, file.name)));
+        assert.equal(found.length, copies);
+      } finally {
+        made.remove();
+      }
     }
   });
 }

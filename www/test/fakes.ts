@@ -185,7 +185,7 @@ export function fakeParts(core: FakeCore, model: () => Promise<Model> = async ()
     glue: async () => core.module,
     code: () => WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])),
   };
-  return { instances: new Instances(builds), gpu: false, open: model };
+  return { instances: new Instances(builds), withoutGpu: 'there is no WebGPU here', open: model };
 }
 
 /** A model that nobody looks into. */

@@ -10,6 +10,8 @@ import { Site } from './server.ts';
 declare global {
   /** The built library, in a page of `openPage`. */
   var rsafe: typeof Library;
+  /** Its build for WebGPU. */
+  var webgpu: Library.WebgpuBuild;
   /** A guard that a test left in its page for the next step. */
   var guard: Library.Guard;
   /** The error that a promise of the library rejects with; that it resolves is an error itself. */
@@ -29,7 +31,9 @@ export interface Failure {
 
 const PAGE_SCRIPT = `
 import * as rsafe from '/rsafe/index.js';
+import webgpu from '/rsafe/webgpu.js';
 globalThis.rsafe = rsafe;
+globalThis.webgpu = webgpu;
 globalThis.failure = async (promise) => {
   try {
     await promise;
