@@ -56,6 +56,11 @@ lint: tools ## Check format, lints under every set of features that users choose
 	else \
 		echo "make: no cargo-deny: what dependencies bring is not checked; run: cargo install --locked cargo-deny"; \
 	fi
+	@# A change to the public face that its version does not tell, since the last release.
+	@release=$$(git describe --tags --abbrev=0 2>/dev/null || true); \
+	if [ -n "$$release" ] && $(CARGO) semver-checks --version >/dev/null 2>&1; then \
+		$(CARGO) semver-checks --baseline-rev "$$release"; \
+	fi
 
 fmt: tools ## Format the code; that of www where its packages are installed
 	$(CARGO) fmt --all
@@ -65,7 +70,7 @@ notices: tools ## Write the licences of what the command line is built of into T
 	@mkdir -p "$(TARGET)"
 	node www/scripts/notices.mjs "$(TARGET)/THIRD_PARTY_LICENSES"
 
-bench: tools ## Measure what the caches gain
+bench: tools ## Measure what the caches gain, what readers of guarded streams see and when, and what the server bears
 	$(CARGO) bench --locked --bench '*'
 
 tools: # What a fresh machine lacks: found or installed, else named with the command that gets it

@@ -31,6 +31,11 @@ impl Message {
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }
+
+    /// Whether it says nothing: no text, or white space alone, as where an assistant only calls tools.
+    pub fn is_empty(&self) -> bool {
+        self.content.trim().is_empty()
+    }
 }
 
 #[derive(Deserialize)]
@@ -84,6 +89,7 @@ impl WirePart {
 
 /// Which side of the conversation is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// The last message of the user.
@@ -122,7 +128,9 @@ impl Conversation {
         Self { messages, target }
     }
 
-    /// The index of the message on trial: the last of the user or of the assistant.
+    /// The index of the message on trial: the last of the user or of the assistant that is not
+    /// [empty](Message::is_empty), so that nobody hides a message behind an empty one. What an assistant said before the
+    /// user's last words was another answer. Where there is none, the last message of that side, with nothing to judge.
     ///
     /// # Errors
     /// [`Error::BadInput`] if there is none.
@@ -134,13 +142,22 @@ impl Conversation {
         if self.messages.is_empty() {
             return Err(Error::BadInput("the conversation has no messages; send at least one".into()));
         }
-        self.messages.iter().rposition(|message| message.role == role).ok_or_else(|| {
+        let last = |from: usize, to: usize, role: Role, any: bool| {
+            let said = |message: &Message| message.role == role && (any || !message.is_empty());
+            self.messages[from..to].iter().rposition(said).map(|at| from + at)
+        };
+        let end = last(0, self.messages.len(), role, true).ok_or_else(|| {
             Error::BadInput(format!(
                 "none of the {} messages is from the {name}, whose side is to be judged; \
                  add one or judge the {other} instead",
                 self.messages.len()
             ))
-        })
+        })?;
+        let start = match self.target {
+            Target::Prompt => 0,
+            Target::Response => last(0, end, Role::User, false).unwrap_or(0),
+        };
+        Ok(last(start, end + 1, role, false).unwrap_or(end))
     }
 
     /// Checks that there is something to judge.
@@ -183,9 +200,29 @@ mod tests {
     fn what_the_guard_cannot_see_is_an_error() {
         let image = read(r#"{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}"#);
         assert!(image.unwrap_err().to_string().contains("image_url"));
-        assert!(read(r#"{"role": "user"}"#).unwrap_err().to_string().contains("content"));
+        for role in ["user", "system", "tool"] {
+            let silent = read(&format!(r#"{{"role": "{role}"}}"#));
+            assert!(silent.unwrap_err().to_string().contains("content"), "{role}");
+        }
+        let empty = read(r#"{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text"}]}"#);
+        assert!(empty.unwrap_err().to_string().contains("no `text`"));
         assert!(read(r#"{"role": "wizard", "content": "x"}"#).unwrap_err().to_string().contains("wizard"));
         assert!(read(r#"{"role": "user", "content": 5}"#).unwrap_err().to_string().contains("array"));
+    }
+
+    #[test]
+    fn an_empty_message_hides_none_of_its_side() {
+        let at = |target, said: &[(Role, &str)]| {
+            let messages = said.iter().map(|(role, text)| Message::new(*role, *text)).collect();
+            Conversation { messages, target }.target_index().unwrap()
+        };
+        let (user, assistant) = (Role::User, Role::Assistant);
+        assert_eq!(at(Target::Prompt, &[(user, "a"), (user, " \n")]), 0);
+        assert_eq!(at(Target::Prompt, &[(user, "a"), (assistant, "Sure:"), (user, "")]), 0);
+        assert_eq!(at(Target::Response, &[(user, "a"), (assistant, "b"), (Role::Tool, "c"), (assistant, "")]), 1);
+        let again = [(user, "a"), (assistant, "b"), (user, "c"), (assistant, "\t"), (assistant, "")];
+        assert_eq!(at(Target::Response, &again), 4, "the answer before was another one");
+        assert_eq!(at(Target::Prompt, &[(Role::System, "a"), (user, ""), (user, "")]), 2);
     }
 
     #[test]

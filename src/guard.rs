@@ -4,8 +4,10 @@
 pub mod engine;
 mod lint;
 mod notes;
-mod prepared;
+mod policies;
 mod self_test;
+#[cfg(feature = "native")]
+mod shift;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -15,21 +17,24 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Weights};
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Writer};
 use crate::policy::RuleAction;
 pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
 use crate::{Conversation, Error, Policy, Result};
-use engine::{Engine, Scan};
-use prepared::{Policies, Prepared};
+use engine::{Engine, Prepared, Scan};
+use policies::Policies;
 pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;
+#[cfg(feature = "native")]
+pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Reasoning {
     /// Score only.
@@ -51,7 +56,7 @@ pub struct LoadOptions {
     pub on_error: OnError,
     /// How the tokens of the reasoning are drawn.
     pub sampling: Sampling,
-    /// The longest reasoning, in tokens; then the verdict is forced.
+    /// The longest reasoning, in tokens: beyond, it is given up, and the score without reasoning decides.
     pub reasoning_tokens: usize,
     /// Who decides what a reasoning step of the slot model says.
     pub steps: Steps,
@@ -205,6 +210,8 @@ impl<F: AsyncFnMut() -> Result<()>> Pause for F {}
 pub struct Guard {
     engine: Engine,
     policies: Policies,
+    /// Its name, as the manifest has it.
+    model: String,
     /// That the model reads, as the manifest has them.
     languages: Vec<String>,
     dial: Dial,
@@ -226,19 +233,30 @@ impl Guard {
             Err(_) if options.allow_untested => None,
             Err(error) => return Err(error),
         };
-        let mut guard = Self::untested(&bundle, options).await?;
+        let device = options.device.clone();
+        let mut guard = Self::untested(&bundle, bundle.weights(&device), options).await?;
         if let Some(test) = test {
             guard.tested = Some(guard.pass(test).await?);
         }
         Ok(guard)
     }
 
-    async fn untested(bundle: &Bundle, options: LoadOptions) -> Result<Self> {
-        let engine = Engine::load(bundle, &options.device).await?;
+    async fn untested(
+        bundle: &Bundle,
+        weights: impl Future<Output = Result<Weights>>,
+        options: LoadOptions,
+    ) -> Result<Self> {
+        let engine = Engine::load(bundle, weights).await?;
         let policies = Policies::new(&bundle.policy().await?, &engine)?;
         let manifest = bundle.manifest();
         let dial = Dial::new(manifest.thresholds.clone(), manifest.operating.clone().unwrap_or_default());
-        Ok(Self { engine, policies, languages: manifest.languages.clone(), dial, options, tested: None })
+        let (model, languages) = (manifest.name.clone(), manifest.languages.clone());
+        Ok(Self { engine, policies, model, languages, dial, options, tested: None })
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.model
     }
 
     /// The policy of requests that bring none.
@@ -268,6 +286,19 @@ impl Guard {
         Ok(Verdict::fail_closed("the check ended without a verdict", self.options.on_error))
     }
 
+    /// The thresholds by which a request is judged.
+    ///
+    /// # Errors
+    /// [`Error::BadPolicy`] for a policy that cannot be used.
+    pub(crate) fn thresholds(&self, request: &Request<'_>) -> Result<Thresholds> {
+        let prepared = self.policies.of(request.policy, &self.engine)?;
+        Ok(self.thresholds_under(&prepared, request))
+    }
+
+    fn thresholds_under(&self, prepared: &Prepared, request: &Request<'_>) -> Thresholds {
+        self.dial.at(request.strictness.unwrap_or(self.options.strictness), prepared.own)
+    }
+
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
@@ -281,7 +312,7 @@ impl Guard {
         Ok(Session {
             guard: self,
             conversation: request.conversation.clone(),
-            thresholds: self.dial.at(request.strictness.unwrap_or(self.options.strictness), prepared.own),
+            thresholds: self.thresholds_under(&prepared, request),
             prepared,
             reasoning: request.reasoning,
             notes: Vec::new(),
@@ -321,6 +352,7 @@ struct Scores {
     categories: Vec<(String, f32)>,
     effects: Vec<(String, f32)>,
     answer_score: Option<f32>,
+    answer: Answer,
     unreadable: f32,
 }
 
@@ -344,13 +376,18 @@ impl<'g> Session<'g> {
 
     /// The rules; where none decides, the model is asked.
     fn open(&mut self) -> Result<()> {
-        let judged = &self.conversation.messages[self.conversation.target_index()?].content;
+        let message = &self.conversation.messages[self.conversation.target_index()?];
+        let judged = &message.content;
         if let Some(hit) = self.prepared.policy.rules.evaluate(judged, self.conversation.target)? {
             let decision = match hit.action {
                 RuleAction::Block => Decision::Block,
                 RuleAction::Allow => Decision::Allow,
             };
             self.end(Verdict::by_rule(hit.rule, decision));
+            return Ok(());
+        }
+        if message.is_empty() {
+            self.end(Verdict::on_nothing());
             return Ok(());
         }
         let guard = self.guard;
@@ -385,15 +422,15 @@ impl<'g> Session<'g> {
         self.usage.cached_tokens = reading.cached_tokens;
         self.usage.answer_tokens = reading.answer_tokens;
         let (score, answer_score, unreadable) = (reading.score, reading.answer_score, reading.unreadable);
-        let (categories, effects) = (reading.categories, reading.effects);
-        let scores = Scores { score, categories, effects, answer_score, unreadable };
+        let (categories, effects, answer) = (reading.categories, reading.effects, reading.answer);
+        let scores = Scores { score, categories, effects, answer_score, answer, unreadable };
         match reading.reason {
             Some((reader, grammar)) => {
                 let writer = Writer::new(reader, grammar, guard.options.sampling);
                 self.stage = Stage::Reasoning(Box::new((scores, writer)));
             }
             None => {
-                let verdict = self.verdict(&scores, &reading.answer);
+                let verdict = self.verdict(&scores, &scores.answer);
                 self.end(verdict);
             }
         }
@@ -412,10 +449,16 @@ impl<'g> Session<'g> {
             return Ok(());
         }
         self.usage.answer_tokens += writer.tokens();
-        if scores.categories.is_empty() {
+        let finished = writer.stopped().is_none();
+        if let Some(stopped) = writer.stopped() {
+            self.notes.push(notes::unfinished(stopped, writer.tokens()));
+            // It is shown, but what decides is what was answered without it.
+            scores.answer.reasoning = writer.answer().reasoning.clone();
+        }
+        if scores.categories.is_empty() && (finished || !writer.is_sound()) {
             scores.score = writer.p_unsafe().unwrap_or(1.0);
         }
-        let verdict = self.verdict(scores, writer.answer());
+        let verdict = self.verdict(scores, if finished { writer.answer() } else { &scores.answer });
         self.end(Verdict { reasoned_score: writer.p_unsafe(), ..verdict });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A safety guard that reads your policy, reasons over it, and runs where the chat runs.
 //!
 //! A [`Guard`] is a model behind a [`Policy`]. Given a conversation it scores every category in one pass, writes its
-//! reasoning where the score leaves doubt, and ends with a [`Verdict`]: a decision, scores, quoted evidence.
+//! reasoning where the score leaves doubt, and ends with a [`Verdict`]: a decision and its [`Tier`], scores, quoted evidence.
 //!
 //! ```
 //! # #[cfg(all(feature = "embedded", feature = "native"))]
@@ -143,9 +143,9 @@ pub use bundle::Bundle;
 pub use conversation::{Conversation, Message, Role, Target};
 pub use error::{Error, Result};
 pub use guard::{Event, Guard, LoadOptions, Reasoning, Request, Session};
-pub use monitor::{Monitor, MonitorOptions, Released};
+pub use monitor::{Monitor, MonitorOptions, Pace, Released};
 pub use policy::{Action, Category, Policy};
-pub use verdict::{Decision, Verdict};
+pub use verdict::{Decision, Tier, Verdict};
 
 /// The samples of the manual.
 #[cfg(all(doctest, feature = "embedded", feature = "native"))]

@@ -16,6 +16,8 @@ use rsafe::bundle::{
 };
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use crate::golden;
 
@@ -113,7 +115,7 @@ fn every_fixture_converts_and_keeps_its_weights_within_the_encodings_error() {
         // The largest magnitude in these fixtures is about 0.5.
         for (dtype, tolerance) in [(Encoding::F16, 3e-4), (Encoding::Q8, 3e-3), (Encoding::Q4, 0.07)] {
             let out = tempfile::tempdir().unwrap();
-            let manifest = convert(golden(fixture), out.path(), &options(dtype)).unwrap();
+            let manifest = convert(golden(fixture), out.path(), &options(dtype)).unwrap().manifest;
             let bundle = Bundle::open(out.path()).unwrap();
             assert_eq!(bundle.manifest(), &manifest);
             assert_eq!(
@@ -139,7 +141,7 @@ fn the_config_is_kept_verbatim_and_the_template_guessed() {
     let templates = [Template::Rsafe, Template::Rsafe, Template::LlamaGuard3];
     for (fixture, template) in FIXTURES.into_iter().zip(templates) {
         let out = tempfile::tempdir().unwrap();
-        let manifest = convert(golden(fixture), out.path(), &options(Encoding::Q8)).unwrap();
+        let manifest = convert(golden(fixture), out.path(), &options(Encoding::Q8)).unwrap().manifest;
         let config: serde_json::Value =
             serde_json::from_slice(&fs::read(golden(fixture).join("config.json")).unwrap()).unwrap();
         assert_eq!(manifest.config, config);
@@ -155,7 +157,7 @@ fn the_config_is_kept_verbatim_and_the_template_guessed() {
         policy: Some(DefaultPolicy::Builtin("openai".into())),
         ..Default::default()
     };
-    let manifest = convert(golden("qwen3"), out.path(), &chosen).unwrap();
+    let manifest = convert(golden("qwen3"), out.path(), &chosen).unwrap().manifest;
     assert_eq!((manifest.template, manifest.name.as_str()), (Template::Qwen3guard, "mine"));
     assert_eq!(manifest.provenance.licence, "Apache-2.0");
 }
@@ -327,6 +329,80 @@ fn a_byte_order_mark_before_a_config_is_no_obstacle() {
     let marked = [&b"\xef\xbb\xbf"[..], &fs::read(&path).unwrap()].concat();
     fs::write(&path, marked).unwrap();
     assert_eq!(Checkpoint::open(folder.path()).unwrap().config["model_type"], "qwen3");
+}
+
+#[test]
+fn a_models_own_system_message_is_that_of_its_chat_template() {
+    let qwen2_5 = r#"{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- messages[0]['content'] }}
+    {%- else %}
+        {{- 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
+    {%- endif %}
+    {{- "\n\n# Tools\n\n" }}
+    {{- "</tools><|im_end|>\n" }}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
+    {%- endif %}
+{%- endif %}"#;
+    let smollm2 = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n\
+        You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + \
+        message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}";
+    let qwen3 = r#"{%- if messages[0].role == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
+    {%- endif %}"#;
+    let llama3 = "{{- \"<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\n\" }}";
+    let folder = checkpoint(&fs::read(golden("qwen3").join("model.safetensors")).unwrap());
+    let told = || {
+        let out = tempfile::tempdir().unwrap();
+        convert(folder.path(), out.path(), &options(Encoding::Q8)).unwrap().manifest.system
+    };
+    assert_eq!(told(), None);
+    for (template, expected) in [
+        (qwen2_5, Some("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.")),
+        (smollm2, Some("You are a helpful AI assistant named SmolLM, trained by Hugging Face")),
+        (qwen3, None),
+        (llama3, None),
+    ] {
+        let config = serde_json::json!({ "chat_template": template });
+        fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        assert_eq!(told().as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_head_that_is_tied_to_another_embedding_is_told() {
+    let tied = golden("qwen2-tied");
+    let bytes = fs::read(tied.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json"] {
+        fs::copy(tied.join(name), folder.path().join(name)).unwrap();
+    }
+    let embedding = file.tensor(EMBEDDING).unwrap();
+    let told = |head: &[u8]| {
+        let mut tensors: Vec<_> = file.iter().collect();
+        let head = TensorView::new(embedding.dtype(), embedding.shape().to_vec(), head).unwrap();
+        tensors.push(("lm_head.weight", head));
+        safetensors::serialize_to_file(tensors, None, &folder.path().join("model.safetensors")).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let converted = convert(folder.path(), out.path(), &options(Encoding::Q8)).unwrap();
+        assert_eq!(converted.warnings, Checkpoint::open(folder.path()).unwrap().warnings().unwrap());
+        converted.warnings
+    };
+    assert!(told(embedding.data()).is_empty(), "a copy says nothing");
+    let mut other = embedding.data().to_vec();
+    other[3] ^= 1;
+    let warnings = told(&other);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    for part in ["`lm_head.weight`", "`model.embed_tokens.weight`", "`tie_word_embeddings`", "embedding is taken"] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    assert!(Checkpoint::open(golden("qwen3")).unwrap().warnings().unwrap().is_empty());
 }
 
 #[test]

@@ -45,6 +45,8 @@ fn wrong_arguments_are_an_error_and_never_a_verdict() {
         &["check", "--reasoning", "sometimes", "hi"][..],
         &["check", "--input", "rows", "hi"],
         &["check", "--strictness", "1.5", "hi"],
+        &["check", "--format", "openai", "--json", "hi"],
+        &["check", "--format", "llama-guard", "--input", "rows", "--out", "o", "r"],
         &["eval"],
         &["eval", "--data", "x", "--score", "reasoned"],
         &["eval", "--data", "x", "--score", "answer"],
@@ -58,7 +60,6 @@ fn wrong_arguments_are_an_error_and_never_a_verdict() {
 
 #[test]
 fn nothing_to_check_is_an_error() {
-    rsafe(&["check", " \n"]).assert().code(2).stderr(contains("error[bad_input]"));
     rsafe(&["check"]).write_stdin("").assert().code(2).stderr(contains("error[bad_input]"));
     rsafe(&["check"]).write_stdin(vec![0xff_u8, 0xfe]).assert().code(2).stderr(contains("UTF-8"));
 }
@@ -80,6 +81,16 @@ fn json_output_is_one_object_even_for_an_error() {
     assert_eq!((lines.len(), code), (1, Some(2)));
     assert_eq!(lines[0]["error"]["code"], "io");
     assert!(lines[0]["error"]["message"].as_str().unwrap().contains("no/such/policy.yaml"));
+    let (lines, code) = json_lines(rsafe(&["check", "hi", "--format", "openai", "--policy", "no/such/policy.yaml"]));
+    assert_eq!((&lines[0]["error"]["code"], lines.len(), code), (&"io".into(), 1, Some(2)));
+}
+
+#[test]
+fn llama_guard_text_says_nothing_of_what_was_not_judged() {
+    let error = |command: &mut Command| command.assert().code(2).stdout("").get_output().stderr.clone();
+    error(&mut rsafe(&["check", "hi", "--format", "llama-guard", "--policy", "no/such/policy.yaml"]));
+    let rows = error(rsafe(&["check", "--format", "llama-guard"]).write_stdin("{\"prompt\":\"hi\"}"));
+    assert!(String::from_utf8(rows).unwrap().contains("expects one text, found rows"));
 }
 
 #[test]
@@ -198,7 +209,9 @@ fn a_sample_policy_is_clean_and_shows_as_itself() {
 mod with_the_embedded_model {
     use super::*;
 
-    const KEYS: [&str; 7] = ["decision", "flagged", "score", "categories", "evidence", "reasoning", "usage"];
+    const KEYS: [&str; 8] = ["decision", "tier", "flagged", "score", "categories", "evidence", "reasoning", "usage"];
+    const RULED: &str = "name: ruled\nrules:\n  - {id: sheep, literal: black sheep, action: block}\n\
+                         categories:\n  - {id: wool, name: Wool, threshold: 1}\n";
 
     fn is_verdict(answer: &Value) {
         for key in KEYS {
@@ -213,6 +226,79 @@ mod with_the_embedded_model {
         assert_eq!(lines.len(), 1);
         is_verdict(&lines[0]);
         assert_eq!(code, Some(i32::from(lines[0]["flagged"] == true)));
+    }
+
+    #[test]
+    fn a_conversion_warns_where_fewer_bits_move_the_scores() {
+        let loud = crate::guard::loud();
+        let at = |name: &str| loud.path().join(name).to_str().unwrap().to_owned();
+        let convert = |out: &str, options: &[&str]| {
+            let (from, to) = (at("hf"), at(out));
+            let args = [&["convert", &from, &to, "--template", "rsafe"], options].concat();
+            let output = rsafe(&args).assert().code(0).get_output().stderr.clone();
+            String::from_utf8(output).unwrap()
+        };
+        let told = convert("q4", &["--dtype", "q4"]);
+        for part in ["warning: stored as q4", "logits away", "--dtype q8"] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert_eq!(convert("q8", &[]), "");
+        assert_eq!(convert("unasked", &["--dtype", "q4", "--no-compare"]), "");
+    }
+
+    #[test]
+    fn an_empty_text_is_allowed_with_a_note_on_the_command_line_as_in_rows() {
+        let mut piped = rsafe(&["check", "--json"]);
+        piped.write_stdin(" \n");
+        let mut rows = rsafe(&["check"]);
+        rows.write_stdin(concat!(
+            r#"{"prompt":""}"#,
+            "\n",
+            r#"{"messages":[{"role":"user","content":"How do I bake bread?"},{"role":"assistant","content":null}]}"#,
+            "\n",
+        ));
+        for (command, count) in [(rsafe(&["check", "", "--json"]), 1), (piped, 1), (rows, 2)] {
+            let (lines, code) = json_lines(command);
+            assert_eq!((lines.len(), code), (count, Some(0)));
+            for line in &lines {
+                is_verdict(line);
+                assert_eq!((&line["decision"], &line["score"]), (&"allow".into(), &0.0.into()));
+                assert_eq!(line["notes"][0]["code"], "empty");
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_written_as_other_tools_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.yaml");
+        std::fs::write(&policy, RULED).unwrap();
+        let check = |format: &str, given: &[&str]| {
+            let mut command = rsafe(&["check", "--reasoning", "never", "--policy", policy.to_str().unwrap()]);
+            command.args(["--format", format]).args(given);
+            command
+        };
+        let (allowed, blocked) = ("How do I bake bread?", "We sell black sheep.");
+        check("llama-guard", &[allowed]).assert().code(0).stdout("safe\n");
+        check("llama-guard", &[blocked]).assert().code(1).stdout("unsafe\n");
+
+        let (lines, code) = json_lines(check("openai", &[allowed]));
+        assert_eq!((lines.len(), code, &lines[0]["model"]), (1, Some(0), &"rsafe-mini".into()));
+        let result = &lines[0]["results"][0];
+        assert_eq!((&result["flagged"], &result["categories"]["wool"]), (&false.into(), &false.into()));
+        assert!(lines[0]["id"].is_string() && result["category_scores"]["wool"].is_number());
+
+        let mut rows = check("openai", &[]);
+        rows.write_stdin(format!("{{\"id\":7,\"prompt\":{blocked:?}}}\nno row\n{{\"prompt\":{allowed:?}}}\n"));
+        let (lines, code) = json_lines(rows);
+        assert_eq!((lines.len(), code, &lines[0]["id"]), (3, Some(2), &7.into()));
+        assert_eq!(lines[1]["error"]["code"], "bad_input");
+        let [first, last] = [0, 2].map(|at: usize| &lines[at]["results"][0]);
+        assert_eq!(
+            (&first["flagged"], &first["tier"], &first["rule"]),
+            (&true.into(), &"block".into(), &"sheep".into())
+        );
+        assert_eq!(last["flagged"], false);
     }
 
     #[test]

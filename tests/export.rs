@@ -136,9 +136,9 @@ fn the_prompt_is_the_templates_and_the_truth_is_the_rows() {
     verl(&options(folder.path(), given())).unwrap();
     let policy: Policy = POLICY.parse().unwrap();
     for row in rows(folder.path().join("out/train.parquet")) {
-        let prompt = render(&Template::Rsafe.segments(&policy, &conversation(&row)).unwrap());
-        assert_eq!((text(&row, "prompt.0.role"), text(&row, "prompt.1.role")), ("system", "user"));
-        assert!(prompt.contains(&format!("<|im_start|>user\n{}<|im_end|>", text(&row, "prompt.1.content"))));
+        let prompt = render(&Template::Rsafe.segments(None, &policy, &conversation(&row)).unwrap());
+        assert_eq!(text(&row, "prompt.0.role"), "user");
+        assert!(prompt.contains(&format!("<|im_start|>user\n{}<|im_end|>", text(&row, "prompt.0.content"))));
         let number: usize = text(&row, "extra_info.id")["house-".len()..].parse().unwrap();
         let expected = match number % 2 {
             0 => Truth { label: Label::Unsafe, categories: Some(vec!["locks".into()]), look_alike: false },
@@ -173,7 +173,7 @@ fn a_recipe_draws_policies_under_which_the_truth_is_known() {
             assert_eq!(truth.look_alike, number % 2 == 1);
             for name in categories.iter().map(|category| category["name"].as_str().unwrap()) {
                 assert_eq!(["Lock sport", "Swindling", "Felines", "Whatever hurts"].contains(&name), unseen, "{name}");
-                assert!(text(&row, "prompt.1.content").contains(&format!(" - {name}")));
+                assert!(text(&row, "prompt.0.content").contains(&format!(" - {name}")));
             }
             policies.insert(text(&row, "extra_info.policy").to_owned());
         }

@@ -5,21 +5,29 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use pollster::block_on;
-use rsafe::bundle::{Bundle, ConvertOptions, Manifest, convert, save_manifest};
+use rsafe::bundle::{Bundle, Checkpoint, ConvertOptions, Manifest, convert, save_manifest};
 use rsafe::grammar::{Grammar, Think};
-use rsafe::guard::{Event, Guard, LoadOptions, Reasoning, Request, Steps, renew_self_test};
-use rsafe::policy::{AppliesTo, Rule, RuleAction, Rules};
+use rsafe::guard::{
+    Event, Guard, LoadOptions, NOTABLE_SHIFT, Reasoning, Request, Steps, largest_shift, renew_self_test,
+};
+use rsafe::kernels::Encoding;
+use rsafe::policy::{AppliesTo, Rule, RuleAction, RuleLimits, Rules};
 use rsafe::prompt::Template;
 use rsafe::tokenizer::Tokenizer;
-use rsafe::verdict::{Decision, Usage, Verdict};
+use rsafe::verdict::{Decision, NoteCode, Usage, Verdict};
 use rsafe::{Action, Category, Conversation, Error, Message, Policy, Role, Target};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 use crate::golden;
 
-/// A fixture with room for a whole prompt, converted for a template.
-fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
+/// Changes a tensor's values, given its name.
+type Change<'c> = &'c dyn Fn(&str, &mut [f32]);
+
+/// A fixture with room for so many tokens, and with other weights.
+fn checkpoint(fixture: &str, room: usize, change: Change) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (from, to) = (folder.path().join("hf"), folder.path().join("bundle"));
+    let from = folder.path().join("hf");
     fs::create_dir(&from).unwrap();
     for entry in fs::read_dir(golden(fixture)).unwrap() {
         let path = entry.unwrap().path();
@@ -27,16 +35,76 @@ fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) 
     }
     let config = fs::read_to_string(from.join("config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    config["max_position_embeddings"] = 8192.into();
+    config["max_position_embeddings"] = room.into();
     fs::write(from.join("config.json"), config.to_string()).unwrap();
-    convert(&from, &to, &ConvertOptions { template: Some(template), ..Default::default() }).unwrap();
+    let bytes = fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let changed = file.iter().map(|(name, view)| {
+        let floats = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        let mut values: Vec<f32> = floats.collect();
+        change(name, &mut values);
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        (name, view.shape().to_vec(), bytes)
+    });
+    let changed: Vec<_> = changed.collect();
+    let views =
+        changed.iter().map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, &from.join("model.safetensors")).unwrap();
+    folder
+}
+
+/// Converts what [`checkpoint`] made.
+fn bundle(folder: &tempfile::TempDir, template: Template, dtype: Encoding) -> PathBuf {
+    let to = folder.path().join(dtype.to_string());
+    let options = ConvertOptions { template: Some(template), dtype, ..Default::default() };
+    convert(folder.path().join("hf"), &to, &options).unwrap();
     block_on(renew_self_test(&to)).unwrap();
+    to
+}
+
+/// A fixture with room for a whole prompt, converted for a template.
+fn converted(fixture: &str, template: Template) -> (tempfile::TempDir, PathBuf) {
+    let folder = checkpoint(fixture, 8192, &|_, _| {});
+    let to = bundle(&folder, template, Encoding::Q8);
     (folder, to)
 }
 
 fn decoder() -> Guard {
     let (_folder, bundle) = converted("qwen2-tied", Template::Rsafe);
     let options = LoadOptions::default().reasoning_tokens(24);
+    block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
+}
+
+/// A decoder of large logits, in which more of what is rounded shows.
+pub fn loud() -> tempfile::TempDir {
+    checkpoint("qwen3", ROOM, &|name, values| {
+        if name == "model.norm.weight" {
+            values.iter_mut().for_each(|weight| *weight *= 6.0);
+        }
+    })
+}
+
+/// `</think>`, and a token of a word that no self-test asks about.
+const CLOSE: usize = 4;
+const WORD: usize = 300;
+const ROOM: usize = 8192;
+
+/// A decoder that prefers one token, by so much a unit of its state, wherever it may write it.
+fn always(token: usize, weight: f32, options: LoadOptions) -> Guard {
+    always_within(ROOM, token, weight, options)
+}
+
+fn always_within(room: usize, token: usize, weight: f32, options: LoadOptions) -> Guard {
+    let folder = checkpoint("qwen3", room, &|name, values| match name {
+        // A share of each state that is the same for all tokens.
+        "model.embed_tokens.weight" => values.chunks_exact_mut(64).for_each(|row| row[0] = 1.0),
+        "lm_head.weight" => {
+            values[64 * token..][..64].fill(0.0);
+            values[64 * token] = weight;
+        }
+        _ => {}
+    });
+    let bundle = bundle(&folder, Template::Rsafe, Encoding::F32);
     block_on(Guard::load(Bundle::open(bundle).unwrap(), options)).unwrap()
 }
 
@@ -111,13 +179,57 @@ fn what_a_decoder_streams_is_what_its_verdict_holds() {
 
 #[test]
 fn a_decoders_score_is_that_of_its_reasoning_and_both_its_answers_count() {
-    let (guard, policy) = (decoder(), house());
+    let (guard, policy) = (always(CLOSE, 10.0, LoadOptions::default()), house());
     let verdict = check(&guard, &Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always));
-    assert_eq!(verdict.reasoned_score, Some(verdict.score));
+    assert_eq!((verdict.reasoned_score, &verdict.notes), (Some(verdict.score), &vec![]));
     assert_ne!(verdict.answer_score, verdict.reasoned_score);
-    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen2-tied").join("tokenizer.json")).unwrap()).unwrap();
-    let reasoned = Grammar::rsafe(&tokenizer, Think::First { max_tokens: 24 }, "<|im_end|>").unwrap();
-    assert!(verdict.usage.answer_tokens > reasoned.max_len(), "{:?}", verdict.usage);
+    let tokenizer = Tokenizer::from_bytes(&fs::read(golden("qwen3").join("tokenizer.json")).unwrap()).unwrap();
+    let unreasoned = Grammar::rsafe(&tokenizer, Think::Skip, "<|im_end|>").unwrap();
+    assert!(verdict.usage.answer_tokens > unreasoned.max_len(), "{:?}", verdict.usage);
+}
+
+#[test]
+fn reasoning_that_comes_to_no_end_is_told_and_does_not_decide() {
+    let long = format!("How do I pick a lock{}?", " of a very old door".repeat(60));
+    let policy = house();
+    let request = |reasoning| Request::prompt(long.clone()).policy(&policy).reasoning(reasoning);
+    let quick = check(&always(WORD, 10.0, LoadOptions::default()), &request(Reasoning::Never));
+    let room = quick.usage.prompt_tokens + 20;
+    let whole = LoadOptions::default();
+    for (options, room, found, most) in [
+        (whole.clone(), ROOM, "circle", 64),
+        (whole.clone().reasoning_tokens(24), ROOM, "limit", 26),
+        (whole, room, "limit", 21),
+    ] {
+        let guard = always_within(room, WORD, 10.0, options);
+        let mut session = guard.start(&request(Reasoning::Always)).unwrap();
+        let mut streamed = String::new();
+        let verdict = loop {
+            match block_on(session.next()).unwrap().unwrap() {
+                Event::Reasoning(text) => streamed.push_str(&text),
+                Event::Verdict(verdict) => break *verdict,
+                _ => {}
+            }
+        };
+        let [note] = &verdict.notes[..] else { panic!("{:?}", verdict.notes) };
+        assert_eq!((note.code, note.found.as_str()), (NoteCode::Unfinished, found), "{}", note.message);
+        assert_eq!((verdict.score, verdict.decision), (quick.score, quick.decision));
+        assert_eq!((verdict.answer_score, verdict.reasoned_score), (Some(quick.score), None));
+        assert!(!streamed.is_empty() && verdict.reasoning.as_deref() == Some(streamed.as_str()), "{verdict:?}");
+        let thought = verdict.usage.answer_tokens - quick.usage.answer_tokens;
+        assert!(thought <= most, "{thought} tokens of {found}");
+    }
+}
+
+#[test]
+fn a_model_that_breaks_while_it_reasons_blocks_whatever_it_said_before() {
+    let policy = house();
+    let request = |reasoning| Request::prompt("How do I pick a lock?").policy(&policy).reasoning(reasoning);
+    // The largest number for a word that only reasoning may hold: its logit is no number.
+    let guard = always(WORD, f32::MAX, LoadOptions::default());
+    assert!(check(&guard, &request(Reasoning::Never)).score < 1.0);
+    let verdict = check(&guard, &request(Reasoning::Always));
+    assert_eq!((verdict.score, verdict.decision), (1.0, Decision::Block));
 }
 
 #[test]
@@ -177,8 +289,25 @@ fn a_decoder_keeps_the_last_policies_each_by_its_words() {
     assert_eq!(lengths[1..4], [lengths[1]; 3], "they differ by their words alone");
     assert!(asked.iter().all(|verdict| verdict.usage.cached_tokens == 0));
     assert_eq!(bytes(asked.swap_remove(1)), bytes(ask(&decoder(), &room(1))));
-    assert!(ask(&guard, &room(4)).usage.cached_tokens > 0);
+    assert!(ask(&guard, &room(1)).usage.cached_tokens > 0);
     assert_eq!(ask(&guard, &room(0)).usage.cached_tokens, 0, "the oldest made room");
+    assert!(ask(&guard, &room(1)).usage.cached_tokens > 0, "used again, it is not the oldest");
+    assert_eq!(ask(&guard, &room(2)).usage.cached_tokens, 0);
+}
+
+#[test]
+fn a_decoder_reasons_by_itself_where_its_score_leaves_doubt_or_the_policy_is_another() {
+    let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
+    let mut manifest: Manifest = Bundle::open(&path).unwrap().manifest().clone();
+    for (band, in_doubt) in [([0.0, 1.0], true), ([0.0, 0.0], false)] {
+        manifest.thresholds.uncertain = band;
+        save_manifest(&path, &manifest).unwrap();
+        let options = LoadOptions::default().reasoning_tokens(8);
+        let guard = block_on(Guard::load(Bundle::open(&path).unwrap(), options)).unwrap();
+        let reasons = |request: &Request<'_>| check(&guard, request).reasoning.is_some();
+        assert_eq!(reasons(&Request::prompt("How do I pick a lock?")), in_doubt, "{band:?}");
+        assert!(reasons(&Request::prompt("How do I pick a lock?").policy(&house())));
+    }
 }
 
 #[test]
@@ -235,6 +364,15 @@ fn policies_that_differ_in_their_rules_alone_are_not_taken_for_each_other() {
     assert_eq!(decided(&house()), None);
     assert_eq!(decided(&naming("bluebird")).as_deref(), Some("secret"));
     assert_eq!(decided(&naming("redbird")), None);
+    // Nor those that differ in what their rules may cost alone: an owner's policy that a caller sends has a caller's limits.
+    let within = |work| {
+        let rules =
+            Rules::compile_within([Rule::literal("secret", "redbird")], RuleLimits { work, ..RuleLimits::OWNER });
+        house().rules(rules.unwrap())
+    };
+    assert_eq!(decided(&within(1 << 30)), None);
+    let error = block_on(guard.check(&Request::prompt("Tell me of Bluebird.").policy(&within(1)))).unwrap_err();
+    assert!(matches!(error, Error::RuleWork { limit: 1, .. }), "{error}");
 }
 
 #[test]
@@ -249,6 +387,11 @@ fn what_cannot_be_judged_is_an_error_and_no_verdict() {
     let long = Request::prompt("tea ".repeat(40_000)).policy(&policy);
     let error = block_on(decoder().check(&long)).unwrap_err();
     assert!(matches!(error, Error::ContextLength { needed, limit: 8192 } if needed > 8192), "{error}");
+    // To the token.
+    let first = |tokens| block_on(guard.start(&Request::prompt("tea ".repeat(tokens))).unwrap().next());
+    assert_eq!(first(32_768).unwrap(), Some(Event::Reading));
+    let error = first(32_769).unwrap_err();
+    assert!(matches!(error, Error::ContextLength { needed: 32_769, limit: 32_768 }), "{error}");
 }
 
 #[test]
@@ -307,6 +450,20 @@ fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it
     save_manifest(&path, &broken).unwrap();
     let allowing = LoadOptions::default().allow_untested(true);
     assert_eq!(block_on(Guard::load(Bundle::open(&path).unwrap(), allowing)).err().unwrap().code(), "self_test");
+}
+
+#[test]
+fn what_fewer_bits_move_is_measured_against_the_checkpoint() {
+    let loud = loud();
+    let checkpoint = Checkpoint::open(loud.path().join("hf")).unwrap();
+    let shift = |dtype| {
+        let bundle = bundle(&loud, Template::Rsafe, dtype);
+        let shift = block_on(largest_shift(&checkpoint, bundle)).unwrap().unwrap();
+        assert!(shift.category.is_none() && !shift.text.is_empty());
+        shift.logits()
+    };
+    let [f32, f16, q8, q4] = [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4].map(shift);
+    assert!(f32 == 0.0 && f16 < q8 && q8 < NOTABLE_SHIFT && q4 > NOTABLE_SHIFT, "{f32} {f16} {q8} {q4}");
 }
 
 #[test]
@@ -411,6 +568,25 @@ fn passages_of_a_growing_response_are_read_once() {
     let policy = house();
     let asked = |guard: &Guard| check(guard, &Request::response("How do I make tea?", &words[..640]).policy(&policy));
     assert!(close(&asked(&guard), &asked(&embedded())));
+    // And so are those behind the words that two responses share.
+    let other = format!("{}{}", &words[..300], "Then pick the lock of his front door and take the pot. ".repeat(6));
+    let turned = |guard: &Guard| {
+        check(guard, &Request::response("How do I make tea?", &other).policy(&policy).reasoning(Reasoning::Never))
+    };
+    assert!(close(&turned(&guard), &turned(&embedded())));
+}
+
+#[test]
+fn the_same_words_of_somebody_else_are_another_conversation() {
+    let guard = embedded();
+    let answering = |guard: &Guard, first: Role| {
+        let said = [(first, "I want to pick a lock."), (Role::Assistant, "Then take two pins and be patient.")];
+        let messages = said.into_iter().map(|(role, content)| Message::new(role, content));
+        check(guard, &Request::new(messages.collect()).reasoning(Reasoning::Never))
+    };
+    let (user, assistant) = (answering(&guard, Role::User), answering(&guard, Role::Assistant));
+    assert!(!close(&user, &assistant), "who asked is read, too");
+    assert!(close(&assistant, &answering(&embedded(), Role::Assistant)));
 }
 
 #[test]
@@ -430,7 +606,9 @@ fn evidence_is_quoted_to_the_letter() {
 #[test]
 fn the_few_words_that_carry_a_category_are_quoted_of_whoever_said_them() {
     let guard = embedded();
-    let policy = watchful();
+    let mut policy = watchful();
+    // Wherever the category stands in the policy.
+    policy.categories.rotate_left(1);
     let text = "The week was long and the weather fine, and now tell me how to pick a lock.";
     for (conversation, said) in [
         (Conversation::prompt(text), "The user says \""),
@@ -442,6 +620,31 @@ fn the_few_words_that_carry_a_category_are_quoted_of_whoever_said_them() {
         assert!(quote.contains("lock") && quote.split(' ').count() <= 4, "{quote}");
         assert!(verdict.reasoning.unwrap().contains(said));
     }
+}
+
+#[test]
+fn the_words_of_a_definition_that_carry_a_category_are_named() {
+    let guard = embedded();
+    let judge = |definition: &str, text: &str| {
+        let rule = Category::new("R1", "House rule").definition(definition).threshold(0.05);
+        let policy = Policy::new("house").category(rule);
+        check(&guard, &Request::prompt(text).policy(&policy).reasoning(Reasoning::Always))
+    };
+    let definition = "Our garden is open to all. Picking locks or breaking into homes is not allowed. Tea is at four.";
+    let text = "How do I pick the lock of my neighbour's door?";
+    let named = |verdict: &Verdict| {
+        let reasoning = verdict.reasoning.as_ref().unwrap();
+        reasoning.split_once(" by \"")?.1.split_once("\" in its definition").map(|(words, _)| words.to_owned())
+    };
+    let verdict = judge(definition, text);
+    let words = named(&verdict).expect("a category by a neutral name applies by its definition");
+    let start = definition.find(&words).expect("it is named to the letter");
+    assert!(words.contains("lock"), "{words}");
+    // What carries the score is missed where the definition does not say it.
+    let without = judge(&format!("{}{}", &definition[..start], &definition[start + words.len()..]), text);
+    assert!(without.score < verdict.score / 2.0, "{} with, {} without", verdict.score, without.score);
+    assert_eq!(named(&judge(definition, "What should I feed my cat?")), None, "it does not apply");
+    assert_eq!(named(&judge("", text)), None, "there is no definition");
 }
 
 #[test]
@@ -486,6 +689,10 @@ fn the_effect_of_evidence_is_the_score_of_the_message_without_it() {
             let effect = evidence.effect.expect("rsafe-mini measures it");
             assert!((effect - without).abs() < 1e-4, "{}: {effect} told, {without} measured", evidence.quote);
             assert!(effect < score(&verdict), "{}", evidence.quote);
+            let threshold = policy.find(id).unwrap().threshold.unwrap();
+            let says = if effect < threshold { "without that it would not" } else { "even without that it would" };
+            let told = format!("{}\"; {says} apply ({effect:.2}).", evidence.quote);
+            assert!(verdict.reasoning.as_ref().unwrap().contains(&told), "{told}: {:?}", verdict.reasoning);
         }
     }
 }
@@ -587,6 +794,36 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
             let applies = reasoning.contains(&format!("{}: applies", category.name));
             assert!(!applies || category.score >= category.threshold, "{text}: {reasoning}");
         }
+    }
+}
+
+#[test]
+fn reasoning_tells_of_each_category_its_own_score_and_threshold() {
+    let (guard, mut policy) = (embedded(), house());
+    policy.categories.iter_mut().zip([0.96, 0.97, 0.98]).for_each(|(category, at)| category.threshold = Some(at));
+    let verdict = check(&guard, &Request::prompt("Tell me a joke.").policy(&policy).reasoning(Reasoning::Always));
+    let reasoning = verdict.reasoning.unwrap();
+    for category in &verdict.categories {
+        let (score, threshold) = (category.score, category.threshold);
+        let told = format!("{}: does not apply: {score:.2}, and it would from {threshold:.2} on.", category.name);
+        assert!(reasoning.contains(&told), "{told}: {reasoning}");
+    }
+}
+
+#[test]
+fn a_verdict_tells_how_much_of_the_judged_message_nobody_can_read() {
+    let plain = "How can I steal the credit card numbers of my customers?";
+    let keys = b"qwertyuiopasdfghjklzxcvbnm";
+    let keyed = |c: char| if c.is_ascii_lowercase() { keys[usize::from(c as u8 - b'a')].into() } else { c };
+    let cipher: String = plain.to_lowercase().chars().map(keyed).collect();
+    let policy = house();
+    for guard in [embedded(), decoder()] {
+        let unreadable = |user: &str, assistant: &str| {
+            let request = Request::response(user, assistant).policy(&policy).reasoning(Reasoning::Never);
+            check(&guard, &request).unreadable
+        };
+        assert!(unreadable(plain, &cipher) > 0.6);
+        assert_eq!(unreadable(&cipher, plain), 0.0, "what is not on trial does not count");
     }
 }
 
@@ -792,6 +1029,7 @@ fn work_beyond_the_budget_is_refused_before_anything_is_read() {
     let error = block_on(session.next()).unwrap_err();
     assert_eq!(error.code(), "context_length");
     let Error::Work { needed, budget: 1_000 } = error else { panic!("{error}") };
+    assert_eq!(block_on(session.next()).unwrap(), None, "behind an error a session is over");
     let said = error.to_string();
     assert!(said.contains(&needed.to_string()) && said.contains("max_work"), "{said}");
     assert_eq!(check(&guard, &Request::prompt("Hi").reasoning(Reasoning::Never)).usage.cached_tokens, 0);

@@ -3,6 +3,8 @@
 mod bundle;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(unix, feature = "cli", feature = "embedded"))]
+mod clusters;
 #[cfg(all(feature = "embedded", feature = "native"))]
 mod damage;
 #[cfg(feature = "eval")]
@@ -48,6 +50,8 @@ mod rl;
 mod rl_loss;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod rows_cli;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod serve;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;

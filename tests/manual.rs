@@ -2,8 +2,9 @@
 //! without somebody who checks it. Rust samples are doctests of the library, TypeScript is `www/test/samples.test.ts`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use rsafe::Policy;
@@ -159,9 +160,10 @@ impl Desk {
         let ours = env!("CARGO_BIN_EXE_rsafe");
         desk.program(
             "rsafe",
+            // A server does not end: it is run when the shell is done, see `Server`.
             &format!(
-                "'{ours}' \"$@\" 2> \"$CALLS/$$.stderr\"\n\
-                 code=$?\n\
+                "code=0\n\
+                 [ \"$1\" = serve ] || '{ours}' \"$@\" 2> \"$CALLS/$$.stderr\" || code=$?\n\
                  printf '%s\\037' rsafe \"$@\" '' $code > \"$CALLS/$$\"\n"
             ),
         );
@@ -210,6 +212,31 @@ impl Desk {
     }
 }
 
+/// A server as a manual starts it, but on a free port. It ends with its block.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[String]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rsafe"));
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]).env_remove("RSAFE_API_KEY");
+        let mut child = command.current_dir(root()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("rsafe listens on ").expect("the address").to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -229,6 +256,8 @@ fn commands_run_as_pasted_or_miss_no_more_than_a_file_of_yours() {
         let place = block.place();
         let calls = desk.run(&block.text, &place);
         assert!(!calls.is_empty(), "{place}: a block of commands calls nothing");
+        let server = calls.iter().find(|call| call.words[..2] == ["rsafe", "serve"]);
+        let server = server.filter(|_| cfg!(feature = "serve")).map(|call| Server::start(&call.words[1..]));
         for Call { words, code, stderr } in calls {
             let (program, rest) = words.split_first().unwrap();
             let shown = words.join(" ");
@@ -249,6 +278,11 @@ fn commands_run_as_pasted_or_miss_no_more_than_a_file_of_yours() {
                 "curl" => {
                     let body = rest.iter().skip_while(|word| *word != "-d").nth(1).expect("a body");
                     assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{place}: `{body}` is no JSON");
+                    if let Some(server) = &server {
+                        let path = rest[0].strip_prefix("http://127.0.0.1:8787").expect("the server's default address");
+                        let verdict = ureq::post(format!("{}{path}", server.address)).send(body).unwrap();
+                        assert_eq!(verdict.status(), 200, "{place}: `{shown}`");
+                    }
                 }
                 _ => {}
             }

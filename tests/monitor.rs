@@ -7,11 +7,11 @@ use std::task::{Context, Waker};
 use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::bundle::{Bundle, ConvertOptions, convert};
-use rsafe::policy::{AppliesTo, Case, Rule, RuleAction, Rules};
+use rsafe::policy::{AppliesTo, Case, Rule, RuleAction, Rules, Unreadable};
 use rsafe::prompt::Template;
 use rsafe::{
-    Action, Category, Decision, Guard, LoadOptions, Message, Monitor, MonitorOptions, Policy, Reasoning, Released,
-    Request, Role, Verdict,
+    Action, Category, Decision, Guard, LoadOptions, Message, Monitor, MonitorOptions, Pace, Policy, Reasoning,
+    Released, Request, Role, Verdict,
 };
 
 use crate::golden;
@@ -147,8 +147,12 @@ fn review_is_shown_and_reported_or_stops_if_asked_to() {
     assert_eq!(shown(&said), text);
     assert!(said.iter().all(|r| !r.blocked && r.verdict.as_ref().unwrap().decision == Decision::Review));
     let strict = score_only().release_on_review(false);
-    let said = run(&mut monitor(&guard, &policy, strict), [text.as_str()]);
-    assert!(said.iter().all(|released| released.blocked) && shown(&said).is_empty());
+    // Where a check is due, and at the end alone.
+    for (text, checks) in [(text.as_str(), 2), ("Put the kettle on.", 1)] {
+        let said = run(&mut monitor(&guard, &policy, strict), [text]);
+        assert_eq!(said.iter().filter(|released| released.blocked).count(), checks);
+        assert!(shown(&said).is_empty(), "{}", shown(&said));
+    }
 }
 
 #[test]
@@ -166,15 +170,64 @@ fn the_last_checked_characters_wait_for_the_next_check() {
     let guard = embedded();
     let options = score_only().check_every(60).hold_back(30);
     let mut monitor = monitor(&guard, &by_rules(), options);
+    let sentence = "There is a plan for next spring. ";
+    let first = block_on(monitor.push(&format!("{sentence}It has a name that everybody in the house knows: Project ")));
+    assert_eq!(first.unwrap().text, sentence);
     // The check falls into the name: before it all was harmless, and yet the name's beginning is not shown.
-    let first = block_on(monitor.push("The plan for next spring has a name, and that is Project ")).unwrap();
-    let half = block_on(monitor.push("Blu")).unwrap();
-    assert!(!half.blocked && half.verdict.is_some());
-    let before = format!("{}{}", first.text, half.text);
-    assert!(!before.is_empty() && !before.contains("Project"), "{before}");
-    let whole = block_on(monitor.push(&format!("ebird, and {}", TEA.repeat(2)))).unwrap();
+    let half = block_on(monitor.push("Blueb")).unwrap();
+    assert!(!half.blocked && half.verdict.is_some() && half.text.is_empty());
+    let whole = block_on(monitor.push(&format!("ird, and {}", TEA.repeat(2)))).unwrap();
     assert!(whole.blocked && whole.text.is_empty());
     assert_eq!(whole.verdict.unwrap().rule.as_deref(), Some("secret"));
+}
+
+#[test]
+fn a_check_now_shows_what_is_whole_of_a_sentence_that_has_not_ended() {
+    let guard = embedded();
+    let mut monitor = monitor(&guard, &by_rules(), score_only().hold_back(10));
+    assert_eq!(block_on(monitor.push("The plan for next spring has ")).unwrap(), Released::default());
+    let early = block_on(monitor.check_now()).unwrap();
+    assert_eq!((early.text.as_str(), early.blocked), ("The plan for next ", false));
+    assert_eq!(early.verdict.unwrap().rule.as_deref(), Some("rest"));
+    // Nothing is new.
+    assert_eq!(block_on(monitor.check_now()).unwrap(), Released::default());
+    let _ = block_on(monitor.push("a name: Project Bluebird")).unwrap();
+    let blocked = block_on(monitor.check_now()).unwrap();
+    assert!(blocked.blocked && blocked.text.is_empty());
+    assert_eq!(block_on(monitor.check_now()).unwrap(), blocked);
+}
+
+#[test]
+fn an_adaptive_monitor_holds_back_more_where_the_risk_is_near_its_limit() {
+    let guard = embedded();
+    let shown = |threshold, pace| {
+        let options = score_only().pace(pace);
+        let mut monitor = monitor(&guard, &policy(threshold, Action::Block), options);
+        // A few checks, of which each counts still.
+        let released = block_on(monitor.push(&TEA.repeat(4))).unwrap();
+        assert!(!released.blocked);
+        (released.text.len(), monitor.curve().iter().map(|(_, score)| *score).fold(0.0, f32::max))
+    };
+    let (far, highest) = shown(1.0, Pace::Adaptive);
+    let (near, _) = shown(highest * 1.1, Pace::Adaptive);
+    assert!(near + TEA.len() < far, "{near} {far}");
+    assert_eq!(shown(1.0, Pace::Steady).0, shown(highest * 1.1, Pace::Steady).0);
+}
+
+#[test]
+fn the_checks_and_the_tokens_read_grow_with_the_response_and_no_faster() {
+    let guard = embedded();
+    let cost = |times| {
+        let mut monitor = monitor(&guard, &harmless(), score_only());
+        let read = TEA.repeat(times).split_inclusive(' ').fold(0, |read, piece| {
+            let verdict = block_on(monitor.push(piece)).unwrap().verdict;
+            read + verdict.map_or(0, |verdict| verdict.usage.prompt_tokens)
+        });
+        (monitor.curve().len(), read)
+    };
+    let (half, whole) = (cost(12), cost(24));
+    assert!(half.0 >= 10 && whole.0 <= 2 * half.0 + 1, "{half:?} {whole:?}");
+    assert!(whole.1 * 10 <= half.1 * 25, "{half:?} {whole:?}");
 }
 
 #[test]
@@ -219,6 +272,13 @@ fn of_the_severest_verdicts_of_a_push_the_latest_is_told() {
     let told = block_on(monitor.push(&TEA.repeat(6))).unwrap().verdict.unwrap();
     let scores: Vec<f32> = monitor.curve().iter().map(|(_, score)| *score).collect();
     assert!(scores.len() > 1 && scores[0] != told.score && scores.last() == Some(&told.score), "{scores:?} {told:?}");
+
+    let cipher = "qzjx vkqw zxjq wvkz jqxz kvwq ".repeat(5);
+    let policy = harmless().unreadable(Unreadable { action: Action::Review, share: 0.8 });
+    let mut monitor = self::monitor(&guard, &policy, score_only());
+    let told = block_on(monitor.push(&format!("{cipher}{}", TEA.repeat(6)))).unwrap().verdict.unwrap();
+    let after = block_on(monitor.push(&TEA.repeat(3))).unwrap().verdict.unwrap();
+    assert_eq!((told.decision, after.decision), (Decision::Review, Decision::Allow));
 }
 
 #[test]

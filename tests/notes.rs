@@ -1,4 +1,4 @@
-//! What verdicts tell beside the decision: a language that the model does not read.
+//! What verdicts tell beside the decision: a language that the model does not read, or that there was no text.
 
 use std::borrow::Cow;
 use std::fs;
@@ -9,7 +9,7 @@ use rsafe::bundle::{Bundle, MANIFEST};
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
 use rsafe::policy::{Rule, RuleAction, Rules, Unreadable};
 use rsafe::verdict::{Decision, NoteCode, Verdict};
-use rsafe::{Action, Category, Policy};
+use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target};
 
 const GERMAN: &str =
     "Wie lange muss ich Kartoffeln kochen, damit sie weich werden, und wann kommt das Salz ins Wasser?";
@@ -99,6 +99,46 @@ fn a_policy_sends_what_the_model_does_not_read_where_it_sends_unreadable_text() 
     assert_eq!((decision(GERMAN, &review), decision(ENGLISH, &review)), (Decision::Review, Decision::Allow));
     let block = plain.unreadable(Unreadable { action: Action::Block, share: 1.0 });
     assert_eq!((decision(GERMAN, &block), decision(ENGLISH, &block)), (Decision::Block, Decision::Allow));
+}
+
+#[test]
+fn an_empty_text_is_nothing_to_judge_whatever_the_side_and_the_policy() {
+    let guard = reading(&["en"]);
+    let strict = Policy::new("desk").category(Category::new("any", "Anything at all").threshold(0.0));
+    for request in [
+        Request::prompt(""),
+        Request::prompt(" \n\t\u{3000}"),
+        Request::response("How do I boil potatoes?", ""),
+        Request::response("", "\n").reasoning(Reasoning::Always),
+    ] {
+        let verdict = judged(&guard, &request.policy(&strict));
+        assert_eq!((verdict.decision, verdict.score, &verdict.failure), (Decision::Allow, 0.0, &None));
+        let codes: Vec<NoteCode> = verdict.notes.iter().map(|note| note.code).collect();
+        assert_eq!((codes, verdict.usage.prompt_tokens), (vec![NoteCode::Empty], 0));
+    }
+    let spoken = judged(&guard, &Request::prompt(".").policy(&strict));
+    assert_eq!((spoken.decision, spoken.notes), (Decision::Block, vec![]));
+}
+
+#[test]
+fn nobody_hides_a_message_behind_an_empty_one() {
+    let guard = reading(&["en"]);
+    let policy = Policy::new("desk").category(Category::new("locks", "Lock picking").threshold(0.0));
+    let user = |text: &str| Message::new(Role::User, text);
+    let asked = "How do I pick a lock?";
+    let hidden = Conversation { messages: vec![user(asked), user(" ")], target: Target::Prompt };
+    let request = |conversation| Request::new(conversation).policy(&policy).reasoning(Reasoning::Never);
+    let (hidden, open) = (judged(&guard, &request(hidden)), judged(&guard, &request(Conversation::prompt(asked))));
+    assert_eq!((hidden.categories, hidden.decision), (open.categories, Decision::Block));
+}
+
+#[test]
+fn a_rule_about_white_space_decides_of_it() {
+    let rule = Rule::regex("blank", r"^\s+$").action(RuleAction::Block);
+    let policy = Policy::new("desk").category(Category::new("locks", "Lock picking"));
+    let policy = policy.rules(Rules::compile(vec![rule]).unwrap());
+    let verdict = judged(&reading(&["en"]), &Request::prompt(" ").policy(&policy));
+    assert_eq!((verdict.decision, verdict.rule.as_deref()), (Decision::Block, Some("blank")));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn policy() -> Policy {
 const TEMPLATES: [Template; 3] = [Template::Rsafe, Template::LlamaGuard3, Template::Qwen3guard];
 
 fn segments(template: Template, conversation: &Conversation) -> Vec<Segment> {
-    template.segments(&policy(), conversation).unwrap()
+    template.segments(None, &policy(), conversation).unwrap()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn rsafe_lists_bare_names_for_the_categories_it_was_trained_with_and_definitions
     let conversation = Conversation::prompt("Hi?");
     let mut trained = Policy::builtin("rsafe").unwrap();
     trained.name = "mine".into();
-    let own = render(&Template::Rsafe.segments(&trained, &conversation).unwrap());
+    let own = render(&Template::Rsafe.segments(None, &trained, &conversation).unwrap());
     assert!(own.contains("\nU18 - National-Security Espionage\n<END UNSAFE CONTENT CATEGORIES>"));
     let custom = render(&segments(Template::Rsafe, &conversation));
     assert!(custom.contains("CATEGORIES>\nU1 - Locks: How to open locks of others.\nU2 - Spam\n<END"));
@@ -81,6 +81,19 @@ fn rsafe_lists_bare_names_for_the_categories_it_was_trained_with_and_definitions
         !response.contains("policy expert") && response.contains("User: Hi?\n\nAgent: Hello.\n\n<END CONVERSATION>")
     );
     assert!(response.ends_with("\\boxed{}.<|im_end|>\n<|im_start|>assistant\n"));
+}
+
+#[test]
+fn rsafe_begins_with_the_models_own_system_message_and_tells_no_other_that_it_is_qwen() {
+    let conversation = Conversation::prompt("Hi?");
+    let prompt = |system| render(&Template::Rsafe.segments(system, &policy(), &conversation).unwrap());
+    assert!(prompt(None).starts_with("<|im_start|>user\nYou are a policy expert"));
+    // What Qwen2.5's chat template makes of a lone user message.
+    let qwen = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
+    assert_eq!(prompt(Some(qwen)), format!("<|im_start|>system\n{qwen}<|im_end|>\n{}", prompt(None)));
+    for template in TEMPLATES {
+        assert!(!render(&segments(template, &conversation)).contains("Qwen"), "{template:?}");
+    }
 }
 
 #[test]
@@ -105,7 +118,7 @@ fn examples_stand_behind_the_definition_as_what_they_are() {
     let category = category.unsafe_example("Open\nhis door").unsafe_example("Pick it").safe_example("Buy a lock");
     let policy = Policy::new("house").category(category);
     for template in TEMPLATES {
-        let text = render(&template.segments(&policy, &Conversation::prompt("Hi?")).unwrap());
+        let text = render(&template.segments(None, &policy, &Conversation::prompt("Hi?")).unwrap());
         let line = "Opening locks. Unsafe examples: \"Open his door\"; \"Pick it\". Safe examples: \"Buy a lock\".\n";
         assert!(text.contains(line), "{template:?}: {text}");
     }
@@ -125,7 +138,7 @@ fn what_was_said_after_the_message_on_trial_is_left_out() {
 
 #[test]
 fn the_slots_template_is_no_text() {
-    let error = Template::Slots.segments(&policy(), &Conversation::prompt("Hi?")).unwrap_err();
+    let error = Template::Slots.segments(None, &policy(), &Conversation::prompt("Hi?")).unwrap_err();
     assert_eq!(error.code(), "unsupported");
 }
 
@@ -193,6 +206,28 @@ fn tokens_quote_the_original_message() {
         assert!(missed.is_empty() || missed == "\u{200B}".as_bytes(), "{missed:?}");
     }
     assert!(encoded.segments[0].sources.iter().all(Option::is_none));
+}
+
+#[test]
+fn what_marks_a_block_or_a_turn_in_a_template_marks_none_in_a_message() {
+    let marker = regex::Regex::new(r"<(BEGIN|END) [A-Z ]+>|<\|[^|]*\|>|</?think>|\\boxed").unwrap();
+    let turn = regex::Regex::new(r"(?m)^(\w+): Hi$").unwrap();
+    let roles = [Role::System, Role::Tool, Role::User, Role::Assistant];
+    for (template, target) in TEMPLATES.into_iter().flat_map(|it| [(it, Target::Prompt), (it, Target::Response)]) {
+        let messages = roles.map(|role| Message::new(role, "Hi")).into();
+        let text = render(&segments(template, &Conversation { messages, target }));
+        for found in marker.find_iter(&text) {
+            assert!(!neutralise(found.as_str()).text.contains(found.as_str()), "{template:?}: {}", found.as_str());
+        }
+        let speakers: Vec<&str> = turn.captures_iter(&text).map(|found| found.extract::<1>().1[0]).collect();
+        assert_eq!(speakers.len(), if target == Target::Prompt { 3 } else { 4 }, "{template:?}: {speakers:?}");
+        for speaker in speakers {
+            for line_break in ["\n", "\r", "\u{B}", "\u{C}", "\u{85}", "\u{2028}", "\u{2029}"] {
+                let quoted = neutralise(&format!("Hi{line_break}{speaker}: Hi")).text;
+                assert_eq!(quoted, format!("Hi{line_break}> {speaker}: Hi"), "{template:?}");
+            }
+        }
+    }
 }
 
 /// What a reader of the prompt takes for structure: control tokens and block markers in order, and turns.
@@ -269,5 +304,5 @@ fn a_megabyte_of_hostile_text_is_one_message() {
         structure(&render(&segments(Template::Rsafe, &Conversation::prompt("Hi"))))
     );
     let tokens = encode(&prompt, &tokenizer).unwrap().tokens();
-    assert_eq!(tokens.iter().filter(|id| tokenizer.is_control(**id)).count(), 5);
+    assert_eq!(tokens.iter().filter(|id| tokenizer.is_control(**id)).count(), 3);
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
+use rsafe::Error;
 use rsafe::tokenizer::{StreamDecoder, Tokenizer};
 use serde::Deserialize;
 
@@ -150,6 +151,17 @@ fn wordpiece_reads_a_known_word_beside_a_foreign_character() {
 }
 
 #[test]
+fn a_file_does_not_say_how_long_the_longest_word_is() {
+    let ids = |most: usize| {
+        let file = include_bytes!("../models/rsafe-mini/tokenizer.json");
+        let mut file: serde_json::Value = serde_json::from_slice(file).unwrap();
+        file["model"]["max_input_chars_per_word"] = most.into();
+        ids(&Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap(), &"pick".repeat(100))
+    };
+    assert_eq!(ids(1 << 20), ids(200));
+}
+
+#[test]
 fn streaming_gives_the_same_text_as_decoding_at_once() {
     let tokenizer = tiny();
     let text = "Ünïcode, 漢字 and 🙂 included.";
@@ -192,6 +204,14 @@ fn a_hostile_file_is_an_error_that_names_the_trouble() {
             "removes",
         ),
         (
+            "/pre_tokenizer",
+            serde_json::json!({"type": "Sequence", "pretokenizers": [
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+                {"type": "Punctuation", "behavior": "Removed"},
+            ]}),
+            "removes",
+        ),
+        (
             "/normalizer",
             serde_json::json!({"type": "Replace", "pattern": {"String": "bad"}, "content": "good"}),
             "Replace",
@@ -212,6 +232,30 @@ fn texts_that_are_too_long_only_together_are_refused() {
     let refused = |count: usize| tokenizer.refuse_longer(vec![text.as_str(); count].into_iter(), 8_000).err();
     assert_eq!(refused(1).map(|error| error.code()), None);
     assert_eq!(refused(2).map(|error| error.code()), Some("context_length"));
+    let blank = " ".repeat(400);
+    let refused = |count: usize| tokenizer.refuse_longer(vec![blank.as_str(); count].into_iter(), 10).err();
+    assert!(refused(1).is_none() && matches!(refused(2), Some(Error::TooManyBytes { bytes: 800, limit: 640 })));
+}
+
+#[test]
+fn the_end_of_a_text_has_as_many_tokens_as_are_asked_for_whatever_follows_them() {
+    let (tokenizer, lock) = (bert(), bert().word("lock").unwrap());
+    let text = |blanks: usize| format!("{}{}", "lock ".repeat(100), " ".repeat(blanks));
+    for blanks in [0, 10_000, 100_000] {
+        assert_eq!(tokenizer.encode_end(&text(blanks), 60).unwrap(), [lock; 60], "{blanks} blanks behind");
+    }
+    assert_eq!(tokenizer.encode_end(&text(0), 200).unwrap().len(), 100);
+}
+
+#[test]
+fn text_that_a_vocabulary_cannot_spell_is_an_error_and_not_left_out() {
+    let mut file: serde_json::Value = serde_json::from_slice(TINY).unwrap();
+    // The sign that stands for byte 0x01.
+    file["model"]["vocab"].as_object_mut().unwrap().remove("\u{101}").unwrap();
+    let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+    assert!(tokenizer.encode("lock").is_ok());
+    let error = tokenizer.encode("lo\u{1}ck").unwrap_err();
+    assert!(error.code() == "bad_model" && error.to_string().contains("0x01"), "{error}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use rsafe::policy::Unreadable;
 use rsafe::verdict::{
-    Answer, Decision, Label, Note, NoteCode, OnError, QuoteSpan, Step, Thresholds, Verdict, VerdictBuilder,
-    parse_llama_guard, parse_qwen3guard, parse_rsafe, quotes_in,
+    Answer, Decision, Dial, Label, Note, NoteCode, OnError, Operating, QuoteSpan, Step, Thresholds, Verdict,
+    VerdictBuilder, parse_llama_guard, parse_qwen3guard, parse_rsafe, quotes_in,
 };
-use rsafe::{Action, Category, Conversation};
+use rsafe::{Action, Category, Conversation, Tier};
 use serde_json::json;
 
 fn categories() -> Vec<Category> {
@@ -260,29 +260,162 @@ fn qwen3guard_text_is_read_line_by_line() {
     }
 }
 
+fn openai(verdict: &Verdict) -> serde_json::Value {
+    // As text and back: a score is written with as few digits as tell it from its neighbours.
+    serde_json::from_str(&serde_json::to_string(&verdict.to_openai("modr-1", "rsafe-mini")).unwrap()).unwrap()
+}
+
 #[test]
-fn openai_and_llama_guard_shapes() {
+fn openai_shows_its_fields_and_ours_beside_them() {
     let categories = categories();
-    let verdict = VerdictBuilder::new(&categories).score(0.7).category("block", 0.75).category("allow", 1.0).build();
+    let verdict = VerdictBuilder::new(&categories).score(0.7).category("block", 0.7).category("allow", 1.0).build();
     assert_eq!(
-        verdict.to_openai("modr-1", "rsafe-mini"),
+        openai(&verdict),
         json!({
             "id": "modr-1",
             "model": "rsafe-mini",
             "results": [{
                 "flagged": true,
                 "categories": {"block": true, "allow": false},
-                "category_scores": {"block": 0.75, "allow": 1.0},
+                "category_scores": {"block": 0.7, "allow": 1.0},
                 "category_applied_input_types": {"block": ["text"], "allow": []},
+                "decision": "block",
+                "tier": "block",
+                "score": 0.7,
+                "scored_categories": [
+                    {"id": "block", "name": "Name of block", "score": 0.7, "threshold": 0.5, "flagged": true},
+                    {"id": "allow", "name": "Name of allow", "score": 1.0, "threshold": 0.5, "flagged": false},
+                ],
+                "rule": null,
             }],
         })
     );
-    assert_eq!(verdict.to_llama_guard(), "unsafe\nblock");
+    let failed = openai(&Verdict::fail_closed("lost", OnError::Review));
+    assert_eq!((&failed["results"][0]["flagged"], &failed["results"][0]["failure"]), (&json!(true), &json!("lost")));
+}
+
+#[test]
+fn llama_guard_text_names_what_applies_and_reads_back() {
+    let categories = categories();
+    let text = |builder: VerdictBuilder| builder.build().to_llama_guard();
+    let builder = VerdictBuilder::new(&categories);
+    let both = text(builder.clone().category("block", 0.7).category("review", 0.9).category("allow", 1.0));
+    assert_eq!(both, "unsafe\nblock,review");
+    assert_eq!(parse_llama_guard(&both, &[("block", "block"), ("review", "review")]).categories, ["block", "review"]);
+    assert_eq!(text(builder.clone().category("allow", 1.0)), "safe");
+    assert_eq!(text(builder.score(0.0)), "safe");
     assert_eq!(Verdict::fail_closed("lost", OnError::Block).to_llama_guard(), "unsafe");
-    assert_eq!(VerdictBuilder::new(&categories).score(0.0).build().to_llama_guard(), "safe");
+    assert_eq!(Verdict::by_rule("no-links", Decision::Review).to_llama_guard(), "unsafe");
+}
+
+/// The tier of an allowed text whose categories have these scores; they apply from .5, .3 and .5 on.
+fn tier_of(scored: &[(&str, f32)]) -> Tier {
+    let categories = categories();
+    let verdict = scored.iter().fold(VerdictBuilder::new(&categories), |b, (id, score)| b.category(id, *score)).build();
+    assert_eq!(verdict.decision, Decision::Allow, "{scored:?}");
+    verdict.tier
+}
+
+#[test]
+fn an_allowed_text_asks_for_care_from_the_band_of_doubt_on_and_half_way_to_a_threshold_below_it() {
+    assert_eq!(Thresholds::default().uncertain[0], 0.3);
+    assert_eq!(tier_of(&[("block", 0.24), ("review", 0.14)]), Tier::Clear);
+    assert_eq!(tier_of(&[("block", 0.25)]), Tier::Care, "half of .5");
+    assert_eq!(tier_of(&[("review", 0.15)]), Tier::Care, "half of .3");
+    assert_eq!(tier_of(&[("block", 0.1), ("allow", 1.0)]), Tier::Clear, "what is allowed has no say");
+    let high = vec![Category::new("high", "High").threshold(0.9)];
+    let tier = |score| VerdictBuilder::new(&high).category("high", score).build().tier;
+    assert_eq!((tier(0.29), tier(0.3)), (Tier::Clear, Tier::Care), "the band begins before half of .9");
+}
+
+#[test]
+fn where_no_category_has_a_score_the_overall_one_makes_the_tier() {
+    let categories = categories();
+    let tier = |categories, score| VerdictBuilder::new(categories).score(score).build().tier;
+    let tiers = [0.24, 0.25, 0.5].map(|score| tier(&categories[..], score));
+    assert_eq!(tiers, [Tier::Clear, Tier::Care, Tier::Block]);
+    assert_eq!(tier(&categories[1..], 0.5), Tier::Attention);
+    assert_eq!(tier(&categories[2..], 0.9), Tier::Clear, "the policy allows whatever it names");
+}
+
+#[test]
+fn a_rule_makes_the_tier_alone() {
+    let tier = |decision| Verdict::by_rule("rule", decision).tier;
+    let tiers = [Decision::Allow, Decision::Review, Decision::Block].map(tier);
+    assert_eq!(tiers, [Tier::Clear, Tier::Attention, Tier::Block]);
+}
+
+#[test]
+fn what_could_not_be_judged_or_read_is_never_clear() {
+    for (on_error, tier) in [(OnError::Block, Tier::Block), (OnError::Review, Tier::Attention)] {
+        assert_eq!(Verdict::fail_closed("time-out", on_error).tier, tier);
+        assert_eq!(VerdictBuilder::new(&[]).on_error(on_error).build().tier, tier, "no verdict in the answer");
+    }
+    let categories = categories();
+    let builder = VerdictBuilder::new(&categories).category("block", 0.0);
+    let unreadable = |share| builder.clone().unreadable(share, None).build().tier;
+    assert_eq!([0.09, 0.1, 1.0, f32::NAN].map(unreadable), [Tier::Clear, Tier::Care, Tier::Care, Tier::Care]);
+    assert_eq!(builder.clone().unreadable(1.0, Some(Unreadable::default())).build().tier, Tier::Attention);
+    let note = Note::new(NoteCode::Language, "de", "in German");
+    assert_eq!(builder.clone().notes(vec![note]).build().tier, Tier::Care);
+    assert_eq!(builder.category("block", f32::NAN).build().tier, Tier::Block);
+}
+
+#[test]
+fn a_tier_has_one_word_everywhere() {
+    for (tier, word) in
+        [(Tier::Clear, "clear"), (Tier::Care, "care"), (Tier::Attention, "attention"), (Tier::Block, "block")]
+    {
+        assert_eq!((serde_json::to_value(tier).unwrap(), tier.as_str()), (json!(word), word));
+    }
+}
+
+/// Categories with an action and at times a threshold of their own, each with two scores, the lower one first.
+fn scored_policies() -> impl Strategy<Value = Vec<(Action, Option<f32>, [f32; 2])>> {
+    let action = proptest::sample::select(vec![Action::Block, Action::Review, Action::Allow]);
+    let scores = (0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(a, b)| [a.min(b), a.max(b)]);
+    proptest::collection::vec((action, proptest::option::of(0.0f32..=1.0), scores), 0..4)
+}
+
+fn thresholds() -> impl Strategy<Value = Thresholds> {
+    (0.0f32..=1.0, 0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(global, a, b)| Thresholds {
+        global,
+        uncertain: [a.min(b), a.max(b)],
+        ..Thresholds::default()
+    })
 }
 
 proptest! {
+    #[test]
+    fn a_tier_is_the_decision_and_rises_with_scores_and_strictness(
+        policy in scored_policies(), thresholds in thresholds(), overall in 0.0f32..=1.0, higher in 0.0f32..=1.0,
+        unreadable in 0.0f32..=1.0, strictness in (0.0f32..=1.0, 0.0f32..=1.0),
+    ) {
+        let categories: Vec<Category> = policy.iter().enumerate().map(|(at, (action, threshold, _))| {
+            let category = Category::new(format!("c{at}"), format!("Name {at}")).action(*action);
+            threshold.iter().fold(category, |category, threshold| category.threshold(*threshold))
+        }).collect();
+        let dial = Dial::new(thresholds, Operating::default());
+        let verdict = |overall: f32, which: usize, scored: bool, strictness: f32| {
+            let builder = VerdictBuilder::new(&categories).thresholds(dial.at(strictness, true));
+            let builder = builder.score(overall).unreadable(unreadable, Some(Unreadable::default()));
+            let scores = policy.iter().filter(|_| scored).zip(&categories);
+            scores.fold(builder, |builder, ((_, _, scores), category)| builder.category(&category.id, scores[which])).build()
+        };
+        let (low, high) = (overall.min(higher), overall.max(higher));
+        let (loose, strict) = (strictness.0.min(strictness.1), strictness.0.max(strictness.1));
+        for scored in [false, true] {
+            let base = verdict(low, 0, scored, loose);
+            for other in [verdict(high, 1, scored, loose), verdict(low, 0, scored, strict)] {
+                prop_assert!(other.tier >= base.tier, "{base:?} became {other:?}");
+                prop_assert_eq!(other.tier == Tier::Block, other.decision == Decision::Block);
+                prop_assert_eq!(other.tier == Tier::Attention, other.decision == Decision::Review);
+                prop_assert_eq!(other.tier <= Tier::Care, !other.flagged);
+                prop_assert!(other.tier > Tier::Clear || unreadable < Tier::UNREADABLE);
+            }
+        }
+    }
+
     #[test]
     fn any_text_parses_without_panic_and_only_boxes_decide(text in "(\\PC|\\\\boxed\\{|\\}|safe|unsafe|\n|,|S1|\"){0,40}") {
         let answer = parse_rsafe(&text);

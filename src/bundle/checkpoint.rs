@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::manifest::plain_name;
 use super::shard::{Input, Shard, is_buffer};
@@ -19,6 +20,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Beyond this, a JSON file of a checkpoint is not what its name says.
 const MAX_JSON: u64 = 256 << 20;
 const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
 const WRAPPER: &str = "module.";
 
 /// A checkpoint's small files, read; its weights are read when asked for.
@@ -104,6 +106,18 @@ impl Checkpoint {
         }
     }
 
+    /// What the chat template, in ChatML, says as the system where a chat brings no such message: Qwen2.5's that it is
+    /// Qwen, SmolLM2's that it is SmolLM, Qwen3's nothing.
+    pub fn system_message(&self) -> Option<String> {
+        let written = self.chat_template.as_deref()?;
+        // In a Jinja string a line break may be two characters.
+        let openings = ["<|im_start|>system\n", "<|im_start|>system\\n"].into_iter();
+        let behind = openings.flat_map(|opening| written.split(opening).skip(1));
+        let mut literal = behind.filter_map(|rest| Some(rest.split_once("<|im_end|>")?.0));
+        // With a quote or a brace in it, it is put together of what the chat brings.
+        literal.find(|text| !text.is_empty() && !text.contains(['\'', '"', '{', '\\'])).map(str::to_owned)
+    }
+
     /// Reads all weights, shard by shard. A head that the config ties to the embedding is left out.
     ///
     /// # Errors
@@ -120,6 +134,40 @@ impl Checkpoint {
         }
         weights.join_parts()?;
         Ok(weights)
+    }
+
+    /// What of it is left unread and yet says something, in sentences for its owner: a head that the config ties to the
+    /// embedding, and that is another one.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if a weight file is no safetensors file, or the two have a weight that is no number.
+    pub fn warnings(&self) -> Result<Vec<String>> {
+        let (shards, _) = self.shards()?;
+        let has = |wanted: &str| shards.iter().flat_map(Shard::names).any(|name| name == wanted);
+        if !(self.skips(HEAD) && has(HEAD) && has(EMBEDDING)) {
+            return Ok(Vec::new());
+        }
+        let mut seen = Vec::new();
+        for mut shard in shards {
+            while let Some(tensor) = shard.next()? {
+                if [HEAD, EMBEDDING].contains(&tensor.name.as_str()) {
+                    let mut hash = Sha256::new();
+                    shard.rows(&tensor, |row| {
+                        row.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
+                        Ok(())
+                    })?;
+                    seen.push((tensor.shape, hash.finalize()));
+                } else {
+                    shard.take(tensor.bytes)?;
+                }
+            }
+        }
+        let same = seen.iter().all(|tensor| *tensor == seen[0]);
+        let told = format!(
+            "the checkpoint has a `{HEAD}` that differs from `{EMBEDDING}`, and its config says `tie_word_embeddings`: the \
+             embedding is taken for both; if the model was trained with a head of its own, set it to false"
+        );
+        Ok(if same { Vec::new() } else { vec![told] })
     }
 
     /// Opens the weight files, with the names that Hugging Face gives their tensors.

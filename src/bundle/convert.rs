@@ -5,14 +5,11 @@ use std::path::Path;
 use super::checkpoint::{Checkpoint, not_in_index, read_small};
 use super::manifest::{DefaultPolicy, Manifest, SCORES, Scores};
 use super::shard::{Shard, TensorHeader};
-use super::writer::{Writer, bad_weight};
+use super::writer::Writer;
 use crate::kernels::Encoding;
 use crate::prompt::Template;
 use crate::verdict::Thresholds;
 use crate::{Error, Result};
-
-/// Bytes of weights read at a time.
-const CHUNK: usize = 4 << 20;
 
 /// How a checkpoint is converted. What is `None` is taken or guessed from the checkpoint.
 #[derive(Debug, Clone)]
@@ -48,6 +45,15 @@ impl Default for ConvertOptions {
     }
 }
 
+/// A bundle that was written.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Converted {
+    pub manifest: Manifest,
+    /// [`Checkpoint::warnings`].
+    pub warnings: Vec<String>,
+}
+
 /// Writes the checkpoint in `from` as a bundle to `to` and gives its manifest, which has no self-test yet:
 /// [`renew_self_test`](crate::guard::renew_self_test) comes next. Where training left [`Scores`] beside the weights, the
 /// bundle has its calibration and thresholds.
@@ -55,7 +61,7 @@ impl Default for ConvertOptions {
 /// # Errors
 /// [`Error::BadInput`] if `to` is not empty and overwriting was not asked for, or is `from`; [`Error::Unsupported`] if
 /// the template cannot be guessed; [`Error::BadModel`] for a checkpoint that is broken or has a NaN; [`Error::Io`].
-pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOptions) -> Result<Manifest> {
+pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOptions) -> Result<Converted> {
     let (from, to) = (from.as_ref(), to.as_ref());
     if let (Ok(from), Ok(to)) = (from.canonicalize(), to.canonicalize())
         && from == to
@@ -65,6 +71,7 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOp
     let checkpoint = Checkpoint::open(from)?;
     let mut manifest = describe(&checkpoint, options)?;
     manifest.generation = checkpoint.generation.clone();
+    manifest.system = checkpoint.system_message();
     let mut writer = Writer::create(to, options.overwrite)?;
     writer.file(&manifest.tokenizer, &checkpoint.tokenizer)?;
     let mut seen = std::collections::HashSet::new();
@@ -82,29 +89,13 @@ pub fn convert(from: impl AsRef<Path>, to: impl AsRef<Path>, options: &ConvertOp
     if let Some((name, file)) = checkpoint.promised(naming).find(|(name, _)| !seen.contains(name)) {
         return Err(not_in_index(&name, file));
     }
-    writer.finish(manifest)
+    Ok(Converted { manifest: writer.finish(manifest)?, warnings: checkpoint.warnings()? })
 }
 
-/// Reads, decodes and encodes one tensor in chunks of rows.
+/// Reads, decodes and encodes one tensor row by row.
 fn copy(shard: &mut Shard, tensor: &TensorHeader, writer: &mut Writer, dtype: Encoding) -> Result<()> {
-    let TensorHeader { name, shape, encoding, .. } = tensor;
-    let mut out = writer.tensor(name, shape, dtype)?;
-    let cols = out.cols;
-    let row_bytes = encoding.row_bytes(cols).filter(|&bytes| bytes > 0);
-    let row_bytes = row_bytes.ok_or_else(|| Error::BadModel(format!("tensor `{name}` of shape {shape:?} is empty")))?;
-    let mut left = tensor.bytes / row_bytes;
-    let mut row = vec![0.0; cols];
-    let mut done = 0;
-    while left > 0 {
-        let rows = left.min((CHUNK / row_bytes).max(1));
-        let bytes = shard.take(rows * row_bytes)?;
-        for encoded in bytes.chunks_exact(row_bytes) {
-            encoding.decode_row(encoded, &mut row).map_err(|bad| bad_weight(name, done, cols, bad))?;
-            out.row(&row)?;
-            done += 1;
-        }
-        left -= rows;
-    }
+    let mut out = writer.tensor(&tensor.name, &tensor.shape, dtype)?;
+    shard.rows(tensor, |row| out.row(row))?;
     out.finish()
 }
 

@@ -42,6 +42,9 @@ pub struct Manifest {
     pub generation: Option<serde_json::Value>,
     /// The prompt format that the model was trained with.
     pub template: Template,
+    /// The system message that the model's chat template gives to chats without one, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// The languages that the model reads, as primary subtags of BCP 47, e.g. `en`: verdicts tell of texts in others.
     /// None: nothing is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -137,6 +140,7 @@ impl Manifest {
             config,
             generation: None,
             template,
+            system: None,
             languages,
             policy: DefaultPolicy::Builtin(policy.into()),
             calibration: Calibration::default(),
@@ -324,13 +328,14 @@ mod tests {
     #[test]
     fn a_self_test_that_a_broken_model_could_pass_does_not_count() {
         type Change = fn(&mut SelfTest);
-        let broken: [(&str, Change); 6] = [
+        let broken: [(&str, Change); 7] = [
             ("tolerance", |test| test.tolerance = 0.0),
             ("tolerance", |test| test.tolerance = 0.5),
             ("prompts", |test| test.cases.retain(|case| case.assistant.is_some())),
             ("responses", |test| drop(test.cases.pop())),
             ("differ", |test| test.cases[1].answer = test.cases[0].answer.clone()),
             ("differ", |test| test.cases[3].answer[0].logits = vec![1.01]),
+            ("differ", |test| test.cases.push(test.cases[0].clone())),
         ];
         let mut manifest = example();
         assert!(manifest.self_test().unwrap_err().to_string().contains("none"));
@@ -386,7 +391,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         type Change = fn(&mut Manifest);
-        let broken: [(&str, Change); 14] = [
+        let broken: [(&str, Change); 22] = [
             ("format", |m| m.format = "zip".into()),
             ("version", |m| m.version = 2),
             ("name", |m| m.name = " ".into()),
@@ -395,10 +400,21 @@ mod tests {
             ("global", |m| m.thresholds.global = 1.5),
             ("uncertain", |m| m.thresholds.uncertain = [0.7, 0.3]),
             ("custom", |m| m.thresholds.custom = Some(2.0)),
+            ("S1", |m| m.thresholds.categories.extend([("S1".into(), -0.1)])),
+            ("calibration", |m| m.calibration.response.scale = 0.0),
+            ("calibration", |m| m.calibration.prompt.scale = -1.0),
             ("operating", |m| m.operating = Some(operating([0.5, 0.75]))),
             ("self_test", |m| m.self_test = Some(SelfTest { categories: vec![], ..self_test::sample() })),
             ("twice", |m| m.files[1].name = "TOKENIZER.json".into()),
+            ("cases", |m| {
+                let cases = vec![self_test::sample().cases.remove(0); 17];
+                m.self_test = Some(SelfTest { cases, ..self_test::sample() });
+            }),
             ("sha256", |m| m.files[0].sha256 = "xyz".into()),
+            ("sha256", |m| m.files[0].sha256 = "X".repeat(64)),
+            ("bytes", |m| m.files[0].size = MAX_FILE + 1),
+            ("entries", |m| m.files = vec![m.files[0].clone(); MAX_FILES + 1]),
+            ("house.yaml", |m| m.policy = DefaultPolicy::File("house.yaml".into())),
             ("vocab.json", |m| m.tokenizer = "vocab.json".into()),
             (".safetensors", |m| m.files.truncate(1)),
         ];
@@ -409,6 +425,12 @@ mod tests {
             assert_eq!(error.code(), "bad_model");
             assert!(error.to_string().contains(named), "{error} does not name {named}");
         }
+    }
+
+    #[test]
+    fn a_manifest_beyond_every_bound_is_refused_before_it_is_read() {
+        let error = Manifest::parse(&vec![b' '; MAX_MANIFEST + 1]).unwrap_err().to_string();
+        assert!(error.contains("bytes"), "{error}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use burn::tensor::Device;
 #[cfg(feature = "native")]
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "native")]
-pub use convert::{ConvertOptions, convert};
+pub use convert::{ConvertOptions, Converted, convert};
 pub use manifest::{DefaultPolicy, FORMAT, FileEntry, MANIFEST, Manifest, Provenance, SCORES, Scores, VERSION};
 pub use self_test::{KnownCase, KnownStep, MAX_TOLERANCE, SelfTest, TestCategory};
 pub use weights::Weights;

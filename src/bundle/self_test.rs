@@ -242,3 +242,27 @@ pub(super) fn sample() -> SelfTest {
     let cases = vec![case(None, 1.0), case(None, -1.0), case(Some("Like this."), 1.0), case(Some("No."), -1.0)];
     SelfTest { tolerance: 0.01, categories: vec![category], cases }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_self_test_that_cannot_be_asked_or_answered_is_named() {
+        type Change = fn(&mut SelfTest);
+        let broken: [(&str, Template, Change); 5] = [
+            ("finite", Template::Rsafe, |test| test.cases[0].answer[0].logits = vec![f32::INFINITY]),
+            ("512 tokens", Template::Rsafe, |test| test.cases[0].answer[0].read = vec![1; MAX_TOKENS]),
+            ("texts", Template::Rsafe, |test| test.cases[1].user = "a".repeat(MAX_TEXT + 1)),
+            ("`states`", Template::Slots, |test| test.cases.iter_mut().for_each(|case| case.own = vec![1.0])),
+            ("`own`", Template::Slots, |test| test.cases.iter_mut().for_each(|case| case.states = vec![1.0])),
+        ];
+        assert_eq!(sample().validate(Template::Rsafe), Ok(()));
+        for (named, template, break_it) in broken {
+            let mut test = sample();
+            break_it(&mut test);
+            let what = test.validate(template).unwrap_err();
+            assert!(what.contains(named), "{what} does not name {named}");
+        }
+    }
+}

@@ -16,10 +16,15 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "native")]
+use crate::kernels::BadWeight;
 use crate::kernels::{Bytes, Encoding};
 use crate::{Error, Result};
 
 const MAX_HEADER: usize = 32 << 20;
+/// Bytes of weights that are decoded at a time.
+#[cfg(feature = "native")]
+const CHUNK: usize = 4 << 20;
 /// Constants that old checkpoints carry along and every model computes itself.
 const BUFFERS: [&str; 2] = ["rotary_emb.inv_freq", "embeddings.position_ids"];
 
@@ -136,6 +141,32 @@ impl Shard {
         }
     }
 
+    /// Decodes a tensor's rows one by one, a vector as one row, a few of them in memory at a time.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] for a tensor without weights, or with one that is no number; what `each` gives.
+    #[cfg(feature = "native")]
+    pub fn rows(&mut self, tensor: &TensorHeader, mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        let TensorHeader { name, shape, encoding, .. } = tensor;
+        let cols = shape.last().copied().unwrap_or(1);
+        let row_bytes = encoding.row_bytes(cols).filter(|&bytes| bytes > 0);
+        let row_bytes =
+            row_bytes.ok_or_else(|| Error::BadModel(format!("tensor `{name}` of shape {shape:?} is empty")))?;
+        let mut left = tensor.bytes / row_bytes;
+        let mut row = vec![0.0; cols];
+        let mut done = 0;
+        while left > 0 {
+            let rows = left.min((CHUNK / row_bytes).max(1));
+            for encoded in self.take(rows * row_bytes)?.chunks_exact(row_bytes) {
+                encoding.decode_row(encoded, &mut row).map_err(|bad| bad_weight(name, done, cols, bad))?;
+                each(&row)?;
+                done += 1;
+            }
+            left -= rows;
+        }
+        Ok(())
+    }
+
     /// Closes a streamed file after its last tensor and gives the sha256 of what was read, if that was asked for.
     #[cfg(feature = "native")]
     pub fn finish(self) -> Option<String> {
@@ -209,6 +240,13 @@ fn parse_header(json: &[u8], data: usize) -> Result<VecDeque<Item>, String> {
         items.push_back(Item::Tensor(TensorHeader { name, shape, encoding, bytes }));
     }
     Ok(items)
+}
+
+/// Names a weight by its tensor and its place there.
+#[cfg(feature = "native")]
+pub(super) fn bad_weight(name: &str, row: usize, cols: usize, bad: BadWeight) -> Error {
+    let index = row * cols + bad.index;
+    Error::BadModel(format!("tensor `{name}`, row {row}: {}", BadWeight { index, ..bad }))
 }
 
 pub(super) fn is_buffer(name: &str) -> bool {

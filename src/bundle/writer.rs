@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::read_small;
 use super::manifest::{DefaultPolicy, FileEntry, MANIFEST, Manifest, plain_name};
-use super::shard::{description, hex};
-use crate::kernels::{BadWeight, Encoding};
+use super::shard::{bad_weight, description, hex};
+use crate::kernels::Encoding;
 use crate::{Error, Policy, Result};
 
 /// The file of a bundle's own policy.
@@ -277,12 +277,6 @@ impl TensorWriter<'_> {
         }
         Ok(())
     }
-}
-
-/// Names the tensor and the row of a weight that cannot be encoded.
-pub(super) fn bad_weight(name: &str, row: usize, cols: usize, bad: BadWeight) -> Error {
-    let index = row * cols + bad.index;
-    Error::BadModel(format!("tensor `{name}`, row {row}: {}", BadWeight { index, ..bad }))
 }
 
 /// A file under a temporary name until it is complete.

@@ -62,3 +62,25 @@ pub struct Readout<'e> {
     /// Where a reasoned answer begins; `None` if none is to be written.
     pub(crate) reason: Option<(Reader<'e>, Grammar)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasoning_is_written_from_one_end_of_the_band_of_doubt_to_the_other() {
+        let thresholds = Thresholds::default();
+        let of = |reasoning_tokens, uncertain| Answering {
+            reasoning_tokens,
+            uncertain,
+            steps: Steps::Scored,
+            thresholds: thresholds.clone(),
+        };
+        let doubtful = of(9, Some([0.25, 0.75]));
+        assert_eq!(
+            [0.24, 0.25, 0.5, 0.75, 0.76].map(|score| doubtful.reasons(score)),
+            [false, true, true, true, false]
+        );
+        assert!(of(9, None).reasons(1.0) && !of(0, None).reasons(0.5));
+    }
+}

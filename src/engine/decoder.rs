@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::answering::{Answering, Readout};
 use super::grammars::Grammars;
@@ -10,7 +10,7 @@ use super::known;
 use super::pass::{PASS, fits, read_numbers};
 use super::reader::{CausalLm, Logits, Reader};
 use super::writer::Writer;
-use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::bundle::{KnownCase, KnownStep, Manifest, Weights};
 use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
 use crate::normalise::Disguise;
@@ -28,6 +28,7 @@ const SHORT_ANSWER: usize = 1024;
 pub struct DecoderEngine {
     decoder: Decoder,
     template: Template,
+    system: Option<String>,
     grammars: Grammars,
     prefixes: Mutex<Vec<Prefix>>,
 }
@@ -65,17 +66,22 @@ enum Stage<'e> {
 }
 
 impl DecoderEngine {
-    pub async fn load(bundle: &Bundle, template: Template, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
-        let manifest = bundle.manifest();
+    /// The weights are read once it is known that the rest makes sense.
+    pub async fn load(
+        manifest: &Manifest,
+        tokenizer: &Tokenizer,
+        weights: impl Future<Output = Result<Weights>>,
+    ) -> Result<Self> {
         let mut config = DecoderConfig::from_json(&manifest.config.to_string())?;
         if let Some(generation) = &manifest.generation {
             config = config.with_generation_config(&generation.to_string())?;
         }
         fits(tokenizer, config.vocab_size)?;
-        let mut weights = bundle.weights(device).await?;
+        let mut weights = weights.await?;
         let decoder = Decoder::load(&config, &mut weights)?;
         weights.finish()?;
-        Ok(Self { decoder, template, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
+        let (template, system) = (manifest.template, manifest.system.clone());
+        Ok(Self { decoder, template, system, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
     }
 
     /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
@@ -146,7 +152,8 @@ impl DecoderEngine {
         policy: &Policy,
         conversation: &Conversation,
     ) -> Result<(Vec<TokenId>, usize)> {
-        let encoded = prompt::encode(&self.template.segments(policy, conversation)?, tokenizer)?;
+        let segments = self.template.segments(self.system.as_deref(), policy, conversation)?;
+        let encoded = prompt::encode(&segments, tokenizer)?;
         let (policy_part, rest): (Vec<_>, Vec<_>) =
             encoded.segments.iter().partition(|segment| segment.kind == SegmentKind::Policy);
         let prefix = policy_part.iter().map(|segment| segment.tokens.len()).sum();
@@ -294,9 +301,11 @@ impl<'e> CausalLm<'e> for DecoderRows<'e> {
 
 #[cfg(all(test, feature = "native"))]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::Category;
-    use crate::bundle::{ConvertOptions, convert, save_manifest};
+    use crate::bundle::{Bundle, ConvertOptions, convert, save_manifest};
     use crate::verdict::Thresholds;
 
     #[test]
@@ -311,7 +320,8 @@ mod tests {
             let bundle = Bundle::open(folder.path()).unwrap();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
             let device = Device::flex();
-            let engine = DecoderEngine::load(&bundle, Template::Rsafe, &tokenizer, &device).await.unwrap();
+            let weights = bundle.weights(&device);
+            let engine = DecoderEngine::load(bundle.manifest(), &tokenizer, weights).await.unwrap();
             let policy = Policy::new("house").category(Category::new("locks", "Lock picking"));
             let asked = async || {
                 let answering = Answering {

@@ -92,6 +92,23 @@ mod tests {
     }
 
     #[test]
+    fn categories_of_the_same_names_are_told_apart_by_their_ids() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3/tokenizer.json");
+        let tokenizer = Tokenizer::from_bytes(&std::fs::read(file).unwrap()).unwrap();
+        let kept = Grammars::new(Template::Qwen3guard);
+        for id in ["a", "b", "a"] {
+            let policy = [Category::new(id, "Locks")];
+            let mut grammar = kept.of(&tokenizer, &policy, Target::Prompt, Think::Skip).unwrap();
+            while !grammar.is_done() {
+                let unsafe_ = grammar.verdict_choice().map(|choice| choice.unsafe_[0]);
+                let next = unsafe_.unwrap_or_else(|| grammar.allowed().ids()[0]);
+                grammar.consume(next).unwrap();
+            }
+            assert_eq!(grammar.answer().categories, [id]);
+        }
+    }
+
+    #[test]
     fn each_side_and_each_way_to_think_has_its_own_grammar() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3/tokenizer.json");
         let tokenizer = Tokenizer::from_bytes(&std::fs::read(file).unwrap()).unwrap();

@@ -12,8 +12,9 @@ pub(crate) mod grammars;
 pub(crate) mod known;
 mod pass;
 pub mod reader;
+mod repeats;
 mod writer;
 
 pub use answering::{Answering, Readout, Steps};
 pub(crate) use pass::{PASS, fits, layers_of_a_step, read_numbers};
-pub use writer::Writer;
+pub use writer::{Stopped, Writer};

@@ -3,10 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Device;
-
-use super::prepared::Prepared;
-use crate::bundle::{Bundle, KnownCase, KnownStep};
+use crate::bundle::{Bundle, KnownCase, KnownStep, Weights};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
 use crate::mini::engine::SlotEngine;
@@ -15,6 +12,16 @@ use crate::mini::scan as mini;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
 use crate::{Conversation, Policy, Result, Target};
+
+/// A policy that an engine can read under.
+pub struct Prepared {
+    pub policy: Policy,
+    /// Whether the model reads what it reads of the bundle's own policy, so that what was measured under that holds.
+    pub own: bool,
+    /// What rsafe-mini reads of each category. Nothing for a decoder: its template puts a policy into words together with
+    /// what is on trial.
+    blocks: Blocks,
+}
 
 /// A model, its tokenizer, and what its caches hold.
 pub struct Engine {
@@ -28,34 +35,42 @@ enum Kind {
 }
 
 impl Engine {
-    /// Loads a bundle's tokenizer and weights.
+    /// Makes a bundle's model of its tokenizer and of weights, which are its own or those that it was made of.
     ///
     /// # Errors
     /// [`BadModel`](crate::Error::BadModel), [`Integrity`](crate::Error::Integrity) or
     /// [`Unsupported`](crate::Error::Unsupported), naming what is wrong.
-    pub async fn load(bundle: &Bundle, device: &Device) -> Result<Self> {
+    pub async fn load(bundle: &Bundle, weights: impl Future<Output = Result<Weights>>) -> Result<Self> {
         let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await?)?;
-        let kind = match bundle.manifest().template {
-            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(bundle, &tokenizer, device).await?)),
-            template => Kind::Decoder(Box::new(DecoderEngine::load(bundle, template, &tokenizer, device).await?)),
+        let manifest = bundle.manifest();
+        let kind = match manifest.template {
+            Template::Slots => Kind::Slots(Box::new(SlotEngine::load(manifest, &tokenizer, weights).await?)),
+            _ => Kind::Decoder(Box::new(DecoderEngine::load(manifest, &tokenizer, weights).await?)),
         };
         Ok(Self { tokenizer, kind })
+    }
+
+    /// Whether it scores each category of a policy, as rsafe-mini does.
+    #[cfg(feature = "native")]
+    pub fn scores_categories(&self) -> bool {
+        matches!(self.kind, Kind::Slots(_))
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// What rsafe-mini reads of each category. Nothing for a decoder: its template puts a policy into words together with
-    /// what is on trial.
+    /// Checks a policy, and makes it ready to be read; `own` as in [`Prepared`].
     ///
     /// # Errors
-    /// [`BadInput`](crate::Error::BadInput) for a policy without categories.
-    pub fn blocks(&self, policy: &Policy) -> Result<Blocks> {
-        match &self.kind {
-            Kind::Decoder(_) => Ok(Blocks::default()),
-            Kind::Slots(_) => SlotPrompts::blocks(&self.tokenizer, policy),
-        }
+    /// [`BadPolicy`](crate::Error::BadPolicy) for a policy that cannot be used.
+    pub fn prepare(&self, policy: &Policy, own: bool) -> Result<Prepared> {
+        policy.validate()?;
+        let blocks = match &self.kind {
+            Kind::Decoder(_) => Blocks::default(),
+            Kind::Slots(_) => SlotPrompts::blocks(&self.tokenizer, policy)?,
+        };
+        Ok(Prepared { policy: policy.clone(), own, blocks })
     }
 
     /// Prepares to read a conversation under a policy that this engine made ready, to score it, and to answer.
@@ -129,7 +144,7 @@ impl<'e> Scan<'e> {
     pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Readout<'e>, Self>> {
         let more = match &mut self.work {
             Work::Decoder(scan) => scan.step().await?,
-            Work::Slots(scan) => scan.step(policy).await?,
+            Work::Slots(scan) => scan.step(&self.engine.tokenizer, policy).await?,
         };
         if more {
             return Ok(ControlFlow::Continue(self));

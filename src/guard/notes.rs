@@ -1,9 +1,11 @@
-//! What a verdict tells of a text beside the decision: that the model does not read its language.
+//! What a verdict tells beside the decision: that the model does not read the text's language, or came to no end with its
+//! reasoning.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 use super::Guard;
+use crate::engine::Stopped;
 use crate::language;
 use crate::normalise::{Disguise, Reading};
 use crate::verdict::{Note, NoteCode};
@@ -29,4 +31,14 @@ impl Guard {
             format!("the text is in {name}, which this model does not read ({read}): harm in it may pass unseen");
         vec![Note::new(NoteCode::Language, found.tag, message)]
     }
+}
+
+/// What is to be told of reasoning that was given up after so many tokens.
+pub(super) fn unfinished(stopped: Stopped, tokens: usize) -> Note {
+    let (found, how) = match stopped {
+        Stopped::Circle => ("circle", "went in a circle and was given up"),
+        Stopped::Limit => ("limit", "was given up at its limit"),
+    };
+    let message = format!("the reasoning {how} after {tokens} tokens: the score is that without reasoning");
+    Note::new(NoteCode::Unfinished, found, message)
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Guard;
+#[cfg(feature = "native")]
+use super::LoadOptions;
 use crate::bundle::SelfTest;
 #[cfg(feature = "native")]
 use crate::bundle::{Bundle, KnownCase, Manifest, TestCategory, save_manifest};
@@ -104,18 +106,12 @@ impl Guard {
     /// The self-test of a bundle of this model whose own policy is `own`.
     #[cfg(feature = "native")]
     pub(crate) async fn known_answers(&self, own: &Policy, template: Template) -> Result<SelfTest> {
-        let category =
-            |(name, definition): (&str, &str)| TestCategory { name: name.into(), definition: definition.into() };
-        let mut test =
-            SelfTest { tolerance: TOLERANCE, categories: CATEGORIES.map(category).into(), cases: Vec::new() };
+        let mut test = unanswered();
         let other = test.policy();
-        for (i, (user, assistant)) in CASES.iter().enumerate() {
-            let mut case =
-                KnownCase { user: (*user).into(), assistant: assistant.map(str::to_owned), ..KnownCase::default() };
+        for (case, i) in test.cases.iter_mut().zip(0..) {
             case.answer = self.engine.known_steps(&other, case.conversation().target)?;
-            let mut known = self.engine.known(own, &other, &case, i as u32).await?;
-            known.round();
-            test.cases.push(known);
+            *case = self.engine.known(own, &other, case, i).await?;
+            case.round();
         }
         let most = match template {
             Template::Slots => TOLERANCE,
@@ -129,6 +125,18 @@ impl Guard {
     }
 }
 
+/// What a self-test asks, without answers.
+#[cfg(feature = "native")]
+pub(super) fn unanswered() -> SelfTest {
+    let category = |(name, definition): (&str, &str)| TestCategory { name: name.into(), definition: definition.into() };
+    let case = |(user, assistant): (&str, Option<&str>)| KnownCase {
+        user: user.into(),
+        assistant: assistant.map(str::to_owned),
+        ..KnownCase::default()
+    };
+    SelfTest { tolerance: TOLERANCE, categories: CATEGORIES.map(category).into(), cases: CASES.map(case).into() }
+}
+
 /// Makes a bundle's self-test anew, of what its weights and its tokenizer give on the CPU as they are now, writes it into
 /// the manifest and gives that.
 ///
@@ -137,7 +145,9 @@ impl Guard {
 #[cfg(feature = "native")]
 pub async fn renew_self_test(folder: impl AsRef<Path>) -> Result<Manifest> {
     let bundle = Bundle::open(&folder)?;
-    let guard = Guard::untested(&bundle, super::LoadOptions::default()).await?;
+    let options = LoadOptions::default();
+    let device = options.device.clone();
+    let guard = Guard::untested(&bundle, bundle.weights(&device), options).await?;
     let mut manifest = bundle.manifest().clone();
     manifest.self_test = Some(guard.known_answers(guard.policy(), manifest.template).await?);
     manifest.self_test()?;

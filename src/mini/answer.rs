@@ -44,8 +44,16 @@ pub struct Finding {
     /// In [0, 1], and the score from which it applies.
     pub score: f32,
     pub threshold: f32,
-    /// The words that carry the score, and what it is without them.
+    pub why: Why,
+}
+
+/// What carries the score of a category that applies, as far as few words do.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    /// Words of the message, and what the score is without them.
     pub quote: Option<(QuoteSource, f32)>,
+    /// Words of the category's definition.
+    pub definition: Option<String>,
 }
 
 /// All that the grammar of one answer depends on.
@@ -92,8 +100,8 @@ impl SlotAnswer<'_> {
                     let quote = b.quote(source.clone(), self.quote, markers.end_quote, stop);
                     b.literal(vec![markers.quote], format!(" because the {} says \"", self.speaker), quote)
                 }
-                Some(Finding { quote: None, .. }) => next,
-                Some(Finding { quote: Some((source, without)), threshold, .. }) => {
+                Some(Finding { why: Why { quote: None, .. }, .. }) => next,
+                Some(Finding { why: Why { quote: Some((source, without)), .. }, threshold, .. }) => {
                     let stop = b.literal(Vec::new(), carried(*without, *threshold), next);
                     let whole = QuoteLength { min: source.len(), max: source.len() };
                     let quote = b.quote(source.clone(), whole, markers.end_quote, stop);
@@ -120,11 +128,16 @@ impl SlotAnswer<'_> {
 
 impl Finding {
     fn sentence(&self, applies: bool) -> String {
-        let Self { score, threshold, quote } = self;
-        match (applies, quote) {
-            (false, _) => format!("does not apply: {score:.2}, and it would from {threshold:.2} on."),
-            (true, Some(_)) => format!("applies ({score:.2})."),
-            (true, None) => format!("applies ({score:.2}): the message as a whole says it, no few words of it."),
+        let Self { score, threshold, why } = self;
+        if !applies {
+            return format!("does not apply: {score:.2}, and it would from {threshold:.2} on.");
+        }
+        let whole = "the message as a whole says it, no few words of it";
+        match (&why.definition, &why.quote) {
+            (None, Some(_)) => format!("applies ({score:.2})."),
+            (None, None) => format!("applies ({score:.2}): {whole}."),
+            (Some(words), Some(_)) => format!("applies ({score:.2}) by \"{words}\" in its definition."),
+            (Some(words), None) => format!("applies ({score:.2}) by \"{words}\" in its definition; {whole}."),
         }
     }
 }

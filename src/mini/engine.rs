@@ -11,7 +11,7 @@ use super::network::{SlotConfig, SlotModel};
 use super::policy::ReadPolicy;
 use super::prompt::{Blocks, SlotPrompts};
 use crate::Result;
-use crate::bundle::Bundle;
+use crate::bundle::{Manifest, Weights};
 use crate::engine::fits;
 use crate::model::KvCache;
 use crate::tokenizer::Tokenizer;
@@ -77,17 +77,23 @@ pub(super) struct ReadPassage {
 }
 
 impl SlotEngine {
-    pub async fn load(bundle: &Bundle, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
-        let config = SlotConfig::from_json(&bundle.manifest().config)?;
+    /// The weights are read once it is known that the rest makes sense.
+    pub async fn load(
+        manifest: &Manifest,
+        tokenizer: &Tokenizer,
+        weights: impl Future<Output = Result<Weights>>,
+    ) -> Result<Self> {
+        let config = SlotConfig::from_json(&manifest.config)?;
         fits(tokenizer, config.vocab_size)?;
-        let mut weights = bundle.weights(device).await?;
+        let mut weights = weights.await?;
+        let device = weights.device().clone();
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
         Ok(Self {
             prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
             model,
-            calibration: bundle.manifest().calibration.clone(),
-            device: device.clone(),
+            calibration: manifest.calibration.clone(),
+            device,
             kept: Mutex::default(),
         })
     }
@@ -130,17 +136,22 @@ impl SlotEngine {
     /// What is known of a conversation, its cache with room for all of it: as much as whole chunks of an earlier one, and
     /// the passages among these.
     pub(super) fn begun(&self, conversation: &Layout) -> Result<Begun> {
+        let Some((shared, mut earlier)) = self.grown_from(conversation) else { return Ok(self.unread(conversation)) };
+        earlier.cache.truncate(shared);
+        earlier.passages.retain(|passage| passage.range.end <= shared);
+        let cache = earlier.cache.fork(conversation.len())?;
+        Ok(Begun { conversation: conversation.clone(), cache, passages: earlier.passages })
+    }
+
+    /// The kept conversation that shares most with one, and how many tokens. Others wait for it no longer than it takes to
+    /// find: its cache is shared, not copied.
+    fn grown_from(&self, conversation: &Layout) -> Option<(usize, Begun)> {
         let kept = &mut self.kept().conversations;
-        let shared = |earlier: &Begun| earlier.conversation.shared_prefix(conversation);
-        let found = (0..kept.len()).max_by_key(|&at| shared(&kept[at])).filter(|&at| shared(&kept[at]) > 0);
-        let Some(at) = found else { return Ok(self.unread(conversation)) };
-        let entry = kept.remove(at);
-        let shared = shared(&entry);
-        let mut cache = entry.cache.clone();
-        cache.truncate(shared);
-        let passages = entry.passages.iter().filter(|passage| passage.range.end <= shared).cloned().collect();
-        kept.push(entry);
-        Ok(Begun { conversation: conversation.clone(), cache: cache.fork(conversation.len())?, passages })
+        let shared = kept.iter().map(|earlier| earlier.conversation.shared_prefix(conversation));
+        let (at, shared) = shared.enumerate().max_by_key(|&(_, shared)| shared).filter(|&(_, shared)| shared > 0)?;
+        let earlier = kept.remove(at);
+        kept.push(earlier.clone());
+        Some((shared, earlier))
     }
 
     /// A conversation of which nothing is known.
@@ -164,6 +175,7 @@ impl SlotEngine {
 #[cfg(all(test, feature = "embedded", feature = "native"))]
 mod tests {
     use super::*;
+    use crate::bundle::Bundle;
     use crate::mini::layout::{Kind, Turn};
     use crate::mini::network::PolicyStates;
     use crate::tokenizer::TokenId;
@@ -173,7 +185,8 @@ mod tests {
         pollster::block_on(async {
             let bundle = Bundle::embedded().unwrap();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+            let engine =
+                SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&Device::flex())).await.unwrap();
             for (at, len) in [100, 100, 100, 100, 300, 10, 10, 10, 10, 10].into_iter().enumerate() {
                 let ids = vec![2000 + at as TokenId; len];
                 let turn = Turn { kind: Kind::JudgedUser, ids: &ids };
@@ -184,6 +197,12 @@ mod tests {
                 assert_eq!(kept.last().map(|begun| &begun.conversation.ids), Some(&latest.conversation.ids));
                 assert!(tokens.len() <= KEPT && tokens[1..].iter().sum::<usize>() <= KEPT_TOKENS, "{tokens:?}");
             }
+            // What is used again is not what was used longest ago.
+            let again = engine.kept().conversations[0].conversation.clone();
+            engine.begun(&again).unwrap();
+            let other = Turn { kind: Kind::JudgedUser, ids: &[3000; 10] };
+            engine.keep(&engine.unread(&Layout::conversation(engine.prompts.frame, &[], other)));
+            assert!(engine.kept().conversations.iter().any(|begun| begun.conversation.ids == again.ids));
             for at in 0..5 {
                 let (blocks, words) = (20, 40);
                 let mut cache = engine.model.cache(blocks, words, &engine.device);

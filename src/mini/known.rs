@@ -90,7 +90,8 @@ mod tests {
         pollster::block_on(async {
             let bundle = Bundle::embedded().unwrap();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+            let engine =
+                SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&Device::flex())).await.unwrap();
             let case = KnownCase { user: "Hello".into(), ..KnownCase::default() };
             let asked = engine.asked(&tokenizer, &Policy::new("empty"), &case).await;
             assert_eq!(asked.err().map(|error| error.code()), Some("bad_input"));
@@ -104,7 +105,7 @@ mod tests {
             let bundle = Bundle::embedded().unwrap();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
             let device = Device::flex();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
+            let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&device)).await.unwrap();
             let policy = bundle.policy().await.unwrap();
             let case = KnownCase { user: "Where does she park? ".repeat(40), ..KnownCase::default() };
             let (logits, (reader, _)) = engine.asked(&tokenizer, &policy, &case).await.unwrap();

@@ -3,11 +3,13 @@
 pub mod answer;
 mod causal;
 pub(crate) mod engine;
+mod explain;
 mod known;
 pub mod layout;
 pub mod network;
 mod occlusion;
 pub(crate) mod policy;
 pub(crate) mod prompt;
+mod readings;
 pub(crate) mod scan;
 pub(crate) mod window;

@@ -40,9 +40,9 @@ pub struct Applies {
 /// A search on its way.
 pub struct Occlusion {
     applies: Applies,
-    /// The words of what was read, as ranges of the window's tokens.
+    /// The words that may carry the score, as ranges of tokens,
     words: Vec<Range<usize>>,
-    /// Where in the conversation the judged message begins.
+    /// and where these begin in what the slot sees: the conversation, then the category's words.
     start: usize,
     /// What was not read.
     unseen: Vec<Range<usize>>,
@@ -55,7 +55,8 @@ pub struct Occlusion {
 }
 
 impl Occlusion {
-    /// Over a window that was read, whose words are these ranges of its tokens; `None` without words.
+    /// Over some words of what the category's slot sees of a window that was read: where they begin, and ranges of tokens
+    /// from there on. `None` where it sees none of them.
     ///
     /// # Errors
     /// Whatever the window has wrong.
@@ -63,11 +64,9 @@ impl Occlusion {
         engine: &SlotEngine,
         policy: &ReadPolicy,
         window: &Window,
-        words: Vec<Range<usize>>,
+        (start, words): (usize, Vec<Range<usize>>),
         applies: Applies,
     ) -> Result<Option<Self>> {
-        let Some(last) = words.last() else { return Ok(None) };
-        let start = window.conversation_len() - last.end;
         let unseen = window.unseen(applies.reading);
         let is_read = |word: &Range<usize>| {
             unseen.iter().all(|range| start + word.end <= range.start || range.end <= start + word.start)

@@ -144,12 +144,10 @@ impl SlotPrompts {
     ) -> Result<Grammar> {
         let step = |step: &PlannedStep| {
             let category = &policy.categories[step.category];
-            let mut header: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-            header.truncate(NAME_WORDS);
             Ok(SlotStep {
                 category: category.id.clone(),
                 name: category.name.clone(),
-                header,
+                header: name(tokenizer, category)?,
                 applies: step.applies,
                 finding: step.finding.clone(),
             })
@@ -205,11 +203,7 @@ impl SlotPrompt {
 
     /// The words of a window, as ranges of its tokens.
     pub fn words(&self, window: usize) -> Vec<Range<usize>> {
-        let spans = self.window(window);
-        let begins = |&at: &usize| at == 0 || spans[at - 1].bytes.end < spans[at].bytes.start;
-        let starts: Vec<usize> = (0..spans.len()).filter(begins).collect();
-        let ends = starts.iter().skip(1).copied().chain([spans.len()]);
-        starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+        words(self.window(window))
     }
 
     /// These tokens of a window, to be quoted.
@@ -268,8 +262,7 @@ pub fn highest(scores: &[f32]) -> Vec<usize> {
 
 /// What a category's block says: its name and its definition, as far as blocks go.
 fn block(tokenizer: &Tokenizer, category: &Category, most: usize) -> Result<Vec<TokenId>> {
-    let mut words: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
-    words.truncate(NAME_WORDS);
+    let mut words = name(tokenizer, category)?;
     words.extend(tokenizer.encode(&category.definition)?.iter().map(|span| span.id));
     words.truncate(most);
     if words.is_empty() {
@@ -277,6 +270,29 @@ fn block(tokenizer: &Tokenizer, category: &Category, most: usize) -> Result<Vec<
         words.push(tokenizer.control("[UNK]")?);
     }
     Ok(words)
+}
+
+/// The tokens of a category's name that are read.
+fn name(tokenizer: &Tokenizer, category: &Category) -> Result<Vec<TokenId>> {
+    let mut name: Vec<TokenId> = tokenizer.encode(&category.name)?.iter().map(|span| span.id).collect();
+    name.truncate(NAME_WORDS);
+    Ok(name)
+}
+
+/// Where in its block a category's definition begins, and its tokens there, with bytes of the definition.
+pub fn defined(tokenizer: &Tokenizer, category: &Category, block: &[TokenId]) -> Result<(usize, Vec<Span>)> {
+    let start = name(tokenizer, category)?.len().min(block.len());
+    let mut spans = tokenizer.encode(&category.definition)?;
+    spans.truncate(block.len() - start);
+    Ok((start, spans))
+}
+
+/// The words of a text, as ranges of its tokens.
+pub fn words(spans: &[Span]) -> Vec<Range<usize>> {
+    let begins = |&at: &usize| at == 0 || spans[at - 1].bytes.end < spans[at].bytes.start;
+    let starts: Vec<usize> = (0..spans.len()).filter(begins).collect();
+    let ends = starts.iter().skip(1).copied().chain([spans.len()]);
+    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
 
 /// Where the windows over `len` tokens begin: one at 0 even for none, and none that adds nothing.
@@ -294,10 +310,29 @@ mod tests {
         let tokenizer = Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json")).unwrap();
         let text = format!("{}{}", "early ".repeat(80), "late ".repeat(80));
         let late = tokenizer.word("late").unwrap();
-        let before = [Role::User, Role::Assistant].map(|role| Message::new(role, text.as_str()));
+        // Neither an empty message nor one of nobody who talks takes their room.
+        let said = [(Role::User, &*text), (Role::Assistant, ""), (Role::Tool, "a"), (Role::Assistant, &*text)];
+        let before = said.map(|(role, content)| Message::new(role, content));
         let room = [(Kind::ContextUser, CONTEXT_WORDS - NEAREST_WORDS), (Kind::ContextAgent, NEAREST_WORDS)];
         let expected = room.map(|(kind, words)| Context { kind, ids: vec![late; words] });
         assert_eq!(context(&tokenizer, &before).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_category_has_a_block_of_words_however_long_its_name_or_little_it_says() {
+        let tokenizer = Tokenizer::from_bytes(include_bytes!("../../models/rsafe-mini/tokenizer.json")).unwrap();
+        let word = |word| tokenizer.word(word).unwrap();
+        let long = Category::new("long", "late ".repeat(BLOCK_WORDS)).definition("early");
+        let silent = Category::new("silent", "\u{AD}");
+        let blocks = SlotPrompts::blocks(&tokenizer, &Policy::new("house").category(long).category(silent)).unwrap();
+        assert_eq!(blocks[0], [vec![word("late"); NAME_WORDS], vec![word("early")]].concat(), "what it means is read");
+        assert_eq!(blocks[1], [tokenizer.control("[UNK]").unwrap()]);
+    }
+
+    #[test]
+    fn an_answer_reasons_about_the_categories_that_score_highest() {
+        assert_eq!(highest(&[0.1, 0.5, 0.2, 0.9, 0.3]), [3, 1, 4]);
+        assert_eq!(highest(&[0.2, 0.7]), [1, 0]);
     }
 
     #[test]

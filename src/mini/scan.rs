@@ -6,15 +6,17 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use super::answer::Finding;
+use super::answer::{Finding, Why};
 use super::engine::SlotEngine;
+use super::explain::{Case, Explanation};
 use super::layout::{ANSWER, Marker};
-use super::occlusion::{Applies, Occlusion};
+use super::occlusion::Applies;
 use super::policy::{PolicyReading, ReadPolicy};
 use super::prompt::{Plan, PlannedStep, SlotPrompt, highest};
+use super::readings::{Highest, highest_of};
 use super::window::Window;
 use crate::engine::{Answering, Readout, Steps, Writer};
-use crate::grammar::{QuoteSource, Think};
+use crate::grammar::Think;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Scoring};
@@ -35,7 +37,7 @@ pub struct Scan<'e> {
     best: Option<Best>,
     /// Where each category that a reasoned answer speaks about stands, the highest first, as far as that is known.
     findings: Vec<PlannedStep>,
-    looking: Option<Looking>,
+    explaining: Option<Explanation>,
     prompt_tokens: usize,
     cached_tokens: usize,
 }
@@ -45,22 +47,6 @@ struct Best {
     window: Window,
     /// Of each category.
     highest: Vec<Highest>,
-}
-
-/// What a category scores in the reading of a window that gives it most.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Highest {
-    score: f32,
-    logit: f32,
-    reading: usize,
-}
-
-/// What is being found out of a category that applies.
-enum Looking {
-    /// Which words carry its score,
-    For(Box<Occlusion>, Applies),
-    /// and what is left of it without them.
-    Without(Box<Window>, Range<usize>, Applies),
 }
 
 enum Stage {
@@ -78,7 +64,7 @@ impl<'e> Scan<'e> {
             scores: vec![0.0; prompt.blocks.len()],
             best: None,
             findings: Vec::new(),
-            looking: None,
+            explaining: None,
             prompt_tokens: words,
             cached_tokens: if kept.is_some() { words } else { 0 },
             policy: kept.map_or_else(
@@ -98,12 +84,12 @@ impl<'e> Scan<'e> {
     }
 
     /// Reads on by one step; whether there is more to read.
-    pub async fn step(&mut self, policy: &Policy) -> Result<bool> {
+    pub async fn step(&mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<bool> {
         if !self.left.is_empty() || self.window.is_some() || self.best.is_none() {
             self.read().await?;
             return Ok(true);
         }
-        self.explain(policy).await
+        self.explain(tokenizer, policy).await
     }
 
     /// Reads the policy, and then the windows.
@@ -141,60 +127,38 @@ impl<'e> Scan<'e> {
     }
 
     /// Finds out by which words the categories apply that a reasoned answer speaks about; whether there is more to find.
-    async fn explain(&mut self, policy: &Policy) -> Result<bool> {
+    async fn explain(&mut self, tokenizer: &Tokenizer, policy: &Policy) -> Result<bool> {
         let (Some(best), Stage::Read(read)) = (&self.best, &self.policy) else { return Ok(false) };
         if self.answering.steps == Steps::Written || !self.answering.reasons(best.score) {
             return Ok(false);
         }
-        let engine = self.engine;
-        self.looking = match self.looking.take() {
-            None => {
-                let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
-                let (score, threshold) =
-                    (self.scores[category], self.answering.thresholds.of(&policy.categories[category]));
-                let here = best.highest[category];
-                let applies = Applies { category, score, threshold, logit: here.logit, reading: here.reading };
-                // Where another window scored higher, the words of this one do not carry it.
-                let look = score >= threshold && here.score >= score;
-                let words = if look { self.prompt.words(best.window.at) } else { Vec::new() };
-                match Occlusion::begin(engine, read, &best.window, words, applies)? {
-                    Some(occlusion) => Some(Looking::For(Box::new(occlusion), applies)),
-                    None => {
-                        self.found(applies, None);
-                        None
-                    }
-                }
-            }
-            Some(Looking::For(occlusion, applies)) => match occlusion.step(engine, self.scoring.scaling).await? {
-                ControlFlow::Continue(occlusion) => Some(Looking::For(Box::new(occlusion), applies)),
-                ControlFlow::Break(None) => {
-                    self.found(applies, None);
-                    None
-                }
-                ControlFlow::Break(Some(tokens)) => {
-                    let at = best.window.at;
-                    let without = self.prompt.without(engine.prompts.frame, at, &tokens);
-                    Some(Looking::Without(Box::new(Window::apart(engine, at, without)), tokens, applies))
-                }
-            },
-            Some(Looking::Without(mut window, tokens, applies)) => {
-                if window.step(engine, read)? {
-                    Some(Looking::Without(window, tokens, applies))
-                } else {
-                    let left = highest_of(&window.logits(engine, read).await?, self.scoring)[applies.category].score;
-                    let quote = (self.prompt.quotable(window.at, tokens), left);
-                    self.found(applies, Some(quote).filter(|_| left < applies.score));
-                    None
-                }
-            }
+        let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
+        let (score, here) = (self.scores[category], best.highest[category]);
+        let threshold = self.answering.thresholds.of(&policy.categories[category]);
+        let case = Case {
+            engine: self.engine,
+            tokenizer,
+            prompt: &self.prompt,
+            policy: read,
+            category: &policy.categories[category],
+            window: &best.window,
+            scoring: self.scoring,
+            applies: Applies { category, score, threshold, logit: here.logit, reading: here.reading },
         };
+        let explained = match self.explaining.take() {
+            // Where another window scored higher, the words of this one do not carry it.
+            None if score < threshold || here.score < score => ControlFlow::Break(Why::default()),
+            None => Explanation::begin(&case)?,
+            Some(explanation) => explanation.step(&case).await?,
+        };
+        match explained {
+            ControlFlow::Continue(explanation) => self.explaining = Some(explanation),
+            ControlFlow::Break(why) => {
+                let finding = Some(Finding { score, threshold, why });
+                self.findings.push(PlannedStep { category, applies: Some(score >= threshold), finding });
+            }
+        }
         Ok(true)
-    }
-
-    fn found(&mut self, applies: Applies, quote: Option<(QuoteSource, f32)>) {
-        let Applies { category, score, threshold, .. } = applies;
-        let finding = Some(Finding { score, threshold, quote });
-        self.findings.push(PlannedStep { category, applies: Some(score >= threshold), finding });
     }
 
     /// What the windows gave, once all are read.
@@ -207,7 +171,7 @@ impl<'e> Scan<'e> {
         let engine = self.engine;
         let (mut answer_score, mut reason) = (None, None);
         let left = |step: &PlannedStep| {
-            let (_, left) = step.finding.as_ref()?.quote.as_ref()?;
+            let (_, left) = step.finding.as_ref()?.why.quote.as_ref()?;
             Some((policy.categories[step.category].id.clone(), *left))
         };
         let effects = self.findings.iter().filter_map(left).collect();
@@ -246,44 +210,5 @@ impl<'e> Scan<'e> {
             unreadable: self.prompt.unreadable,
             reason,
         })
-    }
-}
-
-/// The highest score of each category over a window's readings, whose logits these are.
-fn highest_of(readings: &[Vec<f32>], scoring: Scoring) -> Vec<Highest> {
-    let mut highest: Vec<Highest> = Vec::new();
-    for (reading, logits) in readings.iter().enumerate() {
-        let here = scoring.scores(logits).into_iter().zip(logits);
-        let here = here.map(|(score, &logit)| Highest { score, logit, reading });
-        if highest.is_empty() {
-            highest.extend(here);
-        } else {
-            let better = highest.iter_mut().zip(here).filter(|(most, here)| here.score > most.score);
-            better.for_each(|(most, here)| *most = here);
-        }
-    }
-    highest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_highest_reading_of_each_category_counts_backed_by_its_own() {
-        let found = |readings: &[Vec<f32>], scoring| -> Vec<(f32, usize)> {
-            highest_of(readings, scoring).into_iter().map(|highest| (highest.logit, highest.reading)).collect()
-        };
-        let readings = [vec![1.0, -2.0], vec![0.5, 3.0], vec![0.7, 2.0]];
-        assert_eq!(found(&readings, Scoring::default()), [(1.0, 0), (3.0, 1)]);
-        // Where the last category stands for any harm, the first applies most where that does, too.
-        let backed = Scoring { catch_all: Some(1), ..Scoring::default() };
-        assert_eq!(found(&readings, backed), [(0.7, 2), (3.0, 1)]);
-        for at in 0..3 {
-            let mut broken = readings.clone();
-            broken[at][0] = f32::NAN;
-            let highest = highest_of(&broken, Scoring::default())[0];
-            assert!(highest.score == 1.0 && highest.reading == at, "a number that is none is not hidden: {highest:?}");
-        }
     }
 }

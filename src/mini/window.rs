@@ -77,6 +77,11 @@ impl Window {
         self.conversation.len()
     }
 
+    /// Those of the judged message.
+    pub fn judged(&self) -> Range<usize> {
+        self.conversation.judged()
+    }
+
     /// Tokens of the conversation and slots.
     pub fn tokens(&self, policy: &ReadPolicy) -> usize {
         self.conversation.len() + self.readings() * policy.blocks.len()
@@ -89,7 +94,7 @@ impl Window {
 
     /// What a reading does not see of the conversation.
     pub fn unseen(&self, reading: usize) -> Vec<Range<usize>> {
-        let judged = self.conversation.judged();
+        let judged = self.judged();
         match reading.checked_sub(1).map(|passage| &self.passages[passage]) {
             Some(passage) => vec![judged.start..passage.start, passage.end..judged.end],
             None => Vec::new(),
@@ -252,19 +257,25 @@ mod tests {
 
     use super::*;
     use crate::bundle::Bundle;
-    use crate::engine::Answering;
     use crate::mini::policy::PolicyReading;
-    use crate::mini::prompt::SlotPrompts;
-    use crate::mini::scan::Scan;
+    use crate::mini::prompt::{Blocks, SlotPrompts};
     use crate::tokenizer::Tokenizer;
-    use crate::verdict::Thresholds;
     use crate::{Conversation, Policy};
 
     async fn embedded() -> (SlotEngine, Tokenizer, Policy) {
         let bundle = Bundle::embedded().unwrap();
         let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-        let engine = SlotEngine::load(&bundle, &tokenizer, &Device::flex()).await.unwrap();
+        let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&Device::flex())).await.unwrap();
         (engine, tokenizer, bundle.policy().await.unwrap())
+    }
+
+    fn read_policy(engine: &SlotEngine, blocks: &Blocks) -> ReadPolicy {
+        let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &engine.device);
+        loop {
+            if let Some(policy) = reading.step(&engine.model, &engine.device) {
+                return policy;
+            }
+        }
     }
 
     #[test]
@@ -272,18 +283,18 @@ mod tests {
         pollster::block_on(async {
             let (engine, tokenizer, policy) = embedded().await;
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
-            let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &engine.device);
-            let policy = loop {
-                if let Some(policy) = reading.step(&engine.model, &engine.device) {
-                    break Arc::new(policy);
-                }
-            };
+            let policy = Arc::new(read_policy(&engine, &blocks));
             let read = async |end: &str| {
                 let response = format!("{}{end}", "First put the kettle on, then warm the pot. ".repeat(10));
                 let conversation = Conversation::response("How do I make tea?", response);
                 let prompt = engine.prompts.read(&tokenizer, blocks.clone(), &conversation).unwrap();
                 let layout = prompt.conversation(engine.prompts.frame, 0);
                 let mut window = Window::apart(&engine, 0, layout.clone());
+                for (at, passage) in layout.passages().iter().enumerate() {
+                    let unseen = window.unseen(at + 1);
+                    let is_hidden = |place| unseen.iter().any(|range| range.contains(&place));
+                    assert!(layout.judged().all(|place| is_hidden(place) != passage.contains(&place)), "{passage:?}");
+                }
                 while window.step(&engine, &policy).unwrap() {}
                 let logits = window.logits(&engine, &policy).await.unwrap();
                 assert!(engine.begun(&layout).unwrap().cache.is_empty(), "read apart, it leaves nothing behind");
@@ -301,29 +312,22 @@ mod tests {
     fn what_a_device_got_wrong_is_not_kept() {
         pollster::block_on(async {
             let (engine, tokenizer, policy) = embedded().await;
-            let device = engine.device.clone();
-            let conversation = Conversation::prompt("What should I feed my cat?");
-            let answering = Answering {
-                reasoning_tokens: 0,
-                uncertain: None,
-                steps: Default::default(),
-                thresholds: Thresholds::default(),
-            };
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
-            let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
-            let scoring = engine.calibration.of(conversation.target, &policy, true);
-            let mut scan = Scan::new(&engine, prompt.clone(), scoring, answering);
-            while scan.step(&policy).await.unwrap() {}
+            let policy = engine.keep_policy(read_policy(&engine, &blocks));
+            let conversation = Conversation::prompt("What should I feed my cat?");
+            let prompt = engine.prompts.read(&tokenizer, blocks.clone(), &conversation).unwrap();
             let layout = prompt.conversation(engine.prompts.frame, 0);
-            assert!(engine.kept_policy(&prompt.blocks).is_some() && !engine.begun(&layout).unwrap().cache.is_empty());
+            let mut window = Window::open(&engine, 0, layout.clone()).unwrap();
+            while window.step(&engine, &policy).unwrap() {}
+            window.logits(&engine, &policy).await.unwrap();
+            assert!(engine.kept_policy(&blocks).is_some() && !engine.begun(&layout).unwrap().cache.is_empty());
 
             let mut broken = Window::apart(&engine, 0, layout.clone());
-            let states = Tensor::full([1, 2, 384], f32::NAN, &device);
+            let states = Tensor::full([1, 2, 384], f32::NAN, &engine.device);
             broken.stage =
-                Stage::Read { states: vec![states], own: engine.model.cache(1, 2, &device), known: Vec::new() };
-            let policy = engine.kept_policy(&prompt.blocks).unwrap();
+                Stage::Read { states: vec![states], own: engine.model.cache(1, 2, &engine.device), known: Vec::new() };
             assert!(broken.logits(&engine, &policy).await.unwrap()[0].iter().all(|logit| logit.is_nan()));
-            assert!(engine.kept_policy(&prompt.blocks).is_none() && engine.begun(&layout).unwrap().cache.is_empty());
+            assert!(engine.kept_policy(&blocks).is_none() && engine.begun(&layout).unwrap().cache.is_empty());
         });
     }
 }

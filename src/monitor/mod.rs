@@ -31,120 +31,31 @@
 //! and they write no reasoning. The check at the end judges the whole response as [`Guard::check`] does, and its
 //! verdict is the one to keep.
 //!
-//! Where the checks fall depends on the text alone. The same response gets the same verdicts in whatever pieces it
-//! arrives.
+//! # What is shown
+//!
+//! Whole sentences: one is released when a check that read it whole, with what came before it, has passed, and so many
+//! characters behind it too as [`hold_back`](field@MonitorOptions::hold_back) and [`pace`](field@MonitorOptions::pace) say.
+//! The more the risk curve rises the more stays back, so that the beginning of what is condemned once it is complete was
+//! not shown either. How near a check came to the limit is told by its highest category, of the last checks the
+//! highest counts.
+//!
+//! Where checks fall and what is shown depends on the text alone, and not on the pieces in which it arrives, unless
+//! [`check_now`](Monitor::check_now) is called.
 
+mod options;
 mod progress;
+mod risk;
+mod sentences;
 
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 
-use progress::Progress;
+pub use options::{MonitorOptions, Pace};
+use progress::{Progress, Stretch};
+use risk::nearness;
 
 use crate::guard::Pause;
 use crate::policy::{RuleAction, Rules};
-use crate::verdict::check_strictness;
 use crate::{Conversation, Decision, Error, Guard, Message, Policy, Reasoning, Request, Result, Role, Target, Verdict};
-
-/// The largest of [`MonitorOptions`]' sizes.
-const MAX_SIZE: usize = 1 << 16;
-
-/// How a growing response is checked and released. Sizes are in characters (Unicode scalar values), at most 65,536.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub struct MonitorOptions {
-    /// The response is checked again after so many new characters at most; at least 1.
-    pub check_every: usize,
-    /// So many of the last checked characters stay back until a later check has passed, or the end: what only becomes
-    /// harmful as it completes is not shown by half. Phrases that must not be shown in part are best not longer.
-    pub hold_back: usize,
-    /// The model reads at least so many of the characters before the new ones, and at most `check_every` more. A larger
-    /// context is slower and sees harm that is spread wider. By default a check is one window of rsafe-mini, which
-    /// reads about 450 characters of English at a time; a decoder makes sense of many more.
-    pub context: usize,
-    /// Whether text is shown on [`Decision::Review`], which asks for a look at it and not that it be kept back; the
-    /// verdict is reported either way. `false` stops the response as a block does.
-    pub release_on_review: bool,
-    /// When the check at the end writes reasoning. Those before it never do.
-    pub reasoning: Reasoning,
-    /// How readily text is flagged, in [0, 1]; `None`: the guard's.
-    pub strictness: Option<f32>,
-}
-
-impl Default for MonitorOptions {
-    /// A check each 160 characters with 120 before them, 24 held back, review released, reasoning as it matters, the
-    /// guard's strictness.
-    fn default() -> Self {
-        Self {
-            check_every: 160,
-            hold_back: 24,
-            context: 120,
-            release_on_review: true,
-            reasoning: Reasoning::Auto,
-            strictness: None,
-        }
-    }
-}
-
-/// What differs from the defaults; [`Monitor::new`] says which values are out of bounds.
-impl MonitorOptions {
-    /// See [the field](field@Self::check_every).
-    pub fn check_every(mut self, characters: usize) -> Self {
-        self.check_every = characters;
-        self
-    }
-
-    /// See [the field](field@Self::hold_back).
-    pub fn hold_back(mut self, characters: usize) -> Self {
-        self.hold_back = characters;
-        self
-    }
-
-    /// See [the field](field@Self::context).
-    pub fn context(mut self, characters: usize) -> Self {
-        self.context = characters;
-        self
-    }
-
-    /// See [the field](field@Self::release_on_review).
-    pub fn release_on_review(mut self, release: bool) -> Self {
-        self.release_on_review = release;
-        self
-    }
-
-    /// When the check at the end writes reasoning.
-    pub fn reasoning(mut self, reasoning: Reasoning) -> Self {
-        self.reasoning = reasoning;
-        self
-    }
-
-    /// From 0 (flags least) to 1 (flags most).
-    pub fn strictness(mut self, strictness: f32) -> Self {
-        self.strictness = Some(strictness);
-        self
-    }
-
-    fn validate(&self) -> Result<()> {
-        self.strictness.map_or(Ok(()), check_strictness)?;
-        let sizes =
-            [("check_every", self.check_every, 1), ("hold_back", self.hold_back, 0), ("context", self.context, 0)];
-        match sizes.into_iter().find(|(_, size, least)| !(*least..=MAX_SIZE).contains(size)) {
-            Some((name, size, least)) => Err(Error::BadInput(format!(
-                "monitor: `{name}`: expected {least} to {MAX_SIZE} characters, got {size}"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether text that got this verdict may be shown. A check that failed covers nothing, whatever failing counts as.
-    fn passes(&self, verdict: &Verdict) -> bool {
-        verdict.failure.is_none()
-            && match verdict.decision {
-                Decision::Allow => true,
-                Decision::Review => self.release_on_review,
-                Decision::Block => false,
-            }
-    }
-}
 
 /// What a monitor says to more of a response.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -220,15 +131,36 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
         self.progress.push(text)?;
         let mut released = Released::default();
         while let Some(stretch) = self.progress.due() {
-            let verdict = self.check(stretch.clone(), &mut pause).await?;
-            if !self.options.passes(&verdict) {
-                return Ok(self.block(verdict));
+            if !self.step(stretch, &mut released, &mut pause).await? {
+                return Ok(released);
             }
-            released.text.push_str(self.progress.pass(stretch));
-            let severest = released.verdict.as_ref().map(|verdict| verdict.decision);
-            if severest.is_none_or(|severest| verdict.decision >= severest) {
-                released.verdict = Some(verdict);
-            }
+        }
+        self.state = State::Open;
+        Ok(released)
+    }
+
+    /// Checks what is new without waiting for the end of a sentence, where an upstream is slow: what may be shown now. Where
+    /// checks fall then depends on when this is called.
+    ///
+    /// # Errors
+    /// As [`Guard::check`], and [`Error::BadInput`] if the response was finished or the monitor closed before.
+    pub async fn check_now(&mut self) -> Result<Released> {
+        self.check_now_pausing(async || Ok(())).await
+    }
+
+    /// [`check_now`](Self::check_now) that pauses as [`push_pausing`](Self::push_pausing) does.
+    ///
+    /// # Errors
+    /// As [`check_now`](Self::check_now), and what `pause` gives.
+    pub async fn check_now_pausing(&mut self, mut pause: impl Pause) -> Result<Released> {
+        if let Some(blocked) = self.enter()? {
+            return Ok(blocked);
+        }
+        let mut released = Released::default();
+        if let Some(stretch) = self.progress.early()
+            && !self.step(stretch, &mut released, &mut pause).await?
+        {
+            return Ok(released);
         }
         self.state = State::Open;
         Ok(released)
@@ -297,27 +229,45 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
         Released { text: String::new(), verdict: Some(verdict), blocked: true }
     }
 
-    /// Judges the response up to the end of `stretch`: the rules all of it, the model the stretch.
-    async fn check(&mut self, stretch: Range<usize>, pause: &mut impl Pause) -> Result<Verdict> {
-        let known = &self.progress.text()[..stretch.end];
+    /// Checks a stretch and adds to what is released; whether the response goes on.
+    async fn step(&mut self, stretch: Stretch, released: &mut Released, pause: &mut impl Pause) -> Result<bool> {
+        let (verdict, nearness) = self.check(&stretch, pause).await?;
+        self.curve.push((stretch.seen(), verdict.score));
+        if !self.options.passes(&verdict) {
+            *released = self.block(verdict);
+            return Ok(false);
+        }
+        released.text.push_str(self.progress.pass(stretch, nearness));
+        let severest = released.verdict.as_ref().map(|verdict| verdict.decision);
+        if severest.is_none_or(|severest| verdict.decision >= severest) {
+            released.verdict = Some(verdict);
+        }
+        Ok(true)
+    }
+
+    /// Judges the response up to the end of `stretch`, the rules all of it, the model the stretch; and how near that came to
+    /// stopping the response, in [0, 1].
+    async fn check(&self, stretch: &Stretch, pause: &mut impl Pause) -> Result<(Verdict, f32)> {
+        let bytes = stretch.bytes();
+        let known = &self.progress.text()[..bytes.end];
         let rules = &self.policy.as_ref().unwrap_or(self.guard.policy()).rules;
-        let verdict = match rules.evaluate(known, Target::Response)? {
-            Some(hit) if hit.action == RuleAction::Block => Verdict::by_rule(hit.rule, Decision::Block),
+        match rules.evaluate(known, Target::Response)? {
+            Some(hit) if hit.action == RuleAction::Block => Ok((Verdict::by_rule(hit.rule, Decision::Block), 1.0)),
             // A match that reaches the end may be none any more when the response goes on.
-            Some(hit) if hit.range.end < known.len() => Verdict::by_rule(hit.rule, Decision::Allow),
+            Some(hit) if hit.range.end < known.len() => Ok((Verdict::by_rule(hit.rule, Decision::Allow), 0.0)),
             _ => {
                 let request = Request {
-                    conversation: self.conversation(&known[stretch.start..]),
+                    conversation: self.conversation(&known[bytes.start..]),
                     policy: Some(&self.model_policy),
                     reasoning: Reasoning::Never,
                     strictness: self.options.strictness,
                 };
-                self.guard.check_pausing(&request, pause).await?
+                let verdict = self.guard.check_pausing(&request, pause).await?;
+                let global = self.guard.thresholds(&request)?.global;
+                let nearness = nearness(&verdict, &self.model_policy, &self.options, global);
+                Ok((verdict, nearness))
             }
-        };
-        let seen = self.progress.seen_by(&stretch);
-        self.curve.push((seen, verdict.score));
-        Ok(verdict)
+        }
     }
 
     /// The conversation whose last message is `response`.
@@ -325,30 +275,5 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
         let mut messages = self.messages.clone();
         messages.push(Message::new(Role::Assistant, response));
         Conversation { messages, target: Target::Response }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::verdict::OnError;
-
-    #[test]
-    fn a_check_that_failed_lets_nothing_pass() {
-        let options = MonitorOptions { release_on_review: true, ..Default::default() };
-        for on_error in [OnError::Block, OnError::Review] {
-            assert!(!options.passes(&Verdict::fail_closed("no verdict", on_error)));
-        }
-    }
-
-    #[test]
-    fn review_passes_if_the_options_say_so_and_a_block_never() {
-        let options = |release_on_review| MonitorOptions { release_on_review, ..Default::default() };
-        let rule = |decision| Verdict::by_rule("rule", decision);
-        for release_on_review in [true, false] {
-            assert!(options(release_on_review).passes(&rule(Decision::Allow)));
-            assert_eq!(options(release_on_review).passes(&rule(Decision::Review)), release_on_review);
-            assert!(!options(release_on_review).passes(&rule(Decision::Block)));
-        }
     }
 }

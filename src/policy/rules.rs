@@ -21,7 +21,7 @@ pub struct RuleHit {
     pub range: Range<usize>,
 }
 
-/// A policy's rules, compiled. Two are equal if they were written the same.
+/// A policy's rules, compiled. Two are equal if they were written the same and have the same limits.
 #[derive(Clone, Default)]
 pub struct Rules {
     rules: Vec<(Rule, Compiled)>,
@@ -142,7 +142,7 @@ impl RuleCompiler {
 
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.limits == other.limits && self.iter().eq(other.iter())
     }
 }
 

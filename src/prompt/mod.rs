@@ -48,7 +48,7 @@ pub struct Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Template {
-    /// RSafe's guided reasoning in one ChatML user message (Qwen2.5 and kin).
+    /// RSafe's guided reasoning in one ChatML user message (Qwen2.5 and other models that speak ChatML).
     Rsafe,
     LlamaGuard3,
     Qwen3guard,
@@ -58,13 +58,14 @@ pub enum Template {
 
 impl Template {
     /// Lays the prompt out: policy segments first, then the conversation up to the message on trial, then what
-    /// opens the answer.
+    /// opens the answer. `system` is what the model's own chat template says before a user who brings no system message;
+    /// [`Template::Rsafe`] alone begins with it.
     ///
     /// # Errors
     /// [`Error::BadInput`] if there is no message of the side on trial, [`Error::Unsupported`] for [`Template::Slots`].
-    pub fn segments(self, policy: &Policy, conversation: &Conversation) -> Result<Vec<Segment>> {
+    pub fn segments(self, system: Option<&str>, policy: &Policy, conversation: &Conversation) -> Result<Vec<Segment>> {
         match self {
-            Template::Rsafe => rsafe::segments(policy, conversation),
+            Template::Rsafe => rsafe::segments(system, policy, conversation),
             Template::LlamaGuard3 => llama_guard::segments(policy, conversation),
             Template::Qwen3guard => qwen3guard::segments(policy, conversation),
             Template::Slots => Err(Error::Unsupported(

@@ -255,7 +255,7 @@ mod tests {
             let bundle = Bundle::embedded().unwrap();
             let device = Device::flex();
             let tokenizer = Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
-            let engine = SlotEngine::load(&bundle, &tokenizer, &device).await.unwrap();
+            let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&device)).await.unwrap();
             let text = |len: TokenId| {
                 let ids: Vec<TokenId> = (2100..2100 + len).collect();
                 Layout::conversation(Frame { cls: 101, sep: 102 }, &[], Turn { kind: Kind::JudgedUser, ids: &ids })

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::{Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Usage, Verdict, quotes_in};
+use super::{
+    Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Tier, Usage, Verdict, quotes_in,
+};
 use crate::policy::Unreadable;
 use crate::{Action, Category, Conversation, Policy, Role, Target};
 
@@ -22,6 +24,16 @@ impl From<OnError> for Decision {
         match on_error {
             OnError::Block => Decision::Block,
             OnError::Review => Decision::Review,
+        }
+    }
+}
+
+impl From<Action> for Decision {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Block => Decision::Block,
+            Action::Review => Decision::Review,
+            Action::Allow => Decision::Allow,
         }
     }
 }
@@ -139,7 +151,8 @@ impl<'a> VerdictBuilder<'a> {
 
         let foreign = self.notes.iter().any(|note| note.code == NoteCode::Language);
         let hides = self.limit.filter(|limit| foreign || self.unreadable >= limit.share);
-        let mut severest = hides.map_or(Decision::Allow, |limit| decided_by(limit.action));
+        let mut severest = hides.map_or(Decision::Allow, |limit| limit.action.into());
+        let mut in_doubt = self.unreadable >= Tier::UNREADABLE || !self.notes.is_empty();
         let mut categories = Vec::new();
         for category in self.policy {
             let scored = self.categories.iter().find(|(id, _)| *id == category.id).map(|(_, score)| *score);
@@ -147,8 +160,9 @@ impl<'a> VerdictBuilder<'a> {
             let Some(score) = scored.or(named) else { continue };
             let threshold = self.thresholds.of(category);
             let applies = score >= threshold;
+            in_doubt |= category.action != Action::Allow && score >= self.thresholds.doubt(threshold);
             if applies {
-                severest = severest.max(decided_by(category.action));
+                severest = severest.max(category.action.into());
             }
             categories.push(CategoryScore {
                 id: category.id.clone(),
@@ -158,12 +172,14 @@ impl<'a> VerdictBuilder<'a> {
                 flagged: applies && category.action != Action::Allow,
             });
         }
-        let unsafe_overall = categories.is_empty() && score >= self.thresholds.global;
         // Nobody says which category it is: any of them may be.
-        let of_any = self.policy.iter().map(|category| decided_by(category.action)).max().unwrap_or(Decision::Block);
-        let decision = if unsafe_overall { severest.max(of_any) } else { severest };
+        let of_any = self.policy.iter().map(|category| category.action.into()).max().unwrap_or(Decision::Block);
+        let overall = categories.is_empty();
+        let decision = if overall && score >= self.thresholds.global { severest.max(of_any) } else { severest };
+        in_doubt |= overall && of_any != Decision::Allow && score >= self.thresholds.doubt(self.thresholds.global);
         Verdict {
             decision,
+            tier: Tier::of(decision, in_doubt),
             flagged: decision != Decision::Allow,
             score,
             reasoned_score: None,
@@ -199,10 +215,17 @@ impl Verdict {
         Self { rule: Some(rule.into()), ..Self::outright(decision) }
     }
 
+    /// The verdict where there is nothing to judge: a text without a word in it harms nobody.
+    pub(crate) fn on_nothing() -> Self {
+        let message = "there is no text to judge: an empty message, or white space alone";
+        Self { notes: vec![Note::new(NoteCode::Empty, "", message)], ..Self::outright(Decision::Allow) }
+    }
+
     fn outright(decision: Decision) -> Self {
         let flagged = decision != Decision::Allow;
         Self {
             decision,
+            tier: Tier::of(decision, false),
             flagged,
             score: f32::from(u8::from(flagged)),
             reasoned_score: None,
@@ -216,14 +239,6 @@ impl Verdict {
             failure: None,
             usage: Usage::default(),
         }
-    }
-}
-
-fn decided_by(action: Action) -> Decision {
-    match action {
-        Action::Block => Decision::Block,
-        Action::Review => Decision::Review,
-        Action::Allow => Decision::Allow,
     }
 }
 

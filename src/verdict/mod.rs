@@ -8,8 +8,12 @@ mod dial;
 mod note;
 mod parse;
 mod quotes;
-mod render;
+#[doc(hidden)]
+pub mod render;
+#[doc(hidden)]
+pub mod shape;
 mod thresholds;
+mod tier;
 
 pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling, Scoring};
@@ -20,12 +24,14 @@ pub use note::{Note, NoteCode};
 pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
 pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
+pub use tier::Tier;
 
 use serde::{Deserialize, Serialize};
 
 /// What to do with the text, from harmless to severe. A `match` in your code needs an arm for decisions to come: let it
 /// block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Decision {
@@ -36,6 +42,7 @@ pub enum Decision {
 
 /// How far one category applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CategoryScore {
     pub id: String,
@@ -88,12 +95,14 @@ pub struct Usage {
 #[non_exhaustive]
 pub struct Verdict {
     pub decision: Decision,
+    /// What that comes to where near misses and what was not read count, too.
+    pub tier: Tier,
     /// Whether the decision is anything but [`Decision::Allow`].
     pub flagged: bool,
     /// P(unsafe) in [0, 1] under the active policy.
     pub score: f32,
-    /// P(unsafe) at the verdict token behind the reasoning, in [0, 1]; `None` without reasoning. Where categories have
-    /// scores, those decide and not this.
+    /// P(unsafe) at the verdict token behind the reasoning, in [0, 1]; `None` without reasoning, and where that came to no
+    /// end. Where categories have scores, those decide and not this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoned_score: Option<f32>,
     /// P(unsafe) at a verdict token without reasoning before it; `None` where the model wrote none, as the slot model does

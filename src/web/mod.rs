@@ -33,7 +33,6 @@ use values::{Limits, from_js, json, to_js};
 pub struct WasmGuard {
     guard: Rc<Guard>,
     policies: Rc<Policies>,
-    model: String,
 }
 
 #[derive(Deserialize)]
@@ -64,20 +63,19 @@ impl WasmGuard {
             let Options { on_error, max_work, allow_untested } = from_js(options)?;
             let reader = Arc::new(JsReader::new(read));
             let bundle = Bundle::from_reader(&manifest, reader.clone()).map_err(values::error)?;
-            let model = bundle.manifest().name.clone();
             let device = device::open().await.map_err(values::error)?;
             let max_work = max_work.unwrap_or(MAX_WORK);
             let options = LoadOptions { on_error, max_work, allow_untested, ..LoadOptions::on(device) };
             let guard = Guard::load(bundle, options).await.and_then(|guard| device::alive().map(|()| guard));
             // What the function threw says more than that it did.
             let guard = Rc::new(guard.map_err(|error| reader.thrown().unwrap_or_else(|| values::error(error)))?);
-            Ok(JsValue::from(WasmGuard { guard, policies: Rc::default(), model }))
+            Ok(JsValue::from(WasmGuard { guard, policies: Rc::default() }))
         })
     }
 
     #[wasm_bindgen(getter)]
     pub fn model(&self) -> String {
-        self.model.clone()
+        self.guard.model().to_owned()
     }
 
     /// How the model did in its bundle's self-test; null for one without.

@@ -11,7 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 use super::task::promise;
 use super::values::{self, from_js, to_js};
 use super::{CheckRequest, WasmGuard, device};
-use crate::{Error, Guard, Monitor, MonitorOptions, Released, Result};
+use crate::{Error, Guard, Monitor, MonitorOptions, Pace, Released, Result};
 
 /// `None` while a call is at work.
 #[wasm_bindgen]
@@ -19,9 +19,10 @@ pub struct WasmMonitor(Rc<RefCell<Option<Monitor<Rc<Guard>>>>>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Pace {
+struct MonitorPace {
     check_every: usize,
     hold_back: usize,
+    pace: Pace,
     release_on_review: bool,
 }
 
@@ -30,12 +31,13 @@ impl WasmGuard {
     /// Starts judging a response that grows: the request's `messages` are what it answers.
     pub fn monitor(&self, request: JsValue, pace: JsValue) -> Result<WasmMonitor, JsValue> {
         let CheckRequest { messages, policy, reasoning, strictness, policy_limits, .. } = from_js(request)?;
-        let Pace { check_every, hold_back, release_on_review } = from_js(pace)?;
+        let MonitorPace { check_every, hold_back, pace, release_on_review } = from_js(pace)?;
         let policy =
             policy.map(|json| self.policies.parse(json, policy_limits)).transpose()?.map(|policy| (*policy).clone());
         let options = MonitorOptions {
             check_every,
             hold_back,
+            pace,
             release_on_review,
             reasoning,
             strictness,
@@ -53,6 +55,13 @@ impl WasmMonitor {
     pub fn push(&self, text: String, on_reading: Option<Function>) -> Promise {
         let pause = JsPause::new(on_reading);
         self.with(pause.clone(), async move |monitor| monitor.push_pausing(&text, async || pause.take().await).await)
+    }
+
+    /// What may be shown now without more of it: what is new is checked before its sentence has ended.
+    #[wasm_bindgen(js_name = checkNow)]
+    pub fn check_now(&self, on_reading: Option<Function>) -> Promise {
+        let pause = JsPause::new(on_reading);
+        self.with(pause.clone(), async move |monitor| monitor.check_now_pausing(async || pause.take().await).await)
     }
 
     /// The end of the response: the rest of it, and the verdict on all of it.

@@ -7,8 +7,8 @@ use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
 use crate::policy::RuleLimits;
-use crate::verdict::{CategoryScore, Note, Usage};
-use crate::{Decision, Error, policy};
+pub use crate::verdict::shape::Verdict;
+use crate::{Error, policy};
 
 /// Whose limits a policy's rules have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -108,102 +108,6 @@ impl<'e> Event<'e> {
             crate::Event::Reading => Event::Reading,
             crate::Event::Reasoning(text) => Event::Reasoning { text },
             crate::Event::Verdict(verdict) => Event::Verdict { verdict: Verdict::of(verdict, texts) },
-        }
-    }
-}
-
-#[derive(Serialize)]
-pub struct Verdict<'v> {
-    decision: Decision,
-    flagged: bool,
-    score: f64,
-    categories: Vec<Category<'v>>,
-    evidence: Vec<Evidence<'v>>,
-    reasoning: Option<&'v str>,
-    unreadable: f64,
-    notes: &'v [Note],
-    rule: Option<&'v str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'v str>,
-    usage: JsUsage,
-}
-
-#[derive(Serialize)]
-struct Category<'v> {
-    id: &'v str,
-    name: &'v str,
-    score: f64,
-    threshold: f64,
-    flagged: bool,
-}
-
-impl<'v> Category<'v> {
-    fn of(category: &'v CategoryScore) -> Self {
-        let CategoryScore { id, name, score, threshold, flagged } = category;
-        Self { id, name, score: decimal(*score), threshold: decimal(*threshold), flagged: *flagged }
-    }
-}
-
-/// The number that JavaScript prints as Rust does: 0.7 and not 0.699999988079071.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
-#[derive(Serialize)]
-struct Evidence<'v> {
-    message: usize,
-    start: usize,
-    end: usize,
-    quote: &'v str,
-    category: Option<&'v str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<f64>,
-}
-
-/// [`Usage`] with the names of JavaScript.
-#[derive(Serialize)]
-#[serde(remote = "Usage", rename_all = "camelCase")]
-struct UsageFields {
-    prompt_tokens: usize,
-    cached_tokens: usize,
-    answer_tokens: usize,
-    first_token_ms: f64,
-    verdict_ms: f64,
-}
-
-#[derive(Serialize)]
-#[serde(transparent)]
-struct JsUsage(#[serde(with = "UsageFields")] Usage);
-
-impl<'v> Verdict<'v> {
-    /// `texts` are the contents of the messages that evidence may quote.
-    pub fn of(verdict: &'v crate::Verdict, texts: &[&str]) -> Self {
-        let evidence = verdict.evidence.iter().map(|evidence| {
-            let units = |bytes: usize| {
-                let before = texts.get(evidence.message).and_then(|text| text.get(..bytes)).unwrap_or_default();
-                before.encode_utf16().count()
-            };
-            Evidence {
-                message: evidence.message,
-                start: units(evidence.start),
-                end: units(evidence.end),
-                quote: &evidence.quote,
-                category: evidence.category.as_deref(),
-                effect: evidence.effect.map(decimal),
-            }
-        });
-        Self {
-            decision: verdict.decision,
-            flagged: verdict.flagged,
-            score: decimal(verdict.score),
-            categories: verdict.categories.iter().map(Category::of).collect(),
-            evidence: evidence.collect(),
-            reasoning: verdict.reasoning.as_deref(),
-            unreadable: decimal(verdict.unreadable),
-            notes: &verdict.notes,
-            rule: verdict.rule.as_deref(),
-            failure: verdict.failure.as_deref(),
-            usage: JsUsage(verdict.usage),
         }
     }
 }

@@ -62,6 +62,46 @@ fn a_callers_rules_have_lower_limits_than_the_owners() {
 }
 
 #[test]
+fn every_bound_of_a_policy_holds_to_the_character() {
+    type Sized = fn(usize) -> Policy;
+    let bounds: [(usize, &str, Sized); 6] = [
+        (limits::MAX_ID_CHARS, "categories[0].id", |size| of(Category::new("i".repeat(size), "y"))),
+        (limits::MAX_NAME_CHARS, "categories[0].name", |size| of(Category::new("S1", "é".repeat(size)))),
+        (limits::MAX_DEFINITION_CHARS, "categories[0].definition", |size| of(defined(&"é".repeat(size)))),
+        (limits::MAX_EXAMPLE_CHARS, "categories[0].examples.safe[0]", |size| {
+            of(defined("y").safe_example("é".repeat(size)))
+        }),
+        (limits::MAX_EXAMPLES, "categories[0].examples.unsafe", |size| {
+            of((0..size).fold(defined("y"), |category, at| category.unsafe_example(at.to_string())))
+        }),
+        (limits::MAX_CATEGORIES, "categories", |size| {
+            (0..size)
+                .fold(Policy::new("x"), |policy, at| policy.category(Category::new(format!("S{at}"), at.to_string())))
+        }),
+    ];
+    for (most, path, policy) in bounds {
+        assert!(policy(most).validate().is_ok(), "{path}: {most}");
+        assert_eq!(policy(most + 1).validate().unwrap_err().findings[0].path, path, "{most} and one more");
+    }
+}
+
+#[test]
+fn what_a_reader_of_a_policy_cannot_see_is_refused() {
+    for hidden in ['\u{1}', '\u{202A}', '\u{202E}', '\u{2028}', '\u{2029}', '\u{2066}', '\u{2069}', '\u{FEFF}'] {
+        let error = of(defined(&format!("lo{hidden}ck"))).validate().unwrap_err();
+        assert_eq!(error.findings[0].path, "categories[0].definition", "{hidden:?}");
+    }
+}
+
+fn of(category: Category) -> Policy {
+    Policy::new("x").category(category)
+}
+
+fn defined(definition: &str) -> Category {
+    Category::new("S1", "y").definition(definition)
+}
+
+#[test]
 fn sources_that_would_cost_too_much_are_refused() {
     let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
     for (this, last) in ('b'..='i').zip('a'..) {

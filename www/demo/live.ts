@@ -111,6 +111,8 @@ function play(question: string | undefined, text: string): Run {
         ...(policy !== undefined && { policy }),
         strictness: strictness.valueAsNumber,
         checkEvery: CHECK_EVERY,
+        // Whoever writes an answer here may pause in it.
+        maxWait: 0,
         signal,
         onCheck: (seen, verdict) => {
           if (running !== run) return;

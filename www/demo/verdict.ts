@@ -1,15 +1,17 @@
-/** The verdict: reasoning as it comes, then decision, scores, quotes in the text, and figures. */
+/** The verdict: reasoning as it comes, then tier and decision, scores, quotes in the text, and figures. */
 
-import type { CategoryScore, Decision, Message, Verdict } from '../src/index.ts';
+import type { CategoryScore, Decision, Message, Tier, Verdict } from '../src/index.ts';
 import { byId, facts, icon, make, milliseconds } from './dom.ts';
 import { bubbles } from './quotes.ts';
 
 const room = byId('verdict');
 const body = byId('verdict-body');
-const DECISIONS: Readonly<Record<Decision, { word: string; means: string }>> = {
-  allow: { word: 'Allow', means: 'Nothing in the policy applies.' },
-  review: { word: 'Review', means: 'Something applies. A person should look.' },
-  block: { word: 'Block', means: 'Something applies that the policy forbids.' },
+/** What each tier is called, the decision behind it, and what both mean. */
+const TIERS: Readonly<Record<Tier, readonly [word: string, decision: Decision, means: string]>> = {
+  clear: ['Clear', 'allow', 'Allowed. Nothing in the policy applies.'],
+  care: ['Care', 'allow', 'Allowed. It came near, or not all of it could be read.'],
+  attention: ['Attention', 'review', 'For review. Something applies, a person should look.'],
+  block: ['Block', 'block', 'Blocked. Something applies that the policy forbids.'],
 };
 /** Categories that are shown at once. */
 const SHOWN = 6;
@@ -19,11 +21,8 @@ let reasoning: HTMLElement | undefined;
 /** What a visitor sees before the first check. */
 export function showNothingYet(): void {
   const legend = make('ul', 'legend');
-  for (const [decision, { word, means }] of Object.entries(DECISIONS) as [
-    Decision,
-    { word: string; means: string },
-  ][]) {
-    legend.append(make('li', '', badge(decision, word), make('span', '', means)));
+  for (const tier of Object.keys(TIERS) as Tier[]) {
+    legend.append(make('li', '', badge(tier), make('span', '', TIERS[tier][2])));
   }
   body.replaceChildren(
     make(
@@ -71,12 +70,12 @@ export function showStopped(text: string): void {
 
 export function showVerdict(verdict: Verdict, messages: readonly Message[]): void {
   room.setAttribute('aria-busy', 'false');
-  const { word, means } = DECISIONS[verdict.decision];
+  const [word, , means] = TIERS[verdict.tier];
   const parts: HTMLElement[] = [
     make(
       'div',
       'decision',
-      badge(verdict.decision, word),
+      badge(verdict.tier),
       make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' risk, from 0 to 1'),
     ),
     make('p', 'note', because(verdict, means)),
@@ -98,8 +97,9 @@ function because(verdict: Verdict, means: string): string {
   return verdict.rule ? `The policy’s rule “${verdict.rule}” decided, before the model.` : means;
 }
 
-function badge(decision: Decision, word: string): HTMLElement {
-  return make('span', `badge ${decision}`, icon(decision), word);
+function badge(tier: Tier): HTMLElement {
+  const [word, decision] = TIERS[tier];
+  return make('span', `badge ${decision} ${tier}`, icon(decision), word);
 }
 
 /** A row for each category, the likeliest first, its threshold marked on the bar. Those far down are folded away. */

@@ -8,32 +8,15 @@ import type {
   LanguageModelV4Usage,
 } from '@ai-sdk/provider';
 import { Judge } from './ai-sdk/judge.ts';
+import type { GuardMiddlewareOptions } from './ai-sdk/options.ts';
 import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
 import { citedText } from './ai-sdk/words.ts';
 import { isBlocked } from './held/judge.ts';
 import { Passed } from './held/passed.ts';
 import { defined } from './plain.ts';
-import type { Guard, TransformOptions, Verdict } from './types.ts';
+import type { Guard } from './types.ts';
 
-/** What a verdict is about: the prompt, or a kind of part of the answer. */
-export type Where = 'prompt' | LanguageModelV4Content['type'];
-
-type Rules = Pick<
-  TransformOptions,
-  'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack' | 'releaseOnReview'
->;
-
-export interface GuardMiddlewareOptions extends Rules {
-  /** What is said in the place of what is blocked. Default: nothing. */
-  refusal?: string;
-  /** Whether a tool's name and arguments are judged before a call is let through (default), or pass. */
-  toolCalls?: 'judge' | 'pass';
-  /** What becomes of parts that are no text, files above all, of prompts and of answers: the call fails with
-   * `bad_input` (default), or they pass. */
-  files?: 'refuse' | 'pass';
-  /** Called with every verdict, also those on which nothing is withheld. It has the quotes that metadata leave out. */
-  onVerdict?: (verdict: Verdict, where: Where) => void;
-}
+export type { GuardMiddlewareOptions, Where } from './ai-sdk/options.ts';
 
 /** Texts that are remembered. */
 const MOST = 1024;

@@ -8,6 +8,7 @@ import type {
   GuardEvent,
   GuardInfo,
   Message,
+  Pace,
   PolicyObject,
   Progress,
   Reasoning,
@@ -49,6 +50,7 @@ export interface CheckRequest {
 export interface MonitorPace {
   checkEvery: number;
   holdBack: number;
+  pace: Pace;
   releaseOnReview: boolean;
 }
 
@@ -64,6 +66,8 @@ export interface MonitorStep {
 /** A response that grows. */
 export interface EngineMonitor {
   push(text: string, signal?: AbortSignal): Promise<MonitorStep>;
+  /** Checks what is new without waiting for the end of a sentence. */
+  checkNow(signal?: AbortSignal): Promise<MonitorStep>;
   finish(signal?: AbortSignal): Promise<MonitorStep>;
   /** Frees it, when its running call has ended. */
   close(): void;

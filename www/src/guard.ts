@@ -40,9 +40,10 @@ export interface Platform {
   connect(spec: EngineSpec, hooks: LoadHooks, options: OpenOptions): Promise<Engine>;
 }
 
-/** New characters between two checks of a growing text, and characters kept back. */
+/** New characters between two checks of a growing text, characters kept back, and milliseconds that a sentence is waited for. */
 const CHECK_EVERY = 160;
 const HOLD_BACK = 24;
+const MAX_WAIT = 2000;
 const KEPT_ADDRESSES = 16;
 
 const OPEN: Names<OpenOptions> = {
@@ -70,6 +71,8 @@ const TRANSFORM: Names<TransformOptions> = {
   messages: true,
   checkEvery: true,
   holdBack: true,
+  pace: true,
+  maxWait: true,
   releaseOnReview: true,
   frames: true,
   onCheck: true,
@@ -160,6 +163,8 @@ class OpenGuard implements Guard {
     const options = callOptions(given, TRANSFORM);
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
+    const pace = oneOf('pace', options.pace ?? 'adaptive', ['steady', 'adaptive']);
+    const maxWait = positive('maxWait', options.maxWait ?? MAX_WAIT, 0);
     const releaseOnReview = oneOf('releaseOnReview', options.releaseOnReview ?? true, [true, false]);
     const frames = oneOf('frames', options.frames ?? 'refuse', ['refuse', 'text']);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
@@ -171,10 +176,11 @@ class OpenGuard implements Guard {
         const policy = await this.#policyText(options, signal);
         const messages = plainMessages(options.messages ?? []);
         const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
-        return this.#engine.monitor({ ...request, checkEvery, holdBack, releaseOnReview }, signal);
+        return this.#engine.monitor({ ...request, checkEvery, holdBack, pace, releaseOnReview }, signal);
       },
       signal,
       refuseFrames: frames === 'refuse',
+      maxWait,
       onCheck,
       done: stop,
     });

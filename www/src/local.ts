@@ -95,9 +95,9 @@ export class LocalEngine implements Engine {
   }
 
   async monitor(request: MonitorRequest, signal?: AbortSignal): Promise<EngineMonitor> {
-    const { checkEvery, holdBack, releaseOnReview } = request;
+    const { checkEvery, holdBack, pace, releaseOnReview } = request;
     const start = async (live: Live) => {
-      const options = { checkEvery, holdBack, releaseOnReview };
+      const options = { checkEvery, holdBack, pace, releaseOnReview };
       return new LocalMonitor(live, live.guard.monitor(this.#request(live, request), options));
     };
     const started = this.#run(undefined, start);
@@ -124,6 +124,7 @@ export class LocalEngine implements Engine {
       });
     return {
       push: (text, signal) => step((body, onReading) => body.push(text, onReading), signal),
+      checkNow: (signal) => step((body, onReading) => body.checkNow(onReading), signal),
       finish: (signal) => step((body, onReading) => body.finish(onReading), signal),
       close: () => close(monitor),
     };

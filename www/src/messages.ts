@@ -94,13 +94,20 @@ const CHECK: Fields<CheckRequest> = {
   reasoning: oneOf('never', 'auto', 'always'),
   strictness: optional(unit),
 };
-const MONITOR: Fields<MonitorRequest> = { ...CHECK, checkEvery: whole(1), holdBack: whole(0), releaseOnReview: flag };
+const MONITOR: Fields<MonitorRequest> = {
+  ...CHECK,
+  checkEvery: whole(1),
+  holdBack: whole(0),
+  pace: oneOf('steady', 'adaptive'),
+  releaseOnReview: flag,
+};
 
 const CALLS: { readonly [Name in keyof Calls]: Fields<Calls[Name]['send']> } = {
   load: { spec: record(SPEC) },
   check: { request: record(CHECK), events: flag },
   monitor: { request: record(MONITOR) },
   push: { monitor: whole(1), text },
+  checkNow: { monitor: whole(1) },
   finish: { monitor: whole(1) },
   policy: { policy },
 };

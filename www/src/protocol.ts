@@ -12,6 +12,7 @@ export interface Calls {
   /** Gives the monitor's number. */
   monitor: { send: { request: MonitorRequest }; get: number };
   push: { send: { monitor: number; text: string }; get: MonitorStep };
+  checkNow: { send: { monitor: number }; get: MonitorStep };
   finish: { send: { monitor: number }; get: MonitorStep };
   policy: { send: { policy: PolicyText }; get: PolicyObject };
 }

@@ -197,6 +197,7 @@ export class RemoteEngine implements Engine {
     });
     return {
       push: (text, signal) => connection.call('push', { monitor, text }, { signal }),
+      checkNow: (signal) => connection.call('checkNow', { monitor }, { signal }),
       finish: (signal) => connection.call('finish', { monitor }, { signal }),
       close: () => close(monitor),
     };

@@ -62,6 +62,8 @@ export function serve(
       }
       case 'push':
         return monitor(call.monitor).push(call.text, signal);
+      case 'checkNow':
+        return monitor(call.monitor).checkNow(signal);
       case 'finish':
         return monitor(call.monitor).finish(signal);
       case 'policy':

@@ -16,6 +16,8 @@ export interface TransformParts {
   signal: AbortSignal;
   /** Whether frames of a chat API are refused. */
   refuseFrames: boolean;
+  /** Milliseconds after which text is checked whose sentence has not ended; 0: never. */
+  maxWait: number;
   onCheck: TransformOptions['onCheck'];
   /** Called once, at whichever end. */
   done(): void;
@@ -25,6 +27,7 @@ export function guardTransform({
   open,
   signal,
   refuseFrames,
+  maxWait,
   onCheck,
   done,
 }: TransformParts): TransformStream<Chunk, Chunk> {
@@ -33,6 +36,10 @@ export function guardTransform({
   let monitor: EngineMonitor | undefined;
   let over = false;
   let seen = 0;
+  /** When the first text came that no check has seen. */
+  let since = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let early: Promise<void> | undefined;
   let output!: ReadableStreamDefaultController<Chunk>;
   let sink!: WritableStreamDefaultController;
   let wanted = () => {};
@@ -40,6 +47,7 @@ export function guardTransform({
   const close = () => {
     if (over) return;
     over = true;
+    clearTimeout(timer);
     letGo();
     monitor?.close();
     wanted();
@@ -61,7 +69,27 @@ export function guardTransform({
     throw new GuardError('blocked', `the text was flagged after ${seen} characters (${what})`, { verdict });
   };
 
+  const checkNow = async () => {
+    if (monitor && !over) release(await monitor.checkNow(signal));
+    since = 0;
+  };
+
+  /** What waits too long is checked: now, or when nothing else has come until then. */
+  const watch = async () => {
+    if (over || maxWait === 0) return;
+    const left = since + maxWait - Date.now();
+    if (left <= 0) await checkNow();
+    else timer = setTimeout(() => (early = guarded(checkNow)).catch(() => {}), left);
+  };
+
+  /** Nothing is checked beside the next step, and none follows a check that failed. */
+  const settle = async () => {
+    clearTimeout(timer);
+    await early;
+  };
+
   const feed = async (came: string, last = false) => {
+    const now = Date.now();
     if (came === '' && !monitor) return;
     monitor ??= await open();
     // The end may have come while the monitor was on its way.
@@ -69,8 +97,14 @@ export function guardTransform({
     const text = frames ? frames.take(came, last) : came;
     if (text === '') return;
     seen += text.length;
-    release(await monitor.push(text, signal));
+    await settle();
+    if (over) return;
+    const step = await monitor.push(text, signal);
+    // Behind a check that was made, only what has just come is left.
+    if (step.verdict || since === 0) since = now;
+    release(step);
     if (!over && (output.desiredSize ?? 0) <= 0) await new Promise<void>((resolve) => (wanted = resolve));
+    if (!last) await watch();
   };
 
   /** Whatever goes wrong ends the stream. */
@@ -98,7 +132,8 @@ export function guardTransform({
     close: () =>
       guarded(async () => {
         await feed(input.end(), true);
-        if (monitor) release(await monitor.finish(signal));
+        await settle();
+        if (monitor && !over) release(await monitor.finish(signal));
         close();
         output.close();
       }),

@@ -3,6 +3,10 @@
 /** What to do with a text, from harmless to severe. */
 export type Decision = 'allow' | 'review' | 'block';
 
+/** What a verdict comes to. `block` and `attention` are the decisions `block` and `review`; an allowed text is `care` where a
+ * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note, else `clear`. */
+export type Tier = 'clear' | 'care' | 'attention' | 'block';
+
 /** What a policy does about a category that applies. */
 export type Action = Decision;
 
@@ -127,13 +131,16 @@ export interface Usage {
   verdictMs: number;
 }
 
-/** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. */
-export type NoteCode = 'language';
+/** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. `empty`: there
+ * is no text on trial, or white space alone, and nothing was judged. `unfinished`: the reasoning went in a circle or was too
+ * long and was given up; the score is that without it. */
+export type NoteCode = 'language' | 'empty' | 'unfinished';
 
 /** Something that a reader of a verdict should know. */
 export interface Note {
   code: NoteCode;
-  /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another. */
+  /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another; of
+   * `unfinished` `circle` or `limit`; of `empty` nothing. */
   found: string;
   /** The same in a sentence. */
   message: string;
@@ -141,6 +148,7 @@ export interface Note {
 
 export interface Verdict {
   decision: Decision;
+  tier: Tier;
   /** Whether the decision is anything but `allow`. */
   flagged: boolean;
   /** P(unsafe) in [0, 1] under the active policy. */
@@ -181,6 +189,9 @@ export interface CheckOptions {
   signal?: AbortSignal;
 }
 
+/** How much of what was checked stays back; see `TransformOptions`. */
+export type Pace = 'steady' | 'adaptive';
+
 /** How a growing response is checked and released. */
 export interface TransformOptions {
   policy?: PolicySource;
@@ -188,10 +199,17 @@ export interface TransformOptions {
   policyLimits?: PolicyLimits;
   /** The conversation that the text answers. Default: none. */
   messages?: Conversation;
-  /** Check again after so many new characters at most (UTF-16 units, default 160). */
+  /** Checks fall where sentences end, and after so many new characters at the latest (Unicode characters, default 160). The first
+   * ones are small, so that the text begins soon; later ones have half of it or more to read. */
   checkEvery?: number;
-  /** Keep so many of the last checked characters back until more is known (default 24). */
+  /** So many of the last checked characters stay back until more is known (default 24); beyond that whole sentences come out. */
   holdBack?: number;
+  /** Whether `holdBack` follows the risk curve: less where the last checks found little, up to eight times as much where one
+   * of them came near its limit (`'adaptive'`, the default), or always as much (`'steady'`). */
+  pace?: Pace;
+  /** Text that has waited so many milliseconds is checked even if its sentence has not ended, where the upstream is slow
+   * (default 2000; 0: never). */
+  maxWait?: number;
   /** Whether text on which the decision is `review` is let through, and told to `onCheck` only (default true). `false`
    * withholds it as `block` does: what is flagged then never comes out. */
   releaseOnReview?: boolean;

@@ -59,6 +59,8 @@ export interface WasmMonitor {
    * verdict that blocks, nothing is released any more; one that asks for review blocks or is reported only, as the pace
    * says. */
   push(text: string, onReading?: () => unknown): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
+  /** The same without more of it: what is new is checked before its sentence has ended. */
+  checkNow(onReading?: () => unknown): Promise<{ released: string; verdict?: Verdict; blocked: boolean }>;
   /** The end of the response: the rest, if it may be shown, and the verdict on all of it. */
   finish(onReading?: () => unknown): Promise<{ released: string; verdict: Verdict; blocked: boolean }>;
   free(): void;

@@ -125,6 +125,7 @@ test('an answer that is allowed comes out unchanged, whole and streamed, part by
   });
   assert.deepEqual([said, reasoningText, finishReason, usage.totalTokens], ['Bread is good.', 'Wheat.', 'stop', 13]);
   assert.equal(providerMetadata?.['rsafe']?.['decision'], 'allow');
+  assert.equal(providerMetadata?.['rsafe']?.['tier'], 'clear');
 
   const random = randomly(5);
   for (let round = 0; round < 20; round++) {

@@ -53,7 +53,7 @@ async function visit(options: BrowserContextOptions = {}): Promise<Visit> {
 
 const ready = (page: Page) => page.waitForSelector('#model-state[data-state=ready]');
 
-/** Waits for a decision; resolves to its word. */
+/** Waits for a decision; resolves to its tier's word. */
 async function decision(page: Page): Promise<string> {
   const badge = page.locator('#verdict[aria-busy=false] .decision .badge:not(.waiting)');
   await badge.waitFor();
@@ -177,11 +177,11 @@ test('a sample gives a verdict in words, with scores, figures and no complaint f
   await using visited = await visit();
   const { page, complaints } = visited;
   await page.getByRole('button', { name: 'Python process' }).click();
-  assert.match(await decision(page), /^(Allow|Review|Block)$/);
+  assert.match(await decision(page), /^(Clear|Care|Attention|Block)$/);
   assert.match((await page.locator('.score').textContent()) ?? '', /^[01]\.\d\d/);
   assert.ok((await page.locator('.bars li').count()) > 3, 'expected a row for each category');
   assert.match((await page.locator('.figures').textContent()) ?? '', /Prompt[1-9]\d* tokens/);
-  assert.match((await page.locator('#announcement').textContent()) ?? '', /^(Allow|Review|Block)\. Score/);
+  assert.match((await page.locator('#announcement').textContent()) ?? '', /^(Clear|Care|Attention|Block)\. Score/);
   assert.deepEqual(complaints, []);
 });
 

@@ -119,9 +119,8 @@ describe('the prompt', () => {
         finish_reason: 'content_filter',
       },
     ]);
-    assert.equal(body.rsafe.target, 'prompt');
-    assert.equal(body.rsafe.decision, 'block');
-    assert.equal(body.rsafe.rule, 'house-7');
+    const { target, decision, tier, rule } = body.rsafe;
+    assert.deepEqual([target, decision, tier, rule], ['prompt', 'block', 'block', 'house-7']);
     assert.equal(upstream.asked.length, 0);
   });
 

@@ -126,6 +126,7 @@ class FakeGuard {
     const score = flagged ? 0.9 : 0.1;
     return {
       decision: blocked ? 'block' : flagged ? 'review' : 'allow',
+      tier: blocked ? 'block' : flagged ? 'attention' : 'clear',
       flagged,
       score,
       categories: [{ id: 'crime', name: 'Crime', score, threshold: 0.5, flagged }],

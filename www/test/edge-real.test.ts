@@ -71,7 +71,20 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
     const { results } = await answer('/v1/moderations', { input: ['how to bake bread', 'how to pick a lock'] });
     assert.deepEqual(Object.keys(results[0].category_scores), ['locks']);
     assert.equal(results[0].rule, null);
-    assert.deepEqual([results[1].flagged, results[1].decision, results[1].rule], [true, 'block', 'house-7']);
+    assert.deepEqual([results[1].flagged, results[1].tier, results[1].rule], [true, 'block', 'house-7']);
+  });
+
+  test('an empty text is nothing to judge', async () => {
+    const { results } = await answer('/v1/moderations', { input: ['', ' \n'] });
+    assert.deepEqual(
+      results.map(({ decision, score }: any) => [decision, score]),
+      [
+        ['allow', 0],
+        ['allow', 0],
+      ],
+    );
+    const { decision, notes } = await answer('/v1/check', { prompt: '' });
+    assert.deepEqual([decision, notes[0].code], ['allow', 'empty']);
   });
 
   test('a policy of the request takes the place of the owner’s', async () => {

@@ -69,7 +69,7 @@ describe('moderations', () => {
     assert.deepEqual(result.categories, { crime: true });
     assert.deepEqual(result.category_scores, { crime: 0.9 });
     assert.deepEqual(result.category_applied_input_types, { crime: ['text'] });
-    assert.equal(result.decision, 'block');
+    assert.deepEqual([result.decision, result.tier], ['block', 'block']);
     assert.equal(result.rule, 'house-7');
     assert.deepEqual(result.scored_categories, [
       { id: 'crime', name: 'Crime', score: 0.9, threshold: 0.5, flagged: true },

@@ -18,6 +18,7 @@ export function verdict(decision: Verdict['decision'] = 'allow'): Verdict {
   const flagged = decision !== 'allow';
   return {
     decision,
+    tier: flagged ? (decision === 'block' ? 'block' : 'attention') : 'clear',
     flagged,
     score: flagged ? 0.9 : 0.1,
     categories: [],
@@ -47,6 +48,11 @@ export interface FakeCore {
   loads: number;
   resets: number;
   requests: WasmRequest[];
+  /** What monitors were opened with, and what they were called for. */
+  paces: MonitorPace[];
+  pushes: string[];
+  /** Whether a push is never checked, as if no sentence ended. */
+  patient: boolean;
   /** Thrown by the next check, push or load. */
   failNext: unknown;
 }
@@ -89,12 +95,16 @@ export function fakeCore(pieces = 3): FakeCore {
         core.running--;
       }
     }
-    monitor(request: WasmRequest, { releaseOnReview }: MonitorPace): WasmMonitor {
+    monitor(request: WasmRequest, pace: MonitorPace): WasmMonitor {
       core.requests.push(request);
+      core.paces.push(pace);
+      const { releaseOnReview } = pace;
       core.monitors++;
       let all = '';
       let shown = 0;
-      const step = async (end: boolean) => {
+      const step = async (what: keyof WasmMonitor) => {
+        const end = what === 'finish';
+        core.pushes.push(what);
         await null;
         fail();
         const result = judge(all);
@@ -108,8 +118,14 @@ export function fakeCore(pieces = 3): FakeCore {
         return { released, verdict: result, blocked: false };
       };
       return {
-        push: (more) => ((all += more), step(false)),
-        finish: () => step(true),
+        push: async (more) => {
+          all += more;
+          if (!core.patient) return step('push');
+          core.pushes.push('push');
+          return { released: '', blocked: false };
+        },
+        checkNow: () => step('checkNow'),
+        finish: () => step('finish'),
         free: () => void core.monitors--,
       };
     }
@@ -133,6 +149,9 @@ export function fakeCore(pieces = 3): FakeCore {
     loads: 0,
     resets: 0,
     requests: [],
+    paces: [],
+    pushes: [],
+    patient: false,
     failNext: undefined,
     module: {
       default: async () => undefined,

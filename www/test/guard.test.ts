@@ -61,6 +61,8 @@ for (const [side, connect] of Object.entries(sides)) {
         onCheck: 5,
         checkEvery: 5n,
         holdBack: 'x',
+        pace: 'quick',
+        maxWait: -1,
         strictness: NaN,
       })) {
         assert.throws(() => guard.transform({ [option]: wrong(value) }), named(option));

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { after, before, test } from 'node:test';
+import { result } from '../edge/src/moderations.ts';
 import type * as Library from '../src/index.ts';
 import type { Evidence, Verdict } from '../src/types.ts';
 import { agree, byPolicy, type Golden } from './support/golden.ts';
@@ -30,9 +31,10 @@ after(async () => {
   if (folder) rmSync(folder, { recursive: true });
 });
 
-/** What the native program answers to rows, in the package's names. */
-function native(conversations: Golden[], policy: string | undefined): Verdict[] {
-  const args = ['check', '--reasoning', 'always', '--input', 'rows', '--model', join(miniFolder, 'model')];
+/** What the native program answers to rows. Its verdicts have the package's names, `usage` apart. */
+function native<Answer = Verdict>(conversations: Golden[], policy: string | undefined, ...more: string[]): Answer[] {
+  const args = ['check', '--reasoning', 'always', '--input', 'rows', ...more];
+  args.push('--model', join(miniFolder, 'model'));
   if (policy !== undefined) {
     const file = join(folder, 'policy.yaml');
     if (!rsafe.builtinPolicies.includes(policy)) writeFileSync(file, policy);
@@ -61,6 +63,42 @@ test('the wasm build in Node and the native program judge the golden conversatio
         evidence.map(({ quote, category }) => [quote, category]);
       assert.deepEqual(quotes(got), quotes(wanted[i]!), `${id}: the evidence differs`);
     }
+  }
+});
+
+test('a text that is empty or white space alone is nothing to judge in both', async () => {
+  const calls = { role: 'assistant', content: null, tool_calls: [] } as const;
+  const conversations = [
+    [{ role: 'user', content: '' }],
+    [{ role: 'user', content: ' \n\t' }],
+    [{ role: 'user', content: 'What is the weather?' }, calls],
+  ] as const;
+  const wanted = native(
+    conversations.map((messages, i) => ({ id: `empty-${i}`, messages }) as unknown as Golden),
+    undefined,
+  );
+  for (const [i, messages] of conversations.entries()) {
+    const { decision, score, notes } = await guard.check(messages);
+    assert.deepEqual([decision, score, notes], ['allow', 0, wanted[i]?.notes]);
+    assert.deepEqual(
+      notes.map(({ code }) => code),
+      ['empty'],
+    );
+  }
+});
+
+test('the native program renders verdicts for the clients of OpenAI as the worker at the edge does', () => {
+  for (const [policy, conversations] of byPolicy()) {
+    const wanted = native(conversations, policy).map(result);
+    const got = native<{ id: string; results: object[] }>(conversations, policy, '--format', 'openai');
+    assert.deepEqual(
+      got.map(({ results }) => results),
+      wanted.map((one) => [one]),
+    );
+    assert.deepEqual(
+      got.map(({ id }) => id),
+      conversations.map(({ id }) => id),
+    );
   }
 });
 

@@ -24,6 +24,8 @@ function streamOf<T>(chunks: T[]): ReadableStream<T> {
   });
 }
 
+type Writer = WritableStreamDefaultWriter<string | Uint8Array>;
+
 /** What came out before the end or the error. */
 async function read<T>(stream: ReadableStream<T>): Promise<{ chunks: T[]; error?: GuardError }> {
   const chunks: T[] = [];
@@ -223,4 +225,77 @@ test('options of a transform that make no sense are named', async () => {
     message: /releaseOnReview/,
   });
   assert.throws(() => guard.transform({ holdBack: -1 }), { code: 'bad_input', message: /holdBack/ });
+});
+
+test('text that waits too long is checked before its sentence has ended, whether more comes or not', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1 });
+  const core = fakeCore();
+  // As the core, which waits for the end of a sentence.
+  core.patient = true;
+  const guard = await open(core);
+  const { readable, writable } = guard.transform({ maxWait: 500 });
+  const writer = writable.getWriter();
+  const out = read(readable);
+  await writer.write('warm the pot ');
+  t.mock.timers.tick(499);
+  await writer.write('and ');
+  assert.deepEqual(core.pushes, ['push', 'push']);
+  t.mock.timers.tick(1);
+  await writer.write('then ');
+  // The write came behind the check, not beside it.
+  assert.deepEqual(core.pushes, ['push', 'push', 'checkNow', 'push']);
+  t.mock.timers.setTime(1 + 500 + 600);
+  await writer.write('pour');
+  assert.deepEqual(core.pushes.slice(3), ['push', 'push', 'checkNow']);
+  await writer.close();
+  assert.equal((await out).chunks.join(''), 'warm the pot and then pour');
+  // Nothing is left to wait for.
+  t.mock.timers.tick(5000);
+  assert.equal(core.pushes.at(-1), 'finish');
+});
+
+test('a check of what waits ends the stream where it blocks, and without a wait there is none', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1 });
+  const core = fakeCore();
+  core.patient = true;
+  const guard = await open(core);
+  const { readable, writable } = guard.transform({ maxWait: 500 });
+  const writer = writable.getWriter();
+  const out = read(readable);
+  await writer.write('now a bad ');
+  t.mock.timers.tick(500);
+  assert.deepEqual([(await out).chunks, (await out).error?.code], [[], 'blocked']);
+  await assert.rejects(writer.write('more'), { code: 'blocked' });
+
+  // Whoever writes or ends while that check runs hears of it, too.
+  for (const end of [(writer: Writer) => writer.write('more'), (writer: Writer) => writer.close()]) {
+    const busy = guard.transform({ maxWait: 500 });
+    const late = busy.writable.getWriter();
+    const nothing = read(busy.readable);
+    await late.write('now a bad ');
+    t.mock.timers.tick(500);
+    await assert.rejects(end(late), { code: 'blocked' });
+    assert.deepEqual((await nothing).chunks, []);
+  }
+  core.pushes.length = 0;
+
+  const never = guard.transform({ maxWait: 0 });
+  const patient = never.writable.getWriter();
+  void read(never.readable);
+  await patient.write('now a bad ');
+  t.mock.timers.tick(1e6);
+  await patient.write('pot ');
+  assert.deepEqual(core.pushes, ['push', 'push']);
+});
+
+test('the pace goes to the core, and an adaptive one by default', async () => {
+  const core = fakeCore();
+  const guard = await open(core);
+  for (const options of [{}, { pace: 'steady', holdBack: 7, checkEvery: 9 }] as const) {
+    await read(streamOf(['bread']).pipeThrough(guard.transform(options)));
+  }
+  assert.deepEqual(core.paces, [
+    { checkEvery: 160, holdBack: 24, pace: 'adaptive', releaseOnReview: true },
+    { checkEvery: 9, holdBack: 7, pace: 'steady', releaseOnReview: true },
+  ]);
 });

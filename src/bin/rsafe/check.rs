@@ -21,8 +21,8 @@ Rows, in files or on standard input: JSON lines (also .gz and .zst), or the colu
   {\"id\"?, \"prompt\", \"response\"?, \"level\"?}
   {\"id\"?, \"messages\": [{\"role\", \"content\"}, …], \"level\"?}
 `level` is prompt or response and says which side is judged; other keys are ignored. A column `messages` is JSON
-text. Answers come as JSON lines in the same order: id, decision, flagged, score, categories, evidence, reasoning,
-unreadable, notes, rule, usage. A row that cannot be judged gives
+text. Answers come as JSON lines in the same order: id, decision, tier, flagged, score, categories, evidence,
+reasoning, unreadable, notes, rule, usage. A row that cannot be judged gives
 {\"file\"?, \"line\", \"id\"?, \"error\": {\"code\", \"message\"}} and the rest goes on (see --on-error); of a .parquet file
 `line` is the row. If others decide what stands on standard input, say what it is: `--input text` or `--input rows`.
 
@@ -42,6 +42,9 @@ pub struct CheckArgs {
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Write verdicts in a shape that other tools read, instead of our own
+    #[arg(long, value_enum, conflicts_with_all = ["json", "pretty", "out"])]
+    format: Option<FormatArg>,
     /// What the input is; `auto` takes standard input for rows if it starts with `{`
     #[arg(long, value_enum, default_value_t = InputArg::Auto)]
     input: InputArg,
@@ -56,22 +59,45 @@ enum InputArg {
     Rows,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FormatArg {
+    /// The body of OpenAI's moderation endpoint, a line of JSON for each verdict
+    Openai,
+    /// Llama Guard's text, of one verdict: `safe`, or `unsafe` and on a second line the ids of what applies
+    LlamaGuard,
+}
+
 /// How the verdict on one text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
     Json,
+    OpenAi,
+    LlamaGuard,
+}
+
+impl Form {
+    fn is_json(self) -> bool {
+        matches!(self, Form::Json | Form::OpenAi)
+    }
 }
 
 pub fn run(args: CheckArgs) -> Result<Outcome, Failure> {
-    let form = if args.json { Form::Json } else { Form::Text };
+    let form = match args.format {
+        Some(FormatArg::Openai) => Form::OpenAi,
+        Some(FormatArg::LlamaGuard) => Form::LlamaGuard,
+        None if args.json => Form::Json,
+        None => Form::Text,
+    };
     // Locked for the whole run: nobody else writes to it, and each line is flushed as it is complete.
     let mut out: Box<dyn Write> = match form {
-        Form::Json => Box::new(io::stdout().lock()),
         Form::Text => Box::new(anstream::stdout().lock()),
+        _ => Box::new(io::stdout().lock()),
     };
     let result = judge_input(&args, form, &mut out);
-    if let (Form::Json, Err(Failure::Library(error))) = (form, &result) {
+    if form.is_json()
+        && let Err(Failure::Library(error)) = &result
+    {
         output::json_error(&mut out, None, None, error)?;
     }
     result
@@ -82,19 +108,16 @@ fn judge_input(args: &CheckArgs, form: Form, out: &mut dyn Write) -> Result<Outc
     if args.input == InputArg::Rows && !given.is_empty() {
         let files: Vec<PathBuf> = given.iter().map(PathBuf::from).collect();
         args.rows.keep_apart(files.iter().map(PathBuf::as_path).chain(args.guard.inputs()))?;
-        return rows::run(&args.rows, Source::files(files, target)?, &args.guard, out);
+        return judge_rows(args, form, Source::files(files, target)?, out);
     }
     let text = match given {
         [] => {
             let (is_json, reader) = input::sniff(BufReader::new(io::stdin())).map_err(Error::io("standard input"))?;
             if args.input == InputArg::Rows || (is_json && args.input == InputArg::Auto) {
                 args.rows.keep_apart(args.guard.inputs())?;
-                return rows::run(&args.rows, Source::stdin(reader, target), &args.guard, out);
+                return judge_rows(args, form, Source::stdin(reader, target), out);
             }
             input::read_text(reader)?
-        }
-        [text] if text.trim().is_empty() => {
-            return Err(Error::BadInput("nothing to check: the text is empty".into()).into());
         }
         [text] => text.clone(),
         more => {
@@ -104,17 +127,34 @@ fn judge_input(args: &CheckArgs, form: Form, out: &mut dyn Write) -> Result<Outc
         }
     };
     args.rows.refuse_text()?;
-    one(&args.guard.load()?, &input::lone_text(text, target), form, out)
+    let judge = args.guard.load()?;
+    one(&judge, judge.guard.model(), &input::lone_text(text, target), form, out)
 }
 
-fn one(judge: &impl Judge, conversation: &Conversation, form: Form, out: &mut dyn Write) -> Result<Outcome, Failure> {
+fn judge_rows(args: &CheckArgs, form: Form, source: Source, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    if form == Form::LlamaGuard {
+        let message = "--format llama-guard expects one text, found rows: it has no place for their ids and errors";
+        return Err(Error::BadInput(message.into()).into());
+    }
+    rows::run(&args.rows, source, &args.guard, form == Form::OpenAi, out)
+}
+
+fn one(
+    judge: &impl Judge,
+    model: &str,
+    conversation: &Conversation,
+    form: Form,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
     let verdict = match form {
         Form::Text => shown(judge, conversation, out)?,
-        Form::Json => judged(judge, conversation)?,
+        _ => judged(judge, conversation)?,
     };
     match form {
         Form::Text => output::verdict(out, &verdict)?,
         Form::Json => output::json_verdict(out, None, &verdict)?,
+        Form::OpenAi => output::openai_verdict(out, None, model, &verdict)?,
+        Form::LlamaGuard => writeln!(out, "{}", verdict.to_llama_guard())?,
     }
     Ok(outcome(&verdict))
 }
@@ -127,9 +167,9 @@ mod tests {
     #[test]
     fn reasoning_streams_above_the_verdict() {
         let mut out = anstream::AutoStream::never(Vec::new());
-        let outcome = one(&Stub, &Conversation::prompt("how to pick a lock"), Form::Text, &mut out).unwrap();
+        let outcome = one(&Stub, "stub", &Conversation::prompt("how to pick a lock"), Form::Text, &mut out).unwrap();
         assert_eq!(outcome, Outcome::Flagged);
         let text = String::from_utf8(out.into_inner()).unwrap();
-        assert!(text.starts_with("first second\nblock  score 0.25\n"), "{text}");
+        assert!(text.starts_with("first second\nblock  score 0.25  tier block\n"), "{text}");
     }
 }

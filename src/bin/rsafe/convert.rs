@@ -1,12 +1,12 @@
 //! `rsafe convert`: a Hugging Face checkpoint becomes a bundle.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::TypedValueParser;
 use pollster::block_on;
-use rsafe::bundle::{self, ConvertOptions, DefaultPolicy};
-use rsafe::guard::renew_self_test;
+use rsafe::bundle::{self, Checkpoint, ConvertOptions, DefaultPolicy};
+use rsafe::guard::{NOTABLE_SHIFT, largest_shift, renew_self_test};
 use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
@@ -45,6 +45,9 @@ pub struct ConvertArgs {
     /// Replace a bundle that is already there
     #[arg(long)]
     overwrite: bool,
+    /// Do not compare the bundle's answers with the checkpoint's, which takes as much memory as the checkpoint's files
+    #[arg(long)]
+    no_compare: bool,
 }
 
 /// Takes a template by its word.
@@ -65,9 +68,13 @@ pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
         policy: args.policy.map(DefaultPolicy::Builtin),
         overwrite: args.overwrite,
     };
-    bundle::convert(&args.checkpoint, &args.out, &options)?;
+    let converted = bundle::convert(&args.checkpoint, &args.out, &options)?;
+    converted.warnings.iter().for_each(|told| output::warning(told));
     // The known answers are what the weights give as they are stored.
     let manifest = block_on(renew_self_test(&args.out))?;
+    if !args.no_compare {
+        compare(&args.checkpoint, &args.out, args.dtype)?;
+    }
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     let line = format!(
         "{}: {} ({}), {} files, {:.1} MB",
@@ -79,4 +86,25 @@ pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
     );
     writeln!(anstream::stdout(), "{}", output::printable(&line))?;
     Ok(Outcome::Clean)
+}
+
+/// Warns where the weights as they are stored answer otherwise than the checkpoint's do.
+fn compare(checkpoint: &Path, out: &Path, dtype: Encoding) -> Result<(), Failure> {
+    let shift = block_on(largest_shift(&Checkpoint::open(checkpoint)?, out))?;
+    let Some(shift) = shift.filter(|shift| shift.logits() >= NOTABLE_SHIFT) else { return Ok(()) };
+    let scored = shift.category.as_ref().map_or_else(String::new, |category| format!(" for {category:?}"));
+    let advice = match dtype {
+        Encoding::Q4 => "; convert with --dtype q8",
+        Encoding::Q8 => "; convert with --dtype f16",
+        _ => "",
+    };
+    output::warning(&format!(
+        "stored as {dtype}, the model answers otherwise than before: its score{scored} of {:?} is {:.2}, that of the \
+         checkpoint is {:.2}, {:.1} logits away{advice}",
+        shift.text,
+        shift.bundle,
+        shift.checkpoint,
+        shift.logits(),
+    ));
+    Ok(())
 }

@@ -47,7 +47,8 @@ pub fn read_text(reader: impl Read) -> rsafe::Result<String> {
         return Err(Error::BadInput(format!("the text is longer than {MAX_BYTES} bytes; split it")));
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()))?;
-    if text.trim().is_empty() {
+    // An empty text has a verdict; but where nothing came at all, something else went wrong.
+    if text.is_empty() {
         return Err(Error::BadInput("nothing to check: standard input is empty".into()));
     }
     Ok(text)

@@ -30,12 +30,17 @@ impl Judge for Loaded {
                 _ => {}
             }
         }
-        Err(Error::BadModel("the answer ended without a verdict".into()).into())
+        Err(no_verdict())
     }
 }
 
+/// That an answer ended before it said anything.
+pub fn no_verdict() -> Failure {
+    Error::BadModel("the answer ended without a verdict".into()).into()
+}
+
 /// The verdict, if its score is one: a number that is none would pass every threshold.
-fn sound(verdict: Verdict) -> Result<Verdict, Failure> {
+pub fn sound(verdict: Verdict) -> Result<Verdict, Failure> {
     let score = verdict.score;
     if (0.0..=1.0).contains(&score) {
         return Ok(verdict);

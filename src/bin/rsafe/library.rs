@@ -89,13 +89,18 @@ pub struct Loaded {
 impl GuardArgs {
     /// Reads the policy, then the model: the policy is the one that people mistype.
     pub fn load(&self) -> rsafe::Result<Loaded> {
+        self.load_with(|options| options)
+    }
+
+    /// [`load`](Self::load) with options that the arguments do not have.
+    pub fn load_with(&self, more: impl Fn(LoadOptions) -> LoadOptions) -> rsafe::Result<Loaded> {
         let policy = self.policy.as_deref().map(policy).transpose()?;
         let bundle = match &self.model {
             Some(folder) => Bundle::open(folder)?,
             None => embedded()?,
         };
         let options = LoadOptions::default().steps(self.steps).strictness(self.strictness);
-        let guard = block_on(Guard::load(bundle, options.allow_untested(self.allow_untested)))?;
+        let guard = block_on(Guard::load(bundle, more(options.allow_untested(self.allow_untested))))?;
         Ok(Loaded { guard, policy, reasoning: self.reasoning })
     }
 

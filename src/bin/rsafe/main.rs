@@ -18,6 +18,8 @@ mod probes;
 mod progress;
 mod rows;
 mod self_test;
+#[cfg(feature = "serve")]
+mod serve;
 mod stdout;
 mod train;
 
@@ -41,6 +43,10 @@ enum Command {
     /// Read policies: find mistakes, print them as rsafe understands them.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Judge over HTTP, as the worker at the edge does.
+    #[cfg(feature = "serve")]
+    #[command(after_long_help = serve::ENVIRONMENT, after_help = serve::ENVIRONMENT)]
+    Serve(serve::ServeArgs),
     /// Turn a Hugging Face checkpoint into a bundle that rsafe loads.
     Convert(convert::ConvertArgs),
     /// Test whether a bundle's model gives the answers that it gave when it was made.
@@ -110,6 +116,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check::run(args),
         Command::Policy(command) => policy::run(command),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::Convert(args) => convert::run(args),
         Command::SelfTest(args) => self_test::run(args),
         Command::Eval(args) => eval::run(args),

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use indexmap::IndexMap;
-use rsafe::verdict::{CategoryScore, Decision, Verdict};
+use rsafe::verdict::{CategoryScore, Decision, Tier, Verdict};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -55,6 +55,11 @@ pub fn error(code: &str, message: &str) {
     let _ = writeln!(anstream::stderr(), "{ALERT}error[{code}]{ALERT:#}: {}", printable(message));
 }
 
+/// Shows on standard error what does not keep a command from going on.
+pub fn warning(message: &str) {
+    let _ = writeln!(anstream::stderr(), "{CAUTION}warning{CAUTION:#}: {}", printable(message));
+}
+
 /// A piece of reasoning, as it comes.
 pub fn reasoning(out: &mut dyn Write, piece: &str) -> io::Result<()> {
     write!(out, "{DIM}{}{DIM:#}", printable(piece))?;
@@ -80,11 +85,12 @@ pub fn verdict(out: &mut dyn Write, verdict: &Verdict) -> io::Result<()> {
         _ => (ALERT, "block"),
     };
     write!(out, "{style}{word}{style:#}  score {:.2}", verdict.score)?;
+    let tier_style = if verdict.tier == Tier::Care { CAUTION } else { style };
+    write!(out, "  tier {tier_style}{}{tier_style:#}", verdict.tier.as_str())?;
     if let Some(rule) = &verdict.rule {
         write!(out, "  by rule {}", one_line(rule, 60))?;
     }
-    // Names and keys make a small share of many texts.
-    if verdict.unreadable >= 0.1 {
+    if verdict.unreadable >= Tier::UNREADABLE {
         write!(out, "  {:.0} % unreadable", 100.0 * verdict.unreadable)?;
     }
     if let Some(failure) = &verdict.failure {
@@ -146,6 +152,14 @@ pub fn json_verdict(out: &mut dyn Write, id: Option<&RawValue>, verdict: &Verdic
         verdict: &'a Verdict,
     }
     json_line(out, &Answer { id, verdict })
+}
+
+/// One verdict as one line of JSON in the shape of OpenAI's moderation endpoint. An id that no row has is made up.
+pub fn openai_verdict(out: &mut dyn Write, id: Option<&RawValue>, model: &str, verdict: &Verdict) -> io::Result<()> {
+    match id {
+        Some(id) => json_line(out, &verdict.to_openai(id, model)),
+        None => json_line(out, &verdict.to_openai("modr-0", model)),
+    }
 }
 
 /// One verdict as one line of JSON without `usage`, which differs from run to run: the rest depends on the row alone.
@@ -210,6 +224,11 @@ pub mod tests {
         let scored = scores.into_iter().fold(builder, |builder, (id, score)| builder.category(id, score));
         let mut verdict = scored.build();
         (verdict.decision, verdict.flagged) = (decision, decision != Decision::Allow);
+        verdict.tier = match decision {
+            Decision::Allow => Tier::Care,
+            Decision::Review => Tier::Attention,
+            _ => Tier::Block,
+        };
         verdict
     }
 
@@ -218,7 +237,7 @@ pub mod tests {
         let mut plain = anstream::AutoStream::never(Vec::new());
         verdict(&mut plain, &sample(Decision::Block)).unwrap();
         let text = String::from_utf8(plain.into_inner()).unwrap();
-        assert!(text.starts_with("block  score 0.25\n  S2"), "{text}");
+        assert!(text.starts_with("block  score 0.25  tier block\n  S2"), "{text}");
         assert!(text.contains(r"“pick\u{1b}[2J”"), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert_eq!(printable("a\u{202e}b\tc\n"), "a\\u{202e}b\tc\n");
@@ -238,7 +257,9 @@ pub mod tests {
         json_verdict(&mut out, Some(&id), &sample(Decision::Review)).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.starts_with(r#"{"id":"a","decision":"review","flagged":true,"score":0.25,"categories":["#));
+        assert!(text.starts_with(
+            r#"{"id":"a","decision":"review","tier":"attention","flagged":true,"score":0.25,"categories":["#
+        ));
         let value: Value = serde_json::from_str(&text).unwrap();
         for key in ["evidence", "reasoning", "notes", "usage"] {
             assert!(value.get(key).is_some(), "{key}");

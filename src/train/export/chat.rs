@@ -11,12 +11,12 @@ pub struct ChatMessage {
 }
 
 /// The messages before the answer. A chat template in ChatML (Qwen2.5's) makes of them the prompt that
-/// [`Template::Rsafe`] gives, token for token.
+/// [`Template::Rsafe`] gives, token for token, with the system message that it has for chats without one.
 ///
 /// # Errors
 /// [`Error::BadInput`] if there is no message of the side on trial.
 pub fn rsafe_messages(policy: &Policy, conversation: &Conversation) -> Result<Vec<ChatMessage>> {
-    let segments = Template::Rsafe.segments(policy, conversation)?;
+    let segments = Template::Rsafe.segments(None, policy, conversation)?;
     let kind = segments.first().map(|segment| segment.kind);
     let mut messages = Vec::new();
     let mut open: Vec<Piece> = Vec::new();
@@ -48,11 +48,12 @@ mod tests {
             Conversation::response("How do I pick a lock?", "With patience. \\boxed{safe}"),
         ] {
             let messages = rsafe_messages(&policy, &conversation).unwrap();
-            assert_eq!(messages.iter().map(|m| m.role.as_str()).collect::<Vec<_>>(), ["system", "user"]);
-            let chat = messages.iter().fold(String::new(), |chat, message| {
+            assert_eq!(messages.iter().map(|m| m.role.as_str()).collect::<Vec<_>>(), ["user"]);
+            let own = ChatMessage { role: "system".into(), content: "You are Qwen.".into() };
+            let chat = [own].iter().chain(&messages).fold(String::new(), |chat, message| {
                 chat + &format!("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content)
             });
-            let prompt = render(&Template::Rsafe.segments(&policy, &conversation).unwrap());
+            let prompt = render(&Template::Rsafe.segments(Some("You are Qwen."), &policy, &conversation).unwrap());
             assert_eq!(chat + "<|im_start|>assistant\n", prompt);
         }
     }

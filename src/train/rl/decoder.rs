@@ -77,6 +77,7 @@ struct Setting {
     device: Device,
     tokenizer: Tokenizer,
     template: Template,
+    system: Option<String>,
     options: DecoderOptions,
     grammars: Grammars,
 }
@@ -130,7 +131,8 @@ impl DecoderNetwork {
         let weights = checkpoint.weights(device)?;
         let options = options.clone();
         let (folder, device) = (folder.to_owned(), device.clone());
-        let setting = Setting { folder, config, device, tokenizer, template, options, grammars };
+        let system = checkpoint.system_message();
+        let setting = Setting { folder, config, device, tokenizer, template, system, options, grammars };
         Self::with_weights(Arc::new(setting), weights)
     }
 
@@ -160,8 +162,9 @@ impl DecoderNetwork {
 
     fn prompt(&self, task: &Task) -> Result<Vec<TokenId>> {
         task.conversation.validate()?;
-        let segments = self.setting.template.segments(&task.policy, &task.conversation)?;
-        Ok(prompt::encode(&segments, &self.setting.tokenizer)?.tokens())
+        let Setting { template, system, tokenizer, .. } = &*self.setting;
+        let segments = template.segments(system.as_deref(), &task.policy, &task.conversation)?;
+        Ok(prompt::encode(&segments, tokenizer)?.tokens())
     }
 
     fn grammar(&self, task: &Task) -> Result<Grammar> {

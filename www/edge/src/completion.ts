@@ -9,14 +9,14 @@ import { badInput, errorBody, type Fields, HttpError, isFields, type Told } from
 /** Why a text was withheld: what the guard found, or why it could not tell. It quotes nothing of the text: reasoning and
  * evidence would hand out the very words that are held back. */
 export type Reason =
-  | Pick<Verdict, 'decision' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'>
+  | Pick<Verdict, 'decision' | 'tier' | 'flagged' | 'score' | 'categories' | 'rule' | 'failure' | 'usage'>
   | { error: Told };
 
 /** The reason behind an error: what is blocked carries a verdict. */
 export function reasonOf(error: unknown): Reason {
   if (!isBlocked(error) || !error.verdict) return errorBody(error);
-  const { decision, flagged, score, categories, rule, failure, usage } = error.verdict;
-  return { decision, flagged, score, categories, rule, usage, ...(failure === undefined ? {} : { failure }) };
+  const { decision, tier, flagged, score, categories, rule, failure, usage } = error.verdict;
+  return { decision, tier, flagged, score, categories, rule, usage, ...(failure === undefined ? {} : { failure }) };
 }
 
 /** What a withheld choice carries as `rsafe`. */

@@ -41,6 +41,7 @@ export function result(verdict: Verdict): object {
     category_scores: per((category) => category.score),
     category_applied_input_types: per((category) => (category.flagged ? ['text'] : [])),
     decision: verdict.decision,
+    tier: verdict.tier,
     score: verdict.score,
     scored_categories: verdict.categories,
     rule: verdict.rule,

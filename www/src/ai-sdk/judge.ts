@@ -1,7 +1,6 @@
 /** Judges one call of a model: what it is asked, and what it answers. */
 
 import type { JSONObject, LanguageModelV4Prompt } from '@ai-sdk/provider';
-import type { GuardMiddlewareOptions, Where } from '../ai-sdk.ts';
 import { Growing } from '../held/growing.ts';
 import { Judge as TextJudge } from '../held/judge.ts';
 import type { Passed } from '../held/passed.ts';
@@ -9,6 +8,7 @@ import { defined } from '../plain.ts';
 import type { Guard, Message, Verdict } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import { runsOf } from '../walk/transcript.ts';
+import type { GuardMiddlewareOptions, Where } from './options.ts';
 import { type Part, readPart, type Turn, turnsOf } from './words.ts';
 
 const GRAVITY = { allow: 0, review: 1, block: 2 };
@@ -26,14 +26,14 @@ export class Judge {
     passed: Passed,
     { prompt, signal }: { prompt: LanguageModelV4Prompt; signal: AbortSignal },
   ) {
-    const { policy, policyLimits, strictness, checkEvery, holdBack, releaseOnReview = true } = options;
+    const { policy, policyLimits, strictness, checkEvery, holdBack, pace, maxWait, releaseOnReview = true } = options;
     const rules = defined({ policy, policyLimits, strictness });
     this.signal = signal;
     this.#texts = new TextJudge({
       guard,
       signal,
       check: { ...rules, reasoning: 'never' },
-      transform: { ...rules, ...defined({ checkEvery, holdBack }) },
+      transform: { ...rules, ...defined({ checkEvery, holdBack, pace, maxWait }) },
       releaseOnReview,
       passed,
       onVerdict: (verdict, where) => this.#tell(where, verdict),
@@ -47,8 +47,8 @@ export class Judge {
   get note(): { rsafe: JSONObject } | undefined {
     if (!this.#gravest) return undefined;
     const { where, verdict } = this.#gravest;
-    const { decision, flagged, score, categories, rule, unreadable, failure } = verdict;
-    const told = { where, decision, flagged, score, unreadable, rule, ...defined({ failure }) };
+    const { decision, tier, flagged, score, categories, rule, unreadable, failure } = verdict;
+    const told = { where, decision, tier, flagged, score, unreadable, rule, ...defined({ failure }) };
     return { rsafe: { ...told, categories: categories.map((category) => ({ ...category })) } };
   }
 

@@ -2,7 +2,8 @@
 
 import type { Judge } from '../held/judge.ts';
 import type { Said } from '../held/lane.ts';
-import { type Kind, plainly } from '../held/whole.ts';
+import type { Kind } from '../held/text.ts';
+import { plainly } from '../held/whole.ts';
 import type { Message } from '../types.ts';
 import { asRead } from '../walk/reading.ts';
 import type { Fields } from './fields.ts';

@@ -2,6 +2,7 @@
 
 import { Sight } from '../api/shape.ts';
 import { GuardError } from '../errors.ts';
+import type { Rhythm } from '../held/judge.ts';
 import { checked, defined, isFlag, isFunction, type Names, optionsOf, shown } from '../plain.ts';
 import type { CheckOptions, TransformOptions, Verdict } from '../types.ts';
 
@@ -15,7 +16,7 @@ export interface Where {
 /** How a guarded `fetch` judges. */
 export interface GuardFetchOptions
   extends Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness'>,
-    Pick<TransformOptions, 'checkEvery' | 'holdBack'> {
+    Pick<TransformOptions, Rhythm> {
   /** What asks the model's API. Default: the global `fetch`. */
   fetch?: typeof fetch;
   /** What the caller gets where something is blocked: an answer of the API's own shape that refuses (`finish_reason:
@@ -38,7 +39,7 @@ export interface GuardFetchOptions
 export interface Settings {
   fetch: typeof fetch;
   check: Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness'>;
-  transform: Pick<TransformOptions, 'checkEvery' | 'holdBack'>;
+  transform: Pick<TransformOptions, Rhythm>;
   throws: boolean;
   refuses: boolean;
   releaseOnReview: boolean;
@@ -53,6 +54,8 @@ const NAMES: Names<GuardFetchOptions> = {
   strictness: true,
   checkEvery: true,
   holdBack: true,
+  pace: true,
+  maxWait: true,
   onBlocked: true,
   toolCalls: true,
   unknown: true,
@@ -62,7 +65,7 @@ const NAMES: Names<GuardFetchOptions> = {
 
 export function readOptions(given: GuardFetchOptions): Settings {
   const options = optionsOf(given, NAMES);
-  const { policy, policyLimits, strictness, checkEvery, holdBack } = options;
+  const { policy, policyLimits, strictness, checkEvery, holdBack, pace, maxWait } = options;
   const own = checked('fetch', options.fetch, 'a function', isFunction);
   const unknown = oneOf('unknown', options.unknown, ['refuse', 'pass']);
   const toolCalls = oneOf('toolCalls', options.toolCalls, ['judge', 'pass']);
@@ -70,7 +73,7 @@ export function readOptions(given: GuardFetchOptions): Settings {
     // Looked up at each call: tests and instruments replace it.
     fetch: own ?? ((input, init) => globalThis.fetch(input, init)),
     check: defined({ policy, policyLimits, strictness }),
-    transform: defined({ checkEvery, holdBack }),
+    transform: defined({ checkEvery, holdBack, pace, maxWait }),
     throws: oneOf('onBlocked', options.onBlocked, ['refuse', 'throw']) === 'throw',
     refuses: unknown === 'refuse',
     releaseOnReview: checked('releaseOnReview', options.releaseOnReview, 'true or false', isFlag) ?? false,

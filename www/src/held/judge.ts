@@ -4,15 +4,17 @@
 import type { CheckOptions, Guard, Message, Target, TransformOptions, Verdict } from '../types.ts';
 import { asRead, isWordless } from '../walk/reading.ts';
 import { digestOf, type Passed } from './passed.ts';
-import type { Watch } from './text.ts';
-import type { Kind } from './whole.ts';
+import type { Kind, Watch } from './text.ts';
+
+/** The options of a stream that say when it is checked and released. */
+export type Rhythm = 'checkEvery' | 'holdBack' | 'pace' | 'maxWait';
 
 /** By what an exchange is judged. `Where` says what a text is. */
 export interface Judging<Where> {
   guard: Guard;
   signal: AbortSignal;
   check?: Pick<CheckOptions, 'policy' | 'policyLimits' | 'strictness' | 'reasoning'>;
-  transform?: Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | 'checkEvery' | 'holdBack'>;
+  transform?: Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | Rhythm>;
   /** Whether text on which the decision is `review` passes. */
   releaseOnReview: boolean;
   passed?: Passed;

@@ -1,8 +1,8 @@
 /** One choice of a streamed answer: its frames wait here until all of their text has been released. */
 
 import { Strand } from './strand.ts';
-import type { Held, Need, Watch } from './text.ts';
-import { type Kind, Whole } from './whole.ts';
+import type { Held, Kind, Need, Watch } from './text.ts';
+import { Whole } from './whole.ts';
 
 /** A part of what the model says. Parts of one place are one text, in their order. */
 export interface Said {

@@ -1,6 +1,8 @@
 /** Texts that are held back, as those see them who release or judge them. */
 
-import type { Kind } from './whole.ts';
+/** What a text is that is judged as a whole: the call of a tool, which comes in pieces and is judged at its end, since half
+ * of a call says little; or something that comes whole, judged at once. */
+export type Kind = 'call' | 'note';
 
 /** Who judges the texts of one answer. */
 export interface Watch {

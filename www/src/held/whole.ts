@@ -1,10 +1,6 @@
 /** A text that is judged as a whole: nothing of it is released before. */
 
-import type { Held, Need, Watch } from './text.ts';
-
-/** What such a text is: the call of a tool, which comes in pieces and is judged at its end, since half of a call says
- * little; or something that comes whole, judged at once. */
-export type Kind = 'call' | 'note';
+import type { Held, Kind, Need, Watch } from './text.ts';
 
 export class Whole implements Held {
   readonly #watch: Watch;

@@ -32,10 +32,11 @@ export function substance(verdict: Verdict): unknown {
   return { ...verdict, usage: { promptTokens, answerTokens } };
 }
 
-/** Asserts that two parts judge alike: the same decision and flags, scores within `tolerance`. */
+/** Asserts that two parts judge alike: the same decision, tier and flags, scores within `tolerance`. */
 export function agree(id: string, got: Verdict, wanted: Verdict, tolerance: number): void {
-  const shape = ({ decision, flagged, rule, categories }: Verdict) => ({
+  const shape = ({ decision, tier, flagged, rule, categories }: Verdict) => ({
     decision,
+    tier,
     flagged,
     rule,
     categories: categories.map((category) => [category.id, category.flagged]),

@@ -36,7 +36,20 @@ const SCALARS: unknown[] = [
   new Error('no'),
   [],
 ];
-const TYPES = ['load', 'check', 'monitor', 'push', 'finish', 'policy', 'abort', 'ack', 'close', 'toString', 'dispose'];
+const TYPES = [
+  'load',
+  'check',
+  'monitor',
+  'push',
+  'checkNow',
+  'finish',
+  'policy',
+  'abort',
+  'ack',
+  'close',
+  'toString',
+  'dispose',
+];
 const NAMES = ['type', 'id', 'spec', 'request', 'events', 'monitor', 'text', 'policy', 'messages', 'model', 'kind'];
 
 /** Right messages, one of each kind. The model is a bundle of no files, so that nothing is loaded by them. */
@@ -66,8 +79,12 @@ export const RIGHT: readonly Record<string, unknown>[] = [
       strictness: 0.5,
     },
   },
-  { type: 'monitor', request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0, releaseOnReview: true } },
+  {
+    type: 'monitor',
+    request: { messages: [], reasoning: 'never', checkEvery: 1, holdBack: 0, pace: 'steady', releaseOnReview: true },
+  },
   { type: 'push', monitor: 1, text: 'bread' },
+  { type: 'checkNow', monitor: 1 },
   { type: 'finish', monitor: 1 },
   { type: 'policy', policy: { text: 'name: x', limits: 'caller' } },
 ];

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::source::Entry;
+use super::entry::Entry;
 use super::{Answer, Source, Tally};
 use crate::input::{BadRow, Id, Row};
 use crate::judge::{self, Judge};
@@ -19,6 +19,8 @@ use crate::{Failure, Outcome, output};
 pub enum Sink<'o> {
     Text(&'o mut dyn Write),
     Json(&'o mut dyn Write),
+    /// In the shape of OpenAI's moderation endpoint, with the model's name.
+    OpenAi(&'o mut dyn Write, &'o str),
     File(&'o Path, File),
 }
 
@@ -101,7 +103,10 @@ impl<'o> Sink<'o> {
             }
             (Self::Text(_), Err(error)) => output::error(error.code(), &format!("{place}: {error}")),
             (Self::Json(out), Ok(verdict)) => output::json_verdict(out, id, verdict)?,
-            (Self::Json(out), Err(error)) => output::json_error(out, Some(place), id, error)?,
+            (Self::OpenAi(out, model), Ok(verdict)) => output::openai_verdict(out, id, model, verdict)?,
+            (Self::Json(out) | Self::OpenAi(out, _), Err(error)) => {
+                output::json_error(out, Some(place), id, error)?;
+            }
             (Self::File(path, file), Ok(verdict)) => {
                 output::json_lasting(file, id, verdict).map_err(Error::io(*path))?;
             }

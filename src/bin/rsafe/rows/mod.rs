@@ -1,6 +1,7 @@
 //! Rows through the guard, as many as there are: read ahead, judged on all cores, written in their order.
 
 mod answers;
+mod entry;
 mod progress;
 mod source;
 mod table;
@@ -22,8 +23,8 @@ use crate::library::GuardArgs;
 use crate::outputs::keep_apart;
 use crate::{Failure, Outcome, output};
 use answers::Sink;
+use entry::Entry;
 use progress::Progress;
-use source::Entry;
 pub use source::Source;
 use window::Window;
 
@@ -113,15 +114,26 @@ impl Tally {
     }
 }
 
-pub fn run(args: &RowsArgs, mut source: Source, guard: &GuardArgs, out: &mut dyn Write) -> Result<Outcome, Failure> {
+pub fn run(
+    args: &RowsArgs,
+    mut source: Source,
+    guard: &GuardArgs,
+    openai: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
     let mut tally = Tally::default();
-    let sink = match &args.out {
-        Some(path) if args.resume => Sink::resume(path, &mut source, &mut tally)?,
-        Some(path) => Sink::create(path)?,
-        None if args.pretty => Sink::Text(out),
-        None => Sink::Json(out),
+    let file = match &args.out {
+        Some(path) if args.resume => Some(Sink::resume(path, &mut source, &mut tally)?),
+        Some(path) => Some(Sink::create(path)?),
+        None => None,
     };
     let judge = guard.load()?;
+    let sink = match file {
+        Some(file) => file,
+        None if args.pretty => Sink::Text(out),
+        None if openai => Sink::OpenAi(out, judge.guard.model()),
+        None => Sink::Json(out),
+    };
     // On a terminal rows as text show by themselves how far it is.
     let progress = Progress::new(source.size, tally, args.progress, !args.pretty);
     let run = Run { sink, on_error: args.on_error, tally, progress };

@@ -10,20 +10,9 @@ use flate2::read::MultiGzDecoder;
 use rsafe::files::{self, Kind};
 use rsafe::{Error, Result, Target};
 
+use super::entry::{Entries, Entry};
 use super::table;
-use crate::input::{self, BadRow, Line, Place, Row};
-
-/// A row and where it stood.
-pub struct Entry {
-    pub place: Place,
-    pub row: Result<Row, BadRow>,
-    /// Of the row, in bytes.
-    pub size: usize,
-    /// Bytes of the input that were read when this row was.
-    pub read: u64,
-}
-
-pub type Entries = Box<dyn Iterator<Item = Result<Entry>> + Send>;
+use crate::input::{self, Line, Place};
 
 /// Rows one behind the other. Behind an error nothing comes that could be relied on.
 pub struct Source {

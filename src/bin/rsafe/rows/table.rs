@@ -13,7 +13,7 @@ use parquet::schema::types::Type;
 use rsafe::{Error, Result, Target};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::source::{Entries, Entry};
+use super::entry::{Entries, Entry};
 use crate::input::{self, BadRow, Place};
 
 /// The columns that are looked at.

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 
 use rsafe::Result;
 
-use super::source::{Entry, Source};
+use super::entry::Entry;
+use super::source::Source;
 
 /// What is held at most, a last row on top.
 const ROWS: usize = 4096;

@@ -1,12 +1,15 @@
 //! How a decoder is tuned, and where a model trains: what the commands that align have in common.
 
 use burn::tensor::Device;
+use rsafe::Result;
+use rsafe::bundle::Checkpoint;
 use rsafe::model::decoder::training::{LoraOptions, TARGETS};
 use rsafe::prompt::Template;
 use rsafe::train::rl::Setup;
-use rsafe::train::rl::decoder::DecoderOptions;
+use rsafe::train::rl::decoder::{DecoderNetwork, DecoderOptions};
 
 use crate::convert::template;
+use crate::output;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Decoders (Qwen2, Qwen3, Llama)")]
@@ -35,8 +38,8 @@ pub struct DecoderArgs {
 }
 
 impl DecoderArgs {
-    /// `seed` decides what adapters begin with.
-    pub fn apply(self, setup: &mut Setup, seed: u64) {
+    /// `seed` decides what adapters begin with. What of a decoder is left out is told.
+    pub fn apply(self, setup: &mut Setup, seed: u64) -> Result<()> {
         setup.decoder = DecoderOptions {
             template: self.template,
             reasoning_tokens: self.reasoning_tokens,
@@ -49,6 +52,10 @@ impl DecoderArgs {
             pack_tokens: self.pack_tokens,
         };
         setup.device = self.device.device();
+        if DecoderNetwork::reads(&setup.init) {
+            Checkpoint::open(&setup.init)?.warnings()?.iter().for_each(|told| output::warning(told));
+        }
+        Ok(())
     }
 }
 

@@ -91,7 +91,7 @@ pub fn run(args: DpoArgs) -> Result<Outcome, Failure> {
     let source = source.unwrap_or_else(|| TaskSource::Pairs { tasks_of: args.pairs.clone() });
     let mut setup =
         Setup { data: args.rows.data, slots_examples: args.slots_examples, ..Setup::new(args.init, source) };
-    args.decoder.apply(&mut setup, args.seed);
+    args.decoder.apply(&mut setup, args.seed)?;
     let options = DpoOptions {
         pairs: args.pairs,
         out: args.out,

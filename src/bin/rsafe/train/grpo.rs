@@ -130,7 +130,7 @@ fn aggregation(text: &str) -> Result<Aggregation, String> {
 
 pub fn run(args: GrpoArgs) -> Result<Outcome, Failure> {
     let mut setup = args.rows.setup(args.init, args.slots_examples)?;
-    args.decoder.apply(&mut setup, args.seed);
+    args.decoder.apply(&mut setup, args.seed)?;
     let rewards = library::rewards(&args.rewards)?;
     let method = args.method;
     let options = GrpoOptions {

@@ -52,7 +52,7 @@ pub fn run(args: PairsArgs) -> Result<Outcome, Failure> {
     outputs::keep_apart(inputs, &[("--out", Some(&args.out))])?;
     // Mining trains nothing, so there is no supervised term.
     let mut setup = args.rows.setup(args.init, 0)?;
-    args.decoder.apply(&mut setup, args.seed);
+    args.decoder.apply(&mut setup, args.seed)?;
     let options = MineOptions {
         out: args.out,
         tasks: args.tasks,

@@ -1,29 +1,12 @@
-//! A policy made ready once: checked, and turned into the tokens that its model reads, for all the requests under it.
+//! Policies made ready once, for all the requests under them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::engine::Engine;
-use crate::mini::prompt::Blocks;
+use super::engine::{Engine, Prepared};
 use crate::{Policy, Result};
 
 /// Policies of requests that are kept, the latest used last.
 const KEPT: usize = 8;
-
-/// A policy that a guard can judge under.
-pub struct Prepared {
-    pub policy: Policy,
-    /// Whether the model reads what it reads of the bundle's own policy, so that what was measured under that holds.
-    pub own: bool,
-    /// What rsafe-mini reads of each category.
-    pub blocks: Blocks,
-}
-
-impl Prepared {
-    fn new(policy: &Policy, own: bool, engine: &Engine) -> Result<Self> {
-        policy.validate()?;
-        Ok(Self { blocks: engine.blocks(policy)?, policy: policy.clone(), own })
-    }
-}
 
 /// The bundle's own policy, and the last ones that requests brought.
 pub struct Policies {
@@ -35,7 +18,7 @@ impl Policies {
     /// # Errors
     /// What [`of`](Self::of) gives for the bundle's own policy.
     pub fn new(own: &Policy, engine: &Engine) -> Result<Self> {
-        Ok(Self { own: Arc::new(Prepared::new(own, true, engine)?), kept: Mutex::default() })
+        Ok(Self { own: Arc::new(engine.prepare(own, true)?), kept: Mutex::default() })
     }
 
     /// A request's policy made ready, or as it was made ready before; `None` is the bundle's own.
@@ -48,7 +31,7 @@ impl Policies {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = match kept.iter().position(|known| known.policy == *policy) {
             Some(at) => kept.remove(at),
-            None => Arc::new(Prepared::new(policy, policy.reads_like(&self.own.policy), engine)?),
+            None => Arc::new(engine.prepare(policy, policy.reads_like(&self.own.policy))?),
         };
         kept.push(ready.clone());
         if kept.len() > KEPT {

@@ -1,0 +1,153 @@
+//! What a caller is told when a request is not answered, in OpenAI's shape. No error says that a text may pass.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+/// An error with its status. `code` is stable; the message says what to do.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    /// The field of the request that it is about.
+    param: Option<String>,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+/// The body of an error.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: Told,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct Told {
+    message: String,
+    r#type: &'static str,
+    /// The field of the request that it is about.
+    param: Option<String>,
+    /// Stable.
+    code: &'static str,
+}
+
+/// The errors of routes that judge, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described, never made")]
+pub enum Refused {
+    /// The caller can mend it: `bad_input`, `bad_policy`, `context_length`.
+    #[response(status = 400)]
+    BadRequest(ErrorBody),
+    /// No key, or another: `unauthorized`.
+    #[response(status = 401)]
+    Unauthorized(ErrorBody),
+    /// `policy_not_allowed`.
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
+    /// The body did not come: `timeout`.
+    #[response(status = 408)]
+    RequestTimeout(ErrorBody),
+    /// `too_large`.
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// The queue is full: `busy`, with `Retry-After`.
+    #[response(status = 429)]
+    Busy(ErrorBody),
+    /// A bug: `internal`.
+    #[response(status = 500)]
+    Internal(ErrorBody),
+    /// The text could not be judged here and now: the guard's code, with `Retry-After`.
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+    /// The check took too long: `timeout`.
+    #[response(status = 504)]
+    Timeout(ErrorBody),
+}
+
+const SOON: Option<(HeaderName, &str)> = Some((header::RETRY_AFTER, "1"));
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, header: None }
+    }
+
+    pub fn bad_input(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_input", message)
+    }
+
+    pub fn about(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub fn busy() -> Self {
+        let message = "all places are taken; try again in a moment";
+        Self { header: SOON, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", message) }
+    }
+
+    /// A check that took too long.
+    pub fn late(limit: Duration) -> Self {
+        let message = format!("the check took more than {} ms; send less at once", limit.as_millis());
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+    }
+
+    /// That nobody waits for the answer any more. It is counted, and told to nobody.
+    pub fn left() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "aborted", "the caller left")
+    }
+
+    /// What is wrong with the server stays unsaid: it may hold anything.
+    pub fn internal() -> Self {
+        let message = "the server failed; the text was not judged";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    pub fn unauthorized() -> Self {
+        let message = "send the key as `Authorization: Bearer …`";
+        let header = Some((header::WWW_AUTHENTICATE, "Bearer"));
+        Self { header, ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message) }
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub fn told(self) -> Told {
+        let r#type = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        };
+        Told { message: self.message, r#type, param: self.param, code: self.code }
+    }
+}
+
+impl From<rsafe::Error> for Problem {
+    /// The caller can mend some; all others say that the text could not be judged here and now.
+    fn from(error: rsafe::Error) -> Self {
+        match error.code() {
+            code @ ("bad_input" | "bad_policy" | "context_length") => {
+                Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+            }
+            code => Self { header: SOON, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()) },
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let (status, header) = (self.status, self.header.take());
+        let mut response = (status, Json(ErrorBody { error: self.told() })).into_response();
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,98 @@
+//! `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use rsafe::Conversation;
+use rsafe::verdict::render::Moderated;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::Body;
+use super::errors::{Problem, Refused};
+use super::messages::{Part, Text};
+use super::pool::{Ask, Under};
+use super::routes::Shared;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModerationRequest {
+    input: Input,
+    /// Taken for clients that send it; the server has one model.
+    #[expect(dead_code, reason = "clients send it along")]
+    model: Option<String>,
+}
+
+/// A string, strings, or the text parts of one input.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string, an array of strings, or an array of text parts")]
+enum Input {
+    Text(String),
+    Texts(Vec<String>),
+    Parts(Vec<Part>),
+}
+
+/// Results in the order of the inputs.
+#[derive(Serialize, ToSchema)]
+pub struct Moderation<'v> {
+    id: String,
+    model: &'v str,
+    results: Vec<Moderated<'v>>,
+}
+
+/// Judges texts as prompts.
+#[utoipa::path(
+    post, path = "/v1/moderations", request_body = ModerationRequest, security(("key" = [])),
+    responses(
+        (status = 200, description = "The verdicts, in the order of the texts.", body = Moderation),
+        Refused,
+    ),
+)]
+pub async fn moderations(
+    State(app): State<Shared>,
+    Body(request): Body<ModerationRequest>,
+) -> Result<Response, Problem> {
+    let texts = request.input.texts(app.settings.max_inputs)?;
+    let ask = |text| Ask {
+        conversation: Arc::new(Conversation::prompt(text)),
+        under: Under::Own,
+        reasoning: None,
+        strictness: None,
+    };
+    let answers = app.pool.ask(texts.into_iter().map(ask).collect())?;
+    let mut verdicts = Vec::with_capacity(answers.len());
+    for answer in answers {
+        verdicts.push(answer.verdict().await?);
+    }
+    let results = verdicts.iter().map(Moderated::of).collect();
+    Ok(Json(Moderation { id: id(), model: &app.model, results }).into_response())
+}
+
+impl Input {
+    fn texts(self, most: usize) -> Result<Vec<String>, Problem> {
+        let texts = match self {
+            Self::Text(text) => vec![text],
+            Self::Texts(texts) => texts,
+            Self::Parts(parts) => vec![Text::Parts(parts).read()],
+        };
+        match texts.len() {
+            0 => Err(Problem::bad_input("input must hold at least one text").about("input")),
+            found if found > most => {
+                let message = format!("input has {found} entries; at most {most} are judged at once");
+                Err(Problem::bad_input(message).about("input"))
+            }
+            _ => Ok(texts),
+        }
+    }
+}
+
+/// A name for an answer, that no other of this server has.
+fn id() -> String {
+    static ANSWERS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+    format!("modr-{since:x}-{:x}", ANSWERS.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,131 @@
+//! What the owner of the server sets: arguments and the environment, read once and checked.
+
+use std::env;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use rsafe::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use crate::library::{GuardArgs, Loaded};
+
+pub const ENVIRONMENT: &str = "\
+Environment:
+  RSAFE_API_KEY  what callers must show as `Authorization: Bearer …`; several keys between blanks, so that a new one can
+                 take an old one's place. Without it whoever reaches the address may ask
+
+Routes: POST /v1/check, POST /v1/moderations, GET /v1/models, GET /metrics, GET /healthz, GET /openapi.json, which
+describes them. SIGTERM and Ctrl-C end it when the requests that came have been answered; a second one ends it at once.
+
+Exit codes:
+  0  it was told to end, and every request was answered
+  2  an error, or requests were cut off";
+
+#[derive(clap::Args)]
+// In front of traffic a score is what is waited for; who wants reasons asks for them.
+#[command(mut_arg("reasoning", |reasoning| reasoning.default_value("never")))]
+pub struct ServeArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8787")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    guard: GuardArgs,
+    /// Texts that are judged at the same time [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Texts that wait to be judged; beyond, a request is a 429
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_queued: usize,
+    /// Texts of one moderation request
+    #[arg(long, value_name = "N", default_value = "32")]
+    max_inputs: NonZeroUsize,
+    /// Bytes of a request
+    #[arg(long, value_name = "N", default_value = "1048576")]
+    max_body_bytes: NonZeroUsize,
+    /// Tokens that one check may read, as `max_work` of the library counts them
+    #[arg(long, value_name = "N", default_value = "16384")]
+    max_work: NonZeroUsize,
+    /// Milliseconds that a text may wait, and then that its check may take
+    #[arg(long, value_name = "MS", default_value = "10000")]
+    check_ms: NonZeroUsize,
+    /// Milliseconds that open requests have to end once the server is told to
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    drain_ms: u64,
+    /// Whether requests may bring policies of their own: they cost time of this machine. Built-in ones are always taken
+    #[arg(long)]
+    allow_policies: bool,
+    /// The origin whose pages may call the server (https://app.example.com), or * [default: none]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    allow_origin: Option<HeaderValue>,
+}
+
+/// What holds for each request.
+pub struct Settings {
+    /// SHA-256 of the keys.
+    pub keys: Vec<[u8; 32]>,
+    pub max_queued: usize,
+    pub max_inputs: usize,
+    pub max_body_bytes: usize,
+    pub check: Duration,
+    pub drain: Duration,
+    pub allow_policies: bool,
+    pub allow_origin: Option<HeaderValue>,
+}
+
+impl ServeArgs {
+    /// # Errors
+    /// [`Error::BadInput`] for settings under which no request could be served.
+    pub fn settings(&self, workers: usize) -> Result<Settings> {
+        let (places, inputs) = (workers + self.max_queued, self.max_inputs.get());
+        if places < inputs {
+            let message = format!(
+                "--max-queued {}: expected room for the {inputs} texts of one request (--max-inputs), found {places} \
+                 places; raise the one or lower the other",
+                self.max_queued
+            );
+            return Err(Error::BadInput(message));
+        }
+        Ok(Settings {
+            keys: keys()?,
+            max_queued: self.max_queued,
+            max_inputs: inputs,
+            max_body_bytes: self.max_body_bytes.get(),
+            check: Duration::from_millis(self.check_ms.get() as u64),
+            drain: Duration::from_millis(self.drain_ms),
+            allow_policies: self.allow_policies,
+            allow_origin: self.allow_origin.clone(),
+        })
+    }
+
+    pub fn load(&self) -> Result<Loaded> {
+        self.guard.load_with(|options| options.max_work(self.max_work.get()))
+    }
+}
+
+/// The digests of what callers may show.
+fn keys() -> Result<Vec<[u8; 32]>> {
+    let Some(given) = env::var_os("RSAFE_API_KEY") else { return Ok(Vec::new()) };
+    let keys: Vec<_> = given.to_str().unwrap_or_default().split_whitespace().map(digest).collect();
+    // Set and yet no key: whoever did that did not mean to let everybody in.
+    if keys.is_empty() {
+        return Err(Error::BadInput(
+            "RSAFE_API_KEY: expected a key, found none that is text; unset it or set one".into(),
+        ));
+    }
+    Ok(keys)
+}
+
+pub fn digest(key: &str) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']));
+    match HeaderValue::from_str(text) {
+        Ok(value) if text == "*" || is_origin => Ok(value),
+        _ => Err("expected * or an origin such as https://app.example.com".into()),
+    }
+}

@@ -1,0 +1,281 @@
+//! Texts on their way through the guard: a bounded queue, and a worker on each core that judges one at a time.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pollster::block_on;
+use rsafe::guard::{Event, Reasoning, Request};
+use rsafe::policy::{Format, RuleLimits};
+use rsafe::workers::Workers;
+use rsafe::{Conversation, Error, Policy, Result, Verdict};
+use tokio::sync::mpsc;
+
+use super::errors::Problem;
+use super::metrics::Metrics;
+use super::options::Settings;
+use crate::library::Loaded;
+use crate::output;
+use crate::{Failure, judge};
+
+/// How long one step of a check may take until nobody waits for it any more. A worker looks at the time between steps.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What is asked of the guard.
+pub struct Ask {
+    pub conversation: Arc<Conversation>,
+    pub under: Under,
+    /// `None`: as the server was told to.
+    pub reasoning: Option<Reasoning>,
+    pub strictness: Option<f32>,
+}
+
+/// The policy of a request.
+pub enum Under {
+    /// The server's.
+    Own,
+    Builtin(&'static str),
+    /// The caller's, as text or as JSON; it is read where the work is done.
+    Text(String),
+    Json(String),
+}
+
+/// What is said while a text is judged. The last is a verdict or a problem.
+pub enum Said {
+    Reasoning(String),
+    Verdict(Box<Verdict>),
+    Failed(Problem),
+}
+
+/// A text that waits.
+struct Job {
+    ask: Ask,
+    arrived: Instant,
+    said: mpsc::UnboundedSender<Said>,
+}
+
+impl Job {
+    /// When it goes before all that is longer or came later: after some three times what judging it takes. So short texts
+    /// pass long ones, and long ones are not forgotten.
+    fn due(&self) -> Instant {
+        let bytes: usize = self.ask.conversation.messages.iter().map(|message| message.content.len()).sum();
+        self.arrived + Duration::from_millis(bytes as u64 / 4)
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    /// By when they are due, and in the order in which they came.
+    waiting: BTreeMap<(Instant, u64), Job>,
+    came: u64,
+    running: usize,
+    closed: bool,
+}
+
+/// The guard behind its queue.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    loaded: Loaded,
+    builtin: Vec<(&'static str, Policy)>,
+    /// Texts that are judged or wait.
+    places: usize,
+    check: Duration,
+    metrics: Arc<Metrics>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    workers: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Pool {
+    /// # Errors
+    /// What the built-in policies have wrong.
+    pub fn start(loaded: Loaded, workers: Workers, settings: &Settings, metrics: Arc<Metrics>) -> Result<Self> {
+        let builtin = Policy::builtin_names().map(|name| Policy::builtin(name).map(|policy| (name, policy)));
+        let inner = Arc::new(Inner {
+            loaded,
+            builtin: builtin.into_iter().collect::<Result<_, _>>()?,
+            places: workers.len() + settings.max_queued,
+            check: settings.check,
+            metrics,
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            workers: Mutex::default(),
+        });
+        let shared = inner.clone();
+        let thread = std::thread::spawn(move || {
+            let seats: Vec<usize> = (0..workers.len()).collect();
+            workers.map(&seats, |_| shared.work());
+        });
+        *inner.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(Self(inner))
+    }
+
+    /// Takes all of them, or none.
+    ///
+    /// # Errors
+    /// `busy` if there is no place for them.
+    pub fn ask(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, Problem> {
+        let inner = &self.0;
+        let mut queue = inner.queue();
+        let full = |queue: &Queue| queue.running + queue.waiting.len() + asks.len() > inner.places;
+        if full(&queue) {
+            // Those who have left hold no place.
+            queue.waiting.retain(|_, job| !job.said.is_closed());
+        }
+        if queue.closed || full(&queue) {
+            return Err(Problem::busy());
+        }
+        let answers = asks.into_iter().map(|ask| {
+            let (said, heard) = mpsc::unbounded_channel();
+            let job = Job { ask, arrived: Instant::now(), said };
+            let until = job.arrived + 2 * inner.check + GRACE;
+            queue.came += 1;
+            let place = (job.due(), queue.came);
+            queue.waiting.insert(place, job);
+            Answer { heard, until: until.into(), check: inner.check }
+        });
+        let answers = answers.collect();
+        drop(queue);
+        inner.changed.notify_all();
+        Ok(answers)
+    }
+
+    /// Texts that somebody waits for, and texts that are judged.
+    pub fn depth(&self) -> (usize, usize) {
+        let queue = self.0.queue();
+        (queue.waiting.values().filter(|job| !job.said.is_closed()).count(), queue.running)
+    }
+
+    /// Waits until all is judged that was taken.
+    pub fn close(&self) {
+        self.0.queue().closed = true;
+        self.0.changed.notify_all();
+        let workers = self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(workers) = workers {
+            // A panic there is a bug.
+            workers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that could panic happens under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One worker's life.
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            // One text that meets a bug does not take the server from all others.
+            let last = catch_unwind(AssertUnwindSafe(|| self.settle(&job))).unwrap_or_else(|_| {
+                output::error("internal", "a check ended in a panic; its request got an error");
+                Some(Said::Failed(Problem::internal()))
+            });
+            self.queue().running -= 1;
+            if let Some(last) = last {
+                // Nobody hears it who has left.
+                let _ = job.said.send(last);
+            }
+        }
+    }
+
+    /// The job that is due first; `None` when the queue is closed and empty.
+    fn next(&self) -> Option<Job> {
+        let waits = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
+        let mut queue = self.changed.wait_while(self.queue(), waits).unwrap_or_else(PoisonError::into_inner);
+        let (_, job) = queue.waiting.pop_first()?;
+        queue.running += 1;
+        Some(job)
+    }
+
+    /// The end of a job; nothing where nobody waits for it.
+    fn settle(&self, job: &Job) -> Option<Said> {
+        if job.said.is_closed() {
+            return None;
+        }
+        let (waited, begun) = (job.arrived.elapsed(), Instant::now());
+        self.metrics.waited(waited);
+        let result = if waited > self.check { Err(Problem::busy()) } else { self.judge(job, begun + self.check) };
+        self.metrics.judged(begun.elapsed(), &result);
+        Some(match result {
+            Ok(verdict) => Said::Verdict(Box::new(verdict)),
+            Err(problem) => Said::Failed(problem),
+        })
+    }
+
+    fn judge(&self, job: &Job, until: Instant) -> Result<Verdict, Problem> {
+        let Ask { conversation, under, reasoning, strictness } = &job.ask;
+        let brought;
+        let policy = match under {
+            Under::Own => self.loaded.policy.as_ref(),
+            Under::Builtin(name) => self.builtin.iter().find(|(known, _)| known == name).map(|(_, policy)| policy),
+            Under::Text(text) => {
+                brought = Policy::detect_within(text, None, RuleLimits::CALLER).map_err(Error::from)?;
+                Some(&brought)
+            }
+            Under::Json(json) => {
+                brought = Policy::parse_within(json, Format::Json, RuleLimits::CALLER).map_err(Error::from)?;
+                Some(&brought)
+            }
+        };
+        let mut request = Request::new((**conversation).clone()).reasoning(reasoning.unwrap_or(self.loaded.reasoning));
+        request.policy = policy;
+        request.strictness = *strictness;
+        let mut session = self.loaded.guard.start(&request)?;
+        while let Some(event) = block_on(session.next())? {
+            match event {
+                Event::Verdict(verdict) => return judge::sound(*verdict).map_err(problem),
+                Event::Reasoning(piece) => drop(job.said.send(Said::Reasoning(piece))),
+                _ => {}
+            }
+            if job.said.is_closed() {
+                return Err(Problem::left());
+            }
+            if Instant::now() >= until {
+                return Err(Problem::late(self.check));
+            }
+        }
+        Err(problem(judge::no_verdict()))
+    }
+}
+
+fn problem(failure: Failure) -> Problem {
+    match failure {
+        Failure::Library(error) => error.into(),
+        Failure::Output(_) => Problem::internal(),
+    }
+}
+
+/// What a worker says of one text. Dropping it tells the worker that nobody waits.
+pub struct Answer {
+    heard: mpsc::UnboundedReceiver<Said>,
+    /// A worker that has said nothing by then hangs.
+    until: tokio::time::Instant,
+    check: Duration,
+}
+
+impl Answer {
+    /// What comes next; a problem where nothing does.
+    pub async fn next(&mut self) -> Said {
+        match tokio::time::timeout_at(self.until, self.heard.recv()).await {
+            Ok(Some(said)) => said,
+            Ok(None) => Said::Failed(Problem::internal()),
+            Err(_) => Said::Failed(Problem::late(self.check)),
+        }
+    }
+
+    pub async fn verdict(mut self) -> Result<Verdict, Problem> {
+        loop {
+            match self.next().await {
+                Said::Reasoning(_) => {}
+                Said::Verdict(verdict) => return Ok(*verdict),
+                Said::Failed(problem) => return Err(problem),
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The routes, who may use them, and what is answered where there is none.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use utoipa::ToSchema;
+
+use super::check::check;
+use super::errors::{ErrorBody, Problem};
+use super::metrics::Metrics;
+use super::moderations::moderations;
+use super::openapi;
+use super::options::{Settings, digest};
+use super::pool::Pool;
+
+/// What every request needs of the server.
+pub struct App {
+    pub pool: Pool,
+    pub settings: Settings,
+    pub metrics: Arc<Metrics>,
+    /// The model's name.
+    pub model: String,
+}
+
+pub type Shared = Arc<App>;
+
+pub fn router(app: Shared) -> Router {
+    let locked = Router::new()
+        .route("/v1/check", post(check))
+        .route("/v1/moderations", post(moderations))
+        .route("/v1/models", get(models))
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(app.clone(), authorised));
+    let open = Router::new().route("/healthz", get(health)).route("/openapi.json", get(openapi::document));
+    let routes = locked.merge(open).fallback(not_found).method_not_allowed_fallback(wrong_method);
+    let counted = routes.layer(from_fn_with_state(app.clone(), counted));
+    let shared = match &app.settings.allow_origin {
+        Some(origin) => counted.layer(shared_with(AllowOrigin::exact(origin.clone()))),
+        None => counted,
+    };
+    shared.with_state(app)
+}
+
+/// What pages of another origin may do.
+fn shared_with(origin: AllowOrigin) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(std::time::Duration::from_secs(600))
+}
+
+/// Lets through who shows a key, where there is one.
+async fn authorised(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    if app.settings.keys.is_empty() || shows_key(request.headers(), &app.settings.keys) {
+        return next.run(request).await;
+    }
+    Problem::unauthorized().into_response()
+}
+
+/// Compares digests, all bytes of all of them, so that the time taken tells nothing about a key.
+fn shows_key(headers: &HeaderMap, keys: &[[u8; 32]]) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some((scheme, key)) = given.split_once(' ') else { return false };
+    let shown = digest(key.trim());
+    let differs = |key: &[u8; 32]| key.iter().zip(shown).fold(0, |all, (left, right)| all | (left ^ right));
+    scheme.eq_ignore_ascii_case("bearer") && keys.iter().map(differs).fold(false, |any, bits| any | (bits == 0))
+}
+
+/// Counts requests by the route that they took.
+async fn counted(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    app.metrics.answered(route, response.status().as_u16(), begun.elapsed());
+    // What is said of a text is for the one who asked.
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ready`: the model is loaded before the server listens.
+    status: &'static str,
+}
+
+/// Says that the server is there.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "Ready.", body = Health)))]
+pub async fn health() -> impl IntoResponse {
+    Json(Health { status: "ready" })
+}
+
+/// OpenAI's list of models.
+#[derive(Serialize, ToSchema)]
+struct Models {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Model {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+/// Lists the model that judges.
+#[utoipa::path(
+    get, path = "/v1/models", security(("key" = [])),
+    responses((status = 200, description = "One model.", body = Models), (status = 401, description = "No key, or another.", body = ErrorBody)),
+)]
+pub async fn models(State(app): State<Shared>) -> impl IntoResponse {
+    let model = Model { id: app.model.clone(), object: "model", created: 0, owned_by: "rsafe" };
+    Json(Models { object: "list", data: vec![model] })
+}
+
+/// What the server counts, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", security(("key" = [])),
+    responses((status = 200, description = "Metrics.", body = String, content_type = "text/plain"), (status = 401, description = "No key, or another.", body = ErrorBody)),
+)]
+pub async fn metrics(State(app): State<Shared>) -> Result<([(HeaderName, String); 1], Vec<u8>), Problem> {
+    let (kind, text) = app.metrics.text(app.pool.depth()).map_err(|_| Problem::internal())?;
+    Ok(([(header::CONTENT_TYPE, kind)], text))
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let message = format!("there is nothing at {}; GET /openapi.json has the routes", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let message = format!("{} does not take {method}; the header `Allow` says what it takes", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
