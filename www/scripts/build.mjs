@@ -101,9 +101,12 @@ async function rollUp(folder, name) {
   await build({
     input: { [name]: join(folder, `${name}.d.ts`) },
     external: outside,
-    // The compiler has written the declarations; a generator is asked for all the same.
-    plugins: [dts({ dtsOnly: true, generator: 'oxc', tsconfig: false })],
+    // The compiler has written the declarations; an emitter is asked for all the same.
+    plugins: [dts({ dtsInput: true, oxc: true, tsconfig: false })],
     output: { dir: dist, postBanner: NEEDED_LIBRARY },
+    // No names of temporary folders.
+    experimental: { attachDebugInfo: 'none' },
+    checks: { pluginTimings: false },
   });
 }
 
