@@ -58,8 +58,9 @@ export async function readRegular(url: URL, code: ErrorCode, most = Infinity): P
 
 /** The files of a package, where it is installed. */
 async function diskModel(given: ModelPackage): Promise<Model> {
-  const { files } = parseManifest(new TextEncoder().encode(given.manifest));
-  const manifest = { name: MANIFEST, size: given.manifest.length, content: new TextEncoder().encode(given.manifest) };
+  const content = new TextEncoder().encode(given.manifest);
+  const { files } = parseManifest(content);
+  const manifest = { name: MANIFEST, size: content.length, content };
   const listed = files.map(({ name, size }): FileLike => {
     const url = new URL(addressIn(given, name));
     return { name, size, arrayBuffer: () => readRegular(url, 'bad_model') };
