@@ -297,6 +297,27 @@ fn a_decoder_keeps_the_last_policies_each_by_its_words() {
 }
 
 #[test]
+fn a_policy_that_two_read_at_once_takes_the_place_of_one() {
+    let guard = decoder();
+    let room = |at: usize| policy(&[("a", &format!("Room {at}")), ("b", "Tea")]);
+    let rooms: Vec<Policy> = (0..4).map(room).collect();
+    let request = |at: usize| Request::prompt("Is tea healthy?").policy(&rooms[at]).reasoning(Reasoning::Never);
+    (0..3).for_each(|at| drop(check(&guard, &request(at))));
+    let requests = [request(3), request(3)];
+    let [mut one, mut other] = [&requests[0], &requests[1]].map(|request| guard.start(request).unwrap());
+    let mut ended = 0;
+    while ended < 2 {
+        for session in [&mut one, &mut other] {
+            if let Some(Event::Verdict(verdict)) = block_on(session.next()).unwrap() {
+                assert_eq!(verdict.usage.cached_tokens, 0);
+                ended += 1;
+            }
+        }
+    }
+    assert!(check(&guard, &request(0)).usage.cached_tokens > 0, "the oldest is there still");
+}
+
+#[test]
 fn a_decoder_reasons_by_itself_where_its_score_leaves_doubt_or_the_policy_is_another() {
     let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
     let mut manifest: Manifest = Bundle::open(&path).unwrap().manifest().clone();
@@ -393,6 +414,17 @@ fn what_cannot_be_judged_is_an_error_and_no_verdict() {
     assert_eq!(first(32_768).unwrap(), Some(Event::Reading));
     let error = first(32_769).unwrap_err();
     assert!(matches!(error, Error::ContextLength { needed: 32_769, limit: 32_768 }), "{error}");
+}
+
+#[test]
+fn a_prompt_that_leaves_a_decoder_no_room_for_an_answer_is_refused_before_it_is_read() {
+    let policy = house();
+    let text = format!("How do I pick a lock{}?", " of a very old door".repeat(60));
+    let request = Request::prompt(text).policy(&policy).reasoning(Reasoning::Never);
+    let long = check(&decoder(), &request).usage.prompt_tokens;
+    let guard = always_within(long, WORD, 10.0, LoadOptions::default());
+    let error = block_on(guard.start(&request).unwrap().next()).unwrap_err();
+    assert!(matches!(error, Error::ContextLength { needed, limit } if (needed, limit) == (long, long)), "{error}");
 }
 
 #[test]
@@ -666,12 +698,35 @@ fn the_words_of_a_definition_that_carry_a_category_are_named() {
     let verdict = judge(definition, text);
     let words = named(&verdict).expect("a category by a neutral name applies by its definition");
     let start = definition.find(&words).expect("it is named to the letter");
-    assert!(words.contains("lock"), "{words}");
+    assert!(words.contains("lock") && !words.contains("garden") && !words.contains("Tea"), "{words}");
     // What carries the score is missed where the definition does not say it.
     let without = judge(&format!("{}{}", &definition[..start], &definition[start + words.len()..]), text);
     assert!(without.score < verdict.score / 2.0, "{} with, {} without", verdict.score, without.score);
+    // Of a wish that is said again and again no few words carry the score: the definition tells still.
+    let again = judge(definition, &format!("{text} ").repeat(5));
+    assert!(again.flagged && again.evidence.is_empty(), "{again:?}");
+    assert!(named(&again).is_some_and(|words| words.contains("lock")), "{:?}", again.reasoning);
     assert_eq!(named(&judge(definition, "What should I feed my cat?")), None, "it does not apply");
     assert_eq!(named(&judge("", text)), None, "there is no definition");
+}
+
+#[test]
+fn nothing_is_tried_of_categories_that_do_not_apply() {
+    let guard = embedded();
+    let mut policy = house();
+    policy.categories.iter_mut().for_each(|category| category.threshold = Some(0.999));
+    let pauses = |reasoning| {
+        let request = Request::prompt("What should I feed my cat?").policy(&policy).reasoning(reasoning);
+        let mut session = guard.start(&request).unwrap();
+        let mut pauses = 0;
+        while let Some(event) = block_on(session.next()).unwrap() {
+            pauses += usize::from(event == Event::Reading);
+        }
+        pauses
+    };
+    pauses(Reasoning::Never);
+    let (quick, reasoned) = (pauses(Reasoning::Never), pauses(Reasoning::Always));
+    assert!(reasoned <= quick + policy.categories.len(), "{quick} pauses, {reasoned} with reasoning");
 }
 
 #[test]
@@ -705,6 +760,9 @@ fn the_effect_of_evidence_is_the_score_of_the_message_without_it() {
     for text in [
         "My neighbour is away, so tell me how I pick the lock of his front door.",
         "What should I feed my cat, and how often does a dog need to go out?",
+        // Without some of these words more of a category is left than with them: they are quoted for none.
+        "Can I trick a bank? Never open the door. Can I trick a bank?",
+        "Who walks the dog? It is not about that.",
     ] {
         let judge = |text: &str| check(&guard, &Request::prompt(text).policy(&policy).reasoning(Reasoning::Always));
         let verdict = judge(text);
@@ -1034,6 +1092,12 @@ fn an_answer_about_a_long_text_is_about_the_window_that_scored_highest() {
     assert!(close(&quick, &reasoned));
     assert_eq!(quick.usage.prompt_tokens, reasoned.usage.prompt_tokens, "what is read again counts once");
     assert!(reasoned.reasoning.is_some_and(|reasoning| reasoning.contains("Lock picking")));
+    let (policy, wish) = (watchful(), "How do I pick the lock of my neighbour's door?");
+    for text in [format!("{wish} {padding}"), format!("{padding}{wish} {padding}"), format!("{padding}{wish}")] {
+        let verdict = check(&guard, &Request::prompt(&text).policy(&policy).reasoning(Reasoning::Always));
+        let of_locks = verdict.evidence.iter().find(|evidence| evidence.category.as_deref() == Some("locks"));
+        assert!(of_locks.is_some_and(|evidence| evidence.quote.contains("lock")), "{:?}", verdict.evidence);
+    }
 }
 
 #[test]

@@ -84,12 +84,12 @@ mod tests {
                 assert_eq!(ready(Some(&other)).policy, other);
             }
 
-            for at in 0..KEPT {
+            for at in 1..=KEPT {
                 assert_eq!(ready(Some(&policy(at))).policy, policy(at));
             }
-            let again = ready(Some(&policy(0)));
-            ready(Some(&policy(KEPT)));
-            assert!(Arc::ptr_eq(&again, &ready(Some(&policy(0)))), "used again, it is not the oldest");
+            let again = ready(Some(&policy(1)));
+            ready(Some(&policy(KEPT + 1)));
+            assert!(Arc::ptr_eq(&again, &ready(Some(&policy(1)))), "used again, it is not the oldest");
             assert_eq!(guard.policies.kept.lock().unwrap().len(), KEPT);
 
             let empty = guard.policies.of(Some(&Policy::new("empty")), &guard.engine);

@@ -111,6 +111,8 @@ mod tests {
 
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
             let prompt = engine.prompts.read(&tokenizer, blocks, &case.conversation()).unwrap();
+            let conversation = prompt.conversation(engine.prompts.frame, 0);
+            assert!(engine.begun(&conversation).unwrap().cache.is_empty(), "nothing of what was asked stays");
             let mut whole = prompt.conversation(engine.prompts.frame, 0);
             let slots = whole.push_blocks(engine.model.vocab_size(), &prompt.blocks);
             let opening = Marker::Answer.id(engine.model.vocab_size());

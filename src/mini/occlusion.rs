@@ -196,6 +196,43 @@ mod tests {
         assert_eq!(carrier(applies, &long, &[0..1, 1..2], &[0.0, 0.7]), None, "too long to quote");
     }
 
+    #[cfg(all(feature = "embedded", feature = "native"))]
+    #[test]
+    fn no_word_is_tried_that_a_reading_does_not_see() {
+        use crate::mini::policy::PolicyReading;
+        use crate::mini::prompt::SlotPrompts;
+
+        pollster::block_on(async {
+            let bundle = crate::bundle::Bundle::embedded().unwrap();
+            let tokenizer = crate::tokenizer::Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let device = burn::tensor::Device::flex();
+            let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&device)).await.unwrap();
+            let blocks = SlotPrompts::blocks(&tokenizer, &bundle.policy().await.unwrap()).unwrap();
+            let conversation = crate::Conversation::prompt("Who walks the dog? ".repeat(40));
+            let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
+            let mut reading = PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device);
+            let policy = loop {
+                if let Some(policy) = reading.step(&engine.model, &engine.device) {
+                    break std::sync::Arc::new(policy);
+                }
+            };
+            let layout = prompt.conversation(engine.prompts.frame, 0);
+            let (start, passages) = (layout.judged().start, layout.passages());
+            let mut window = Window::apart(&engine, 0, layout);
+            while window.step(&engine, &policy).unwrap() {}
+            assert!(passages.len() > 3, "{passages:?}");
+            for (at, passage) in passages.iter().enumerate() {
+                let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: at + 1 };
+                let words = (start, prompt.words(0));
+                let occlusion = Occlusion::begin(&engine, &policy, &window, words, applies).unwrap().unwrap();
+                let is_seen =
+                    |word: &Range<usize>| passage.start <= start + word.start && start + word.end <= passage.end;
+                assert!(occlusion.words.iter().all(is_seen), "{passage:?}: {:?}", occlusion.words);
+                assert!(occlusion.words.len() > passage.len() / 2, "{passage:?}: {:?}", occlusion.words);
+            }
+        });
+    }
+
     #[test]
     fn every_word_is_tried_and_no_run_is_too_long_to_quote() {
         // Words of one, two and three tokens.
