@@ -159,7 +159,7 @@ class OpenGuard implements Guard {
     return new CheckStream(start, (error) => left.abort(error));
   }
 
-  transform(given: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
+  transform<T extends string | Uint8Array>(given: TransformOptions = {}): TransformStream<T, T> {
     const options = callOptions(given, TRANSFORM);
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
@@ -169,20 +169,18 @@ class OpenGuard implements Guard {
     const frames = oneOf('frames', options.frames ?? 'refuse', ['refuse', 'text']);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
     const onCheck = checked('onCheck', options.onCheck, 'a function', isFunction);
-    const { signal, stop } = this.#begin(options.signal);
-    return guardTransform({
-      open: async () => {
+    return guardTransform<T>({
+      begin: () => this.#begin(options.signal),
+      open: async (signal) => {
         if (signal.aborted) throw abortError(signal);
         const policy = await this.#policyText(options, signal);
         const messages = plainMessages(options.messages ?? []);
         const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
         return this.#engine.monitor({ ...request, checkEvery, holdBack, pace, releaseOnReview }, signal);
       },
-      signal,
       refuseFrames: frames === 'refuse',
       maxWait,
       onCheck,
-      done: stop,
     });
   }
 

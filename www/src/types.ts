@@ -383,7 +383,7 @@ export interface Guard extends AsyncDisposable {
    * with a `GuardError` of code `blocked` and its `verdict` where the text is blocked (on `review` only if
    * `releaseOnReview` is false), and with another code where it cannot be judged; nothing that was not checked ever comes
    * out. */
-  transform(options?: TransformOptions): TransformStream<string | Uint8Array, string | Uint8Array>;
+  transform<T extends string | Uint8Array = string | Uint8Array>(options?: TransformOptions): TransformStream<T, T>;
   /** Changes the policy of later calls; resolves to it as an object. An address is read anew. */
   setPolicy(policy: PolicySource): Promise<PolicyObject>;
   /** Ends what runs (its callers get `disposed`) and frees the model. A second call does nothing. */

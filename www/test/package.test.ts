@@ -194,8 +194,10 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
         if (typed.type === 'reasoning') console.log(typed.text.length, decision);
       }
       console.log((await stream.verdict).categories[0]?.score, guard.info.device, builtinPolicies.length);
-      new ReadableStream<string>().pipeThrough(guard.transform());
-      (await fetch('/')).body!.pipeThrough(guard.transform({ holdBack: 8 }));
+      const words: ReadableStream<string> = new ReadableStream<string>().pipeThrough(guard.transform());
+      const body = (await fetch('/')).body!.pipeThrough(guard.transform({ holdBack: 8 })).pipeThrough(new TextDecoderStream());
+      new Response(words.pipeThrough(new TextEncoderStream()));
+      for await (const text of body) console.log(text.length);
       const policy: PolicyObject = await parsePolicy('general');
       await guard.setPolicy(policy);
       console.log((await lintPolicy('name: x'))[0]?.line, (await isSupported()).reasons, (await cacheStatus())[0]?.bytes);
