@@ -68,12 +68,11 @@ export class GuardHolder {
 
   async #load(env: Env): Promise<Guard> {
     const config = this.#config;
-    const fetch = (input: RequestInfo | URL, init?: RequestInit) => env.ASSETS.fetch(input as Request, init);
     const policy = await ownPolicy(env, config);
     const guard = createGuard({
       wasm,
       model: new URL(config.model, ASSETS),
-      fetch,
+      fetch: env.ASSETS,
       reasoning: config.reasoning,
       maxWork: config.maxWork,
       onError: 'block',
