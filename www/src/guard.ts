@@ -5,7 +5,7 @@ import type { CheckHooks, CheckRequest, Engine, EngineSpec, LoadHooks } from './
 import { abortError, GuardError, toGuardError } from './errors.ts';
 import { type FileLike, MINI, type ModelSpec } from './model/source.ts';
 import { checked, isFlag, isFunction, isSignal, type Names, optionsOf, reading, shown } from './plain.ts';
-import { isAddress, isUrl, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
+import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
 import { guardTransform } from './transform.ts';
@@ -249,7 +249,7 @@ class OpenGuard implements Guard {
   ): Promise<PolicyText | undefined> {
     const limits = policyLimits && oneOf('policyLimits', policyLimits, ['owner', 'caller']);
     if (policy === undefined) return undefined;
-    const address = isUrl(policy) || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
+    const address = isAddress(policy) ? String(policy) : undefined;
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
     if (address !== undefined) {

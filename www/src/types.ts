@@ -75,8 +75,8 @@ export interface PolicyObject {
 }
 
 /** A policy: an object, a built-in name, the text of a policy file (YAML, JSON or Markdown), or its address. A string is
- * an address if it is one line and starts with `/`, `./`, `../` or a scheme; a built-in name if it is one of
- * `builtinPolicies`; a file's text otherwise. */
+ * an address if it is one line and starts with `/`, `./`, `../` or a scheme, blanks around it aside; a built-in name if it is
+ * one of `builtinPolicies`; a file's text otherwise. */
 export type PolicySource = string | URL | PolicyObject;
 
 /** A mistake in a policy, or something that looks like one. */

@@ -14,7 +14,8 @@ import type { WasmModule } from './wasm.ts';
 
 export { isSupported } from './device.ts';
 export { type ErrorCode, GuardError } from './errors.ts';
-export { builtinPolicies } from './policy.ts';
+export { builtinPolicies, isAddress } from './policy.ts';
+export { type Moderation, type ModerationResult, toLlamaGuard, toOpenAI } from './render.ts';
 export type * from './types.ts';
 
 export interface WorkerdOptions

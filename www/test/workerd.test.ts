@@ -69,7 +69,9 @@ before(async () => {
   const file = (name: string) => readFileSync(join(app.folder, 'node_modules', name));
   worker = new Miniflare({
     compatibilityDate: '2026-01-01',
-    serviceBindings: { ASSETS: (request: Request) => new Response(file(`rsafe-mini${new URL(request.url).pathname}`)) as never },
+    serviceBindings: {
+      ASSETS: (request: Request) => new Response(file(`rsafe-mini${new URL(request.url).pathname}`)) as never,
+    },
     modules: [
       { type: 'ESModule', path: 'worker.js', contents: outputFiles[0]!.text },
       { type: 'CompiledWasm', path: 'cpu.wasm', contents: file('rsafe/dist/wasm/cpu.wasm') },
