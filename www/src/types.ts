@@ -289,8 +289,9 @@ export interface GuardOptions extends Assets {
   strictness?: number;
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
-  /** The most that one check may cost, in tokens that the model reads: each window of the text (112 tokens, 80 apart, and
-   * some around them) with the words of every category, 25 at most. A check that needs more rejects with `context_length` before
+  /** The most that one check may cost, in tokens that the model reads: those of the text in its windows (256 tokens, 192 apart,
+   * and some around them), one for each category in each window and in each of its passages (64 tokens, 24 apart), and the
+   * policy's words where it is new. A check that needs more rejects with `context_length` before
    * anything is read; the message has both numbers. On one core of a server, 1,000 tokens take about a second. Default: as
    * much as any text that the model takes; for servers that judge what strangers send, some thousand are plenty. */
   maxWork?: number;
