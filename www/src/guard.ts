@@ -252,11 +252,16 @@ class OpenGuard implements Guard {
     const address = isAddress(policy) ? String(policy) : undefined;
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
-    if (address !== undefined) {
-      if (this.#addresses.size >= KEPT_ADDRESSES) this.#addresses.clear();
-      this.#addresses.set(address, text);
-    }
+    if (address !== undefined) this.#keep(address, text);
     return limits === 'caller' && 'text' in text ? { ...text, limits } : text;
+  }
+
+  /** What was not asked for longest is forgotten first. */
+  #keep(address: string, text: PolicyText): void {
+    this.#addresses.delete(address);
+    this.#addresses.set(address, text);
+    const [oldest] = this.#addresses.keys();
+    if (this.#addresses.size > KEPT_ADDRESSES) this.#addresses.delete(oldest!);
   }
 }
 
