@@ -559,6 +559,15 @@ test('an answer that streamed is not judged again as a part of the next prompt',
   assert.ok(core.judged.some((words) => words.endsWith('a file')));
 });
 
+test('an option that there is not, or that makes no sense, is named before any model is called', async () => {
+  const { guard } = await guarded();
+  for (const [option, value] of Object.entries({ strictnes: 0.7, refuse: 'No.', checkEvery: 0, pace: 'quick' })) {
+    const wrong = () => guardMiddleware(guard, { [option]: value } as GuardMiddlewareOptions);
+    assert.throws(wrong, { name: 'GuardError', code: 'bad_input', message: new RegExp(option) });
+  }
+  guardMiddleware(guard, { refusal: 'No.', files: 'pass', toolCalls: 'pass', onVerdict: () => {}, holdBack: 8 });
+});
+
 test('a model of the older specification takes it, too', async () => {
   const { guard } = await guarded();
   const doStream = async () => ({ stream: simulateReadableStream({ chunks: [...text('0', 'one bad two'), FINISH] }) });

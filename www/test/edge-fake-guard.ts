@@ -2,6 +2,7 @@
  * without a model. */
 
 import type { CheckOptions, GuardEvent, Input, TransformOptions, Verdict } from '../src/types.ts';
+import type { Fetching } from '../src/workerd.ts';
 
 class GuardError extends Error {
   readonly code: string;
@@ -25,15 +26,16 @@ let instances = 0;
 interface Options {
   wasm: unknown;
   model: URL;
-  fetch: typeof fetch;
+  fetch: Fetching;
   policy?: string;
 }
 
-export const builtinPolicies = ['agents', 'general', 'mlcommons', 'openai', 'rsafe'];
+export { builtinPolicies, isAddress } from '../src/policy.ts';
+export { toOpenAI } from '../src/render.ts';
 
 export async function createGuard({ wasm, model, fetch, policy }: Options): Promise<FakeGuard> {
   if (!(wasm instanceof WebAssembly.Module)) throw new GuardError('unsupported', 'no module');
-  const response = await fetch(new URL('manifest.json', model));
+  const response = await fetch.fetch(new URL('manifest.json', model));
   if (!response.ok) throw new GuardError('network', `the manifest answered ${response.status}`);
   if (policy === 'bad') throw new GuardError('bad_policy', 'the policy has no categories');
   instances++;
