@@ -29,7 +29,7 @@ const MOST = 1024;
  * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
 export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
   const passed = new Passed(MOST);
-  const { refusal = '', toolCalls } = options;
+  const { refusal = '' } = options;
 
   return {
     specificationVersion: 'v4',
@@ -64,25 +64,18 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
         const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
-        return { stream: streamOf([start, ...ending(error)].values(), () => {}) };
+        return { stream: streamOf([start, ...ending(error)].values(), gone, abortSignal) };
       }
       const { stream, ...result } = await doStream();
       const reader = stream.getReader();
-      signal.addEventListener('abort', () => reader.cancel(signal.reason).catch(() => undefined), { once: true });
+      signal.onabort = () => reader.cancel(signal.reason).catch(() => undefined);
       const next = async () => {
         const step = await reader.read();
         signal.throwIfAborted();
         return step;
       };
-      const answer = new GuardedAnswer(judge, toolCalls === 'pass').read(next, ending);
-      return {
-        ...result,
-        stream: streamOf(
-          answer,
-          () => gone.abort(),
-          (error) => told(error, abortSignal),
-        ),
-      };
+      const answer = new GuardedAnswer(judge).read(next, ending);
+      return { ...result, stream: streamOf(answer, gone, abortSignal) };
     },
   };
 }
@@ -136,11 +129,11 @@ function told(error: unknown, signal: AbortSignal | undefined): unknown {
   return signal?.aborted ? signal.reason : error;
 }
 
-/** `leave` is called at whichever end. */
+/** `gone` is told of whichever end. */
 function streamOf<T>(
   parts: Iterator<T> | AsyncIterator<T>,
-  leave: () => void,
-  asTold = (error: unknown) => error,
+  gone: AbortController,
+  signal: AbortSignal | undefined,
 ): ReadableStream<T> {
   return new ReadableStream<T>({
     async pull(controller) {
@@ -149,10 +142,10 @@ function streamOf<T>(
         if (!done) return controller.enqueue(value);
         controller.close();
       } catch (error) {
-        controller.error(asTold(error));
+        controller.error(told(error, signal));
       }
-      leave();
+      gone.abort();
     },
-    cancel: leave,
+    cancel: () => gone.abort(),
   });
 }
