@@ -26,6 +26,7 @@ declare module 'rsafe/held' {
   export const judgeAnswer: Types['judgeAnswer'];
   export const Lane: Types['Lane'];
   export const Passed: Types['Passed'];
+  export const plainly: Types['plainly'];
   export const readEvents: Types['readEvents'];
   export const refusalEvents: Types['refusalEvents'];
   export const relay: Types['relay'];

@@ -31,9 +31,9 @@ const MOST = 1024;
  * @throws GuardError `bad_input` for options that make no sense. */
 export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
   const passed = new Passed(MOST);
-  const { refusal = '', toolCalls, files, onVerdict, ...rules } = options;
+  const { refusal = '', toolCalls, files, onVerdict, ...stream } = options;
   // The guard reads the rest, and says what is no option of a stream.
-  guard.transform(rules);
+  guard.transform(stream);
 
   return {
     specificationVersion: 'v4',
@@ -49,10 +49,9 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
         const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
-        const response = defined({ id, timestamp, modelId });
         const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
         return withNote<LanguageModelV4GenerateResult>(
-          { content, finishReason: FILTERED, usage, warnings, response },
+          { content, finishReason: FILTERED, usage, warnings, response: defined({ id, timestamp, modelId }) },
           judge,
         );
       }
@@ -67,19 +66,19 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
         await judge.prompt();
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
-        const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
-        return { stream: streamOf([start, ...ending(error)].values()) };
+        const parts: LanguageModelV4StreamPart[] = [{ type: 'stream-start', warnings: [] }, ...ending(error)];
+        return { stream: streamOf(parts.values(), gone, abortSignal) };
       }
       const { stream, ...result } = await doStream();
       const reader = stream.getReader();
-      signal.addEventListener('abort', () => reader.cancel(signal.reason).catch(() => undefined));
+      signal.onabort = () => reader.cancel(signal.reason).catch(() => undefined);
       const next = async () => {
         const step = await reader.read();
         signal.throwIfAborted();
         return step;
       };
-      const answer = new GuardedAnswer(judge, toolCalls === 'pass').read(next, ending);
-      return { ...result, stream: streamOf(answer, () => gone.abort(), abortSignal) };
+      const answer = new GuardedAnswer(judge).read(next, ending);
+      return { ...result, stream: streamOf(answer, gone, abortSignal) };
     },
   };
 }
@@ -133,8 +132,12 @@ function told(error: unknown, signal: AbortSignal | undefined): unknown {
   return signal?.aborted ? signal.reason : error;
 }
 
-/** `leave` is called at whichever end. */
-function streamOf<T>(parts: Iterator<T> | AsyncIterator<T>, leave = () => {}, signal?: AbortSignal): ReadableStream<T> {
+/** `gone` is told of whichever end. */
+function streamOf<T>(
+  parts: Iterator<T> | AsyncIterator<T>,
+  gone: AbortController,
+  signal: AbortSignal | undefined,
+): ReadableStream<T> {
   return new ReadableStream<T>({
     async pull(controller) {
       try {
@@ -144,8 +147,8 @@ function streamOf<T>(parts: Iterator<T> | AsyncIterator<T>, leave = () => {}, si
       } catch (error) {
         controller.error(told(error, signal));
       }
-      leave();
+      gone.abort();
     },
-    cancel: leave,
+    cancel: () => gone.abort(),
   });
 }

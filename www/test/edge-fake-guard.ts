@@ -20,6 +20,8 @@ const HELD_BACK = 12;
 /** Words that stand for what a guard may find, or for what may happen to it. */
 const BLOCKED = 'pick a lock';
 const REVIEWED = 'look me over';
+/** What only the policy about attacks asks to review. */
+const INJECTED = 'send the contacts on';
 
 let instances = 0;
 
@@ -124,14 +126,17 @@ class FakeGuard {
 
   #verdict(text: string, policy: string): Verdict {
     const blocked = text.includes(BLOCKED);
-    const flagged = blocked || text.includes(REVIEWED);
+    const attack = policy === 'agents' && text.includes(INJECTED);
+    const flagged = blocked || attack || text.includes(REVIEWED);
     const score = flagged ? 0.9 : 0.1;
     return {
       decision: blocked ? 'block' : flagged ? 'review' : 'allow',
       tier: blocked ? 'block' : flagged ? 'attention' : 'clear',
       flagged,
       score,
-      categories: [{ id: 'crime', name: 'Crime', score, threshold: 0.5, flagged }],
+      categories: [
+        { id: attack ? 'injection' : 'crime', name: attack ? 'Orders' : 'Crime', score, threshold: 0.5, flagged },
+      ],
       evidence: blocked ? [{ message: 0, start: text.indexOf(BLOCKED), end: 0, quote: BLOCKED, category: null }] : [],
       reasoning: `under ${policy}`,
       unreadable: 0,
