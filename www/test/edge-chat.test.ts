@@ -519,6 +519,7 @@ describe('a streamed answer', () => {
     start();
     for (const called of [
       { name: 'pick', arguments: 'a lock' },
+      { arguments: 'a lock', name: 'pick' },
       { name: 'oven', arguments: '{"note":"pick \\u0061 lock"}' },
     ]) {
       const message = {
