@@ -80,6 +80,18 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_input", message)
     }
 
+    pub fn upstream(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "upstream", message)
+    }
+
+    /// Of an answer: the caller cannot mend it.
+    pub fn unjudged(self) -> Self {
+        match self.status {
+            StatusCode::BAD_REQUEST => Self { status: StatusCode::SERVICE_UNAVAILABLE, ..self },
+            _ => self,
+        }
+    }
+
     pub fn about(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self

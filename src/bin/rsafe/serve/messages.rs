@@ -143,13 +143,13 @@ impl Turn {
 }
 
 /// Letters and digits without a blank that name a call; at most two words in it, or it may be a sentence.
-fn is_identifier(id: &str) -> bool {
+pub fn is_identifier(id: &str) -> bool {
     let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:+/=-".contains(&byte));
     let words = id.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| word.len() >= 3).count();
     plain && id.len() <= 96 && words <= 2
 }
 
-fn is_empty(value: &Value) -> bool {
+pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -161,7 +161,7 @@ fn is_empty(value: &Value) -> bool {
 
 /// Pieces as one text, a blank between them. Where they would run into one word, a second line reads them without a break:
 /// nobody knows how the next reader joins them.
-fn as_read(pieces: impl IntoIterator<Item = String>) -> String {
+pub fn as_read(pieces: impl IntoIterator<Item = String>) -> String {
     let (mut spaced, mut joined, mut seams) = (String::new(), String::new(), false);
     for piece in pieces {
         seams |= joined.ends_with(char::is_alphanumeric) && piece.starts_with(char::is_alphanumeric);

@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
-use rsafe::{Policy, Verdict};
+use rsafe::{Decision, Policy, Verdict};
 use serde::Serialize;
 
 use super::errors::Problem;
@@ -23,6 +23,7 @@ pub struct Metrics {
     verdicts: IntCounterVec,
     flagged: IntCounterVec,
     failures: IntCounterVec,
+    relayed: IntCounterVec,
     check_seconds: Histogram,
     wait_seconds: Histogram,
     waiting: IntGauge,
@@ -54,6 +55,11 @@ impl Metrics {
                 &["category"],
             ),
             failures: counter("rsafe_failures_total", "Texts that were not judged, by the error's code.", &["code"]),
+            relayed: counter(
+                "rsafe_relayed_total",
+                "Relayed chats by what was decided of a prompt that is withheld, or of each choice of an answer.",
+                &["target", "decision"],
+            ),
             check_seconds: histogram("rsafe_check_seconds", "Time to judge a text."),
             wait_seconds: histogram("rsafe_wait_seconds", "Time that a text waited to be judged."),
             waiting: gauge("rsafe_waiting", "Texts that wait to be judged."),
@@ -84,6 +90,10 @@ impl Metrics {
             }
             Err(problem) => self.failures.with_label_values(&[problem.code()]).inc(),
         }
+    }
+
+    pub fn relayed(&self, target: &str, decision: Decision) {
+        self.relayed.with_label_values(&[target, &word(decision)]).inc();
     }
 
     /// Everything, as Prometheus reads it.

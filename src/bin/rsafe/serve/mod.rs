@@ -1,7 +1,9 @@
 //! `rsafe serve`: the endpoints of the worker at the edge as a program of its own, for those who host them.
 
 mod body;
+mod chat;
 mod check;
+mod completion;
 mod errors;
 mod listen;
 mod messages;
@@ -11,6 +13,7 @@ mod openapi;
 mod options;
 mod pool;
 mod routes;
+mod upstream;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -33,9 +36,10 @@ pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let model = loaded.guard.model().to_owned();
     let metrics = Arc::new(Metrics::new(&loaded, workers.len()));
     let pool = Pool::start(loaded, workers, &settings, metrics.clone())?;
+    let upstream = args.upstream(&settings)?;
     let drain = settings.drain;
     let open = settings.keys.is_empty() && !args.listen.ip().is_loopback();
-    let app = routes::router(Arc::new(App { pool: pool.clone(), settings, metrics, model }));
+    let app = routes::router(Arc::new(App { pool: pool.clone(), settings, metrics, model, upstream }));
 
     // Requests are small beside what judging them takes: one thread reads and answers them all.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,6 +1,5 @@
 //! `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 use super::body::Body;
 use super::errors::{Problem, Refused};
 use super::messages::{Part, Text};
-use super::pool::{Ask, Under};
+use super::pool::Ask;
 use super::routes::Shared;
 
 #[derive(Deserialize, ToSchema)]
@@ -57,13 +56,8 @@ pub async fn moderations(
     Body(request): Body<ModerationRequest>,
 ) -> Result<Response, Problem> {
     let texts = request.input.texts(app.settings.max_inputs)?;
-    let ask = |text| Ask {
-        conversation: Arc::new(Conversation::prompt(text)),
-        under: Under::Own,
-        reasoning: None,
-        strictness: None,
-    };
-    let answers = app.pool.ask(texts.into_iter().map(ask).collect())?;
+    let asks = texts.into_iter().map(|text| Ask::own(Conversation::prompt(text)));
+    let answers = app.pool.ask(asks.collect())?;
     let mut verdicts = Vec::with_capacity(answers.len());
     for answer in answers {
         verdicts.push(answer.verdict().await?);

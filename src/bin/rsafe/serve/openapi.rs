@@ -5,12 +5,13 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{check, moderations, routes};
+use super::{chat, check, moderations, routes};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "rsafe", description = "A safety guard: texts and conversations in, verdicts out."),
     paths(
+        chat::chat,
         check::check,
         moderations::moderations,
         routes::models,

@@ -6,17 +6,21 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use reqwest::Url;
 use rsafe::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::upstream::{self, Upstream};
 use crate::library::{GuardArgs, Loaded};
 
 pub const ENVIRONMENT: &str = "\
 Environment:
   RSAFE_API_KEY  what callers must show as `Authorization: Bearer …`; several keys between blanks, so that a new one can
                  take an old one's place. Without it whoever reaches the address may ask
+  RSAFE_UPSTREAM_KEY  what the upstream is shown as `Authorization: Bearer …`. Without it, and without RSAFE_API_KEY, that
+                 of the caller is passed on
 
-Routes: POST /v1/check, POST /v1/moderations, GET /v1/models, GET /metrics, GET /healthz, GET /openapi.json, which
+Routes: POST /v1/check, POST /v1/moderations, POST /v1/chat/completions (whole answers, with --upstream), GET /v1/models, GET /metrics, GET /healthz, GET /openapi.json, which
 describes them. SIGTERM and Ctrl-C end it when the requests that came have been answered; a second one ends it at once.
 
 Exit codes:
@@ -32,6 +36,19 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
     #[command(flatten)]
     guard: GuardArgs,
+    /// The model behind the server, whose chats are judged up and down: a base (https://api.example.com/v1), or the address
+    /// of its chat completions [default: none]
+    #[arg(long, value_name = "URL", value_parser = upstream::address)]
+    upstream: Option<Url>,
+    /// Milliseconds that the upstream may be silent
+    #[arg(long, value_name = "MS", default_value = "30000")]
+    upstream_ms: NonZeroUsize,
+    /// Bytes of an upstream's answer
+    #[arg(long, value_name = "N", default_value = "1048576")]
+    max_answer_bytes: NonZeroUsize,
+    /// Choices (`n`) of a chat
+    #[arg(long, value_name = "N", default_value = "4")]
+    max_choices: NonZeroUsize,
     /// Texts that are judged at the same time [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -68,6 +85,7 @@ pub struct Settings {
     pub max_queued: usize,
     pub max_inputs: usize,
     pub max_body_bytes: usize,
+    pub max_choices: usize,
     pub check: Duration,
     pub drain: Duration,
     pub allow_policies: bool,
@@ -92,11 +110,20 @@ impl ServeArgs {
             max_queued: self.max_queued,
             max_inputs: inputs,
             max_body_bytes: self.max_body_bytes.get(),
+            max_choices: self.max_choices.get(),
             check: Duration::from_millis(self.check_ms.get() as u64),
             drain: Duration::from_millis(self.drain_ms),
             allow_policies: self.allow_policies,
             allow_origin: self.allow_origin.clone(),
         })
+    }
+
+    /// # Errors
+    /// [`Error::BadInput`] for a key that cannot be sent.
+    pub fn upstream(&self, settings: &Settings) -> Result<Option<Upstream>> {
+        let Some(address) = self.upstream.clone() else { return Ok(None) };
+        let limits = (Duration::from_millis(self.upstream_ms.get() as u64), self.max_answer_bytes.get());
+        Upstream::new(address, upstream_key()?, settings.keys.is_empty(), limits).map(Some)
     }
 
     pub fn load(&self) -> Result<Loaded> {
@@ -115,6 +142,18 @@ fn keys() -> Result<Vec<[u8; 32]>> {
         ));
     }
     Ok(keys)
+}
+
+/// The header with the owner's key for the upstream.
+fn upstream_key() -> Result<Option<HeaderValue>> {
+    let Some(given) = env::var_os("RSAFE_UPSTREAM_KEY") else { return Ok(None) };
+    let key = given.to_str().map(str::trim).filter(|key| !key.is_empty());
+    let value = key.and_then(|key| HeaderValue::from_str(&format!("Bearer {key}")).ok());
+    let mut value = value.ok_or_else(|| {
+        Error::BadInput("RSAFE_UPSTREAM_KEY: expected a key, found none that can be sent; unset it or set one".into())
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 pub fn digest(key: &str) -> [u8; 32] {

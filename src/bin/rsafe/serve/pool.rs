@@ -32,6 +32,13 @@ pub struct Ask {
     pub strictness: Option<f32>,
 }
 
+impl Ask {
+    /// As the owner has it.
+    pub fn own(conversation: Conversation) -> Self {
+        Self { conversation: Arc::new(conversation), under: Under::Own, reasoning: None, strictness: None }
+    }
+}
+
 /// The policy of a request.
 pub enum Under {
     /// The server's.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::ToSchema;
 
+use super::chat::chat;
 use super::check::check;
 use super::errors::{ErrorBody, Problem};
 use super::metrics::Metrics;
@@ -20,6 +21,7 @@ use super::moderations::moderations;
 use super::openapi;
 use super::options::{Settings, digest};
 use super::pool::Pool;
+use super::upstream::Upstream;
 
 /// What every request needs of the server.
 pub struct App {
@@ -28,6 +30,7 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The model's name.
     pub model: String,
+    pub upstream: Option<Upstream>,
 }
 
 pub type Shared = Arc<App>;
@@ -36,6 +39,7 @@ pub fn router(app: Shared) -> Router {
     let locked = Router::new()
         .route("/v1/check", post(check))
         .route("/v1/moderations", post(moderations))
+        .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
         .route("/metrics", get(metrics))
         .route_layer(from_fn_with_state(app.clone(), authorised));
