@@ -8,6 +8,7 @@ CARGO ?= cargo
 DEMO := src/bin/rsafe/demo
 # Sets of features that are used without the default ones; `web` compiles those of browsers.
 FEATURES := "" embedded,native eval train cli
+NPM_CI := cd www && npm ci --ignore-scripts --no-audit --no-fund
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where rustup puts cargo, for a shell that was open before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -17,9 +18,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: web ## Build everything for the browser and serve the demo page; prints its address
+demo: tools ## Build and serve the demo page; prints its address. The build for WebGPU follows behind the page
+	$(NPM_CI)
+	node www/scripts/wasm.mjs cpu
+	node www/scripts/build.mjs --webgpu-later
 	@echo
-	@node www/scripts/serve.mjs
+	@echo "The page runs on the CPU; the build for WebGPU is made behind it, which takes some minutes."
+	@node www/scripts/serve.mjs --behind \
+		"(node www/scripts/wasm.mjs webgpu && node www/scripts/build.mjs) || { node www/scripts/build.mjs --cpu-only; false; }"
 
 cli: tools ## Build the command line and judge a few conversations under a sample policy, reasoning shown as it is written
 	$(CARGO) build --release --locked --bin rsafe
@@ -29,7 +35,7 @@ cli: tools ## Build the command line and judge a few conversations under a sampl
 		< $(DEMO)/conversations.jsonl || test $$? -eq 1
 
 web: tools ## Build the npm package and the demo page into www/dist
-	cd www && npm ci --ignore-scripts --no-audit --no-fund
+	$(NPM_CI)
 	node www/scripts/wasm.mjs
 	node www/scripts/build.mjs
 
@@ -40,7 +46,7 @@ test: lint web browser ## Check format, lints and types, build the documentation
 	RSAFE_BIN="$(TARGET)/debug/rsafe" node www/scripts/test.mjs
 
 lint: tools ## Check format, lints under every set of features that users choose, and what dependencies bring with them
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	for features in $(FEATURES); do \
 		$(CARGO) clippy --locked --no-default-features --features "$$features" -- -D warnings; \
@@ -57,7 +63,7 @@ lint: tools ## Check format, lints under every set of features that users choose
 	fi
 
 fmt: tools ## Format the code; that of www where its packages are installed
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 	if [ -d www/node_modules ]; then cd www && npx biome format --write; fi
 
 notices: tools ## Write the licences of what the command line is built of into THIRD_PARTY_LICENSES in cargo's target folder

@@ -294,6 +294,10 @@ fn what_nobody_can_read_is_told_with_its_share() {
             let half = format!("{wish} {text}");
             assert!((0.25..0.7).contains(&share(&half)), "{} of {half:?}", share(&half));
         }
+        // Of several codes each counts.
+        let cipher = mapped(&wish.to_lowercase(), AZ, "qwertyuiopasdfghjklzxcvbnm");
+        let codes = format!("{} {}", bytes(&cipher, "", |b| format!("{b:02x}")), base64(&cipher));
+        assert!(share(&codes) > 0.6, "{} of {codes:?}", share(&codes));
         assert_eq!(share(wish), 0.0, "{wish}");
         for (kind, rewrite) in KINDS {
             let text = rewrite(wish);
@@ -319,6 +323,11 @@ fn rows_of_every_kind() {
 fn hostile_text_has_few_readings_and_they_are_short() {
     let words = tokenizer();
     let nested = (0..12).fold(WISHES[0].to_owned(), |text, _| base64(&text));
+    let [one, two, three, four, five] = WISHES.map(base64);
+    let digits = bytes(&one, "", |b| format!("{b:08b}"));
+    let codes = [digits, bytes(&two, "", |b| format!("{b:02x}")), base64(&three), base32(&four), five].join("\n");
+    let found = readings(&codes, &words).len();
+    assert_eq!(found, rsafe::normalise::MAX_READINGS - 1, "of more, and the place of what stands in no code is free");
     let eight = ["<", "a", "1", "\u{3164}", "%", "&", "\\", ".", " ", "|", "\u{1F150}", "漢", "ɐ"];
     let texts = eight.iter().map(|unit| unit.repeat((8 << 20) / unit.len())).chain([nested]);
     for text in texts {

@@ -244,6 +244,18 @@ fn slots_read_as_sentences_with_names_and_quotes_in_their_own_letters() {
 }
 
 #[test]
+fn a_quote_begins_where_it_can_be_long_enough_or_is_all_there_is() {
+    let opened = |text: &str| {
+        let applies = [SlotStep { applies: Some(true), ..step("S1", "Weapons & Tools", 300) }];
+        let mut grammar = slots(&applies, text, &words(text), Think::First { max_tokens: 0 }).grammar().unwrap();
+        follow(&mut grammar);
+        grammar
+    };
+    assert_eq!(opened("How to pick a Lock").allowed(), Allowed::Few(vec![0, 1, 2, 3]), "two words at least");
+    assert_eq!(opened("Lock").answer().steps[0].quote, Some(QuoteSpan { message: 2, bytes: 0..4 }));
+}
+
+#[test]
 fn slots_answer_first_is_the_verdict_alone() {
     let grammar = slots(&[step("S1", "Fraud", 300)], "hi", &words("hi"), Think::Skip).grammar().unwrap();
     assert_eq!(grammar.allowed(), Allowed::Few(vec![502, 503]));
@@ -306,6 +318,24 @@ fn a_seed_gives_the_same_tokens_again_and_log_probabilities_of_what_was_drawn() 
     for sampled in draw(7) {
         let p = if sampled.token == 2 { odds / (odds + 1.0) } else { 1.0 / (odds + 1.0) };
         assert!(sampled.token == 1 || sampled.token == 2);
+        assert!((f64::from(sampled.log_prob) - p.ln()).abs() < 1e-5, "{sampled:?}");
+    }
+}
+
+#[test]
+fn top_k_draws_from_so_many_tokens_and_from_all_of_them() {
+    let logits = [2.0, 2.5, 2.4, 2.3, 9.0];
+    let total = 2.5f64.exp() + 2.4f64.exp();
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: Some(2), repetition_penalty: 1.0, seed: 7 };
+    let mut sampler = Sampler::new(sampling);
+    let allowed = Allowed::Few(vec![0, 1, 2, 3]);
+    let drawn: Vec<_> = (0..64).map(|_| sampler.sample(&logits, &allowed).unwrap()).collect();
+    for token in [1, 2] {
+        assert!(drawn.iter().any(|sampled| sampled.token == token), "{token} is one of the two likeliest");
+    }
+    for sampled in drawn {
+        assert!(sampled.token == 1 || sampled.token == 2, "{sampled:?}");
+        let p = f64::from(logits[sampled.token as usize]).exp() / total;
         assert!((f64::from(sampled.log_prob) - p.ln()).abs() < 1e-5, "{sampled:?}");
     }
 }

@@ -2,9 +2,9 @@
 
 use pollster::block_on;
 use rsafe::bundle::Bundle;
-use rsafe::guard::{Guard, LoadOptions};
+use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
 use rsafe::policy::{Rule, RuleAction, Rules, Severity};
-use rsafe::{Action, Category, Policy};
+use rsafe::{Action, Category, Conversation, Message, Policy, Role};
 
 fn embedded() -> Guard {
     block_on(Guard::load(Bundle::embedded().unwrap(), LoadOptions::default())).unwrap()
@@ -57,6 +57,20 @@ fn examples_that_the_model_misreads_are_named_with_what_was_expected() {
     // The owner's own threshold is the one that counts.
     let easy = Category { threshold: Some(0.0001), safe_examples: vec![], ..policy.categories[1].clone() };
     assert_eq!(found(&embedded(), &Policy::new("desk").category(easy)), [""; 0]);
+}
+
+#[test]
+fn an_example_that_the_model_reads_as_meant_of_one_side_is_not_warned_about() {
+    let (guard, text) = (embedded(), "Asking how to open a lock without its key, you may ask a locksmith.");
+    let score = |request: Request<'_>| block_on(guard.check(&request)).unwrap().categories[0].score;
+    let policy = Policy::new("desk").category(locks());
+    let [asked, answered] = [Conversation::prompt(text), Conversation::of(vec![Message::new(Role::Assistant, text)])]
+        .map(|side| score(Request::new(side).policy(&policy).reasoning(Reasoning::Never)));
+    assert!((asked - answered).abs() > 0.01, "{asked} {answered}");
+    let between = || locks().threshold(f32::midpoint(asked, answered));
+    for category in [between().unsafe_example(text), between().unsafe_example(text).safe_example(text)] {
+        assert_eq!(found(&guard, &Policy::new("desk").category(category)), [""; 0]);
+    }
 }
 
 #[test]

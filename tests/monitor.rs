@@ -125,6 +125,19 @@ fn the_risk_curve_has_a_point_for_each_check() {
 }
 
 #[test]
+fn the_risk_curve_counts_characters_whatever_bytes_they_have() {
+    let guard = embedded();
+    let known = |text: String| {
+        let mut monitor = monitor(&guard, &by_rules(), score_only());
+        run(&mut monitor, [text.as_str()]);
+        monitor.curve().iter().map(|(chars, _)| *chars).collect::<Vec<_>>()
+    };
+    let plain = known(TEA.repeat(5));
+    assert!(plain.len() > 2, "{plain:?}");
+    assert_eq!(known(TEA.replace('e', "é").repeat(5)), plain);
+}
+
+#[test]
 fn after_a_verdict_that_blocks_nothing_is_shown_or_judged() {
     let guard = embedded();
     let mut monitor = monitor(&guard, &policy(0.0, Action::Block), MonitorOptions::default());
@@ -332,8 +345,12 @@ fn an_empty_response_is_judged_and_ends() {
     let end = run(&mut monitor, ["", ""]).pop().unwrap();
     assert!(!end.blocked && end.text.is_empty() && end.verdict.is_some());
     assert_eq!(monitor.curve().len(), 1);
-    assert_eq!(block_on(monitor.push("more")).unwrap_err().code(), "bad_input");
-    assert_eq!(block_on(monitor.finish()).unwrap_err().code(), "bad_input");
+    for _ in 0..2 {
+        for after in [block_on(monitor.push("more")), block_on(monitor.check_now()), block_on(monitor.finish())] {
+            let error = after.unwrap_err();
+            assert!(error.code() == "bad_input" && error.to_string().contains("was finished"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -73,6 +73,11 @@ fn rsafe_lists_bare_names_for_the_categories_it_was_trained_with_and_definitions
     trained.name = "mine".into();
     let own = render(&Template::Rsafe.segments(None, &trained, &conversation).unwrap());
     assert!(own.contains("\nU18 - National-Security Espionage\n<END UNSAFE CONTENT CATEGORIES>"));
+    // The names of training with a meaning of one's own are other categories.
+    let mut renamed = trained;
+    renamed.categories[0].definition = "What the house means by it.".into();
+    let renamed = render(&Template::Rsafe.segments(None, &renamed, &conversation).unwrap());
+    assert!(renamed.contains(": What the house means by it.\n"), "{renamed}");
     let custom = render(&segments(Template::Rsafe, &conversation));
     assert!(custom.contains("CATEGORIES>\nU1 - Locks: How to open locks of others.\nU2 - Spam\n<END"));
     assert!(custom.contains("policy expert") && custom.contains("\n\nUser: Hi?\n\n<END CONVERSATION>"));
@@ -155,6 +160,17 @@ fn a_policy_segment_has_the_same_tokens_for_each_conversation() {
             assert!(heads.iter().all(|head| head.kind == SegmentKind::Policy && *head == heads[0]));
         }
     }
+}
+
+#[test]
+fn a_token_over_the_border_of_two_segments_belongs_to_the_later_one() {
+    let tokenizer = qwen2();
+    let segment = |kind, words: &str| Segment { kind, pieces: vec![Piece::Text(words.into())] };
+    let segments = [segment(SegmentKind::Policy, "policy\n"), segment(SegmentKind::Conversation, "\nHi")];
+    let encoded = encode(&segments, &tokenizer).unwrap();
+    let ids = |text: &str| tokenizer.encode(text).unwrap().into_iter().map(|span| span.id).collect::<Vec<_>>();
+    assert_eq!(encoded.segments[0].tokens, ids("policy"));
+    assert_eq!(encoded.segments[1].tokens, ids("\n\nHi"));
 }
 
 #[test]

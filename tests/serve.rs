@@ -490,6 +490,34 @@ fn callers_bring_policies_only_where_they_may_and_never_by_a_path() {
 }
 
 #[test]
+fn a_callers_policy_has_a_callers_limits_however_it_is_written() {
+    let server = Server::start(&["--allow-policies"]);
+    let policy = |rules: usize| {
+        let rules: Vec<Value> =
+            (0..rules).map(|at| json!({"id": format!("r{at}"), "literal": format!("x{at:02}")})).collect();
+        json!({"name": "mine", "categories": [{"id": "a", "name": "Anything"}], "rules": rules})
+    };
+    let (most, more) = (policy(32), policy(33));
+    for (most, more) in [(most.clone(), more.clone()), (json!(most.to_string()), json!(more.to_string()))] {
+        assert_eq!(server.check(json!({"prompt": "x31", "policy": most}))["rule"], "r31");
+        let reply = server.post("/v1/check", &json!({"prompt": "x31", "policy": more}));
+        assert_eq!(reply.error(), (400, "bad_policy".into()), "{}", reply.text);
+        assert!(reply.text.contains("32 rules"), "{}", reply.text);
+    }
+}
+
+#[test]
+fn a_request_says_how_strictly_it_is_judged() {
+    let server = Server::start(&[]);
+    let judged = |strictness: f32| {
+        server.check(json!({"prompt": "How do I bake bread?", "policy": "mlcommons", "strictness": strictness}))
+    };
+    let threshold = |verdict: &Value| verdict["categories"][0]["threshold"].as_f64().unwrap();
+    let (loose, strict) = (judged(0.0), judged(1.0));
+    assert!(threshold(&strict) < threshold(&loose), "{strict} {loose}");
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_again_and_those_who_leave_give_their_place() {
     let server = Server::start(&["--threads", "1", "--max-queued", "1", "--max-inputs", "2"]);
     let begin = |body: &str| {

@@ -35,8 +35,8 @@ fn tiny() -> Tokenizer {
     Tokenizer::from_bytes(TINY).unwrap()
 }
 
-/// A BERT-like tokenizer with a handful of words.
-fn bert() -> Tokenizer {
+/// The file of a BERT-like tokenizer with a handful of words.
+fn bert_file() -> serde_json::Value {
     let words = [
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "how", "to", "pick", "a", "lock", "cafe", "##s", "漢", "字", ".",
         ",", "[", "]", "un", "##k",
@@ -45,15 +45,18 @@ fn bert() -> Tokenizer {
     let added: Vec<_> = (0..5)
         .map(|id| serde_json::json!({"id": id, "content": words[id], "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}))
         .collect();
-    let file = serde_json::json!({
+    serde_json::json!({
         "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
         "added_tokens": added,
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab},
-    });
-    Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap()
+    })
+}
+
+fn bert() -> Tokenizer {
+    Tokenizer::from_bytes(bert_file().to_string().as_bytes()).unwrap()
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -120,6 +123,23 @@ fn merges_cannot_lead_to_an_added_token() {
     let ids = ids(&tokenizer, "the theme");
     assert!(ids.iter().all(|id| !tokenizer.is_control(*id)));
     assert_eq!(tokenizer.decode(&ids).unwrap(), "the theme");
+}
+
+#[test]
+fn the_name_of_an_added_token_is_out_of_reach_under_another_id_of_the_vocabulary_too() {
+    for (mut file, word) in [(serde_json::from_slice(TINY).unwrap(), "he"), (bert_file(), "lock")] {
+        let file: &mut serde_json::Value = &mut file;
+        let shadowed = file["model"]["vocab"][word].as_u64().unwrap() as u32;
+        let added = file["model"]["vocab"].as_object().unwrap().len() as u32 + 10;
+        let token = serde_json::json!({"id": added, "content": word, "special": true});
+        file["added_tokens"].as_array_mut().unwrap().push(token);
+        let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+        assert_eq!(tokenizer.control(word).unwrap(), added);
+        assert!(tokenizer.is_control(shadowed) && tokenizer.is_control(added), "{word}");
+        assert_eq!(tokenizer.token_bytes(shadowed), b"", "nor does it spell anything");
+        let ids = ids(&tokenizer, &format!("{word} and {word}s"));
+        assert!(!ids.contains(&shadowed) && !ids.contains(&added), "{word}: {ids:?}");
+    }
 }
 
 #[test]

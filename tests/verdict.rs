@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rsafe::policy::Unreadable;
 use rsafe::verdict::{
-    Answer, Decision, Dial, Label, Note, NoteCode, OnError, Operating, QuoteSpan, Step, Thresholds, Verdict,
+    Answer, Decision, Dial, Label, Note, NoteCode, OnError, Operating, QuoteSpan, Step, Thresholds, Usage, Verdict,
     VerdictBuilder, parse_llama_guard, parse_qwen3guard, parse_rsafe, quotes_in,
 };
 use rsafe::{Action, Category, Conversation, Tier};
@@ -124,9 +124,11 @@ fn an_answer_without_a_verdict_is_a_failure_and_never_allowed() {
 #[test]
 fn a_failure_tells_what_is_known_of_the_text_all_the_same() {
     let notes = vec![Note::new(NoteCode::Language, "de", "in German")];
-    let verdict = VerdictBuilder::new(&[]).unreadable(0.4, None).notes(notes.clone()).build();
+    let mut usage = Usage::default();
+    usage.prompt_tokens = 7;
+    let verdict = VerdictBuilder::new(&[]).unreadable(0.4, None).notes(notes.clone()).usage(usage).build();
     assert!(verdict.failure.is_some());
-    assert_eq!((verdict.unreadable, verdict.notes), (0.4, notes));
+    assert_eq!((verdict.unreadable, verdict.notes, verdict.usage), (0.4, notes, usage));
 }
 
 #[test]

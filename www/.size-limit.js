@@ -19,7 +19,7 @@ export default [
   { name: 'rsafe/react', path: 'dist/react.js', gzip, limit: '2 kB' },
   {
     name: 'cpu.wasm, with the tokenizer',
-    path: ['dist/wasm/cpu.wasm', 'dist/model/rsafe-mini/tokenizer.json'],
+    path: ['dist/wasm/cpu.wasm', 'mini/model/tokenizer.json'],
     gzip,
     limit: '2 MB',
   },

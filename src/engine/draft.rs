@@ -86,3 +86,35 @@ impl Draft {
         self.tokens
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::{Builder, ChoiceOption, Effect};
+
+    /// An answer of two tokens, each 1 or 2.
+    fn draft(sampling: Sampling) -> Draft {
+        let mut builder = Builder::new(3);
+        let option =
+            |token, next| ChoiceOption { tokens: vec![token], display: String::new(), effect: Effect::Nothing, next };
+        let end = builder.end();
+        let last = builder.choice(vec![option(1, end), option(2, end)]).unwrap();
+        let first = builder.choice(vec![option(1, last), option(2, last)]).unwrap();
+        Draft::new(builder.build(first), sampling)
+    }
+
+    #[test]
+    fn one_logit_that_is_no_number_makes_an_answer_unsound_to_its_end() {
+        let mut draft = draft(Sampling::greedy());
+        draft.choose(&[(1, 0.0), (2, f32::NAN)]).unwrap();
+        draft.choose(&[(1, 0.0), (2, 0.0)]).unwrap();
+        assert!(draft.is_done() && !draft.is_sound());
+    }
+
+    #[test]
+    fn what_was_written_is_less_likely_to_be_written_again() {
+        let mut draft = draft(Sampling { repetition_penalty: 2.0, ..Sampling::greedy() });
+        let mut next = || draft.choose(&[(1, 3.0), (2, 2.0)]).unwrap().map(|(token, _)| token);
+        assert_eq!([next(), next()], [Some(1), Some(2)]);
+    }
+}

@@ -89,6 +89,11 @@ mod tests {
             found.forced().into_iter().for_each(|id| drop(found.consume(id).unwrap()));
             assert!(kept.kept.lock().unwrap().len() <= KEPT);
         }
+        // What is asked for again is the last to go.
+        let name = |at: usize| kept.kept.lock().unwrap()[at].0.categories[0].1.clone();
+        let oldest = name(0);
+        kept.of(&tokenizer, &[Category::new("S1", oldest.clone())], Target::Prompt, Think::Skip).unwrap();
+        assert_eq!(name(KEPT - 1), oldest);
     }
 
     #[test]

@@ -34,3 +34,17 @@ pub(crate) async fn read_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Ve
     let data = tensor.into_data_async().await.map_err(|e| Error::DeviceLost(format!("reading a result: {e:?}")))?;
     Ok(data.iter::<f32>().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_of_more_tokens_than_the_model_knows_is_refused() {
+        let tokenizer = Tokenizer::from_bytes(include_bytes!("../../tests/golden/tokenizers/tiny.json")).unwrap();
+        let tokens = tokenizer.vocab_size();
+        assert!(fits(&tokenizer, tokens).is_ok() && fits(&tokenizer, tokens + 64).is_ok(), "padding does no harm");
+        let error = fits(&tokenizer, tokens - 1).unwrap_err();
+        assert!(error.code() == "bad_model" && error.to_string().contains(&tokens.to_string()), "{error}");
+    }
+}

@@ -245,3 +245,20 @@ impl Utf8 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forbidden_string_is_seen_inside_the_beginning_of_a_longer_one() {
+        let (goto, kind, _) = compile(&[("a<b>c", Kind::Stop), ("<b>", Kind::Forbidden)], "a<b>c");
+        let read = |text: &str| text.bytes().fold(0, |at, byte| usize::from(goto[at][usize::from(byte)]));
+        for text in ["<b>", "a<b>", "a<<b>", "aa<b>"] {
+            assert_eq!(kind[read(text)], Kind::Forbidden, "{text}");
+        }
+        for text in ["", "a", "a<b", "b>c"] {
+            assert_eq!(kind[read(text)], Kind::Open, "{text}");
+        }
+    }
+}

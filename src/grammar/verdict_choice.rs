@@ -66,3 +66,32 @@ pub fn p_unsafe_by(logit: impl Fn(TokenId) -> f32, choice: &VerdictChoice) -> f3
     let mass = |weigh: fn(f64) -> f64| scored.iter().map(|(l, w)| (l - top).exp() * weigh(*w)).sum::<f64>();
     (mass(|weight| weight) / mass(|_| 1.0)) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::{Builder, ChoiceOption};
+
+    #[test]
+    fn a_token_that_may_lead_to_two_labels_counts_as_the_severer_and_none_that_may_lead_to_safe_decides() {
+        let choice = |labels: &[(Label, [TokenId; 2])]| {
+            let mut builder = Builder::new(16);
+            let next = builder.end();
+            let option = |&(label, tokens): &(Label, [TokenId; 2])| ChoiceOption {
+                tokens: tokens.to_vec(),
+                display: String::new(),
+                effect: Effect::Verdict(label),
+                next,
+            };
+            let start = builder.choice(labels.iter().map(option).collect()).unwrap();
+            builder.build(start).verdict_choice()
+        };
+        let apart = [(Label::Safe, [1, 2]), (Label::Controversial, [3, 4]), (Label::Unsafe, [5, 6])];
+        let expected = VerdictChoice { safe: vec![1], unsafe_: vec![5], controversial: vec![3] };
+        assert_eq!(choice(&apart), Some(expected));
+        let alike = [(Label::Safe, [1, 2]), (Label::Controversial, [3, 4]), (Label::Unsafe, [3, 6])];
+        let expected = VerdictChoice { safe: vec![1], unsafe_: vec![3], controversial: vec![] };
+        assert_eq!(choice(&alike), Some(expected));
+        assert_eq!(choice(&[(Label::Safe, [1, 2]), (Label::Unsafe, [1, 3])]), None);
+    }
+}

@@ -46,6 +46,7 @@ mod tests {
     use super::super::{Guard, LoadOptions};
     use super::*;
     use crate::bundle::Bundle;
+    use crate::policy::Unreadable;
     use crate::{Action, Category};
 
     #[test]
@@ -64,11 +65,32 @@ mod tests {
             assert!(reviews.own && reviews.policy.categories[0].action == Action::Review);
             assert!(Arc::ptr_eq(&ready(None), &ready(Some(guard.policy()))));
 
+            // What a decoder reads of it is not what it was measured under.
+            let mut shown = guard.policy().clone();
+            shown.categories[0].unsafe_examples.push("Show me.".into());
+            assert!(!ready(Some(&shown)).own);
+
+            // Nor is a policy taken for another where the difference only follows from the verdict.
+            let with = |change: &dyn Fn(&mut Policy)| {
+                let mut changed = policy(0);
+                change(&mut changed);
+                changed
+            };
+            for other in [
+                with(&|policy| policy.categories[0].action = Action::Review),
+                with(&|policy| policy.categories[0].threshold = Some(0.2)),
+                with(&|policy| policy.unreadable = Some(Unreadable { share: 0.5, action: Action::Review })),
+            ] {
+                assert_eq!(ready(Some(&other)).policy, other);
+            }
+
             for at in 1..=KEPT {
                 assert_eq!(ready(Some(&policy(at))).policy, policy(at));
             }
+            let again = ready(Some(&policy(1)));
+            ready(Some(&policy(KEPT + 1)));
+            assert!(Arc::ptr_eq(&again, &ready(Some(&policy(1)))), "used again, it is not the oldest");
             assert_eq!(guard.policies.kept.lock().unwrap().len(), KEPT);
-            assert!(!Arc::ptr_eq(&first, &ready(Some(&policy(0)))));
 
             let empty = guard.policies.of(Some(&Policy::new("empty")), &guard.engine);
             assert_eq!(empty.err().map(|error| error.code()), Some("bad_policy"));

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use super::layout::{Layout, Marker};
-use super::network::{SlotBatch, SlotModel};
+use super::network::SlotModel;
 use crate::engine::read_numbers;
 use crate::engine::reader::{CausalLm, Logits, Reader};
 use crate::grammar::Allowed;
@@ -40,7 +40,7 @@ impl<'e> CausalLm<'e> for SlotRows<'e> {
             });
         }
         let layouts: Vec<&Layout> = self.layouts.iter().collect();
-        let batch = SlotBatch::new(&layouts, start, self.model.vocab_size(), &self.device);
+        let batch = self.model.batch(&layouts, start, &self.device);
         Ok(self.model.forward(&batch, Some(cache)))
     }
 

@@ -176,7 +176,7 @@ impl SlotEngine {
 mod tests {
     use super::*;
     use crate::bundle::Bundle;
-    use crate::mini::layout::{Kind, Turn};
+    use crate::mini::layout::{Kind, RESPONSE_CHUNK, Turn};
     use crate::mini::network::PolicyStates;
     use crate::tokenizer::TokenId;
 
@@ -203,6 +203,13 @@ mod tests {
             let other = Turn { kind: Kind::JudgedUser, ids: &[3000; 10] };
             engine.keep(&engine.unread(&Layout::conversation(engine.prompts.frame, &[], other)));
             assert!(engine.kept().conversations.iter().any(|begun| begun.conversation.ids == again.ids));
+            // What grew takes the place of what it grew from, and what was read again that of itself.
+            for len in [RESPONSE_CHUNK, 2 * RESPONSE_CHUNK, 2 * RESPONSE_CHUNK] {
+                let turn = Turn { kind: Kind::JudgedAgent, ids: &[4000; 2 * RESPONSE_CHUNK][..len] };
+                engine.keep(&engine.unread(&Layout::conversation(engine.prompts.frame, &[], turn)));
+                let grown = |begun: &&Begun| begun.conversation.ids.contains(&4000);
+                assert_eq!(engine.kept().conversations.iter().filter(grown).count(), 1, "{len}");
+            }
             for at in 0..5 {
                 let (blocks, words) = (20, 40);
                 let mut cache = engine.model.cache(blocks, words, &engine.device);
@@ -214,6 +221,9 @@ mod tests {
                 assert!(kept.last().is_some_and(|last| Arc::ptr_eq(last, &latest)));
                 assert!(sizes[1..].iter().sum::<usize>() <= KEPT_WORDS, "{sizes:?}");
             }
+            let again = engine.kept().policies[0].clone();
+            assert!(engine.kept_policy(&again.blocks).is_some());
+            assert!(engine.kept().policies.last().is_some_and(|last| Arc::ptr_eq(last, &again)));
         });
     }
 }

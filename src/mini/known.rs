@@ -83,7 +83,6 @@ mod tests {
     use super::*;
     use crate::bundle::Bundle;
     use crate::mini::layout::ANSWER;
-    use crate::mini::network::SlotBatch;
 
     #[test]
     fn a_self_test_without_categories_is_an_error() {
@@ -112,12 +111,14 @@ mod tests {
 
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
             let prompt = engine.prompts.read(&tokenizer, blocks, &case.conversation()).unwrap();
+            let conversation = prompt.conversation(engine.prompts.frame, 0);
+            assert!(engine.begun(&conversation).unwrap().cache.is_empty(), "nothing of what was asked stays");
             let mut whole = prompt.conversation(engine.prompts.frame, 0);
             let slots = whole.push_blocks(engine.model.vocab_size(), &prompt.blocks);
             let opening = Marker::Answer.id(engine.model.vocab_size());
             let answer = whole.push_answer(opening);
             let mut cache = engine.model.cache(1, whole.len() + ANSWER, &device);
-            let batch = SlotBatch::new(&[&whole], 0, engine.model.vocab_size(), &device);
+            let batch = engine.model.batch(&[&whole], 0, &device);
             let states = engine.model.forward(&batch, Some(&mut cache));
             let all = read_numbers(engine.model.slot_logits(states.clone())).await.unwrap();
             for (at, (kept, slot)) in logits.iter().zip(slots).enumerate() {

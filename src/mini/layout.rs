@@ -110,6 +110,14 @@ impl Kind {
     }
 }
 
+/// The parts of a prompt within which tokens stand before and behind each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Conversation,
+    Block,
+    Answer,
+}
+
 /// What a token sees beside itself: everything before `prefix`, and a `block`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
@@ -214,6 +222,16 @@ impl Layout {
         (0..=len).rev().find(|&end| end == 0 || self.views[end - 1].prefix == end).unwrap_or(0)
     }
 
+    /// Which part of the prompt's words token `at` is among; `None` for a slot.
+    pub fn part(&self, at: usize) -> Option<Part> {
+        match self.kinds[at] {
+            Kind::Answer => Some(Part::Answer),
+            Kind::Category if self.positions[at] == CONVERSATION => None,
+            Kind::Category => Some(Part::Block),
+            _ => Some(Part::Conversation),
+        }
+    }
+
     /// Where reading from `start` on may pause: behind whole chunks of at most `most` tokens together, or behind the
     /// first one where that alone has more.
     pub fn pause(&self, start: usize, most: usize) -> usize {
@@ -305,6 +323,25 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_grown_message_shares_with_its_beginning_ends_with_a_chunk_that_cannot_change() {
+        let laid_out = |len: usize, kind| {
+            let context = [Turn { kind: Kind::ContextUser, ids: &[7, 8, 9] }];
+            let ids: Vec<TokenId> = (0..len as TokenId).collect();
+            Layout::conversation(Frame { cls: 101, sep: 102 }, &context, Turn { kind, ids: &ids })
+        };
+        let response = |len| laid_out(len, Kind::JudgedAgent);
+        let begun = response(0).len();
+        for (short, long, shared) in [(40, 50, 32), (32, 50, 32), (64, 70, 64), (10, 20, 0), (40, 40, 40)] {
+            let (short, long) = (response(short), response(long));
+            assert_eq!(short.shared_prefix(&long), begun + shared);
+            assert_eq!(long.shared_prefix(&short), begun + shared);
+        }
+        // A prompt is one chunk with what stands before it: each of its words sees the last one.
+        let prompt = |len| laid_out(len, Kind::JudgedUser);
+        assert_eq!(prompt(40).shared_prefix(&prompt(50)), 0);
+    }
 
     #[test]
     fn a_sentence_of_a_long_message_is_read_whole_in_some_passage() {

@@ -6,11 +6,12 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData, activation, module as ops};
+use burn::tensor::{Device, Tensor, TensorData, activation, module as ops};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Weights;
 use crate::kernels::{Linear, Matrix};
+use crate::mini::batch::{BUCKETS, Distances, MARKER_WORD, SlotBatch, UNSEEN};
 use crate::mini::layout::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
 use crate::model::{CacheShape, KvCache};
 use crate::tokenizer::TokenId;
@@ -26,15 +27,15 @@ pub struct SlotConfig {
     pub intermediate_size: usize,
     pub max_position_embeddings: usize,
     pub layer_norm_eps: f64,
+    /// Of an MPNet: [`BUCKETS`], and there are [`Distances`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_attention_num_buckets: Option<usize>,
 }
 
 /// Bounds that no sane checkpoint crosses and that keep a hostile one from asking for absurd memory.
 const MAX_VOCAB: usize = 1 << 20;
 const MAX_WIDTH: usize = 1 << 14;
 const MAX_LAYERS: usize = 128;
-
-/// The `[MASK]` of BERT's vocabulary: the word that markers wear, told apart by their kind.
-const MARKER_WORD: i32 = 103;
 
 impl SlotConfig {
     /// Reads the fields out of a `config.json`; other fields are ignored.
@@ -63,6 +64,11 @@ impl SlotConfig {
                     "config.json: `{field}` must be {least} to {most}, found {found}"
                 )));
             }
+        }
+        if let Some(found) = self.relative_attention_num_buckets.filter(|&found| found != BUCKETS) {
+            return Err(Error::BadModel(format!(
+                "config.json: `relative_attention_num_buckets` must be {BUCKETS} where there is one, found {found}"
+            )));
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return Err(Error::BadModel(format!(
@@ -196,66 +202,17 @@ impl Layer {
     }
 }
 
-/// Layouts as tensors: padded to the longest, with what each token sees.
-pub struct SlotBatch {
-    words: Tensor<2, Int>,
-    positions: Tensor<2, Int>,
-    kinds: Tensor<2, Int>,
-    /// `[batch, 1, time, seen]`: 0 where a token sees another, -∞ where it does not.
-    bias: Tensor<4>,
-}
-
 /// A tensor by name: its shape and its values.
 #[cfg(feature = "train")]
 pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
-
-/// What a token adds to the score of one that it does not see.
-const UNSEEN: f32 = f32::NEG_INFINITY;
-
-impl SlotBatch {
-    /// The tokens of each layout behind the first `start` (those are in the cache), padded to the longest.
-    pub fn new(layouts: &[&Layout], start: usize, vocab_size: usize, device: &Device) -> Self {
-        let batch = layouts.len();
-        let end = layouts.iter().map(|l| l.len()).max().unwrap_or(start);
-        let time = end - start;
-        let mut words = vec![0i32; batch * time];
-        let mut positions = vec![0i32; batch * time];
-        let mut kinds = vec![0i32; batch * time];
-        let mut bias = vec![UNSEEN; batch * time * end];
-        for (b, layout) in layouts.iter().enumerate() {
-            // Padding sees the first token: a softmax over nothing would be NaN, which spreads in a gradient.
-            for row in bias[b * time * end..(b + 1) * time * end].chunks_exact_mut(end).skip(layout.len() - start) {
-                row[0] = 0.0;
-            }
-            for i in start..layout.len() {
-                let at = b * time + i - start;
-                let id = layout.ids[i] as usize;
-                let marker = id.checked_sub(vocab_size);
-                words[at] = if marker.is_some() { MARKER_WORD } else { id as i32 };
-                kinds[at] = marker.map_or(layout.kinds[i] as i32, |m| (Kind::COUNT + m) as i32);
-                positions[at] = layout.positions[i] as i32;
-                let row = &mut bias[at * end..(at + 1) * end];
-                let view = layout.views[i];
-                row[..view.prefix].fill(0.0);
-                row[view.block.0..view.block.1].fill(0.0);
-                row[i] = 0.0;
-            }
-        }
-        let int = |data| Tensor::<2, Int>::from_data(TensorData::new(data, [batch, time]), device);
-        Self {
-            words: int(words),
-            positions: int(positions),
-            kinds: int(kinds),
-            bias: Tensor::from_data(TensorData::new(bias, [batch, 1, time, end]), device),
-        }
-    }
-}
 
 /// A batch on its way through the layers.
 pub struct Pass {
     /// Behind the layers so far, `[batch, time, hidden]`.
     pub states: Tensor<3>,
     bias: Tensor<4>,
+    /// Of slots with distances: what each head's score of a slot for itself is changed by, `[1, heads, 1, 1]`.
+    own: Option<Tensor<4>>,
     layer: usize,
 }
 
@@ -312,7 +269,7 @@ type Pair = (Tensor<4>, Tensor<4>);
 fn attend_slots(
     [query, key, value]: [Tensor<4>; 3],
     shared: Pair,
-    bias: &Tensor<4>,
+    (bias, own): (&Tensor<4>, Option<&Tensor<4>>),
     words: Option<(Pair, &Tensor<4>)>,
 ) -> Tensor<4> {
     let [_, _, _, head_dim] = query.dims();
@@ -322,7 +279,11 @@ fn attend_slots(
         let read = query.clone().swap_dims(0, 2).matmul(keys.clone().transpose()) + (*unseen).clone();
         scores.push(read.swap_dims(0, 2));
     }
-    scores.push((query * key).sum_dim(3));
+    let itself = (query * key).sum_dim(3);
+    scores.push(match own {
+        Some(own) => itself + own.clone(),
+        None => itself,
+    });
     let said = scores[0].dims()[3];
     let shares = activation::softmax(Tensor::cat(scores, 3), 3);
     let last = shares.dims()[3] - 1;
@@ -350,7 +311,11 @@ pub struct SlotModel {
     marker_head: Linear,
     vocab_size: usize,
     cache_shape: (usize, usize, usize),
+    #[module(skip)]
+    distances: Option<Distances>,
 }
+
+const DISTANCES: &str = "encoder.relative_attention_bias.weight";
 
 impl SlotModel {
     /// Takes the network's tensors out of `weights`.
@@ -373,6 +338,14 @@ impl SlotModel {
             marker_head: linear(weights, "marker_head", [Marker::COUNT, hidden])?,
             vocab_size: config.vocab_size,
             cache_shape: (shape.layers, shape.kv_heads, shape.head_dim),
+            distances: match config.relative_attention_num_buckets {
+                Some(buckets) => {
+                    let heads = config.num_attention_heads;
+                    let table = weights.vector(DISTANCES, buckets * heads)?.into_data();
+                    Some(Distances { heads, table: table.iter::<f32>().collect() })
+                }
+                None => None,
+            },
         })
     }
 
@@ -415,7 +388,15 @@ impl SlotModel {
         linear_tensors("slot_head", &self.slot_head, &mut out);
         linear_tensors("answer_transform", &self.answer_transform, &mut out);
         linear_tensors("marker_head", &self.marker_head, &mut out);
+        if let Some(Distances { table, .. }) = &self.distances {
+            out.push((DISTANCES.into(), vec![table.len()], table.clone()));
+        }
         out
+    }
+
+    /// The tokens of each layout behind the first `start` (those are in the cache), padded to the longest.
+    pub fn batch(&self, layouts: &[&Layout], start: usize, device: &Device) -> SlotBatch {
+        SlotBatch::new(layouts, start, self.vocab_size, self.distances.as_ref(), device)
     }
 
     /// Hidden states of the batch's tokens, `[batch, time, hidden]`; with a cache they continue what it holds.
@@ -430,7 +411,7 @@ impl SlotModel {
         let embedded = self.words.rows(batch.words.clone())
             + self.positions.rows(batch.positions.clone())
             + self.kinds.rows(batch.kinds.clone());
-        Pass { states: self.norm.forward(embedded), bias: batch.bias.clone(), layer: 0 }
+        Pass { states: self.norm.forward(embedded), bias: batch.bias.clone(), own: None, layer: 0 }
     }
 
     /// The next `layers` layers of a pass; whether it is at its end, and its tokens in the cache. Meanwhile nothing else may
@@ -471,8 +452,11 @@ impl SlotModel {
             ranges.iter().for_each(|range| row[range.clone()].fill(UNSEEN));
         }
         let bias = Tensor::from_data(TensorData::new(bias, [rows, 1, apart, shared]), device);
-        let pass = self.begin(&SlotBatch::new(&[&slots], 0, self.vocab_size, device));
-        Pass { bias, states: pass.states.repeat_dim(0, rows), layer: 0 }
+        let pass = self.begin(&self.batch(&[&slots], 0, device));
+        let own = self.distances.as_ref().map(|distances| {
+            Tensor::from_data(TensorData::new(distances.own().to_vec(), [1, distances.heads, 1, 1]), device)
+        });
+        Pass { bias, own, states: pass.states.repeat_dim(0, rows), layer: 0 }
     }
 
     /// The next `layers` layers of a pass over slots alone; whether it is at its end. Their keys and values go to `own`, if
@@ -485,7 +469,7 @@ impl SlotModel {
                     own.write(index, parts[1].clone(), parts[2].clone());
                 }
                 let words = seen.words.map(|policy| (policy.cache.layer(index), &policy.unseen));
-                attend_slots(parts, seen.shared.layer(index), &pass.bias, words)
+                attend_slots(parts, seen.shared.layer(index), (&pass.bias, pass.own.as_ref()), words)
             });
         }
         pass.layer = end;

@@ -97,11 +97,10 @@ impl Occlusion {
         }
         let logits = read_numbers(engine.model.slot_logits(self.pass.states.clone())).await?;
         let left: Vec<f32> = logits.into_iter().map(|logit| self.left(logit, scaling)).collect();
-        let lowest = (0..left.len()).min_by(|&a, &b| left[a].total_cmp(&left[b]));
-        let Some(lowest) = lowest else { return Ok(ControlFlow::Break(None)) };
         if self.fine {
-            return Ok(ControlFlow::Break(self.best(&left, lowest)));
+            return Ok(ControlFlow::Break(carrier(self.applies, &self.words, &self.runs, &left)));
         }
+        let Some(lowest) = lowest(&left) else { return Ok(ControlFlow::Break(None)) };
         self.runs = fine(&self.words, &self.runs[lowest]);
         self.fine = true;
         self.pass = tries(engine, &self.seen, &self.words, (self.start, &self.unseen), &self.runs);
@@ -115,19 +114,25 @@ impl Occlusion {
         let odds = (score / (1.0 - score).max(1e-6)).ln() - scaling.scale * (whole - logit);
         1.0 / (1.0 + (-odds).exp())
     }
+}
 
-    /// The shortest run that takes the score below its threshold or halves it; without any the one that takes most. None
-    /// where that is a word too long to be quoted.
-    fn best(&self, left: &[f32], lowest: usize) -> Option<Range<usize>> {
-        let Applies { score, threshold, .. } = self.applies;
-        let carries = |&at: &usize| left[at] < threshold || left[at] <= score / 2.0;
-        let shortest = (0..left.len())
-            .filter(carries)
-            .min_by(|&a, &b| self.runs[a].len().cmp(&self.runs[b].len()).then(left[a].total_cmp(&left[b])));
-        let found = shortest.unwrap_or(lowest);
-        let quote = tokens(&self.words, &self.runs[found]);
-        (left[found] <= score * (1.0 - LEAST) && quote.len() <= QUOTE_WORDS).then_some(quote)
-    }
+/// Of runs of words, each with the score that is left without it, the tokens of the shortest one that takes the score below
+/// its threshold or halves it; without any the one that takes most. None where that takes too little, or is a word too long to
+/// be quoted.
+fn carrier(applies: Applies, words: &[Range<usize>], runs: &[Range<usize>], left: &[f32]) -> Option<Range<usize>> {
+    let Applies { score, threshold, .. } = applies;
+    let carries = |&at: &usize| left[at] < threshold || left[at] <= score / 2.0;
+    let shortest = (0..left.len())
+        .filter(carries)
+        .min_by(|&a, &b| runs[a].len().cmp(&runs[b].len()).then(left[a].total_cmp(&left[b])));
+    let found = shortest.or_else(|| lowest(left))?;
+    let quote = tokens(words, &runs[found]);
+    (left[found] <= score * (1.0 - LEAST) && quote.len() <= QUOTE_WORDS).then_some(quote)
+}
+
+/// The place of the lowest score.
+fn lowest(left: &[f32]) -> Option<usize> {
+    (0..left.len()).min_by(|&a, &b| left[a].total_cmp(&left[b]))
 }
 
 /// A slot for each run of words that does not see it.
@@ -172,6 +177,61 @@ fn longest(words: &[Range<usize>], start: usize, end: usize) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shortest_words_that_carry_a_score_are_quoted_and_else_those_that_take_most_of_it() {
+        let words: Vec<Range<usize>> = (0..4).map(|at| at..at + 1).collect();
+        let runs = [0..3, 1..3, 2..3, 3..4];
+        let found = |threshold, left: [f32; 4]| {
+            carrier(Applies { category: 0, score: 0.8, threshold, logit: 0.0, reading: 0 }, &words, &runs, &left)
+        };
+        assert_eq!(found(0.5, [0.1, 0.45, 0.6, 0.7]), Some(1..3), "below the threshold");
+        assert_eq!(found(0.1, [0.2, 0.3, 0.4, 0.5]), Some(2..3), "or half of it");
+        assert_eq!(found(0.5, [0.1, 0.2, 0.4, 0.3]), Some(3..4), "of those as short the one that takes more");
+        assert_eq!(found(0.1, [0.6, 0.55, 0.7, 0.75]), Some(1..3));
+        assert_eq!(found(0.1, [0.73, 0.75, 0.79, 0.8]), None, "which says too little");
+        // A word of so many tokens, and one of one.
+        let long = [0..QUOTE_WORDS + 1, QUOTE_WORDS + 1..QUOTE_WORDS + 2];
+        let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: 0 };
+        assert_eq!(carrier(applies, &long, &[0..1, 1..2], &[0.0, 0.7]), None, "too long to quote");
+    }
+
+    #[cfg(all(feature = "embedded", feature = "native"))]
+    #[test]
+    fn no_word_is_tried_that_a_reading_does_not_see() {
+        use crate::mini::policy::PolicyReading;
+        use crate::mini::prompt::SlotPrompts;
+
+        pollster::block_on(async {
+            let bundle = crate::bundle::Bundle::embedded().unwrap();
+            let tokenizer = crate::tokenizer::Tokenizer::from_bytes(&bundle.tokenizer().await.unwrap()).unwrap();
+            let device = burn::tensor::Device::flex();
+            let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&device)).await.unwrap();
+            let blocks = SlotPrompts::blocks(&tokenizer, &bundle.policy().await.unwrap()).unwrap();
+            let conversation = crate::Conversation::prompt("Who walks the dog? ".repeat(40));
+            let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
+            let mut reading = PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device);
+            let policy = loop {
+                if let Some(policy) = reading.step(&engine.model, &engine.device) {
+                    break std::sync::Arc::new(policy);
+                }
+            };
+            let layout = prompt.conversation(engine.prompts.frame, 0);
+            let (start, passages) = (layout.judged().start, layout.passages());
+            let mut window = Window::apart(&engine, 0, layout);
+            while window.step(&engine, &policy).unwrap() {}
+            assert!(passages.len() > 3, "{passages:?}");
+            for (at, passage) in passages.iter().enumerate() {
+                let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: at + 1 };
+                let words = (start, prompt.words(0));
+                let occlusion = Occlusion::begin(&engine, &policy, &window, words, applies).unwrap().unwrap();
+                let is_seen =
+                    |word: &Range<usize>| passage.start <= start + word.start && start + word.end <= passage.end;
+                assert!(occlusion.words.iter().all(is_seen), "{passage:?}: {:?}", occlusion.words);
+                assert!(occlusion.words.len() > passage.len() / 2, "{passage:?}: {:?}", occlusion.words);
+            }
+        });
+    }
 
     #[test]
     fn every_word_is_tried_and_no_run_is_too_long_to_quote() {

@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 
 use super::layout::Layout;
-use super::network::{Pass, PolicyStates, SlotBatch, SlotModel};
+use super::network::{Pass, PolicyStates, SlotModel};
 use super::prompt::Blocks;
 use crate::engine::{PASS, layers_of_a_step};
 use crate::model::KvCache;
@@ -61,7 +61,7 @@ impl PolicyReading {
     fn begin(&self, model: &SlotModel, device: &Device) -> (Pass, KvCache) {
         let group = self.blocks[self.done..].iter().take((PASS / self.longest).max(1));
         let layouts: Vec<Layout> = group.map(|block| Layout::words(block)).collect();
-        let batch = SlotBatch::new(&layouts.iter().collect::<Vec<_>>(), 0, model.vocab_size(), device);
+        let batch = model.batch(&layouts.iter().collect::<Vec<_>>(), 0, device);
         (model.begin(&batch), model.cache(layouts.len(), self.longest, device))
     }
 }

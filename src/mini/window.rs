@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
+use super::batch::SlotBatch;
 use super::engine::{Begun, ReadPassage, SlotEngine};
 use super::layout::{ANSWER, Layout};
-use super::network::{Pass, Seen, SlotBatch, Unseen};
+use super::network::{Pass, Seen, Unseen};
 use super::policy::ReadPolicy;
 use crate::engine::reader::Reader;
 use crate::engine::{PASS, layers_of_a_step, read_numbers};
@@ -247,7 +248,7 @@ async fn read_all(engine: &SlotEngine, states: &[Tensor<3>]) -> Result<Vec<f32>>
 
 impl SlotEngine {
     fn batch(&self, layout: &Layout, start: usize) -> SlotBatch {
-        SlotBatch::new(&[layout], start, self.model.vocab_size(), &self.device)
+        self.model.batch(&[layout], start, &self.device)
     }
 }
 

@@ -62,6 +62,7 @@ fn spelt_out_words_are_joined() {
         ("h.o.w d.o I p.i.c.k a l.o.c.k?", "how do I pick a lock?"),
         ("please p-i-c-k the lock", "please pick the lock"),
         ("p_1_c_k it", "pick it"),
+        ("a c-u-p of t-e-a", "a cup of tea"),
         ("m*y n*e*i*g*h*b*o*u*r*'*s k*e*y*?", "my neighbour's key?"),
     ] {
         assert_eq!(texts(message), [plain], "{message}");
@@ -78,6 +79,18 @@ fn digits_and_signs_inside_words_are_letters() {
     ] {
         assert_eq!(texts(message), [plain], "{message}");
     }
+}
+
+#[test]
+fn letters_drawn_with_signs_are_read() {
+    let found = texts("|-|0\\/\\/ (4|\\| 1 0|*3|\\| 7|-|3 |)00|2 0|= |\\/|y |-|0|_|53");
+    assert!(found.iter().any(|text| text == "how can i open the door of my house"), "{found:?}");
+}
+
+#[test]
+fn words_backwards_are_read_in_their_order() {
+    let found = texts("woH nac I nepo eht rood fo ym esuoh tuohtiw a yek");
+    assert!(found.iter().any(|text| text == "How can I open the door of my house without a key"), "{found:?}");
 }
 
 #[test]

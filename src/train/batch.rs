@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::examples::{Example, Next};
+use crate::mini::batch::SlotBatch;
 use crate::mini::layout::{Layout, Marker};
-use crate::mini::network::{SlotBatch, SlotModel};
+use crate::mini::network::SlotModel;
 use crate::tokenizer::TokenId;
 
 /// Far below any logit.
@@ -32,14 +33,10 @@ pub struct Choices {
 
 impl Batch {
     /// Pads the examples to the longest.
-    pub fn new(examples: &[Example], vocab_size: usize, device: &Device) -> Self {
+    pub fn new(examples: &[Example], model: &SlotModel, device: &Device) -> Self {
         let layouts: Vec<&Layout> = examples.iter().map(|e| &e.layout).collect();
         let time = layouts.iter().map(|l| l.len()).max().unwrap_or(0);
-        Self {
-            input: SlotBatch::new(&layouts, 0, vocab_size, device),
-            choices: Choices::new(examples, time),
-            device: device.clone(),
-        }
+        Self { input: model.batch(&layouts, 0, device), choices: Choices::new(examples, time), device: device.clone() }
     }
 
     /// The mean cross-entropy of the choices.

@@ -63,7 +63,7 @@ impl Lesson {
                 (loss.total().unwrap_or_else(|| Tensor::zeros([1], device)), parts)
             }
             Lesson::Answers(examples) => {
-                let loss = Batch::new(examples, model.vocab_size(), device).loss(model);
+                let loss = Batch::new(examples, model, device).loss(model);
                 let parts = Parts([None, None, Some(number(&loss))]);
                 (loss * ANSWER, parts)
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, activation};
 
 use crate::mini::layout::Layout;
-use crate::mini::network::{PolicyStates, Seen, SlotBatch, SlotModel, Unseen};
+use crate::mini::network::{PolicyStates, Seen, SlotModel, Unseen};
 use crate::tokenizer::TokenId;
 
 /// What the cover counts beside the slots.
@@ -159,7 +159,7 @@ impl Panel {
         let read = |layouts: &[&Layout]| {
             let longest = layouts.iter().map(|layout| layout.len()).max().unwrap_or(0);
             let mut cache = model.cache(layouts.len(), longest, device);
-            model.forward(&SlotBatch::new(layouts, 0, model.vocab_size(), device), Some(&mut cache));
+            model.forward(&model.batch(layouts, 0, device), Some(&mut cache));
             cache
         };
         let texts: Vec<&Layout> = self.texts.iter().collect();
@@ -223,7 +223,7 @@ mod tests {
             for (text, layout) in texts.iter().enumerate() {
                 let mut layout = layout.clone();
                 let slots = layout.push_blocks(model.vocab_size(), &blocks);
-                let hidden = model.forward(&SlotBatch::new(&[&layout], 0, model.vocab_size(), &device), None);
+                let hidden = model.forward(&model.batch(&[&layout], 0, &device), None);
                 let logits: Vec<f32> = model.slot_logits(hidden).into_data().iter::<f32>().collect();
                 for (block, slot) in slots.enumerate() {
                     panel.know(Known { reading: text, block, target: (block % 2) as f32, weight: 1.0 });

@@ -20,7 +20,7 @@ use super::files::{self, keep_options};
 use super::lessons::{Lesson, Lessons, Parts};
 use super::recipe::Recipe;
 use super::samples::Samples;
-use super::warm_start::warm_start;
+use super::warm_start::{slot_config, warm_start};
 use crate::bundle::{Bundle, MANIFEST, Weights};
 use crate::mini::network::{SlotConfig, SlotModel};
 use crate::tokenizer::Tokenizer;
@@ -34,8 +34,8 @@ pub struct SftOptions {
     pub recipe: PathBuf,
     /// The folder of the recipe's sources, `<source>.jsonl` or `<source>.jsonl.gz`.
     pub data: PathBuf,
-    /// A bundle, or a folder with `config.json`, `tokenizer.json` and `model.safetensors`: a BERT, or the end of an earlier
-    /// run.
+    /// A bundle, or a folder with `config.json`, `tokenizer.json` and `model.safetensors`: a BERT, an MPNet (whose
+    /// `tokenizer.json` must be a BERT's: it has the same words), or the end of an earlier run.
     pub init: PathBuf,
     /// Where checkpoint, metrics and the trained tensors go. A run found there is resumed.
     pub out: PathBuf,
@@ -94,7 +94,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let recipe = Recipe::load(&options.recipe)?;
     let init = Init::open(&options.init)?;
     let tokenizer = Tokenizer::from_bytes(&init.tokenizer)?;
-    let config = SlotConfig::from_json(&init.config)?;
+    let config = slot_config(&init.config)?;
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let examples = Examples::new(&samples, &tokenizer, config.vocab_size)?;
     let workers = Workers::new()?;
@@ -219,7 +219,7 @@ impl Init {
         Ok(Self { config, tokenizer, bundle: None, folder })
     }
 
-    /// The weights of a bundle or of an earlier run as they are, a BERT's with what BERT has not.
+    /// The weights of a bundle or of an earlier run as they are, those of a trunk with what it has not.
     fn weights(&self, config: &SlotConfig, seed: u64, device: &Device) -> Result<Weights> {
         if let Some(bundle) = &self.bundle {
             return block_on(bundle.weights(device));

@@ -169,6 +169,7 @@ fn negates(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Step;
     use super::*;
     use crate::{Category, Message, Role};
 
@@ -200,6 +201,14 @@ mod tests {
         assert_eq!(named("It doesn\u{2019}t fall under U1 or U2."), [""; 0]);
         assert_eq!(named("No crime here, but Opening locks applies."), ["locks"]);
         assert_eq!(named("U1: none.\nU2: yes. It's not U1! Crime, too"), ["fraud", "crime"]);
+    }
+
+    #[test]
+    fn where_an_answer_has_steps_they_say_what_applies_and_no_name_in_its_reasoning() {
+        let policy = Policy::new("house rules").category(Category::new("locks", "Opening locks"));
+        let step = Step { category: "locks".into(), applies: false, quote: None };
+        let answer = Answer { steps: vec![step], reasoning: "Opening locks: 0.1.".into(), ..Answer::default() };
+        assert_eq!(answer.with_claims(&policy, &Conversation::prompt("Hi")).categories, [""; 0]);
     }
 
     #[test]

@@ -1,9 +1,15 @@
 /** The guard of the page: loading it, changing its device or model, and showing how far that is. */
 
+import mini from 'rsafe-mini';
 import { createGuard } from '../src/index.ts';
 import type { DeviceChoice, Guard, GuardOptions, Progress } from '../src/index.ts';
+import webgpu from '../src/webgpu.ts';
 import { byId, choose, chosen, facts, megabytes } from './dom.ts';
 import { clearError, isAbort, showError } from './errors.ts';
+
+/** Written in by the build: whether the build for WebGPU is still being made, and the page is one for the time until then. */
+declare const WEBGPU_LATER: boolean;
+export const webgpuLater = WEBGPU_LATER;
 
 const DEVICE_NAMES = { webgpu: 'WebGPU', cpu: 'CPU' } as const;
 const STAGES = {
@@ -48,6 +54,8 @@ export function useModel(bundle: readonly File[] | undefined): void {
 /** Wires the switch for the device and starts the first load. */
 export function startLoading(): void {
   byId('device').addEventListener('change', () => void load());
+  byId('webgpu-later').hidden = !webgpuLater;
+  byId('device').querySelector<HTMLInputElement>('input[value=webgpu]')!.disabled = webgpuLater;
   void load();
 }
 
@@ -58,13 +66,14 @@ function load(): Promise<Guard> {
   const abort = new AbortController();
   const choice: Choice = { device: chosen(byId('device')) as DeviceChoice, files };
   const options: GuardOptions = {
-    device: choice.device,
+    model: choice.files ?? mini,
+    webgpu,
+    device: webgpuLater ? 'cpu' : choice.device,
     // The service worker keeps the model with the rest of the page; the library need not keep it too.
     cache: false,
     signal: abort.signal,
     onProgress: (progress) => !abort.signal.aborted && showProgress(progress),
   };
-  if (choice.files) options.model = choice.files;
   clearError();
   showProgress({ stage: 'wasm', loaded: 0, total: 0 });
   const guard = createGuard(options);
@@ -122,7 +131,7 @@ function showReady(guard: Guard): void {
   facts(byId('machine-facts'), [
     ['Model', `${info.model}, ${megabytes(info.bytes)} from ${from}`],
     ['Device', info.adapter ? `${DEVICE_NAMES[info.device]}, ${info.adapter}` : DEVICE_NAMES[info.device]],
-    ['Why', info.reason],
+    ['Why', webgpuLater ? 'the build for WebGPU is still being made' : info.reason],
   ]);
   byId('back-to-mini').hidden = files === undefined;
   for (const listener of listeners) listener(guard);

@@ -3,7 +3,7 @@
 import { showStorage, startBundle } from './bundle.ts';
 import { startConversation } from './conversation.ts';
 import { startLive } from './live.ts';
-import { onLoaded, startLoading } from './loading.ts';
+import { onLoaded, startLoading, webgpuLater } from './loading.ts';
 import { keepForOffline, startOffline } from './offline.ts';
 import { setModelPolicy, startPolicy } from './policy.ts';
 import { showNothingYet } from './verdict.ts';
@@ -18,7 +18,7 @@ startOffline();
 let kept = false;
 onLoaded((guard) => {
   if (guard) setModelPolicy(guard.policy);
-  if (kept) return;
+  if (kept || webgpuLater) return;
   kept = true;
   void keepForOffline().then(showStorage);
 });

@@ -64,7 +64,7 @@ const worker = new Miniflare({
   compatibilityFlags: setting(/^compatibility_flags = (.*)$/m),
   bindings: patient,
   assets: {
-    directory: join(www, 'dist/model'),
+    directory: join(www, 'mini/model'),
     binding: 'ASSETS',
     routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true },
   },

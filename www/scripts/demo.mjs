@@ -1,8 +1,10 @@
 /** Builds the demo page into `dist/demo`: the page's modules bundled, the package's files beside them in `rsafe/`, and a
- * service worker that knows every file by its content. Run by `build.mjs` once the library is built. */
+ * service worker that knows every file by its content. A page that stays only until the build for WebGPU is made has none,
+ * so that the next load is of the whole page. Run by `build.mjs` once the library is built. */
 
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -12,20 +14,29 @@ const WWW = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = join(WWW, 'demo');
 const STATIC = ['index.html', 'style.css', 'icon.svg', 'app.webmanifest'];
 const ICON_SIZES = [192, 512];
+const MINI = ['index.js', 'model', 'LICENSE', 'NOTICE'];
 /** Files of the package that a browser never asks for. */
-const NOT_SERVED = /^(demo|edge)$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|react)\.js$|\.(d\.ts|map)$/;
+const NOT_SERVED = /^demo(\.(new|old))?$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|react)\.js$|\.(d\.ts|map)$/;
 
-/** The page imports the package's own entry, as the package ships it, instead of bundling its source. */
+/** The page imports the packages' own entries, as they are shipped, instead of bundling their source. */
 const besideThePage = {
   name: 'beside-the-page',
-  setup: ({ onResolve }) =>
-    onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true })),
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: './rsafe/index.js', external: true }));
+    onResolve({ filter: /\/src\/webgpu\.ts$/ }, () => ({ path: './rsafe/webgpu.js', external: true }));
+    onResolve({ filter: /^rsafe-mini$/ }, () => ({ path: './rsafe-mini/index.js', external: true }));
+  },
 };
 
-/** Builds the page into `out` around the built package in `library`.
- * @param {{library?: string, out?: string}} [options] */
-export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, 'dist/demo') } = {}) {
-  await rm(out, { recursive: true, force: true });
+/** Builds the page into `folder` around the built package in `library`. What is there is served until the new page is whole.
+ * @param {{library?: string, folder?: string, webgpuLater?: boolean}} [options] */
+export async function buildDemo({
+  library = join(WWW, 'dist'),
+  folder = join(WWW, 'dist/demo'),
+  webgpuLater = false,
+} = {}) {
+  const [out, old] = [`${folder}.new`, `${folder}.old`];
+  for (const left of [out, old]) await rm(left, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   for (const entry of await readdir(library)) {
     if (!NOT_SERVED.test(entry)) {
@@ -33,6 +44,7 @@ export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, '
       await cp(join(library, entry), join(out, 'rsafe', entry), { recursive: true, filter });
     }
   }
+  for (const entry of MINI) await cp(join(WWW, 'mini', entry), join(out, 'rsafe-mini', entry), { recursive: true });
   await Promise.all(STATIC.map((file) => cp(join(SOURCE, file), join(out, file))));
   const icon = await readFile(join(SOURCE, 'icon.svg'), 'utf8');
   await Promise.all(ICON_SIZES.map((size) => writeFile(join(out, `icon-${size}.png`), png(icon, size))));
@@ -44,10 +56,22 @@ export async function buildDemo({ library = join(WWW, 'dist'), out = join(WWW, '
     outfile: join(out, 'main.js'),
     format: 'esm',
     plugins: [besideThePage],
+    define: { WEBGPU_LATER: JSON.stringify(webgpuLater) },
   });
   const files = await precache(out);
-  const define = { PRECACHE: JSON.stringify(files) };
-  await build({ ...common, entryPoints: [join(SOURCE, 'sw.ts')], outfile: join(out, 'sw.js'), format: 'iife', define });
+  if (!webgpuLater) {
+    const define = { PRECACHE: JSON.stringify(files) };
+    await build({
+      ...common,
+      entryPoints: [join(SOURCE, 'sw.ts')],
+      outfile: join(out, 'sw.js'),
+      format: 'iife',
+      define,
+    });
+  }
+  if (existsSync(folder)) await rename(folder, old);
+  await rename(out, folder);
+  await rm(old, { recursive: true, force: true });
   return files;
 }
 

@@ -108,13 +108,16 @@ function standardLibrary() {
 }
 
 /** The model's weights are derived from others. */
-function model(manifest) {
-  const { licence, source } = manifest.provenance;
-  const text = `The model ${manifest.name} (${licence}) starts from the weights of ${source}, under the Apache License 2.0.`;
-  return { title: `the model ${manifest.name}`, licence, texts: [text] };
+export function modelNotice({ name, provenance: { licence, source } }) {
+  return `The model ${name} (${licence}) starts from the weights of ${source}, under the Apache License 2.0.\n`;
 }
 
-/** The notices of a build as one text.
+function model(manifest) {
+  const { name, provenance } = manifest;
+  return { title: `the model ${name}`, licence: provenance.licence, texts: [modelNotice(manifest).trim()] };
+}
+
+/** The notices of a build as one text; `manifest` is that of the model that is compiled in.
  * @param {Build} build */
 function notices(build, manifest) {
   const found = crates(build);
@@ -123,7 +126,7 @@ function notices(build, manifest) {
     licence: `${each.license ?? 'see below'}, ${each.repository ?? `https://crates.io/crates/${each.name}`}`,
     texts: texts(each, found),
   }));
-  const all = [...parts, standardLibrary(), model(manifest)];
+  const all = [...parts, standardLibrary(), ...(manifest ? [model(manifest)] : [])];
   const owners = new Map();
   for (const { title, texts } of all) {
     for (const text of texts) owners.set(text, [...(owners.get(text) ?? []), title]);
@@ -135,10 +138,10 @@ function notices(build, manifest) {
 }
 
 /** The notices that go with the package.
- * @param {{webgpu: boolean, manifest: object}} build whether the build for WebGPU is in it, and the manifest of its model */
-export function packageNotices({ webgpu, manifest }) {
+ * @param {{webgpu: boolean}} build whether the build for WebGPU is in it */
+export function packageNotices({ webgpu }) {
   const features = webgpu ? 'cpu,webgpu,web' : 'cpu,web';
-  return notices({ target: 'wasm32-unknown-unknown', features }, manifest);
+  return notices({ target: 'wasm32-unknown-unknown', features });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

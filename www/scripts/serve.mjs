@@ -1,8 +1,11 @@
 /** Serves the demo page under its content security policy, without cross-origin isolation.
- * `node scripts/serve.mjs [FOLDER] [--port N]` serves `dist/demo` and prints the address. */
+ * `node scripts/serve.mjs [FOLDER] [--port N] [--behind COMMAND]` serves `dist/demo` and prints the address. The command is
+ * what the page still waits for: it runs while the page is served, and ends with the server. */
 
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -55,10 +58,30 @@ export async function serve({ root = demoFolder, port = 0 } = {}) {
   };
 }
 
+/** How much of what a command said is told where it fails. */
+const TOLD = 8_000;
+
+/** Runs a shell's command in a process group of its own, which ends with this process. */
+function runBehind(command) {
+  const child = spawn(command, { shell: true, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said = (said + text).slice(-TOLD)));
+  const stop = () => {
+    if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid);
+  };
+  process.once('exit', stop);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.once(signal, () => process.exit(128 + constants.signals[signal]));
+  child.once('close', (status) => {
+    if (status === 0) console.log('What was built behind the page is there: load the page again.');
+    else console.error(`${said}\nWhat was built behind the page failed, as above.`);
+  });
+}
+
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { port: { type: 'string', default: '8080' } },
+    options: { port: { type: 'string', default: '8080' }, behind: { type: 'string' } },
   });
   const root = positionals[0] ?? demoFolder;
   if (!existsSync(join(root, 'index.html'))) {
@@ -68,6 +91,7 @@ async function main() {
   try {
     const { url } = await serve({ root, port: Number(values.port) });
     console.log(`The demo page is at ${url}\nStop with Ctrl+C.`);
+    if (values.behind !== undefined) runBehind(values.behind);
   } catch (error) {
     if (error.code !== 'EADDRINUSE') throw error;
     console.error(`Port ${values.port} is taken. Choose another one: --port 0 takes any that is free.`);

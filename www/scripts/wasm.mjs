@@ -1,11 +1,12 @@
-/** Compiles the Rust crate to `dist/wasm/{cpu,webgpu}.{wasm,js}`: cargo, the wasm-bindgen that Cargo.lock pins, wasm-opt.
+/** Compiles the Rust crate to `dist/wasm/{cpu,webgpu}.{wasm,js}`: cargo, wasm-bindgen (`bindgen/`, built while the crate
+ * compiles), wasm-opt.
  *
- * `node scripts/wasm.mjs [cpu] [webgpu]`, both builds by default. Build outputs and the wasm-bindgen tool are kept in
- * cargo's target folder.
+ * `node scripts/wasm.mjs [cpu] [webgpu]`, both builds by default. Build outputs are kept in cargo's target folder.
  */
 
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -29,30 +30,24 @@ const wasmFeatures = [
   'multivalue',
 ].map((feature) => `--enable-${feature}`);
 
-function run(command, args, env = {}) {
-  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
-  if (result.error?.code === 'ENOENT')
+async function run(command, args, env = {}) {
+  const child = spawn(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  const [status, signal] = await once(child, 'close').catch((error) => {
+    if (error.code !== 'ENOENT') throw error;
     throw new Error(`${command} is not installed; \`make tools\` says how to get it`);
-  if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${result.status ?? result.signal}`);
+  });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status ?? signal}`);
 }
 
-/** The wasm-bindgen of the version that the crate is compiled against: any other refuses to work. */
-function bindgen() {
-  const lock = readFileSync(join(root, 'Cargo.lock'), 'utf8');
-  const version = /name = "wasm-bindgen"\nversion = "(.+)"/.exec(lock)?.[1];
-  if (!version) throw new Error('Cargo.lock names no wasm-bindgen');
-  const folder = join(target, `tools/wasm-bindgen-${version}`);
-  const tool = join(folder, 'bin/wasm-bindgen');
-  if (!existsSync(tool)) {
-    run('cargo', ['install', 'wasm-bindgen-cli', '--version', version, '--root', folder, '--no-track'], {
-      CARGO_TARGET_DIR: join(target, 'tools/build'),
-    });
-  }
-  return tool;
+/** The program of `bindgen/`: the same Cargo.lock pins it and the wasm-bindgen of the crate, which must be of one version. */
+async function bindgen() {
+  const args = ['build', '--locked', '--profile', 'tool', '--package', 'rsafe-bindgen'];
+  await run('cargo', args, { CARGO_TARGET_DIR: target });
+  return join(target, 'tool/rsafe-bindgen');
 }
 
-function compile(features) {
-  run(
+async function compile(features) {
+  await run(
     'cargo',
     [
       'rustc',
@@ -76,26 +71,15 @@ function compile(features) {
   return join(target, 'wasm32-unknown-unknown/wasm/rsafe.wasm');
 }
 
-async function make(name) {
-  const compiled = compile(builds[name]);
+async function make(name, tool) {
+  const compiled = await compile(builds[name]);
   const bound = join(target, `wasm-bindgen/${name}`);
   rmSync(bound, { recursive: true, force: true });
-  run(bindgen(), [
-    '--target',
-    'web',
-    '--no-typescript',
-    '--experimental-reset-state-function',
-    '--omit-default-module-path',
-    '--out-dir',
-    bound,
-    '--out-name',
-    name,
-    compiled,
-  ]);
+  await run(await tool, [compiled, bound, name]);
   mkdirSync(out, { recursive: true });
   const wasm = join(out, `${name}.wasm`);
   const raw = join(bound, `${name}_bg.wasm`);
-  run(process.execPath, [
+  await run(process.execPath, [
     join(www, 'node_modules/binaryen/bin/wasm-opt'),
     '-Os',
     ...wasmFeatures,
@@ -120,4 +104,7 @@ const names = process.argv.slice(2);
 for (const name of names) {
   if (!(name in builds)) throw new Error(`no build is named ${name}; expected ${Object.keys(builds).join(' or ')}`);
 }
-for (const name of names.length ? names : Object.keys(builds)) await make(name);
+const tool = bindgen();
+// Waited for when the first build needs it; until then, its failure is nobody's.
+tool.catch(() => {});
+for (const name of names.length ? names : Object.keys(builds)) await make(name, tool);

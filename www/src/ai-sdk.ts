@@ -13,6 +13,7 @@ import { GuardedAnswer, withNote } from './ai-sdk/stream.ts';
 import { citedText } from './ai-sdk/words.ts';
 import { isBlocked } from './held/judge.ts';
 import { Passed } from './held/passed.ts';
+import { defined } from './plain.ts';
 import type { Guard } from './types.ts';
 
 export type { GuardMiddlewareOptions, Where } from './ai-sdk/options.ts';
@@ -44,7 +45,7 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
         const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
-        const response = { ...(id && { id }), ...(timestamp && { timestamp }), ...(modelId && { modelId }) };
+        const response = defined({ id, timestamp, modelId });
         const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
         return withNote<LanguageModelV4GenerateResult>(
           { content, finishReason: FILTERED, usage, warnings, response },

@@ -14,6 +14,7 @@ import type {
   Reasoning,
   Target,
   Verdict,
+  WebgpuBuild,
 } from './types.ts';
 
 /** All that it takes to load a model, and to load it again. */
@@ -25,6 +26,8 @@ export interface EngineSpec {
   offline: boolean;
   /** Where a copy of the package's files lies, as an absolute address that ends with `/`; absent: beside the code. */
   assets?: string | undefined;
+  /** Where the build for WebGPU lies; absent: in `assets`, or nowhere. */
+  webgpu?: WebgpuBuild | undefined;
   /** Tokens that one check may read at most; absent: as many as any text that the model takes. */
   maxWork?: number | undefined;
   /** Whether a bundle without a self-test that counts is loaded. */

@@ -3,8 +3,8 @@
 import { plainMessages } from './conversation.ts';
 import type { CheckHooks, CheckRequest, Engine, EngineSpec, LoadHooks } from './engine.ts';
 import { abortError, GuardError, toGuardError } from './errors.ts';
-import { BUNDLED, type FileLike, type ModelSpec } from './model/source.ts';
-import { checked, isFlag, isFunction, isSignal, type Names, optionsOf, shown } from './plain.ts';
+import { type FileLike, MINI, type ModelSpec } from './model/source.ts';
+import { checked, isFlag, isFunction, isSignal, type Names, optionsOf, reading, shown } from './plain.ts';
 import { isAddress, isUrl, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
@@ -22,6 +22,7 @@ import type {
   Reasoning,
   TransformOptions,
   Verdict,
+  WebgpuBuild,
 } from './types.ts';
 
 /** Options as this room takes them: platforms allow files that are no `File`. */
@@ -33,8 +34,8 @@ export interface OpenOptions extends Omit<GuardOptions, 'model'> {
 export interface Platform {
   /** How addresses are read here; a caller's `fetch` takes the place of its own. */
   reach: Reach;
-  /** Whether there is a model in the package here. */
-  bundled: boolean;
+  /** Finds the model where none is named; absent where there is no other than the caller's. */
+  ownModel?: (options: OpenOptions) => Promise<ModelSpec>;
   /** `options` are the caller's. */
   connect(spec: EngineSpec, hooks: LoadHooks, options: OpenOptions): Promise<Engine>;
 }
@@ -49,6 +50,7 @@ const OPEN: Names<OpenOptions> = {
   policy: true,
   model: true,
   device: true,
+  webgpu: true,
   reasoning: true,
   strictness: true,
   onError: true,
@@ -86,12 +88,13 @@ export async function openGuard(given: OpenOptions, platform: Platform): Promise
     if (signal?.aborted) throw abortError(signal);
     const reach = { ...platform.reach, ...(options.fetch && { fetch: options.fetch }) };
     const spec: EngineSpec = {
-      model: modelSpec(options.model ?? BUNDLED, platform.bundled, reach.base),
+      model: await modelSpec(options, platform, reach.base),
       device: oneOf('device', options.device ?? 'auto', ['auto', 'webgpu', 'cpu']),
       onError: oneOf('onError', options.onError ?? 'block', ['block', 'review']),
       cache: checked('cache', options.cache, 'true or false', isFlag) ?? true,
       offline: checked('offline', options.offline, 'true or false', isFlag) ?? false,
       allowUntested: checked('allowUntested', options.allowUntested, 'true or false', isFlag) ?? false,
+      ...(options.webgpu !== undefined && { webgpu: webgpuBuild(options.webgpu) }),
       ...(options.maxWork !== undefined && { maxWork: positive('maxWork', options.maxWork, 1) }),
     };
     const reasoning = oneOf('reasoning', options.reasoning ?? 'auto', ['never', 'auto', 'always']);
@@ -282,23 +285,34 @@ function judged(verdict: Verdict): Verdict {
   throw new GuardError('crashed', `expected a verdict but got ${shown(verdict)}`);
 }
 
-function modelSpec(model: NonNullable<OpenOptions['model']>, bundled: boolean, base: string | undefined): ModelSpec {
-  if (model === BUNDLED) {
-    if (bundled) return { kind: 'bundled' };
-    const message = `there is no model in the package here; expected \`model\` as the address or the files of a bundle`;
-    throw new GuardError('bad_input', message);
+async function modelSpec(options: OpenOptions, { ownModel }: Platform, base: string | undefined): Promise<ModelSpec> {
+  const { model = MINI } = options;
+  if (model === MINI) {
+    if (ownModel) return ownModel(options);
+    throw new GuardError(
+      'bad_input',
+      'expected `model` as the address or the files of a bundle; here none is found by itself',
+    );
   }
   if (model instanceof URL) return { kind: 'address', address: model.href };
   if (typeof model === 'string') {
     if (isAddress(model) || model.includes('/')) return { kind: 'address', address: resolveAddress(model, base).href };
-    const expected = `expected '${BUNDLED}', or an address that starts with '/', './' or 'https://'`;
-    throw new GuardError('bad_input', `the package has no model ${JSON.stringify(model)}; ${expected}`);
+    const expected = `expected '${MINI}', or an address that starts with '/', './' or 'https://'`;
+    throw new GuardError('bad_input', `there is no model ${JSON.stringify(model)}; ${expected}`);
   }
-  if (!Array.isArray(model)) {
-    throw new GuardError('bad_input', `model: expected a name, an address or files but got ${typeof model}`);
-  }
-  return { kind: 'files', files: [...model] as FileLike[] };
+  if (isFiles(model)) return { kind: 'files', files: [...model] };
+  const { name, manifest, files } = reading('model', () => ({ ...model, files: { ...model?.files } }));
+  if (typeof name === 'string' && typeof manifest === 'string') return { kind: 'package', name, manifest, files };
+  throw new GuardError('bad_input', `model: expected a name, an address, files or a package's but got ${typeof model}`);
 }
+
+function webgpuBuild(webgpu: WebgpuBuild): WebgpuBuild {
+  const { glue, code } = reading('webgpu', () => ({ ...webgpu }));
+  if (typeof glue === 'string' && typeof code === 'string') return { glue, code };
+  throw new GuardError('bad_input', `webgpu: expected what \`rsafe/webgpu\` exports but got ${shown(webgpu)}`);
+}
+
+const isFiles = (model: OpenOptions['model']): model is readonly FileLike[] => Array.isArray(model);
 
 function oneOf<T extends string | boolean>(field: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;

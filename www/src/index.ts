@@ -4,7 +4,8 @@ import { browserParts, instancesAt } from './browser.ts';
 import { GuardError } from './errors.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
-import { keptName } from './model/source.ts';
+import { installedModel } from './model/installed.ts';
+import { keptName, MINI } from './model/source.ts';
 import { resolveAddress } from './policy.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
 import { clearCache as clear } from './store.ts';
@@ -60,7 +61,10 @@ const platform: Platform = {
       return base();
     },
   },
-  bundled: true,
+  async ownModel({ assets }) {
+    if (assets === undefined) return installedModel();
+    return { kind: 'address', address: new URL(`${MINI}/`, assetsAt(assets)).href };
+  },
   async connect(spec, hooks, { worker = true, fetch, assets: given }) {
     const assets = assetsAt(given);
     const placed = { ...spec, assets };
@@ -70,8 +74,8 @@ const platform: Platform = {
   },
 };
 
-/** Loads a model and gives a guard. The first load reads about 24 MB from beside the code, or from `assets`; later ones
- * find it kept.
+/** Loads a model and gives a guard. The first load of `rsafe-mini` reads about 24 MB from where its package lies, or from
+ * `assets`; later ones find it kept.
  *
  * @throws GuardError e.g. `unsupported`, `network`, `integrity`, `bad_model`, `bad_policy`, `self_test`, `aborted`. */
 export function createGuard(options: GuardOptions = {}): Promise<Guard> {

@@ -15,8 +15,8 @@ export interface LocalParts {
   instances: Instances;
   /** Opens the model that the spec names. */
   open(spec: EngineSpec, signal?: AbortSignal): Promise<Model>;
-  /** Whether there may be WebGPU at all. */
-  gpu: boolean;
+  /** Why there is no WebGPU here, whatever the browser has; absent where there may be. */
+  withoutGpu?: string;
 }
 
 /** A guard in an instance, until either is lost. */
@@ -47,8 +47,9 @@ export async function build(
     return load(lease, opening, spec, { device, reason, ...gpu }, progress, signal);
   };
   if (spec.device === 'cpu') return on('cpu', 'the caller chose the CPU');
-  const none: GpuFound = { usable: false, software: false, reason: 'there is no WebGPU here' };
-  const gpu = parts.gpu ? await findGpu() : none;
+  const { withoutGpu } = parts;
+  const gpu: GpuFound =
+    withoutGpu === undefined ? await findGpu() : { usable: false, software: false, reason: withoutGpu };
   const named = gpu.name === undefined ? {} : { adapter: gpu.name };
   throwIfAborted(signal);
   if (spec.device === 'webgpu') {

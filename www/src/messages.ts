@@ -63,10 +63,12 @@ const named = { name: text, size: whole(0) };
 const bytes = is('bytes', (value) => value instanceof ArrayBuffer || value instanceof Uint8Array);
 const arrayBuffer = is('a function', (value) => typeof value === 'function');
 const file = either((value) => record('content' in value ? { ...named, content: bytes } : { ...named, arrayBuffer }));
+const texts = either((value) => record(Object.fromEntries(Object.keys(value).map((name) => [name, text]))));
 const model = either(({ kind }) => {
   if (kind === 'address') return record({ address: text });
   if (kind === 'files') return record({ files: list(file) });
-  return record({ kind: oneOf('bundled', 'address', 'files') });
+  if (kind === 'package') return record({ name: text, manifest: text, files: texts });
+  return record({ kind: oneOf('package', 'address', 'files') });
 });
 
 const SPEC: Fields<EngineSpec> = {
@@ -78,6 +80,7 @@ const SPEC: Fields<EngineSpec> = {
   allowUntested: flag,
   policy: optional(policy),
   assets: optional(text),
+  webgpu: optional(record({ glue: text, code: text })),
   maxWork: optional(whole(1)),
 };
 

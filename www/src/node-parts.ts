@@ -5,7 +5,17 @@ import { fileURLToPath } from 'node:url';
 import { type ErrorCode, GuardError } from './errors.ts';
 import { type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
-import { addressModel, bundleAddress, BUNDLED, type FileLike, filesModel, type Model } from './model/source.ts';
+import {
+  addressIn,
+  addressModel,
+  bundleAddress,
+  type FileLike,
+  filesModel,
+  type Model,
+  packageModel,
+} from './model/source.ts';
+import { MANIFEST, parseManifest } from './model/manifest.ts';
+import type { ModelPackage } from './types.ts';
 import type { WasmModule } from './wasm.ts';
 
 /** A file of the package, on the disk. Bundlers of servers must leave it where it is: a copy of theirs lies without the files
@@ -25,10 +35,13 @@ export const instances = new Instances({
 
 export const nodeParts = (fetch = globalThis.fetch): LocalParts => ({
   instances,
-  gpu: false,
+  withoutGpu: 'there is no WebGPU here',
   async open({ model, cache, offline }, signal): Promise<Model> {
     if (model.kind === 'files') return filesModel(model.files);
-    if (model.kind === 'bundled') return folderModel(beside(`model/${BUNDLED}/`));
+    if (model.kind === 'package') {
+      const onDisk = Object.values(model.files).every((address) => address.startsWith('file:'));
+      return onDisk ? diskModel(model) : packageModel(model, { fetch, cache, offline, signal });
+    }
     if (model.address.startsWith('file:')) return folderModel(bundleAddress(model.address).folder);
     return addressModel(model.address, { fetch, cache, offline, signal });
   },
@@ -41,6 +54,18 @@ export async function readRegular(url: URL, code: ErrorCode, most = Infinity): P
   if (!found.isFile()) throw new GuardError(code, `${path}: expected a regular file but found something else`);
   if (found.size > most) throw new GuardError(code, `${path}: expected at most ${most} bytes but found ${found.size}`);
   return readFile(url);
+}
+
+/** The files of a package, where it is installed. */
+async function diskModel(given: ModelPackage): Promise<Model> {
+  const content = new TextEncoder().encode(given.manifest);
+  const { files } = parseManifest(content);
+  const manifest = { name: MANIFEST, size: content.length, content };
+  const listed = files.map(({ name, size }): FileLike => {
+    const url = new URL(addressIn(given, name));
+    return { name, size, arrayBuffer: () => readRegular(url, 'bad_model') };
+  });
+  return filesModel([manifest, ...listed]);
 }
 
 /** A bundle on the disk. */

@@ -1,11 +1,11 @@
-/** rsafe in Node: the CPU build and the bundled model, read from the package's files, in a worker thread of its own or on
- * the calling thread. */
+/** rsafe in Node: the CPU build, read from the package's files, in a worker thread of its own or on the calling thread. */
 
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { EngineSpec } from './engine.ts';
 import { openGuard, type Platform } from './guard.ts';
 import { LocalEngine } from './local.ts';
+import { installedModel } from './model/installed.ts';
 import { contentOf, keptName } from './model/source.ts';
 import { beside, instances, nodeParts, readRegular } from './node-parts.ts';
 import { RemoteEngine, type WorkerLike } from './remote.ts';
@@ -63,7 +63,7 @@ const platform: Platform = {
     },
     readFile: (url, most) => readRegular(url, 'bad_policy', most),
   },
-  bundled: true,
+  ownModel: installedModel,
   async connect(spec, hooks, { worker = true, fetch }) {
     // A function cannot be sent to a thread.
     const here = !worker || fetch !== undefined;

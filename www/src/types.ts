@@ -1,4 +1,3 @@
-/// <reference lib="esnext.disposable" preserve="true" />
 /** The public types of rsafe: what goes into a guard and what comes out of it. */
 
 /** What to do with a text, from harmless to severe. */
@@ -243,14 +242,32 @@ export interface Progress {
 
 export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 
-/** The model: `'rsafe-mini'` (in the package), the address of a bundle's folder or of its `manifest.json`, or the
- * bundle's files. */
-export type ModelSource = string | URL | readonly File[];
+/** The build for WebGPU, as `rsafe/webgpu` exports it. */
+export interface WebgpuBuild {
+  /** The absolute addresses of its script and of its compiled code. */
+  readonly glue: string;
+  readonly code: string;
+}
+
+/** A model as a package has it, such as the default export of `rsafe-mini`. */
+export interface ModelPackage {
+  /** What it is kept under on this machine. */
+  readonly name: string;
+  /** The text of its manifest. */
+  readonly manifest: string;
+  /** The absolute addresses of the files that the manifest lists. */
+  readonly files: { readonly [name: string]: string };
+}
+
+/** The model: `'rsafe-mini'` (the package of that name), what such a package exports, the address of a bundle's folder or of
+ * its `manifest.json`, or the bundle's files. */
+export type ModelSource = string | URL | ModelPackage | readonly File[];
 
 /** Where a browser finds the package's files. */
 export interface Assets {
-  /** The address of a copy of the package's `dist` folder, e.g. `'/rsafe/'`. Default: beside the code, where a bundler that
-   * follows `new URL('…', import.meta.url)` (Vite, webpack 5) puts them, and where they lie without a bundler. */
+  /** The address of a copy of the package's `dist` folder, e.g. `'/rsafe/'`, with the folder `model` of `rsafe-mini` in it as
+   * `rsafe-mini/`. Default: beside the code, where a bundler that follows `new URL('…', import.meta.url)` (Vite, webpack 5) puts
+   * them, and where they lie without a bundler. */
   assets?: string | URL;
 }
 
@@ -259,8 +276,11 @@ export interface GuardOptions extends Assets {
   policy?: PolicySource;
   /** Default: `'rsafe-mini'`. */
   model?: ModelSource;
-  /** Default `'auto'`: WebGPU if an adapter has the limits and passes the self-test, else the CPU. */
+  /** Default `'auto'`: WebGPU if its build is there (`webgpu`, or `assets`), an adapter has the limits and the model passes its
+   * self-test on it, else the CPU. */
   device?: DeviceChoice;
+  /** The build for WebGPU: `import webgpu from 'rsafe/webgpu'`. Default: the one in `assets`, or none. */
+  webgpu?: WebgpuBuild;
   /** Default `'auto'`. */
   reasoning?: Reasoning;
   /** How readily texts are flagged, from 0 (least) to 1 (most), along what was measured of the model: about 0.1 % of

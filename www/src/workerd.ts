@@ -6,10 +6,10 @@ import { openGuard, type OpenOptions, type Platform } from './guard.ts';
 import { Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
-import { addressModel, type FileLike, filesModel } from './model/source.ts';
+import { addressModel, type FileLike, filesModel, packageModel } from './model/source.ts';
 import { reading } from './plain.ts';
 import { Tools } from './tools.ts';
-import type { Finding, Guard, GuardOptions, ModelSource, PolicyObject, PolicySource } from './types.ts';
+import type { Finding, Guard, GuardOptions, ModelPackage, ModelSource, PolicyObject, PolicySource } from './types.ts';
 import type { WasmModule } from './wasm.ts';
 
 export { isSupported } from './device.ts';
@@ -42,17 +42,16 @@ const instances = new Instances({
 
 const parts = (fetch = globalThis.fetch.bind(globalThis)): LocalParts => ({
   instances,
-  gpu: false,
+  withoutGpu: 'there is no WebGPU here',
   async open({ model }, signal) {
     if (model.kind === 'files') return filesModel(model.files);
     if (model.kind === 'address') return addressModel(model.address, { fetch, cache: false, offline: false, signal });
-    throw new GuardError('bad_input', 'there is no model in the package here');
+    return packageModel(model, { fetch, cache: false, offline: false, signal });
   },
 });
 
 const platform: Platform = {
   reach: { fetch: (...request) => fetch(...request), base: undefined },
-  bundled: false,
   connect: (spec, hooks, { fetch }) => LocalEngine.load(parts(fetch), spec, hooks),
 };
 
@@ -74,7 +73,8 @@ export async function createGuard(given: WorkerdOptions): Promise<Guard> {
 }
 
 function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model']> {
-  if (typeof model !== 'object' || model instanceof URL || Array.isArray(model)) return model as ModelSource;
+  if (typeof model !== 'object' || model instanceof URL || Array.isArray(model) || isPackage(model))
+    return model as ModelSource;
   return Object.entries(model as Record<string, ArrayBuffer | Uint8Array>).map(
     ([name, bytes]): FileLike => ({
       name,
@@ -84,6 +84,10 @@ function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model
     }),
   );
 }
+
+/** Files by name have bytes under every name. */
+const isPackage = (model: object): model is ModelPackage =>
+  'manifest' in model && typeof model.manifest === 'string' && 'files' in model;
 
 const tools = new Tools(instances, platform.reach);
 

@@ -21,7 +21,7 @@ import { openGuard } from '../src/guard.ts';
 import type * as Library from '../src/index.ts';
 import { LocalEngine } from '../src/local.ts';
 import type { Guard, Message } from '../src/types.ts';
-import { type FakeCore, fakeCore, fakeParts, trap, until, verdict } from './fakes.ts';
+import { type FakeCore, fakeCore, fakeParts, trap, until, verdict, ownModel } from './fakes.ts';
 import { randomly } from './support/random.ts';
 
 type Part = LanguageModelV4StreamPart;
@@ -38,7 +38,7 @@ async function guarded(core: FakeCore = fakeCore()): Promise<{ guard: Guard; cor
   const reach = { fetch, base: undefined };
   const guard = await openGuard(
     { device: 'cpu' },
-    { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
+    { reach, ownModel, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
   );
   return { guard, core };
 }

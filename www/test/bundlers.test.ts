@@ -15,6 +15,9 @@ import { Site, STRICT_CSP } from './support/server.ts';
 
 const VERDICT = /^(allow|review|block) 0\.\d\d$/;
 
+/** Longer than what Vite writes into the script. */
+const WITHOUT_WEBGPU = `// This build has no WebGPU.${' '.repeat(8192)}`;
+
 /** What an example's build imports and calls beside the package. */
 const TOOLS: Record<string, { packages: string[]; command?: string }> = {
   vite: { packages: ['vite'], command: 'vite' },
@@ -58,15 +61,15 @@ after(async () => {
 });
 
 /** An example's folder as a project of its own, with the packed package and the bundler in it. */
-function copied(bundler: string, changed: Record<string, string> = {}): Project {
+function copied(bundler: string, changed: Record<string, string> = {}, installed: { model?: boolean } = {}): Project {
   const folder = join(www, 'examples', bundler);
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => relative(folder, join(entry.parentPath, entry.name)));
   const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), 'utf8')]));
-  const made = project(packed, { ...files, ...changed });
+  const made = project(packed, { ...files, ...changed }, installed);
   // A build without WebGPU lacks files that webpack looks for.
   if (cpuOnly())
-    for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), '');
+    for (const name of ['webgpu.js', 'webgpu.wasm']) writeFileSync(join(made.rsafe, 'dist/wasm', name), WITHOUT_WEBGPU);
   const modules = join(made.folder, 'node_modules');
   const { packages, command } = TOOLS[bundler]!;
   const link = (path: string) => {
@@ -218,6 +221,73 @@ test('Vite makes the worker of an import, and the guard takes it', async () => {
       import { createGuard } from 'rsafe';
       import GuardWorker from 'rsafe/worker?worker';
       const guard = await createGuard({ worker: () => new GuardWorker({ name: 'mine' }) });
+      const verdict = await guard.check('How do I pick a lock?');
+      document.title = \`\${verdict.decision} \${verdict.score.toFixed(2)}\`;`,
+  });
+  try {
+    assert.match(await titleOf(made), VERDICT);
+  } finally {
+    made.remove();
+  }
+});
+
+for (const bundler of BUNDLERS) {
+  test(`without rsafe-mini ${bundler} builds, nothing of a model is there, and the error says what to install`, async () => {
+    const script = `
+      import { createGuard } from 'rsafe';
+      document.title = await createGuard({ worker: false }).catch((error) => error.code + ': ' + error.message);`;
+    const { scripts } = JSON.parse(readFileSync(join(www, 'examples', bundler, 'package.json'), 'utf8'));
+    const build = scripts.build.replace(/ && cp -r node_modules\/rsafe-mini\S* \S+/, '');
+    const manifest = { type: 'module', scripts: { build } };
+    const made = copied(bundler, { 'main.js': script, 'package.json': JSON.stringify(manifest) }, { model: false });
+    try {
+      assert.match(await titleOf(made), /^bad_model: .*npm install rsafe-mini/);
+      const emitted = readdirSync(join(made.folder, 'out'), { recursive: true }).map(String);
+      assert.deepEqual(
+        emitted.filter((name) => /safetensors|tokenizer/.test(name)),
+        [],
+      );
+    } finally {
+      made.remove();
+    }
+  });
+}
+
+for (const bundler of ['vite', 'webpack']) {
+  test(`${bundler} copies the build for WebGPU only where it is imported`, async () => {
+    const script = (imported: string, options: string) => `
+      import { createGuard } from 'rsafe';
+      ${imported}
+      const { info } = await createGuard({ ${options} });
+      document.title = info.device + ': ' + info.reason;`;
+    const own = { 'main.js': script('', '') };
+    const asked = { 'main.js': script("import webgpu from 'rsafe/webgpu';", 'webgpu') };
+    for (const [files, copies, reason] of [
+      [own, 0, /^cpu: .*'rsafe\/webgpu'/],
+      // This browser has no GPU.
+      [asked, 1, /^cpu: (?!.*'rsafe\/webgpu')/],
+    ] as const) {
+      const made = copied(bundler, files);
+      const code = readFileSync(join(made.rsafe, 'dist/wasm/webgpu.wasm'));
+      try {
+        assert.match(await titleOf(made), reason);
+        const emitted = readdirSync(join(made.folder, 'out'), { recursive: true, withFileTypes: true });
+        const isCode = (path: string) => readFileSync(path).equals(code);
+        const found = emitted.filter((file) => file.isFile() && isCode(join(file.parentPath, file.name)));
+        assert.equal(found.length, copies);
+      } finally {
+        made.remove();
+      }
+    }
+  });
+}
+
+test('the model may be handed over, as its package exports it', async () => {
+  const made = copied('vite', {
+    'main.js': `
+      import { createGuard } from 'rsafe';
+      import model from 'rsafe-mini';
+      const guard = await createGuard({ model });
       const verdict = await guard.check('How do I pick a lock?');
       document.title = \`\${verdict.decision} \${verdict.score.toFixed(2)}\`;`,
   });

@@ -7,7 +7,7 @@ import { scenes } from '../demo/samples.ts';
 import { CONTENT_SECURITY_POLICY, serve } from '../scripts/serve.mjs';
 import type { Served } from '../scripts/serve.mjs';
 import { launch } from './support/browser.ts';
-import { built } from './support/paths.ts';
+import { built, modelFile } from './support/paths.ts';
 
 const LONG = 'A sentence about gardens, rain and the price of bread. '.repeat(80);
 const IMG = '<img src=x onerror=globalThis.owned=1>';
@@ -119,9 +119,10 @@ test('a harmless answer is shown whole, and the curve has a point for each check
   assert.equal(await page.locator('#curve .point').count(), checks);
   // The last one is of the whole answer, as the package itself judges it.
   const score = await page.evaluate(
-    async ([library, prompt, answer]) => {
+    async ([library, mini, prompt, answer]) => {
       const { createGuard } = (await import(library)) as typeof import('../src/index.ts');
-      const guard = await createGuard({ cache: false });
+      const { default: model } = (await import(mini)) as typeof import('rsafe-mini');
+      const guard = await createGuard({ cache: false, model });
       const messages = [
         { role: 'user' as const, content: prompt },
         { role: 'assistant' as const, content: answer },
@@ -132,7 +133,7 @@ test('a harmless answer is shown whole, and the curve has a point for each check
       const nearest = categories.reduce((a, b) => (b.score - b.threshold > a.score - a.threshold ? b : a));
       return nearest.score.toFixed(2);
     },
-    [new URL('rsafe/index.js', site.url).href, prompt, answer] as const,
+    [new URL('rsafe/index.js', site.url).href, new URL('rsafe-mini/index.js', site.url).href, prompt, answer] as const,
   );
   const told = (await page.locator('#curve').getAttribute('aria-label')) ?? '';
   assert.ok(
@@ -380,7 +381,7 @@ test('an own bundle is taken from files; a wrong one is refused and the model th
   const { page } = visited;
   const names = ['manifest.json', 'tokenizer.json', 'model-00001.safetensors'];
   const wrong = async () => {
-    await page.locator('#bundle-files').setInputFiles(built('model/rsafe-mini/tokenizer.json'));
+    await page.locator('#bundle-files').setInputFiles(modelFile('tokenizer.json'));
     await page.getByText('bad_model', { exact: true }).waitFor();
     await ready(page);
   };
@@ -388,7 +389,7 @@ test('an own bundle is taken from files; a wrong one is refused and the model th
   await page.getByText('from this site').waitFor();
   await page.getByRole('button', { name: 'A complaint' }).click();
   await decision(page);
-  await page.locator('#bundle-files').setInputFiles(names.map((name) => built(`model/rsafe-mini/${name}`)));
+  await page.locator('#bundle-files').setInputFiles(names.map((name) => modelFile(name)));
   await page.getByText('from your files').waitFor();
   await wrong();
   await page.getByText('from your files').waitFor();

@@ -12,6 +12,7 @@ import { realBundle, serve } from './edge-worker.ts';
 import { eventsOf } from './support/events.ts';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
+const model = fileURLToPath(new URL('../mini/model', import.meta.url));
 const built = existsSync(`${dist}/wasm/cpu.wasm`) && existsSync(`${dist}/workerd.js`);
 /** What the tests are about is the rule: a threshold that no text here reaches keeps the model's opinion of bread out. */
 const POLICY = `
@@ -35,7 +36,7 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
 
   before(async () => {
     const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY };
-    worker = serve(await realBundle(), bindings, `${dist}/model`);
+    worker = serve(await realBundle(), bindings, model);
     await answer('/v1/check', { prompt: 'hello', reasoning: 'never' });
     loaded = await answer('/memory');
   });
@@ -232,7 +233,7 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
   });
 
   test('the isolate stays under 128 MB, at its load and after many requests', async (t) => {
-    const weights = statSync(`${dist}/model/rsafe-mini/model-00001.safetensors`).size;
+    const weights = statSync(`${model}/model-00001.safetensors`).size;
     const input = Array.from({ length: 10 }, (_, number) => `how do I bake bread number ${number}?`);
     for (let round = 0; round < 5; round++) await answer('/v1/moderations', { input });
     await answer('/v1/moderations', { input: 'how do I bake bread that is soft inside? '.repeat(40) });
@@ -268,7 +269,7 @@ describe('the worker with the real guard under a policy that asks for review', {
 
   before(async () => {
     const bindings = { ...PATIENT, UPSTREAM_URL: await upstream.listen(), POLICY: REVIEW };
-    worker = serve(await realBundle(), bindings, `${dist}/model`);
+    worker = serve(await realBundle(), bindings, model);
   });
   after(async () => {
     await worker.dispose();

@@ -306,7 +306,7 @@ describe('the service', () => {
     assert.equal(wrong.headers.get('allow'), 'POST');
     await refused(wrong, 405, 'method_not_allowed');
     await refused(await post('/healthz', '{}'), 405, 'method_not_allowed');
-    for (const path of ['/', '/v1', '/v1/check/', '/rsafe-mini/manifest.json', '/constructor']) {
+    for (const path of ['/', '/v1', '/v1/check/', '/manifest.json', '/constructor']) {
       await refused(await call(path), 404, 'not_found');
     }
     await refused(await post('/v1/chat/completions', { messages: [] }), 404, 'not_found');

@@ -1,10 +1,11 @@
 /** Where the package lies on another origin than the page, and where neither `import()` nor workers are there. */
 
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { launch, openPage, page as html } from './support/browser.ts';
-import { built, dist } from './support/paths.ts';
+import { built, dist, miniFolder } from './support/paths.ts';
 import { Site, STRICT_CSP } from './support/server.ts';
 
 let browser: Browser;
@@ -14,6 +15,7 @@ before(async () => {
   built('index.js');
   browser = await launch();
   cdn = (await Site.open({ 'access-control-allow-origin': '*' })).mount('/rsafe/', dist);
+  cdn.mount('/rsafe-mini/', miniFolder).mount('/rsafe/rsafe-mini/', join(miniFolder, 'model'));
 });
 
 after(async () => {
@@ -42,7 +44,8 @@ for (const [where, script] of [
   [
     'a page imports it from there',
     (at: string) => `import { createGuard } from '${at}index.js';
-    const guard = createGuard({ device: 'cpu' });`,
+    import model from '${at.replace('/rsafe/', '/rsafe-mini/')}index.js';
+    const guard = createGuard({ device: 'cpu', model });`,
   ],
   [
     '`assets` is there',
@@ -72,7 +75,7 @@ test('where the policy forbids such a worker, the error says what would allow it
   const site = await Site.open({ 'content-security-policy': policy });
   try {
     const script = `import { createGuard } from '${at}index.js';
-      document.title = await createGuard().catch(({ code, message }) => code + ' ' + message);`;
+      document.title = await createGuard({ model: '/' }).catch(({ code, message }) => code + ' ' + message);`;
     assert.match((await titled(site, script)).title, /^unsupported .*`blob:`/);
   } finally {
     await site.close();
@@ -82,7 +85,7 @@ test('where the policy forbids such a worker, the error says what would allow it
 /** A page whose service worker runs `work` for a message and answers with what that gives. */
 const inServiceWorker = async (imports: string, work: string): Promise<string> => {
   const site = (await Site.open({ 'content-security-policy': STRICT_CSP })).mount('/rsafe/', dist);
-  site.put(
+  site.mount('/rsafe-mini/', miniFolder).put(
     '/sw.js',
     `${imports}
     addEventListener('message', (event) => event.waitUntil((async () => { ${work} })()
@@ -106,7 +109,7 @@ test('a service worker judges with `rsafe/workerd`, which imports its parts ahea
   const said = await inServiceWorker(
     "import { createGuard } from '/rsafe/workerd.js';",
     `const wasm = await WebAssembly.compileStreaming(fetch('/rsafe/wasm/cpu.wasm'));
-    const guard = await createGuard({ wasm, model: new URL('/rsafe/model/rsafe-mini/', location.href) });
+    const guard = await createGuard({ wasm, model: new URL('/rsafe-mini/model/', location.href) });
     return (await guard.check('How do I bake bread?')).decision;`,
   );
   assert.equal(said, 'allow');

@@ -4,7 +4,7 @@ import type { EngineSpec, MonitorPace } from '../src/engine.ts';
 import { type Builds, Instances } from '../src/instance.ts';
 import type { LocalParts } from '../src/load.ts';
 import { LocalEngine } from '../src/local.ts';
-import type { Model } from '../src/model/source.ts';
+import type { Model, ModelSpec } from '../src/model/source.ts';
 import type { FromWorker, ToWorker } from '../src/protocol.ts';
 import type { WorkerLike } from '../src/remote.ts';
 import { serve } from '../src/serve.ts';
@@ -204,11 +204,15 @@ export function fakeParts(core: FakeCore, model: () => Promise<Model> = async ()
     glue: async () => core.module,
     code: () => WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])),
   };
-  return { instances: new Instances(builds), gpu: false, open: model };
+  return { instances: new Instances(builds), withoutGpu: 'there is no WebGPU here', open: model };
 }
 
+/** A model that nobody looks into. */
+export const MODEL: ModelSpec = { kind: 'package', name: 'fake', manifest: '{}', files: {} };
+export const ownModel = async (): Promise<ModelSpec> => MODEL;
+
 export const SPEC: EngineSpec = {
-  model: { kind: 'bundled' },
+  model: MODEL,
   device: 'cpu',
   onError: 'block',
   cache: false,

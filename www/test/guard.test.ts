@@ -7,7 +7,7 @@ import { openGuard, type OpenOptions, type Platform } from '../src/guard.ts';
 import { LocalEngine } from '../src/local.ts';
 import { RemoteEngine } from '../src/remote.ts';
 import type { Guard, GuardEvent, Verdict } from '../src/types.ts';
-import { type FakeCore, fakeCore, fakeModel, fakeParts, FakeWorker, POLICY, trap, until } from './fakes.ts';
+import { type FakeCore, fakeCore, fakeModel, fakeParts, FakeWorker, POLICY, trap, until, ownModel } from './fakes.ts';
 
 const reach = { fetch: (() => Promise.reject(new TypeError('offline'))) as typeof fetch, base: 'https://example.org/' };
 
@@ -27,7 +27,7 @@ for (const [side, connect] of Object.entries(sides)) {
   describe(side, () => {
     let guards: Guard[] = [];
     const open = async (core: FakeCore, options: OpenOptions = {}) => {
-      const guard = await openGuard({ device: 'cpu', ...options }, { reach, bundled: true, connect: connect(core) });
+      const guard = await openGuard({ device: 'cpu', ...options }, { reach, ownModel, connect: connect(core) });
       guards.push(guard);
       return guard;
     };
@@ -105,7 +105,7 @@ for (const [side, connect] of Object.entries(sides)) {
       };
       await assert.rejects(guard.check([failing]), { code: 'bad_input', message: /^messages/ });
       await assert.rejects(guard.check('bread', thrower('policy')), { code: 'bad_input' });
-      const platform = { reach, bundled: true, connect: connect(core) };
+      const platform = { reach, ownModel, connect: connect(core) };
       await assert.rejects(openGuard(thrower('device'), platform), { code: 'bad_input' });
       await assert.rejects(openGuard(5 as OpenOptions, platform), { code: 'bad_input' });
       const cyclic: Record<string, unknown> = { name: 'x' };
@@ -393,7 +393,7 @@ for (const [side, connect] of Object.entries(sides)) {
 test('a worker that dies rejects all calls, and the next one starts another', async () => {
   const core = fakeCore(Infinity);
   const connect = sides['in a worker']!(core);
-  const guard = await openGuard({ device: 'cpu' }, { reach, bundled: true, connect });
+  const guard = await openGuard({ device: 'cpu' }, { reach, ownModel, connect });
   const [running, waiting] = [code(guard.check('a')), code(guard.check('b'))];
   await until(() => core.running > 0);
   FakeWorker.started.at(-1)!.die('out of luck');
@@ -414,7 +414,7 @@ test('a worker whose script does not load is unsupported, with a way out in the 
     terminate(): void {}
   }
   const connect: Platform['connect'] = (spec, hooks) => RemoteEngine.load(() => new Unserved(), spec, hooks);
-  const opening = openGuard({}, { reach, bundled: true, connect });
+  const opening = openGuard({}, { reach, ownModel, connect });
   await assert.rejects(opening, { code: 'unsupported', message: /worker: false/ });
 });
 
@@ -424,5 +424,5 @@ test("a model that cannot be read gives its own error, not the core's", async ()
     read: () => Promise.reject(new GuardError('integrity', 'not the promised file')),
   });
   const connect: Platform['connect'] = (spec, hooks) => LocalEngine.load(fakeParts(fakeCore(), broken), spec, hooks);
-  await assert.rejects(openGuard({ device: 'cpu' }, { reach, bundled: true, connect }), { code: 'integrity' });
+  await assert.rejects(openGuard({ device: 'cpu' }, { reach, ownModel, connect }), { code: 'integrity' });
 });

@@ -65,7 +65,7 @@ test('thousands of hostile messages, before a model and after, leave the worker 
     const early = new Set<unknown>();
     for (const message of RIGHT.slice(1)) early.add(await call(message));
     const spec = {
-      model: { kind: 'bundled' },
+      model: { kind: 'address', address: new URL('/rsafe-mini/model/', location.href).href },
       device: 'cpu',
       onError: 'block',
       cache: false,

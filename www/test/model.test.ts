@@ -2,10 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bundled } from '../src/bundled.ts';
+import { pathToFileURL } from 'node:url';
+import mini from 'rsafe-mini';
 import { parseManifest } from '../src/model/manifest.ts';
-import { addressModel, bundleAddress, bundledModel, type FileLike, filesModel } from '../src/model/source.ts';
+import { addressModel, bundleAddress, type FileLike, filesModel, packageModel } from '../src/model/source.ts';
+import { miniFolder } from './support/paths.ts';
 
 const text = (value: unknown) => new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value));
 const weights = text('the weights');
@@ -28,10 +32,14 @@ function server(files: Record<string, Uint8Array>) {
   return { fetch, state };
 }
 
-test('each file of the package’s own model has an address', () => {
-  const { manifest, locate } = bundled();
-  for (const { name } of parseManifest(text(manifest)).files) {
-    assert.ok(locate(name).pathname.endsWith(`/model/rsafe-mini/${name}`), name);
+test('each file of rsafe-mini has an address, for browsers as for Node, where the file lies', async () => {
+  const forBrowsers = ((await import(pathToFileURL(join(miniFolder, 'index.js')).href)) as { default: typeof mini })
+    .default;
+  assert.deepEqual({ ...forBrowsers, files: {} }, { ...mini, files: {} });
+  const listed = parseManifest(text(mini.manifest)).files;
+  for (const { files } of [mini, forBrowsers]) {
+    assert.deepEqual(Object.keys(files).sort(), listed.map(({ name }) => name).sort());
+    for (const { name, size } of listed) assert.equal(statSync(new URL(files[name]!)).size, size);
   }
 });
 
@@ -79,8 +87,9 @@ test('`offline` without what is needed is a network error that says what to do',
   const expected = { code: 'network', retryable: false, message: /offline/ };
   await assert.rejects(addressModel('https://x.org/never/', options), expected);
   const manifest = JSON.stringify(manifestOf(text('other weights')));
-  const bundled = await bundledModel({ manifest, locate: (name) => new URL(name, 'https://x.org/') }, options);
-  await assert.rejects(bundled.read('w.safetensors', {}), expected);
+  const files = { 'w.safetensors': 'https://x.org/w.safetensors' };
+  const packaged = await packageModel({ name: 'other', manifest, files }, options);
+  await assert.rejects(packaged.read('w.safetensors', {}), expected);
   assert.deepEqual(state.asked, []);
 });
 

@@ -127,7 +127,7 @@ describe('a guard in Node', { skip: built ? false : 'dist/ is not built: run `np
   }
 
   test('a model may come as files', async () => {
-    const folder = new URL('../dist/model/rsafe-mini/', import.meta.url);
+    const folder = new URL('../mini/model/', import.meta.url);
     const { readdir, readFile } = await import('node:fs/promises');
     const files = (await readdir(folder)).map(
       async (name) => new File([new Uint8Array(await readFile(new URL(name, folder)))], name),

@@ -13,7 +13,7 @@ import type { Served } from '../scripts/serve.mjs';
 import { launch } from './support/browser.ts';
 import { built } from './support/paths.ts';
 
-const MODEL = 'rsafe/model/rsafe-mini/model-00001.safetensors';
+const MODEL = 'rsafe-mini/model/model-00001.safetensors';
 
 let browser: Browser;
 

@@ -11,7 +11,7 @@ import { result } from '../edge/src/moderations.ts';
 import type * as Library from '../src/index.ts';
 import type { Evidence, Verdict } from '../src/types.ts';
 import { agree, byPolicy, type Golden } from './support/golden.ts';
-import { built, dist, nativeProgram } from './support/paths.ts';
+import { built, miniFolder, nativeProgram } from './support/paths.ts';
 
 /** Both are f32 on a CPU, but SIMD widths order the sums differently. */
 const TOLERANCE = 1e-3;
@@ -34,7 +34,7 @@ after(async () => {
 /** What the native program answers to rows. Its verdicts have the package's names, `usage` apart. */
 function native<Answer = Verdict>(conversations: Golden[], policy: string | undefined, ...more: string[]): Answer[] {
   const args = ['check', '--reasoning', 'always', '--input', 'rows', ...more];
-  args.push('--model', join(dist, 'model/rsafe-mini'));
+  args.push('--model', join(miniFolder, 'model'));
   if (policy !== undefined) {
     const file = join(folder, 'policy.yaml');
     if (!rsafe.builtinPolicies.includes(policy)) writeFileSync(file, policy);

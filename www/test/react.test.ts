@@ -14,7 +14,7 @@ import { openGuard } from '../src/guard.ts';
 import { LocalEngine } from '../src/local.ts';
 import { type UseGuard, useGuard, type UseGuardOptions } from '../src/react.ts';
 import type { Guard, GuardOptions } from '../src/types.ts';
-import { type FakeCore, fakeCore, fakeParts, until } from './fakes.ts';
+import { type FakeCore, fakeCore, fakeParts, until, ownModel } from './fakes.ts';
 
 let createRoot: (container: Element) => Root;
 let window: Window;
@@ -38,7 +38,7 @@ function factory(core: FakeCore = fakeCore()) {
       { ...options, device: 'cpu' },
       {
         reach,
-        bundled: true,
+        ownModel,
         connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks),
       },
     );

@@ -12,7 +12,7 @@ import type { Browser } from 'playwright-core';
 import { CHECK_EVERY, type Expected, samples as conversations, scenes } from '../demo/samples.ts';
 import { snippet } from '../demo/snippet.ts';
 import type { Guard, Message, Verdict } from '../src/types.ts';
-import { launch, openPage, page as html } from './support/browser.ts';
+import { launch, mountPackages, openPage, page as html } from './support/browser.ts';
 import { pack, project, type Packed, type Project } from './support/pack.ts';
 import { built, www } from './support/paths.ts';
 import { Site, STRICT_CSP } from './support/server.ts';
@@ -85,7 +85,7 @@ for (const { place, code } of samples.filter(({ code }) => code.includes('create
     const served = (source: string) =>
       script(source).replaceAll(/(['"])rsafe(?:\/(\w+))?\1/g, (_, __, part = 'index') => `'/rsafe/${part}.js'`);
     try {
-      site.mount('/rsafe/', join(app.rsafe, 'dist')).put('/policy.yaml', POLICY).put('/page.html', html('/sample.js'));
+      mountPackages(site, join(app.rsafe, 'dist')).put('/policy.yaml', POLICY).put('/page.html', html('/sample.js'));
       // In the place of a bundler.
       const guardedFetch = readFileSync(join(app.rsafe, 'dist/fetch.js'), 'utf8');
       site.put('/rsafe/fetch.js', guardedFetch.replaceAll('"eventsource-parser"', '"/parser/index.js"'));

@@ -6,13 +6,13 @@ import { GuardError } from '../src/errors.ts';
 import { openGuard } from '../src/guard.ts';
 import { LocalEngine } from '../src/local.ts';
 import type { Guard } from '../src/types.ts';
-import { type FakeCore, fakeCore, fakeParts, trap, until } from './fakes.ts';
+import { type FakeCore, fakeCore, fakeParts, trap, until, ownModel } from './fakes.ts';
 
 const reach = { fetch: fetch, base: undefined };
 const open = (core: FakeCore): Promise<Guard> =>
   openGuard(
     { device: 'cpu' },
-    { reach, bundled: true, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
+    { reach, ownModel, connect: (spec, hooks) => LocalEngine.load(fakeParts(core), spec, hooks) },
   );
 
 function streamOf<T>(chunks: T[]): ReadableStream<T> {

@@ -65,8 +65,8 @@ test('a browser without SIMD is unsupported before a byte is downloaded', PATIEN
 test('without an adapter, auto says why it takes the CPU, and webgpu is unsupported', PATIENCE, async () => {
   await using sabotaged = await sabotagedPage(cpu, site, withoutGpu);
   const { info, error, support } = await sabotaged.page.evaluate(async () => ({
-    info: (await rsafe.createGuard()).info,
-    error: await failure(rsafe.createGuard({ device: 'webgpu' })),
+    info: (await rsafe.createGuard({ webgpu })).info,
+    error: await failure(rsafe.createGuard({ device: 'webgpu', webgpu })),
     support: await rsafe.isSupported(),
   }));
   assert.equal(info.device, 'cpu');
@@ -83,8 +83,8 @@ test('a GPU that computes wrongly fails its self-test: auto goes on with the CPU
   try {
     await using sabotaged = await sabotagedPage(browser, site, softwareAsGpu + deafGpu);
     const { info, error, verdict } = await sabotaged.page.evaluate(async (text) => {
-      globalThis.guard = await rsafe.createGuard();
-      const error = await failure(rsafe.createGuard({ device: 'webgpu' }));
+      globalThis.guard = await rsafe.createGuard({ webgpu });
+      const error = await failure(rsafe.createGuard({ device: 'webgpu', webgpu }));
       return { info: guard.info, error, verdict: await guard.check(text) };
     }, LOCK);
     assert.equal(info.device, 'cpu');
@@ -105,7 +105,7 @@ test('a device that is lost in mid-check is device_lost, and the next call has a
     await using sabotaged = await sabotagedPage(browser, site, keepDevices);
     const { lost, before, after, made } = await sabotaged.page.evaluate(async (text) => {
       const { devices } = globalThis as unknown as { devices: { destroy(): void }[] };
-      globalThis.guard = await rsafe.createGuard({ device: 'webgpu', worker: false });
+      globalThis.guard = await rsafe.createGuard({ device: 'webgpu', webgpu, worker: false });
       const before = await guard.check(text, { reasoning: 'never' });
       const made = devices.length;
       const lost = await failure(

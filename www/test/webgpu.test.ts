@@ -44,7 +44,7 @@ test('a webgpu guard names its adapter and judges golden conversations as the cp
   const judge = (device: 'cpu' | 'webgpu') =>
     page.evaluate(
       async ({ device, conversations }) => {
-        const guard = await rsafe.createGuard({ device, reasoning: 'never' });
+        const guard = await rsafe.createGuard({ device, webgpu, reasoning: 'never' });
         const verdicts: Verdict[] = [];
         for (const { messages, policy } of conversations) {
           verdicts.push(await guard.check(messages, policy === undefined ? {} : { policy }));
@@ -68,7 +68,7 @@ test('reasoning streams from the GPU and is what the cpu writes', options, async
       const written: (string | null)[] = [];
       let pieces = '';
       for (const device of ['cpu', 'webgpu'] as const) {
-        const guard = await rsafe.createGuard({ device, reasoning: 'always' });
+        const guard = await rsafe.createGuard({ device, webgpu, reasoning: 'always' });
         const stream = guard.stream(messages);
         pieces = '';
         for await (const event of stream) if (event.type === 'reasoning') pieces += event.text;

@@ -17,7 +17,7 @@ const MODEL = ['manifest.json', ...miniBundle().files.keys()];
 const WORKER = `
 import { createGuard, lintPolicy } from 'rsafe';
 import wasm from 'rsafe/cpu.wasm';
-${MODEL.map((name, i) => `import file${i} from 'rsafe/model/rsafe-mini/${name}';`).join('\n')}
+${MODEL.map((name, i) => `import file${i} from 'rsafe-mini/model/${name}';`).join('\n')}
 const model = { ${MODEL.map((name, i) => `'${name}': file${i}`).join(', ')} };
 let guard;
 export default {
@@ -38,7 +38,7 @@ export default {
 const assets: Plugin = {
   name: 'assets',
   setup({ onResolve }) {
-    onResolve({ filter: /^rsafe\/(cpu\.wasm|model\/)/ }, ({ path }) => ({
+    onResolve({ filter: /^rsafe(\/cpu\.wasm$|-mini\/model\/)/ }, ({ path }) => ({
       path: `./${path.split('/').pop()}`,
       external: true,
     }));
@@ -62,13 +62,13 @@ before(async () => {
     plugins: [assets],
     logLevel: 'error',
   });
-  const file = (name: string) => readFileSync(join(app.rsafe, 'dist', name));
+  const file = (name: string) => readFileSync(join(app.folder, 'node_modules', name));
   worker = new Miniflare({
     compatibilityDate: '2026-01-01',
     modules: [
       { type: 'ESModule', path: 'worker.js', contents: outputFiles[0]!.text },
-      { type: 'CompiledWasm', path: 'cpu.wasm', contents: file('wasm/cpu.wasm') },
-      ...MODEL.map((name) => ({ type: 'Data' as const, path: name, contents: file(`model/rsafe-mini/${name}`) })),
+      { type: 'CompiledWasm', path: 'cpu.wasm', contents: file('rsafe/dist/wasm/cpu.wasm') },
+      ...MODEL.map((name) => ({ type: 'Data' as const, path: name, contents: file(`rsafe-mini/model/${name}`) })),
     ],
   });
   await worker.ready;

@@ -20,7 +20,7 @@ use crate::engine::Steps;
 use crate::engine::reader::Reader;
 use crate::grammar::Think;
 use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
-use crate::mini::network::{NamedTensor, SlotBatch, SlotConfig, SlotModel};
+use crate::mini::network::{NamedTensor, SlotConfig, SlotModel};
 use crate::mini::prompt::{Plan, PlannedStep, SlotPrompt, SlotPrompts, highest};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -184,7 +184,7 @@ impl SlotNetwork {
             layout.push_answer(self.marker(Marker::Answer));
             tokens += layout.len();
             let mut cache = self.model.cache(1, layout.len(), &device);
-            let batch = SlotBatch::new(&[&layout], 0, self.model.vocab_size(), &device);
+            let batch = self.model.batch(&[&layout], 0, &device);
             let states = self.model.forward(&batch, Some(&mut cache));
             let logits: Vec<f32> = self.model.slot_logits(states.clone()).into_data().iter::<f32>().collect();
             let logits: Vec<f32> = slots.iter().map(|&slot| logits[slot]).collect();
@@ -375,7 +375,7 @@ impl Network for SlotNetwork {
                 choices.push(start + choice.at, allowed, rollout.tokens[choice.at], vocab_size);
             }
         }
-        let hidden = self.model.forward(&SlotBatch::new(&[&layout], 0, vocab_size, device), None);
+        let hidden = self.model.forward(&self.model.batch(&[&layout], 0, device), None);
         let [batch, time, width] = hidden.dims();
         let hidden = hidden.reshape([batch * time, width]);
         let claims = self.claims(task, rollouts)?;

@@ -26,7 +26,7 @@ export interface Env {
   POLICY?: string;
   /** The path of a policy file among the assets, e.g. `/policy.yaml`. */
   POLICY_FILE?: string;
-  /** The path of the model's folder among the assets. Default `/rsafe-mini/`. */
+  /** The path of the model's folder among the assets. Default `/`. */
   MODEL?: string;
   /** `never` (default), `auto` or `always`. */
   REASONING?: string;
@@ -99,7 +99,7 @@ export function readConfig(env: Env): Config {
     apiKey: env.API_KEY || null,
     policy: env.POLICY || null,
     policyFile: env.POLICY_FILE || null,
-    model: env.MODEL || '/rsafe-mini/',
+    model: env.MODEL || '/',
     reasoning: reasoning(env.REASONING),
     allowOrigin: origin(env.ALLOW_ORIGIN),
     maxBodyBytes: count(env, 'MAX_BODY_BYTES', 64 * 1024),

@@ -48,7 +48,7 @@ export class Judge {
     if (!this.#gravest) return undefined;
     const { where, verdict } = this.#gravest;
     const { decision, tier, flagged, score, categories, rule, unreadable, failure } = verdict;
-    const told = { where, decision, tier, flagged, score, unreadable, rule, ...(failure !== undefined && { failure }) };
+    const told = { where, decision, tier, flagged, score, unreadable, rule, ...defined({ failure }) };
     return { rsafe: { ...told, categories: categories.map((category) => ({ ...category })) } };
   }
 

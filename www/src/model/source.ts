@@ -1,11 +1,11 @@
-/** Where a model's files come from, behind one interface: the package, an address, or the caller's files. */
+/** Where a model's files come from, behind one interface: a package, an address, or the caller's files. */
 
 import { asNetworkError, download, fetchSmall } from '../download.ts';
 import { GuardError, toGuardError } from '../errors.ts';
 import { onAbort, throwIfAborted } from '../signals.ts';
 import { ModelStore } from '../store.ts';
 import { openStorage } from '../storage.ts';
-import type { GuardInfo } from '../types.ts';
+import type { GuardInfo, ModelPackage } from '../types.ts';
 import { type FileEntry, fileEntry, type Manifest, MANIFEST, MAX_MANIFEST, parseManifest } from './manifest.ts';
 
 /** A model about to be loaded. */
@@ -39,17 +39,9 @@ export interface FileContent {
 
 /** Which model, in a form that crosses a worker's border. */
 export type ModelSpec =
-  | { kind: 'bundled' }
+  | ({ kind: 'package' } & ModelPackage)
   | { kind: 'address' /** Absolute: the folder or its manifest. */; address: string }
   | { kind: 'files'; files: readonly (FileLike | FileContent)[] };
-
-/** The model in the package: its manifest is part of the code, its files lie beside it. */
-export interface Bundled {
-  /** The manifest's text. */
-  manifest: string;
-  /** The address of a file. */
-  locate(name: string): URL;
-}
 
 export interface FetchOptions {
   fetch: typeof fetch;
@@ -58,8 +50,8 @@ export interface FetchOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Name under which the bundled model is kept. */
-export const BUNDLED = 'rsafe-mini';
+/** The package with the model that a guard takes where none is named. */
+export const MINI = 'rsafe-mini';
 
 /** @throws GuardError `bad_model` if the file cannot be read. */
 export async function contentOf(file: FileLike | FileContent): Promise<Uint8Array> {
@@ -93,13 +85,20 @@ export function filesModel(files: readonly (FileLike | FileContent)[]): Promise<
   }));
 }
 
-/** The bundled model, fetched from beside the code. */
-export async function bundledModel(bundled: Bundled, options: FetchOptions): Promise<Model> {
-  const manifest = parseManifest(new TextEncoder().encode(bundled.manifest));
+/** A model whose manifest is part of the code, and whose files lie where a bundler put them. */
+export async function packageModel(given: ModelPackage, options: FetchOptions): Promise<Model> {
+  const manifest = parseManifest(new TextEncoder().encode(given.manifest));
   const keep = options.cache || options.offline;
-  const store = keep ? new ModelStore(await openStorage(), BUNDLED) : undefined;
+  const store = keep ? new ModelStore(await openStorage(), given.name) : undefined;
   if (!options.offline) await store?.keepManifest(manifest.bytes);
-  return new FetchedModel(manifest, (name) => bundled.locate(name).href, store, options);
+  return new FetchedModel(manifest, (name) => addressIn(given, name), store, options);
+}
+
+/** @throws GuardError `bad_model` */
+export function addressIn({ name, files }: ModelPackage, file: string): string {
+  const address = Object.hasOwn(files, file) ? files[file] : undefined;
+  if (address !== undefined) return address;
+  throw new GuardError('bad_model', `the model ${name} has no address of its file ${file}`);
 }
 
 /** A bundle at an address. Without the network, and if all that it needs is kept here, it is the one that was kept. */
@@ -132,7 +131,7 @@ export function bundleAddress(address: string): { folder: URL; manifest: URL } {
 
 /** The name under which a model is kept, from its address or its name. */
 export function keptName(model: string | URL, base: string | undefined): string {
-  return model === BUNDLED ? BUNDLED : bundleAddress(new URL(model, base).href).folder.href;
+  return model === MINI ? MINI : bundleAddress(new URL(model, base).href).folder.href;
 }
 
 async function readManifest(url: string, store: ModelStore | undefined, options: FetchOptions): Promise<Uint8Array> {

@@ -1,15 +1,17 @@
 /** Finds Chromium, starts it, and opens pages that have the built library as `globalThis.rsafe`. */
 
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import type * as Library from '../../src/index.ts';
-import { built, dist } from './paths.ts';
+import { built, dist, miniFolder } from './paths.ts';
 import { Site } from './server.ts';
 
 declare global {
   /** The built library, in a page of `openPage`. */
   var rsafe: typeof Library;
+  /** Its build for WebGPU. */
+  var webgpu: Library.WebgpuBuild;
   /** A guard that a test left in its page for the next step. */
   var guard: Library.Guard;
   /** The error that a promise of the library rejects with; that it resolves is an error itself. */
@@ -29,7 +31,9 @@ export interface Failure {
 
 const PAGE_SCRIPT = `
 import * as rsafe from '/rsafe/index.js';
+import webgpu from '/rsafe/webgpu.js';
 globalThis.rsafe = rsafe;
+globalThis.webgpu = webgpu;
 globalThis.failure = async (promise) => {
   try {
     await promise;
@@ -82,11 +86,26 @@ export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
   return chromium.launch({ executablePath: findChromium(), args });
 }
 
+/** The packages under `/rsafe/` and `/rsafe-mini/`, as a page finds them whose bundler knows the model's name. */
+export function mountPackages(site: Site, folder = dist): Site {
+  site
+    .mount('/rsafe-mini/', miniFolder)
+    .mount('/rsafe/', folder)
+    .mount('/rsafe/rsafe-mini/', join(miniFolder, 'model'));
+  const scripts = readdirSync(folder).filter((name) => name.endsWith('.js'));
+  for (const name of scripts) {
+    const script = readFileSync(join(folder, name), 'utf8');
+    const known = script.replace(/import\((['"`])rsafe-mini\1\)/, "import('/rsafe-mini/index.js')");
+    if (known !== script) site.put(`/rsafe/${name}`, known);
+  }
+  return site;
+}
+
 /** A site with the built package under `/rsafe/` and a page that loads it. */
 export async function librarySite(headers: Record<string, string> = {}): Promise<Site> {
   built('index.js');
   const site = await Site.open(headers);
-  return site.mount('/rsafe/', dist).put('/page.html', page('/page.js')).put('/page.js', PAGE_SCRIPT);
+  return mountPackages(site).put('/page.html', page('/page.js')).put('/page.js', PAGE_SCRIPT);
 }
 
 /** A page with nothing but one module; scripts lie in files, as a strict policy wants them. */

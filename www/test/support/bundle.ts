@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { built } from './paths.ts';
+import { modelFile } from './paths.ts';
 import type { Site } from './server.ts';
 
 interface FileEntry {
@@ -29,10 +29,10 @@ export interface Bundle {
   files: Map<string, Uint8Array>;
 }
 
-/** The package's own model. */
+/** The model rsafe-mini. */
 export function miniBundle(): Bundle {
-  const manifest = JSON.parse(readFileSync(built('model/rsafe-mini/manifest.json'), 'utf8')) as Manifest;
-  const files = manifest.files.map(({ name }) => [name, readFileSync(built(`model/rsafe-mini/${name}`))] as const);
+  const manifest = JSON.parse(readFileSync(modelFile('manifest.json'), 'utf8')) as Manifest;
+  const files = manifest.files.map(({ name }) => [name, readFileSync(modelFile(name))] as const);
   return { manifest, files: new Map(files) };
 }
 

@@ -1,13 +1,15 @@
-/** The package as a stranger gets it: packed with `npm pack`, installed from the tarball outside the repository. */
+/** The packages as a stranger gets them: packed with `npm pack`, installed from the tarballs outside the repository. */
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { built, www } from './paths.ts';
+import { built, miniFolder, www } from './paths.ts';
 
 export interface Packed {
   tarball: string;
+  /** That of `rsafe-mini`. */
+  model: string;
   /** Paths inside of the package, with their bytes. */
   files: { path: string; size: number }[];
   /** Bytes of the tarball, and of what it unpacks to. */
@@ -19,9 +21,13 @@ export interface Packed {
 export function pack(): Packed {
   built('index.js');
   const folder = mkdtempSync(join(tmpdir(), 'rsafe-pack-'));
-  const out = npm(www, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder);
-  const [report] = JSON.parse(out) as [{ filename: string } & Omit<Packed, 'tarball'>];
-  return { ...report, tarball: join(folder, report.filename), remove: () => rmSync(folder, { recursive: true }) };
+  const packed = (from: string) => {
+    const out = npm(from, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder);
+    const [report] = JSON.parse(out) as [{ filename: string } & Omit<Packed, 'tarball' | 'model'>];
+    return { ...report, tarball: join(folder, report.filename) };
+  };
+  const model = packed(miniFolder).tarball;
+  return { ...packed(www), model, remove: () => rmSync(folder, { recursive: true }) };
 }
 
 export interface Project {
@@ -31,8 +37,8 @@ export interface Project {
   remove(): void;
 }
 
-/** A new project with these files and the package installed, without a network. */
-export function project(packed: Packed, files: Record<string, string>): Project {
+/** A new project with these files and the packages installed, without a network; `model: false` leaves `rsafe-mini` out. */
+export function project(packed: Packed, files: Record<string, string>, { model = true } = {}): Project {
   const folder = mkdtempSync(join(tmpdir(), 'rsafe-project-'));
   const manifest = { name: 'stranger', private: true, type: 'module' };
   for (const [name, content] of Object.entries({ 'package.json': JSON.stringify(manifest), ...files })) {
@@ -51,6 +57,7 @@ export function project(packed: Packed, files: Record<string, string>): Project 
     '--ignore-scripts',
     '--install-links',
     packed.tarball,
+    ...(model ? [packed.model] : []),
     ...sources,
   );
   return { folder, rsafe: join(folder, 'node_modules/rsafe'), remove: () => rmSync(folder, { recursive: true }) };

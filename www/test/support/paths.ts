@@ -1,4 +1,4 @@
-/** Where the tests find the real parts: the built package, the bundled model, the native program. */
+/** Where the tests find the real parts: the built packages and the native program. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -7,6 +7,16 @@ import { dirname, join, resolve } from 'node:path';
  * from where the run was started. */
 export const www = packageFolder();
 export const dist = resolve(process.env['RSAFE_DIST'] ?? join(www, 'dist'));
+
+/** The folder of the package `rsafe-mini`, which the build fills. */
+export const miniFolder = join(www, 'mini');
+
+/** A file of the model, or an error that says how to get it. */
+export function modelFile(name: string): string {
+  const path = join(miniFolder, 'model', name);
+  if (!existsSync(path)) throw new Error(`expected ${path}, which is not there; run \`npm run build\` in www first`);
+  return path;
+}
 
 /** A built file, or an error that says how to build it. */
 export function built(name: string): string {

@@ -16,7 +16,8 @@ pub struct SftArgs {
     /// The folder of the data sets, one JSON row a line, gzipped or not
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Weights to start from: a bundle, an earlier OUT, or a BERT's folder (config.json, tokenizer.json, model.safetensors)
+    /// Weights to start from: a bundle, an earlier OUT, or the folder of a BERT or an MPNet (config.json, a BERT's tokenizer.json,
+    /// model.safetensors)
     #[arg(long, value_name = "DIR")]
     init: PathBuf,
     /// Checkpoints, metrics (JSON lines) and the finished model
