@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
-use rsafe::{Decision, Policy, Verdict};
+use rsafe::{Decision, Policy, Target, Verdict};
 use serde::Serialize;
 
 use super::errors::Problem;
@@ -57,7 +57,7 @@ impl Metrics {
             failures: counter("rsafe_failures_total", "Texts that were not judged, by the error's code.", &["code"]),
             relayed: counter(
                 "rsafe_relayed_total",
-                "Relayed chats by what was decided of a prompt that is withheld, or of each choice of an answer.",
+                "Prompts that were withheld, and choices of answers, by what was decided; `error` is what could not be judged.",
                 &["target", "decision"],
             ),
             check_seconds: histogram("rsafe_check_seconds", "Time to judge a text."),
@@ -78,7 +78,7 @@ impl Metrics {
         self.wait_seconds.observe(time.as_secs_f64());
     }
 
-    pub fn judged(&self, time: Duration, result: &Result<Verdict, Problem>) {
+    pub fn judged(&self, time: Duration, result: Result<&Verdict, &Problem>) {
         self.check_seconds.observe(time.as_secs_f64());
         match result {
             Ok(verdict) => {
@@ -92,8 +92,10 @@ impl Metrics {
         }
     }
 
-    pub fn relayed(&self, target: &str, decision: Decision) {
-        self.relayed.with_label_values(&[target, &word(decision)]).inc();
+    /// `decision` is none where it could not be judged.
+    pub fn relayed(&self, target: Target, decision: Option<Decision>) {
+        let decision = decision.map_or("error".into(), word);
+        self.relayed.with_label_values(&[&word(target), &decision]).inc();
     }
 
     /// Everything, as Prometheus reads it.

@@ -1,8 +1,5 @@
 //! `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::body::Body;
 use super::errors::{Problem, Refused};
+use super::ids::id;
 use super::messages::{Part, Text};
 use super::pool::Ask;
 use super::routes::Shared;
@@ -63,7 +61,7 @@ pub async fn moderations(
         verdicts.push(answer.verdict().await?);
     }
     let results = verdicts.iter().map(Moderated::of).collect();
-    Ok(Json(Moderation { id: id(), model: &app.model, results }).into_response())
+    Ok(Json(Moderation { id: id("modr"), model: &app.model, results }).into_response())
 }
 
 impl Input {
@@ -82,11 +80,4 @@ impl Input {
             _ => Ok(texts),
         }
     }
-}
-
-/// A name for an answer, that no other of this server has.
-fn id() -> String {
-    static ANSWERS: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
-    format!("modr-{since:x}-{:x}", ANSWERS.fetch_add(1, Ordering::Relaxed))
 }

@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{chat, check, moderations, routes};
+use super::{chat, check, models, moderations, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,7 +14,7 @@ use super::{chat, check, moderations, routes};
         chat::chat,
         check::check,
         moderations::moderations,
-        routes::models,
+        models::models,
         routes::metrics,
         routes::health,
     ),
