@@ -52,11 +52,17 @@ mod rl_loss;
 mod rows_cli;
 #[cfg(all(feature = "serve", feature = "embedded"))]
 mod serve;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod serve_upstream;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod server;
 mod tokenizer;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "cli")]
 mod train_cli;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod upstream;
 mod verdict;
 
 /// The folder of a checkpoint that `golden/make_fixtures.py` made.

@@ -41,9 +41,12 @@ pub fn no_verdict() -> Failure {
 
 /// The verdict, if its score is one: a number that is none would pass every threshold.
 pub fn sound(verdict: Verdict) -> Result<Verdict, Failure> {
-    let score = verdict.score;
+    sound_score(verdict.score).map(|()| verdict)
+}
+
+pub fn sound_score(score: f32) -> Result<(), Failure> {
     if (0.0..=1.0).contains(&score) {
-        return Ok(verdict);
+        return Ok(());
     }
     Err(Error::BadModel(format!("the score is {score}, not a probability; the model is broken")).into())
 }

@@ -95,6 +95,7 @@ fn events(answer: Answer, conversation: Arc<Conversation>) -> impl Stream<Item =
                     Said::Reasoning(text) => (event("reasoning", json!({"text": text})), Stage::Hearing(answer)),
                     Said::Verdict(verdict) => (event("verdict", shown(&verdict, &conversation)), Stage::Done),
                     Said::Failed(problem) => (event("error", problem.told()), Stage::Done),
+                    Said::Grown(_) => (event("error", Problem::internal().told()), Stage::Done),
                 },
                 Stage::Done => return Some((Ok(event("done", json!({}))), None)),
             };

@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+use crate::Failure;
+
 /// An error with its status. `code` is stable; the message says what to do.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -16,7 +18,7 @@ pub struct Problem {
     message: String,
     /// The field of the request that it is about.
     param: Option<String>,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 /// The body of an error.
@@ -64,12 +66,30 @@ pub enum Refused {
     /// The text could not be judged here and now: the guard's code, with `Retry-After`.
     #[response(status = 503)]
     Unavailable(ErrorBody),
-    /// The check took too long: `timeout`.
+    /// The check took too long, or the upstream was silent: `timeout`.
     #[response(status = 504)]
     Timeout(ErrorBody),
 }
 
-const SOON: Option<(HeaderName, &str)> = Some((header::RETRY_AFTER, "1"));
+/// The errors of routes that ask the upstream, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described, never made")]
+pub enum Unreached {
+    /// No upstream is set: `not_found`. Or the upstream's own refusal, as are others from 400 to 499: `upstream`.
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+    /// The upstream failed, or said what cannot be judged: `upstream`.
+    #[response(status = 502)]
+    BadGateway(ErrorBody),
+}
+
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
+impl ErrorBody {
+    pub fn of(problem: Problem) -> Self {
+        Self { error: problem.told() }
+    }
+}
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
@@ -80,6 +100,23 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_input", message)
     }
 
+    pub fn upstream(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "upstream", message)
+    }
+
+    /// Of an answer that cannot be judged: the caller cannot mend it.
+    pub fn of_answer(self) -> Self {
+        match self.status {
+            StatusCode::BAD_REQUEST => Self { status: StatusCode::SERVICE_UNAVAILABLE, ..self },
+            _ => self,
+        }
+    }
+
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
     pub fn about(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
@@ -87,7 +124,7 @@ impl Problem {
 
     pub fn busy() -> Self {
         let message = "all places are taken; try again in a moment";
-        Self { header: SOON, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", message) }
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", message).with(header::RETRY_AFTER, SOON)
     }
 
     /// A check that took too long.
@@ -109,8 +146,8 @@ impl Problem {
 
     pub fn unauthorized() -> Self {
         let message = "send the key as `Authorization: Bearer …`";
-        let header = Some((header::WWW_AUTHENTICATE, "Bearer"));
-        Self { header, ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message) }
+        let scheme = HeaderValue::from_static("Bearer");
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message).with(header::WWW_AUTHENTICATE, scheme)
     }
 
     pub fn code(&self) -> &'static str {
@@ -129,6 +166,15 @@ impl Problem {
     }
 }
 
+impl Problem {
+    pub fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Library(error) => error.into(),
+            Failure::Output(_) => Self::internal(),
+        }
+    }
+}
+
 impl From<rsafe::Error> for Problem {
     /// The caller can mend some; all others say that the text could not be judged here and now.
     fn from(error: rsafe::Error) -> Self {
@@ -136,7 +182,7 @@ impl From<rsafe::Error> for Problem {
             code @ ("bad_input" | "bad_policy" | "context_length") => {
                 Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
             }
-            code => Self { header: SOON, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()) },
+            code => Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()).with(header::RETRY_AFTER, SOON),
         }
     }
 }
@@ -144,9 +190,9 @@ impl From<rsafe::Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let (status, header) = (self.status, self.header.take());
-        let mut response = (status, Json(ErrorBody { error: self.told() })).into_response();
+        let mut response = (status, Json(ErrorBody::of(self))).into_response();
         if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }

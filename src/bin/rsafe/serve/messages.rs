@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::errors::Problem;
+use super::walk::{as_read, is_identifier};
 
 /// A text, or text parts that are read together.
 #[derive(Deserialize, ToSchema)]
@@ -59,9 +60,9 @@ pub struct Turn {
     others: Map<String, Value>,
 }
 
-#[derive(Deserialize, ToSchema, Clone, Copy, PartialEq)]
+#[derive(Deserialize, ToSchema, Clone, Copy, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
-enum Speaker {
+pub enum Speaker {
     System,
     Developer,
     User,
@@ -132,21 +133,19 @@ impl Turn {
         }
         pieces.extend(self.function_call.into_iter().flat_map(|call| [call.name, call.arguments]));
         pieces.retain(|piece| !piece.is_empty());
-        let role = match self.role {
+        Ok(Message::new(self.role.into(), as_read(pieces)))
+    }
+}
+
+impl From<Speaker> for Role {
+    fn from(speaker: Speaker) -> Self {
+        match speaker {
             Speaker::System | Speaker::Developer => Role::System,
             Speaker::User => Role::User,
             Speaker::Assistant => Role::Assistant,
             Speaker::Tool | Speaker::Function => Role::Tool,
-        };
-        Ok(Message::new(role, as_read(pieces)))
+        }
     }
-}
-
-/// Letters and digits without a blank that name a call; at most two words in it, or it may be a sentence.
-fn is_identifier(id: &str) -> bool {
-    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:+/=-".contains(&byte));
-    let words = id.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| word.len() >= 3).count();
-    plain && id.len() <= 96 && words <= 2
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -156,44 +155,5 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// Pieces as one text, a blank between them. Where they would run into one word, a second line reads them without a break:
-/// nobody knows how the next reader joins them.
-fn as_read(pieces: impl IntoIterator<Item = String>) -> String {
-    let (mut spaced, mut joined, mut seams) = (String::new(), String::new(), false);
-    for piece in pieces {
-        seams |= joined.ends_with(char::is_alphanumeric) && piece.starts_with(char::is_alphanumeric);
-        if !spaced.is_empty() && !spaced.ends_with(char::is_whitespace) && !piece.starts_with(char::is_whitespace) {
-            spaced.push(' ');
-        }
-        spaced.push_str(&piece);
-        joined.push_str(&piece);
-    }
-    if seams { format!("{spaced}\n{joined}") } else { spaced }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_names_a_call_is_no_sentence() {
-        for name in ["c1", "call_8aZ", "toolu_01A09q90qw90lq917835lq9", "fc:1/2=3"] {
-            assert!(is_identifier(name), "{name}");
-        }
-        for sentence in ["pick a lock", "pick-that-lock", "späher", "a\nb", &"a".repeat(97)] {
-            assert!(!is_identifier(sentence), "{sentence}");
-        }
-    }
-
-    #[test]
-    fn pieces_are_read_apart_and_where_they_would_run_together_as_one_word() {
-        let read = |pieces: &[&str]| as_read(pieces.iter().map(|piece| (*piece).to_owned()));
-        assert_eq!(read(&["one"]), "one");
-        assert_eq!(read(&["one,", "two"]), "one, two");
-        assert_eq!(read(&["one ", "two"]), "one two");
-        assert_eq!(read(&["lo", "ck"]), "lo ck\nlock");
     }
 }

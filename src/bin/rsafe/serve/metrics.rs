@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
-use rsafe::{Policy, Verdict};
+use rsafe::{Decision, Policy, Target, Verdict};
 use serde::Serialize;
 
 use super::errors::Problem;
@@ -23,6 +23,7 @@ pub struct Metrics {
     verdicts: IntCounterVec,
     flagged: IntCounterVec,
     failures: IntCounterVec,
+    relayed: IntCounterVec,
     check_seconds: Histogram,
     wait_seconds: Histogram,
     waiting: IntGauge,
@@ -54,6 +55,11 @@ impl Metrics {
                 &["category"],
             ),
             failures: counter("rsafe_failures_total", "Texts that were not judged, by the error's code.", &["code"]),
+            relayed: counter(
+                "rsafe_relayed_total",
+                "Prompts that were withheld, and choices of answers, by what was decided; `error` is what could not be judged.",
+                &["target", "decision"],
+            ),
             check_seconds: histogram("rsafe_check_seconds", "Time to judge a text."),
             wait_seconds: histogram("rsafe_wait_seconds", "Time that a text waited to be judged."),
             waiting: gauge("rsafe_waiting", "Texts that wait to be judged."),
@@ -72,7 +78,7 @@ impl Metrics {
         self.wait_seconds.observe(time.as_secs_f64());
     }
 
-    pub fn judged(&self, time: Duration, result: &Result<Verdict, Problem>) {
+    pub fn judged(&self, time: Duration, result: Result<&Verdict, &Problem>) {
         self.check_seconds.observe(time.as_secs_f64());
         match result {
             Ok(verdict) => {
@@ -84,6 +90,12 @@ impl Metrics {
             }
             Err(problem) => self.failures.with_label_values(&[problem.code()]).inc(),
         }
+    }
+
+    /// `decision` is none where it could not be judged.
+    pub fn relayed(&self, target: Target, decision: Option<Decision>) {
+        let decision = decision.map_or("error".into(), word);
+        self.relayed.with_label_values(&[&word(target), &decision]).inc();
     }
 
     /// Everything, as Prometheus reads it.

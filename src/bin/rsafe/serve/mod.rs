@@ -1,16 +1,24 @@
 //! `rsafe serve`: the endpoints of the worker at the edge as a program of its own, for those who host them.
 
 mod body;
+mod chat;
 mod check;
 mod errors;
+mod events;
+mod growing;
+mod ids;
 mod listen;
 mod messages;
 mod metrics;
+mod models;
 mod moderations;
 mod openapi;
 mod options;
+mod passed;
 mod pool;
 mod routes;
+mod upstream;
+mod walk;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,11 +26,13 @@ use std::sync::Arc;
 use rsafe::Error;
 use rsafe::workers::Workers;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::{Failure, Outcome, output};
 use listen::{Signals, serve};
 use metrics::Metrics;
 pub use options::{ENVIRONMENT, ServeArgs};
+use passed::Passed;
 use pool::Pool;
 use routes::App;
 
@@ -33,9 +43,13 @@ pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let model = loaded.guard.model().to_owned();
     let metrics = Arc::new(Metrics::new(&loaded, workers.len()));
     let pool = Pool::start(loaded, workers, &settings, metrics.clone())?;
+    let upstream = args.upstream(&settings)?;
     let drain = settings.drain;
     let open = settings.keys.is_empty() && !args.listen.ip().is_loopback();
-    let app = routes::router(Arc::new(App { pool: pool.clone(), settings, metrics, model }));
+    let relayed = Arc::new(Semaphore::new(settings.max_chats));
+    let passed = Passed::new(settings.max_remembered);
+    let app = App { pool: pool.clone(), settings, metrics, model, upstream, relayed, passed };
+    let app = routes::router(Arc::new(app));
 
     // Requests are small beside what judging them takes: one thread reads and answers them all.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,9 +1,5 @@
 //! `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,8 +10,9 @@ use utoipa::ToSchema;
 
 use super::body::Body;
 use super::errors::{Problem, Refused};
+use super::ids::id;
 use super::messages::{Part, Text};
-use super::pool::{Ask, Under};
+use super::pool::Ask;
 use super::routes::Shared;
 
 #[derive(Deserialize, ToSchema)]
@@ -57,19 +54,14 @@ pub async fn moderations(
     Body(request): Body<ModerationRequest>,
 ) -> Result<Response, Problem> {
     let texts = request.input.texts(app.settings.max_inputs)?;
-    let ask = |text| Ask {
-        conversation: Arc::new(Conversation::prompt(text)),
-        under: Under::Own,
-        reasoning: None,
-        strictness: None,
-    };
-    let answers = app.pool.ask(texts.into_iter().map(ask).collect())?;
+    let asks = texts.into_iter().map(|text| Ask::own(Conversation::prompt(text)));
+    let answers = app.pool.ask(asks.collect())?;
     let mut verdicts = Vec::with_capacity(answers.len());
     for answer in answers {
         verdicts.push(answer.verdict().await?);
     }
     let results = verdicts.iter().map(Moderated::of).collect();
-    Ok(Json(Moderation { id: id(), model: &app.model, results }).into_response())
+    Ok(Json(Moderation { id: id("modr"), model: &app.model, results }).into_response())
 }
 
 impl Input {
@@ -88,11 +80,4 @@ impl Input {
             _ => Ok(texts),
         }
     }
-}
-
-/// A name for an answer, that no other of this server has.
-fn id() -> String {
-    static ANSWERS: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
-    format!("modr-{since:x}-{:x}", ANSWERS.fetch_add(1, Ordering::Relaxed))
 }

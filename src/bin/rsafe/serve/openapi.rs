@@ -5,15 +5,16 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{check, moderations, routes};
+use super::{chat, check, models, moderations, routes};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "rsafe", description = "A safety guard: texts and conversations in, verdicts out."),
     paths(
+        chat::chat,
         check::check,
         moderations::moderations,
-        routes::models,
+        models::models,
         routes::metrics,
         routes::health,
     ),

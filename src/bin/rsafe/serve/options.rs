@@ -1,23 +1,30 @@
 //! What the owner of the server sets: arguments and the environment, read once and checked.
 
+use std::collections::HashSet;
 use std::env;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use reqwest::Url;
 use rsafe::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::chat::trusted;
+use super::messages::Speaker;
+use super::upstream::{self, Limits, Upstream};
 use crate::library::{GuardArgs, Loaded};
 
 pub const ENVIRONMENT: &str = "\
 Environment:
   RSAFE_API_KEY  what callers must show as `Authorization: Bearer …`; several keys between blanks, so that a new one can
                  take an old one's place. Without it whoever reaches the address may ask
+  RSAFE_UPSTREAM_KEY  what the upstream is shown as `Authorization: Bearer …`. Without it that of the caller is passed on,
+                 and the upstream says who may chat
 
-Routes: POST /v1/check, POST /v1/moderations, GET /v1/models, GET /metrics, GET /healthz, GET /openapi.json, which
-describes them. SIGTERM and Ctrl-C end it when the requests that came have been answered; a second one ends it at once.
+Routes: POST /v1/check, POST /v1/moderations, POST /v1/chat/completions (with --upstream), GET /v1/models, GET /metrics,
+GET /healthz, GET /openapi.json, which describes them. SIGTERM and Ctrl-C end it when the requests that came have been answered; a second one ends it at once.
 
 Exit codes:
   0  it was told to end, and every request was answered
@@ -32,6 +39,31 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
     #[command(flatten)]
     guard: GuardArgs,
+    /// The model behind the server, whose chats are judged up and down: a base (https://api.example.com/v1), or the address
+    /// of its chat completions [default: none]
+    #[arg(long, value_name = "URL", value_parser = upstream::base)]
+    upstream: Option<Url>,
+    /// Milliseconds that the upstream may be silent
+    #[arg(long, value_name = "MS", default_value = "30000")]
+    upstream_ms: NonZeroUsize,
+    /// Bytes of an upstream's whole answer, or of one event of a stream
+    #[arg(long, value_name = "N", default_value = "1048576")]
+    max_answer_bytes: NonZeroUsize,
+    /// Choices (`n`) of a chat
+    #[arg(long, value_name = "N", default_value = "4")]
+    max_choices: NonZeroUsize,
+    /// Chats that are relayed at the same time; beyond, a request is a 429
+    #[arg(long, value_name = "N", default_value = "32")]
+    max_chats: NonZeroUsize,
+    /// Texts of chats that passed and are remembered, by digests, so that a growing chat costs what is new in it; 0: none
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    max_remembered: usize,
+    /// Roles of a chat (system, developer, tool, function) whose messages go up unread; only where callers cannot write them
+    #[arg(long, value_name = "ROLE", value_delimiter = ',', value_parser = trusted)]
+    trusted_roles: Vec<Speaker>,
+    /// Names of fields of a chat whose contents pass unread, up and down
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pass_fields: Vec<String>,
     /// Texts that are judged at the same time [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -61,13 +93,20 @@ pub struct ServeArgs {
     allow_origin: Option<HeaderValue>,
 }
 
+/// SHA-256 of a key.
+pub type Key = [u8; 32];
+
 /// What holds for each request.
 pub struct Settings {
-    /// SHA-256 of the keys.
-    pub keys: Vec<[u8; 32]>,
+    pub keys: Vec<Key>,
     pub max_queued: usize,
     pub max_inputs: usize,
     pub max_body_bytes: usize,
+    pub max_choices: usize,
+    pub max_chats: usize,
+    pub max_remembered: usize,
+    pub trusted_roles: HashSet<Speaker>,
+    pub pass_fields: HashSet<String>,
     pub check: Duration,
     pub drain: Duration,
     pub allow_policies: bool,
@@ -92,11 +131,25 @@ impl ServeArgs {
             max_queued: self.max_queued,
             max_inputs: inputs,
             max_body_bytes: self.max_body_bytes.get(),
+            max_choices: self.max_choices.get(),
+            max_chats: self.max_chats.get(),
+            max_remembered: self.max_remembered,
+            trusted_roles: self.trusted_roles.iter().copied().collect(),
+            pass_fields: self.pass_fields.iter().cloned().collect(),
             check: Duration::from_millis(self.check_ms.get() as u64),
             drain: Duration::from_millis(self.drain_ms),
             allow_policies: self.allow_policies,
             allow_origin: self.allow_origin.clone(),
         })
+    }
+
+    /// # Errors
+    /// [`Error::BadInput`] for a key that cannot be sent.
+    pub fn upstream(&self, settings: &Settings) -> Result<Option<Upstream>> {
+        let Some(address) = self.upstream.clone() else { return Ok(None) };
+        let silence = Duration::from_millis(self.upstream_ms.get() as u64);
+        let limits = Limits { silence, bytes: self.max_answer_bytes.get() };
+        Upstream::new(address, upstream_key()?, &settings.keys, limits).map(Some)
     }
 
     pub fn load(&self) -> Result<Loaded> {
@@ -105,7 +158,7 @@ impl ServeArgs {
 }
 
 /// The digests of what callers may show.
-fn keys() -> Result<Vec<[u8; 32]>> {
+fn keys() -> Result<Vec<Key>> {
     let Some(given) = env::var_os("RSAFE_API_KEY") else { return Ok(Vec::new()) };
     let keys: Vec<_> = given.to_str().unwrap_or_default().split_whitespace().map(digest).collect();
     // Set and yet no key: whoever did that did not mean to let everybody in.
@@ -117,7 +170,19 @@ fn keys() -> Result<Vec<[u8; 32]>> {
     Ok(keys)
 }
 
-pub fn digest(key: &str) -> [u8; 32] {
+/// The header with the owner's key for the upstream.
+fn upstream_key() -> Result<Option<HeaderValue>> {
+    let Some(given) = env::var_os("RSAFE_UPSTREAM_KEY") else { return Ok(None) };
+    let key = given.to_str().map(str::trim).filter(|key| !key.is_empty());
+    let value = key.and_then(|key| HeaderValue::from_str(&format!("Bearer {key}")).ok());
+    let mut value = value.ok_or_else(|| {
+        Error::BadInput("RSAFE_UPSTREAM_KEY: expected a key, found none that can be sent; unset it or set one".into())
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+pub fn digest(key: &str) -> Key {
     Sha256::digest(key).into()
 }
 

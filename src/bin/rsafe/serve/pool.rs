@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use pollster::block_on;
 use rsafe::guard::{Event, Reasoning, Request};
+use rsafe::monitor::Released;
 use rsafe::policy::{Format, RuleLimits};
 use rsafe::workers::Workers;
-use rsafe::{Conversation, Error, Policy, Result, Verdict};
+use rsafe::{Conversation, Error, Message, Policy, Result, Verdict};
 use tokio::sync::mpsc;
 
 use super::errors::Problem;
+use super::growing::{self, Growing, Watch};
 use super::metrics::Metrics;
 use super::options::Settings;
+use crate::judge;
 use crate::library::Loaded;
 use crate::output;
-use crate::{Failure, judge};
 
 /// How long one step of a check may take until nobody waits for it any more. A worker looks at the time between steps.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,6 +34,13 @@ pub struct Ask {
     pub strictness: Option<f32>,
 }
 
+impl Ask {
+    /// As the owner has it.
+    pub fn own(conversation: Conversation) -> Self {
+        Self { conversation: Arc::new(conversation), under: Under::Own, reasoning: None, strictness: None }
+    }
+}
+
 /// The policy of a request.
 pub enum Under {
     /// The server's.
@@ -42,26 +51,43 @@ pub enum Under {
     Json(String),
 }
 
-/// What is said while a text is judged. The last is a verdict or a problem.
+/// What is said while a text is judged. The last is a verdict, what of a growing answer may be shown, or a problem.
 pub enum Said {
     Reasoning(String),
     Verdict(Box<Verdict>),
+    Grown(Box<(Watch, Released)>),
     Failed(Problem),
+}
+
+type Sayer = mpsc::UnboundedSender<Said>;
+
+enum Work {
+    Check(Ask),
+    Grow(Growing),
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Check(ask) => ask.conversation.messages.iter().map(|message| message.content.len()).sum(),
+            Self::Grow(growing) => growing.more.len(),
+        }
+    }
 }
 
 /// A text that waits.
 struct Job {
-    ask: Ask,
+    work: Work,
+    bytes: usize,
     arrived: Instant,
-    said: mpsc::UnboundedSender<Said>,
+    said: Sayer,
 }
 
 impl Job {
     /// When it goes before all that is longer or came later: after some three times what judging it takes. So short texts
     /// pass long ones, and long ones are not forgotten.
     fn due(&self) -> Instant {
-        let bytes: usize = self.ask.conversation.messages.iter().map(|message| message.content.len()).sum();
-        self.arrived + Duration::from_millis(bytes as u64 / 4)
+        self.arrived + Duration::from_millis(self.bytes as u64 / 4)
     }
 }
 
@@ -78,7 +104,7 @@ struct Queue {
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
 
-struct Inner {
+pub struct Inner {
     loaded: Loaded,
     builtin: Vec<(&'static str, Policy)>,
     /// Texts that are judged or wait.
@@ -129,19 +155,35 @@ impl Pool {
         if queue.closed || full(&queue) {
             return Err(Problem::busy());
         }
-        let answers = asks.into_iter().map(|ask| {
-            let (said, heard) = mpsc::unbounded_channel();
-            let job = Job { ask, arrived: Instant::now(), said };
-            let until = job.arrived + 2 * inner.check + GRACE;
-            queue.came += 1;
-            let place = (job.due(), queue.came);
-            queue.waiting.insert(place, job);
-            Answer { heard, until: until.into(), check: inner.check }
-        });
-        let answers = answers.collect();
+        let answers = asks.into_iter().map(|ask| inner.add(&mut queue, Work::Check(ask))).collect();
         drop(queue);
         inner.changed.notify_all();
         Ok(answers)
+    }
+
+    /// A text of an answer that is relayed. It waits behind a full queue too: relayed chats have places of their own, and
+    /// each has one text here at a time.
+    pub fn ask_of_answer(&self, ask: Ask) -> Answer {
+        self.take(Work::Check(ask))
+    }
+
+    /// More of an answer that is relayed.
+    pub fn grow(&self, growing: Growing) -> Answer {
+        self.take(Work::Grow(growing))
+    }
+
+    fn take(&self, work: Work) -> Answer {
+        let answer = self.0.add(&mut self.0.queue(), work);
+        self.0.changed.notify_one();
+        answer
+    }
+
+    /// A monitor of the answer to `messages`.
+    ///
+    /// # Errors
+    /// What the owner's policy has wrong.
+    pub fn watch(&self, messages: Vec<Message>) -> Result<Watch, Problem> {
+        growing::watch(self.0.clone(), messages)
     }
 
     /// Texts that somebody waits for, and texts that are judged.
@@ -168,18 +210,36 @@ impl Inner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    fn add(&self, queue: &mut Queue, work: Work) -> Answer {
+        let (said, heard) = mpsc::unbounded_channel();
+        let job = Job { bytes: work.bytes(), work, arrived: Instant::now(), said };
+        let until = job.arrived + 2 * self.check + GRACE;
+        queue.came += 1;
+        let place = (job.due(), queue.came);
+        // Nobody takes it from a closed queue: who waits for it hears that it was dropped.
+        if !queue.closed {
+            queue.waiting.insert(place, job);
+        }
+        Answer { heard, until: until.into(), check: self.check }
+    }
+
     /// One worker's life.
     fn work(&self) {
         while let Some(job) = self.next() {
             // One text that meets a bug does not take the server from all others.
-            let last = catch_unwind(AssertUnwindSafe(|| self.settle(&job))).unwrap_or_else(|_| {
+            let Job { work, arrived, said, .. } = job;
+            let last = catch_unwind(AssertUnwindSafe(|| self.settle(work, arrived, &said))).unwrap_or_else(|_| {
                 output::error("internal", "a check ended in a panic; its request got an error");
                 Some(Said::Failed(Problem::internal()))
             });
             self.queue().running -= 1;
             if let Some(last) = last {
                 // Nobody hears it who has left.
-                let _ = job.said.send(last);
+                let _ = said.send(last);
             }
         }
     }
@@ -194,22 +254,38 @@ impl Inner {
     }
 
     /// The end of a job; nothing where nobody waits for it.
-    fn settle(&self, job: &Job) -> Option<Said> {
-        if job.said.is_closed() {
+    fn settle(&self, work: Work, arrived: Instant, said: &Sayer) -> Option<Said> {
+        if said.is_closed() {
             return None;
         }
-        let (waited, begun) = (job.arrived.elapsed(), Instant::now());
+        let (waited, begun) = (arrived.elapsed(), Instant::now());
         self.metrics.waited(waited);
-        let result = if waited > self.check { Err(Problem::busy()) } else { self.judge(job, begun + self.check) };
-        self.metrics.judged(begun.elapsed(), &result);
-        Some(match result {
-            Ok(verdict) => Said::Verdict(Box::new(verdict)),
-            Err(problem) => Said::Failed(problem),
-        })
+        let until = begun + self.check;
+        let stop = || match () {
+            () if said.is_closed() => Err(Problem::left()),
+            () if Instant::now() >= until => Err(Problem::late(self.check)),
+            () => Ok(()),
+        };
+        let result = match work {
+            _ if waited > self.check => Err(Problem::busy()),
+            Work::Check(ask) => self.judge(&ask, said, stop).map(|verdict| Said::Verdict(Box::new(verdict))),
+            Work::Grow(growing) => growing.judge(stop).map(|grown| Said::Grown(Box::new(grown))),
+        };
+        let verdict = match &result {
+            Ok(Said::Verdict(verdict)) => Some(Ok(&**verdict)),
+            // No check may have been due.
+            Ok(Said::Grown(grown)) => grown.1.verdict.as_ref().map(Ok),
+            Ok(_) => None,
+            Err(problem) => Some(Err(problem)),
+        };
+        if let Some(result) = verdict {
+            self.metrics.judged(begun.elapsed(), result);
+        }
+        Some(result.unwrap_or_else(Said::Failed))
     }
 
-    fn judge(&self, job: &Job, until: Instant) -> Result<Verdict, Problem> {
-        let Ask { conversation, under, reasoning, strictness } = &job.ask;
+    fn judge(&self, ask: &Ask, said: &Sayer, stop: impl Fn() -> Result<(), Problem>) -> Result<Verdict, Problem> {
+        let Ask { conversation, under, reasoning, strictness } = ask;
         let brought;
         let policy = match under {
             Under::Own => self.loaded.policy.as_ref(),
@@ -229,25 +305,13 @@ impl Inner {
         let mut session = self.loaded.guard.start(&request)?;
         while let Some(event) = block_on(session.next())? {
             match event {
-                Event::Verdict(verdict) => return judge::sound(*verdict).map_err(problem),
-                Event::Reasoning(piece) => drop(job.said.send(Said::Reasoning(piece))),
+                Event::Verdict(verdict) => return judge::sound(*verdict).map_err(Problem::of),
+                Event::Reasoning(piece) => drop(said.send(Said::Reasoning(piece))),
                 _ => {}
             }
-            if job.said.is_closed() {
-                return Err(Problem::left());
-            }
-            if Instant::now() >= until {
-                return Err(Problem::late(self.check));
-            }
+            stop()?;
         }
-        Err(problem(judge::no_verdict()))
-    }
-}
-
-fn problem(failure: Failure) -> Problem {
-    match failure {
-        Failure::Library(error) => error.into(),
-        Failure::Output(_) => Problem::internal(),
+        Err(Problem::of(judge::no_verdict()))
     }
 }
 
@@ -272,10 +336,19 @@ impl Answer {
     pub async fn verdict(mut self) -> Result<Verdict, Problem> {
         loop {
             match self.next().await {
-                Said::Reasoning(_) => {}
+                Said::Reasoning(_) | Said::Grown(_) => {}
                 Said::Verdict(verdict) => return Ok(*verdict),
                 Said::Failed(problem) => return Err(problem),
             }
+        }
+    }
+
+    /// What of a growing answer may be shown, and the monitor for what comes next.
+    pub async fn grown(mut self) -> Result<(Watch, Released), Problem> {
+        match self.next().await {
+            Said::Grown(grown) => Ok(*grown),
+            Said::Failed(problem) => Err(problem),
+            Said::Reasoning(_) | Said::Verdict(_) => Err(Problem::internal()),
         }
     }
 }

@@ -10,16 +10,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::ToSchema;
 
+use super::chat::chat;
 use super::check::check;
 use super::errors::{ErrorBody, Problem};
 use super::metrics::Metrics;
+use super::models::models;
 use super::moderations::moderations;
 use super::openapi;
-use super::options::{Settings, digest};
+use super::options::{Key, Settings, digest};
+use super::passed::Passed;
 use super::pool::Pool;
+use super::upstream::Upstream;
 
 /// What every request needs of the server.
 pub struct App {
@@ -28,6 +33,25 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The model's name.
     pub model: String,
+    pub upstream: Option<Upstream>,
+    /// Places for chats that are relayed.
+    pub relayed: Arc<Semaphore>,
+    /// Texts of chats that passed.
+    pub passed: Passed,
+}
+
+impl App {
+    /// # Errors
+    /// `not_found` where there is no upstream.
+    pub fn upstream(&self) -> Result<&Upstream, Problem> {
+        let none = "no upstream is set; start the server with --upstream to relay what models are asked";
+        self.upstream.as_ref().ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", none))
+    }
+
+    /// Whether callers of the upstream must show our key: where theirs goes up, the upstream says who may.
+    fn locks_upstream(&self) -> bool {
+        self.upstream.as_ref().is_none_or(Upstream::has_key)
+    }
 }
 
 pub type Shared = Arc<App>;
@@ -36,11 +60,15 @@ pub fn router(app: Shared) -> Router {
     let locked = Router::new()
         .route("/v1/check", post(check))
         .route("/v1/moderations", post(moderations))
-        .route("/v1/models", get(models))
         .route("/metrics", get(metrics))
         .route_layer(from_fn_with_state(app.clone(), authorised));
+    let relayed = Router::new().route("/v1/chat/completions", post(chat)).route("/v1/models", get(models));
+    let relayed = match app.locks_upstream() {
+        true => relayed.route_layer(from_fn_with_state(app.clone(), authorised)),
+        false => relayed,
+    };
     let open = Router::new().route("/healthz", get(health)).route("/openapi.json", get(openapi::document));
-    let routes = locked.merge(open).fallback(not_found).method_not_allowed_fallback(wrong_method);
+    let routes = locked.merge(relayed).merge(open).fallback(not_found).method_not_allowed_fallback(wrong_method);
     let counted = routes.layer(from_fn_with_state(app.clone(), counted));
     let shared = match &app.settings.allow_origin {
         Some(origin) => counted.layer(shared_with(AllowOrigin::exact(origin.clone()))),
@@ -68,11 +96,11 @@ async fn authorised(State(app): State<Shared>, request: Request, next: Next) -> 
 }
 
 /// Compares digests, all bytes of all of them, so that the time taken tells nothing about a key.
-fn shows_key(headers: &HeaderMap, keys: &[[u8; 32]]) -> bool {
+fn shows_key(headers: &HeaderMap, keys: &[Key]) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some((scheme, key)) = given.split_once(' ') else { return false };
     let shown = digest(key.trim());
-    let differs = |key: &[u8; 32]| key.iter().zip(shown).fold(0, |all, (left, right)| all | (left ^ right));
+    let differs = |key: &Key| key.iter().zip(shown).fold(0, |all, (left, right)| all | (left ^ right));
     scheme.eq_ignore_ascii_case("bearer") && keys.iter().map(differs).fold(false, |any, bits| any | (bits == 0))
 }
 
@@ -98,31 +126,6 @@ struct Health {
 #[utoipa::path(get, path = "/healthz", responses((status = 200, description = "Ready.", body = Health)))]
 pub async fn health() -> impl IntoResponse {
     Json(Health { status: "ready" })
-}
-
-/// OpenAI's list of models.
-#[derive(Serialize, ToSchema)]
-struct Models {
-    object: &'static str,
-    data: Vec<Model>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Model {
-    id: String,
-    object: &'static str,
-    created: u64,
-    owned_by: &'static str,
-}
-
-/// Lists the model that judges.
-#[utoipa::path(
-    get, path = "/v1/models", security(("key" = [])),
-    responses((status = 200, description = "One model.", body = Models), (status = 401, description = "No key, or another.", body = ErrorBody)),
-)]
-pub async fn models(State(app): State<Shared>) -> impl IntoResponse {
-    let model = Model { id: app.model.clone(), object: "model", created: 0, owned_by: "rsafe" };
-    Json(Models { object: "list", data: vec![model] })
 }
 
 /// What the server counts, for Prometheus.

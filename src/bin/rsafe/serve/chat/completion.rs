@@ -1,0 +1,160 @@
+//! Chat completions and their chunks: what of them is text, and how a withheld choice looks.
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use crate::serve::errors::Problem;
+use crate::serve::ids::id;
+use crate::serve::walk::{Piece, as_read, ends, grouped, passes, plainly, side_by_side, walk};
+
+pub type Fields = Map<String, Value>;
+
+fn unreadable(what: &str) -> Problem {
+    Problem::upstream(format!("the upstream answered with {what}"))
+}
+
+/// The pieces of something of an upstream's.
+///
+/// # Errors
+/// `upstream`, which names what cannot be judged in words of ours.
+pub fn pieces_of(value: &Fields, pass: &HashSet<String>) -> Result<Vec<Piece>, Problem> {
+    walk(value, "", pass).map_err(|odd| unreadable(&format!("`{}`, which {}", odd.place, odd.what)))
+}
+
+/// The texts of pieces as they are judged: each place for itself, and what stands side by side.
+pub fn texts_of(pieces: &[Piece]) -> Vec<String> {
+    let places = grouped(pieces, |piece| call_of(piece).map_or_else(|| piece.place.clone(), str::to_owned));
+    let mut texts: Vec<String> = places.iter().map(|pieces| text_of(pieces)).collect();
+    if texts.len() > 1 {
+        texts.push(as_read(side_by_side(pieces).iter().map(|text| ends(text))));
+    }
+    texts
+}
+
+fn text_of(pieces: &[Piece]) -> String {
+    as_read(pieces.iter().map(|piece| if call_of(piece).is_some() { plainly(&piece.text) } else { piece.text.clone() }))
+}
+
+/// The call of a tool that a piece belongs to, where it is its name or what it is called with: those say little by halves.
+pub fn call_of(piece: &Piece) -> Option<&str> {
+    let calls = ["tool_calls[].function.", "tool_calls[].custom.", "function_call."];
+    let (_, field) = calls.iter().find_map(|call| piece.place.rsplit_once(call))?;
+    let known = !piece.named && ["name", "arguments", "input"].contains(&field);
+    known.then(|| piece.path.rsplit_once('.').map_or("", |(call, _)| call))
+}
+
+/// The message or delta of an upstream's choice.
+///
+/// # Errors
+/// `upstream` where the choice has its text anywhere else: what is not read does not pass.
+pub fn spoken_in(choice: &Fields, field: &str) -> Result<Fields, Problem> {
+    for other in ["message", "delta", "text"] {
+        if other != field && choice.get(other).is_some_and(|value| !value.is_null()) {
+            return Err(unreadable(&format!("`{other}` where `{field}` belongs, which cannot be judged")));
+        }
+    }
+    match choice.get(field) {
+        None | Some(Value::Null) => Ok(Fields::new()),
+        Some(Value::Object(spoken)) => Ok(spoken.clone()),
+        Some(_) => Err(unreadable(&format!("a `{field}` that is not an object"))),
+    }
+}
+
+/// Whether a delta has something besides its role and texts, such as the call of a tool.
+pub fn has_more(delta: &Fields) -> bool {
+    delta.iter().any(|(field, value)| match value {
+        _ if field == "role" => false,
+        Value::Null | Value::String(_) => false,
+        Value::Array(items) => !items.is_empty() && field != "content",
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
+    })
+}
+
+/// Leaves the probabilities of a choice's tokens where they tell no more than its text: where the tokens are the text, and
+/// without the alternatives to them, which nobody judged.
+pub fn with_plain_logprobs(choice: &mut Fields, spoken: &Fields) {
+    let Some(logprobs) = choice.get("logprobs").filter(|logprobs| !logprobs.is_null()) else { return };
+    let of = |field: &str| -> Option<Value> {
+        let tokens = logprobs.get(field)?.as_array()?;
+        let words: Vec<&str> = tokens.iter().map(|token| token.get("token")?.as_str()).collect::<Option<_>>()?;
+        let said = spoken.get(field).and_then(Value::as_str).unwrap_or_default();
+        (words.concat() == said).then(|| {
+            let told = tokens.iter().zip(words).map(|(token, word)| {
+                let logprob = token.get("logprob").filter(|logprob| logprob.is_number());
+                json!({"token": word, "logprob": logprob, "bytes": word.as_bytes(), "top_logprobs": []})
+            });
+            told.collect()
+        })
+    };
+    let (content, refusal) = (of("content"), of("refusal"));
+    let told = content.is_some() || refusal.is_some();
+    let plain = if told { json!({"content": content, "refusal": refusal}) } else { Value::Null };
+    choice.insert("logprobs".into(), plain);
+}
+
+/// The choice as it is when withheld, in a completion.
+pub fn withheld_choice(index: usize) -> Value {
+    let message = json!({"role": "assistant", "content": "", "refusal": null});
+    json!({"index": index, "message": message, "logprobs": null, "finish_reason": "content_filter"})
+}
+
+/// The last chunk of a choice that is withheld from here on.
+pub fn withheld_chunk(envelope: &Fields, index: usize, rsafe: Value) -> Value {
+    let choice = json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": "content_filter"});
+    let mut chunk = envelope.clone();
+    chunk.insert("choices".into(), json!([choice]));
+    chunk.insert("rsafe".into(), rsafe);
+    Value::Object(chunk)
+}
+
+/// What a completion or chunk of our own begins with.
+pub fn own_envelope(object: &str, model: Option<&Value>) -> Fields {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let named = model.and_then(Value::as_str).filter(|name| !name.is_empty() && passes("model", name));
+    let fields = [
+        ("id", json!(id("chatcmpl"))),
+        ("object", json!(object)),
+        ("created", json!(created)),
+        ("model", json!(named.unwrap_or("unknown"))),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(value: Value) -> Vec<String> {
+        texts_of(&pieces_of(value.as_object().unwrap(), &HashSet::new()).unwrap())
+    }
+
+    #[test]
+    fn a_call_is_judged_as_its_name_and_its_arguments_read_as_json() {
+        let call = |name: &str, arguments: &str| json!({"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}});
+        let calls = json!({"message": {"content": null, "tool_calls": [call("open", r#"{"a":"\u0064oor"}"#), call("close", "it")]}});
+        let found = texts(calls);
+        assert_eq!(&found[..2], ["open {\"a\":\"door\"}", "close it\ncloseit"]);
+        assert_eq!(found.len(), 3, "and all of it side by side: {found:?}");
+    }
+
+    #[test]
+    fn what_stands_side_by_side_is_read_together_too() {
+        assert_eq!(texts(json!({"content": "one."})), ["one."]);
+        assert_eq!(texts(json!({"content": "one.", "refusal": "two."})), ["one.", "two.", "one. two."]);
+    }
+
+    #[test]
+    fn probabilities_stay_where_their_tokens_are_the_text() {
+        let told = |content: &str| {
+            let tokens = json!([{"token": "Fine", "logprob": -0.5, "top_logprobs": [{"token": "Bad"}]}]);
+            let mut choice = json!({"logprobs": {"content": tokens, "refusal": null}}).as_object().unwrap().clone();
+            with_plain_logprobs(&mut choice, json!({"content": content}).as_object().unwrap());
+            choice.remove("logprobs").unwrap()
+        };
+        let plain = json!([{"token": "Fine", "logprob": -0.5, "bytes": [70, 105, 110, 101], "top_logprobs": []}]);
+        assert_eq!(told("Fine"), json!({"content": plain, "refusal": null}));
+        assert_eq!(told("Other"), Value::Null);
+    }
+}
