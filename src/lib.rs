@@ -125,6 +125,9 @@ pub mod policy;
 pub mod prompt;
 #[cfg(feature = "eval")]
 #[doc(hidden)]
+pub mod records;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
 pub mod sampling;

@@ -4,7 +4,6 @@ mod answers;
 mod entry;
 mod progress;
 mod source;
-mod table;
 mod window;
 
 use std::io::Write;
