@@ -158,6 +158,21 @@ fn close(a: &Verdict, b: &Verdict) -> bool {
 }
 
 #[test]
+fn a_model_that_names_no_category_is_warned_of_actions_without_effect() {
+    let guard = decoder();
+    let mut house = house();
+    assert_eq!(block_on(guard.lint(&house)).err().map(|error| error.code()), Some("unsupported"));
+    house.categories[1].action = Action::Review;
+    let findings = block_on(guard.lint(&house)).unwrap();
+    let [found] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(found.path, "categories[1].action");
+    assert!(found.found.contains("`review`, which has no effect") && found.expected.contains("`block`"), "{found}");
+    let (_folder, naming) = converted("qwen3", Template::Qwen3guard);
+    let naming = block_on(Guard::load(Bundle::open(naming).unwrap(), LoadOptions::default())).unwrap();
+    assert_eq!(block_on(naming.lint(&house)).err().map(|error| error.code()), Some("unsupported"));
+}
+
+#[test]
 fn what_a_decoder_streams_is_what_its_verdict_holds() {
     let (guard, policy) = (decoder(), house());
     let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
