@@ -115,6 +115,7 @@ pub mod kernels;
 mod language;
 #[doc(hidden)]
 pub mod mini;
+mod mistaken;
 #[doc(hidden)]
 pub mod model;
 pub mod monitor;
