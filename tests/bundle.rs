@@ -16,6 +16,7 @@ use rsafe::bundle::{
 };
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
+use rsafe::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -328,7 +329,10 @@ fn what_was_downloaded_in_place_of_a_file_is_told() {
     assert!(load(&safetensors(&header, &[0; 4])).is_ok());
 
     let page = b"\n<!DOCTYPE html><html></html>";
-    for file in ["config.json", "tokenizer.json", "model.safetensors.index.json"] {
+    for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
+        assert_names(&error(Tokenizer::from_bytes(bytes)), "bad_model", &[what, "tokenizer.json"]);
+    }
+    for file in ["config.json", "model.safetensors.index.json"] {
         for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
             let folder = tempfile::tempdir().unwrap();
             for entry in fs::read_dir(golden("qwen3")).unwrap() {

@@ -169,7 +169,8 @@ fn a_model_that_names_no_category_is_warned_of_actions_without_effect() {
     assert!(found.found.contains("`review`, which has no effect") && found.expected.contains("`block`"), "{found}");
     let (_folder, naming) = converted("qwen3", Template::Qwen3guard);
     let naming = block_on(Guard::load(Bundle::open(naming).unwrap(), LoadOptions::default())).unwrap();
-    assert_eq!(block_on(naming.lint(&house)).err().map(|error| error.code()), Some("unsupported"));
+    let findings = block_on(naming.lint(&house)).unwrap_or_default();
+    assert!(findings.iter().all(|found| !found.path.ends_with(".action")), "{findings:?}");
 }
 
 #[test]
@@ -728,7 +729,9 @@ fn the_words_of_a_definition_that_carry_a_category_are_named() {
 #[test]
 fn the_last_place_is_for_what_speaks_against_and_of_three_that_apply_one_definition_is_looked_up() {
     let guard = embedded();
-    let about = |name: &str| Category::new(name, name).definition("Asking how to open a lock without its key.");
+    let about = |name: &str| {
+        Category::new(name.replace(' ', "-"), name).definition("Asking how to open a lock without its key.")
+    };
     let three = ["Lock picking", "Breaking in", "Opening locks"].map(|name| about(name).threshold(0.01));
     let told = |policy: &Policy| {
         let request = Request::prompt("How do I pick the lock of my neighbour's door?").policy(policy);
