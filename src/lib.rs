@@ -115,6 +115,7 @@ pub mod kernels;
 mod language;
 #[doc(hidden)]
 pub mod mini;
+mod mistaken;
 #[doc(hidden)]
 pub mod model;
 pub mod monitor;
@@ -123,6 +124,9 @@ pub mod normalise;
 pub mod policy;
 #[doc(hidden)]
 pub mod prompt;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
+pub mod records;
 #[cfg(feature = "eval")]
 #[doc(hidden)]
 pub mod report;

@@ -16,6 +16,7 @@ use rsafe::bundle::{
 };
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
+use rsafe::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -317,9 +318,34 @@ fn what_was_downloaded_in_place_of_a_file_is_told() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n";
     assert_names(&error(load(pointer)), "bad_model", &["Git LFS pointer", "git lfs pull", "model.safetensors"]);
     assert_names(&error(load(b"<!DOCTYPE html><html></html>")), "bad_model", &["web page", "model.safetensors"]);
+    assert_names(
+        &error(load(b"\r\n\r\n\r\n\r\n  <html lang=\"en\">")),
+        "bad_model",
+        &["web page", "model.safetensors"],
+    );
+    assert_names(&error(load(b"\r\n\r\n\r\n\r\n")), "bad_model", &["truncated", "model.safetensors"]);
     // A length of 60 is a `<`.
     let header = format!("{:60}", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
     assert!(load(&safetensors(&header, &[0; 4])).is_ok());
+
+    let page = b"\n<!DOCTYPE html><html></html>";
+    for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
+        assert_names(&error(Tokenizer::from_bytes(bytes)), "bad_model", &[what, "tokenizer.json"]);
+    }
+    for file in ["config.json", "model.safetensors.index.json"] {
+        for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
+            let folder = tempfile::tempdir().unwrap();
+            for entry in fs::read_dir(golden("qwen3")).unwrap() {
+                let path = entry.unwrap().path();
+                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+            }
+            fs::write(folder.path().join(file), bytes).unwrap();
+            let to = folder.path().join("converted");
+            let told = convert(folder.path(), &to, &ConvertOptions::default()).map(drop);
+            assert_names(&error(told), "bad_model", &[what, file]);
+        }
+    }
+    assert_names(&error(Manifest::parse(page)), "bad_model", &["web page"]);
 }
 
 #[test]

@@ -158,6 +158,22 @@ fn close(a: &Verdict, b: &Verdict) -> bool {
 }
 
 #[test]
+fn a_model_that_names_no_category_is_warned_of_actions_without_effect() {
+    let guard = decoder();
+    let mut house = house();
+    assert_eq!(block_on(guard.lint(&house)).err().map(|error| error.code()), Some("unsupported"));
+    house.categories[1].action = Action::Review;
+    let findings = block_on(guard.lint(&house)).unwrap();
+    let [found] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(found.path, "categories[1].action");
+    assert!(found.found.contains("`review`, which has no effect") && found.expected.contains("`block`"), "{found}");
+    let (_folder, naming) = converted("qwen3", Template::Qwen3guard);
+    let naming = block_on(Guard::load(Bundle::open(naming).unwrap(), LoadOptions::default())).unwrap();
+    let findings = block_on(naming.lint(&house)).unwrap_or_default();
+    assert!(findings.iter().all(|found| !found.path.ends_with(".action")), "{findings:?}");
+}
+
+#[test]
 fn what_a_decoder_streams_is_what_its_verdict_holds() {
     let (guard, policy) = (decoder(), house());
     let request = Request::prompt("How do I pick a lock?").policy(&policy).reasoning(Reasoning::Always);
@@ -708,6 +724,27 @@ fn the_words_of_a_definition_that_carry_a_category_are_named() {
     assert!(named(&again).is_some_and(|words| words.contains("lock")), "{:?}", again.reasoning);
     assert_eq!(named(&judge(definition, "What should I feed my cat?")), None, "it does not apply");
     assert_eq!(named(&judge("", text)), None, "there is no definition");
+}
+
+#[test]
+fn the_last_place_is_for_what_speaks_against_and_of_three_that_apply_one_definition_is_looked_up() {
+    let guard = embedded();
+    let about = |name: &str| {
+        Category::new(name.replace(' ', "-"), name).definition("Asking how to open a lock without its key.")
+    };
+    let three = ["Lock picking", "Breaking in", "Opening locks"].map(|name| about(name).threshold(0.01));
+    let told = |policy: &Policy| {
+        let request = Request::prompt("How do I pick the lock of my neighbour's door?").policy(policy);
+        let reasoning = check(&guard, &request.reasoning(Reasoning::Always)).reasoning.unwrap();
+        [": applies", " in its definition", ": does not apply"].map(|said| reasoning.matches(said).count())
+    };
+    let all = three.into_iter().fold(Policy::new("house"), Policy::category);
+    let [applies, defined, against] = told(&all);
+    assert_eq!((applies, defined <= 1, against), (3, true, 0));
+    let one_more = all.category(Category::new("cats", "Feeding cats").threshold(0.99));
+    let [applies, defined, against] = told(&one_more);
+    assert_eq!((applies, against), (2, 1));
+    assert_eq!(defined, 2, "there is time for both");
 }
 
 #[test]

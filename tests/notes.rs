@@ -9,7 +9,7 @@ use rsafe::bundle::{Bundle, MANIFEST};
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
 use rsafe::policy::{Rule, RuleAction, Rules, Unreadable};
 use rsafe::verdict::{Decision, NoteCode, Verdict};
-use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target};
+use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target, Tier};
 
 const GERMAN: &str =
     "Wie lange muss ich Kartoffeln kochen, damit sie weich werden, und wann kommt das Salz ins Wasser?";
@@ -124,6 +124,7 @@ fn an_empty_text_is_nothing_to_judge_whatever_the_side_and_the_policy() {
     ] {
         let verdict = judged(&guard, &request.policy(&strict));
         assert_eq!((verdict.decision, verdict.score, &verdict.failure), (Decision::Allow, 0.0, &None));
+        assert_eq!(verdict.tier, Tier::Clear, "the note leaves no doubt");
         let codes: Vec<NoteCode> = verdict.notes.iter().map(|note| note.code).collect();
         assert_eq!((codes, verdict.usage.prompt_tokens), (vec![NoteCode::Empty], 0));
     }

@@ -172,6 +172,16 @@ fn trained(options: &SftOptions) -> (Vec<Report>, Vec<u8>) {
 }
 
 #[test]
+fn a_run_whose_loss_is_no_number_any_more_stops_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SftOptions { examples: 2_000, learning_rate: 1e30, ..workshop(folder.path()) };
+    let error = run(&options, |_| {}).unwrap_err();
+    assert_eq!(error.code(), "bad_model", "{error}");
+    assert!(error.to_string().contains("no number") && error.to_string().contains("lower learning rate"), "{error}");
+    assert!(!options.out.join("model.safetensors").exists(), "nothing is handed over as if it were trained");
+}
+
+#[test]
 fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (reports, _) = trained(&workshop(folder.path()));

@@ -101,6 +101,21 @@ fn an_unsafe_text_of_which_nobody_says_the_category_gets_the_severest_action_of_
 }
 
 #[test]
+fn where_actions_differ_and_no_category_is_named_the_verdict_says_so() {
+    let categories = categories();
+    let [block, review, _] = &categories[..] else { panic!("three categories") };
+    let notes = |builder: VerdictBuilder| -> Vec<(NoteCode, String)> {
+        builder.build().notes.into_iter().map(|note| (note.code, note.found)).collect()
+    };
+    let of = |categories| VerdictBuilder::new(categories).score(0.9);
+    let differ = [review.clone(), block.clone()];
+    assert_eq!(notes(of(&differ)), [(NoteCode::Unnamed, "block".to_owned())]);
+    assert_eq!(notes(of(&differ).category(&review.id, 0.9)), [], "a category is named");
+    assert_eq!(notes(of(&differ).score(0.1)), [], "no action is asked for");
+    assert_eq!(notes(of(&[review.clone(), review.clone()])), [], "the actions are the same");
+}
+
+#[test]
 fn a_score_that_is_not_a_finite_number_fails_closed() {
     assert_eq!(decide(f32::NAN, &[]), Decision::Block);
     assert_eq!(decide(0.0, &[("block", f32::NAN)]), Decision::Block);

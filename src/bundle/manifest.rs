@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::self_test::{self, SelfTest};
+use crate::mistaken::no_json;
 use crate::prompt::Template;
 use crate::verdict::{Calibration, Operating, Thresholds};
 use crate::{Error, Result};
@@ -172,7 +173,7 @@ impl Manifest {
             return Err(bad(format!("expected at most {MAX_MANIFEST} bytes but got {}", json.len())));
         }
         // Before the fields: those of another version may be unknown here, which is not what is wrong with it.
-        let head: Head = serde_json::from_slice(json).map_err(bad)?;
+        let head: Head = serde_json::from_slice(json).map_err(|error| bad(no_json(json, &error)))?;
         if head.format != FORMAT {
             return Err(bad(format!("`format`: expected `{FORMAT}` but got `{}`", head.format)));
         }

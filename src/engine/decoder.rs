@@ -84,6 +84,10 @@ impl DecoderEngine {
         Ok(Self { decoder, template, system, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
     }
 
+    pub fn template(&self) -> Template {
+        self.template
+    }
+
     /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
     pub fn scan(
         &self,

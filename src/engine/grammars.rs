@@ -37,10 +37,10 @@ impl Grammars {
     /// [`Error::BadModel`] for a tokenizer that cannot write the answers; [`Error::BadInput`] for categories written
     /// alike.
     pub fn of(&self, tokenizer: &Tokenizer, categories: &[Category], target: Target, think: Think) -> Result<Grammar> {
-        let (named, target): (Vec<(&str, &str)>, Target) = match self.template {
+        let (named, target): (Vec<(&str, &str)>, Target) = match self.template.names_categories() {
+            true => (categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect(), target),
             // They depend on the vocabulary alone.
-            Template::Rsafe => (Vec::new(), Target::Prompt),
-            _ => (categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect(), target),
+            false => (Vec::new(), Target::Prompt),
         };
         let categories = named.iter().map(|&(id, name)| (id.to_owned(), name.to_owned())).collect();
         let about = About { categories, target, think };

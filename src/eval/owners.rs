@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::dataset::{Label, Row};
-use super::{Asking, EvalOptions, Judgement, Report};
-use crate::guard::{Guard, Request};
+use super::{EvalOptions, Judgement, Report, ask_all};
+use crate::guard::Guard;
 use crate::policy::Format;
 use crate::{Error, Policy, Result, Target, files};
 
@@ -90,25 +90,31 @@ impl Owner {
 ///
 /// # Errors
 /// As [`evaluate`](crate::eval::evaluate).
-pub async fn evaluate_owners(
+pub fn evaluate_owners(
     guard: &Guard,
     name: &str,
     owners: &[Owner],
     options: EvalOptions<'_>,
     mut on_row: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<Report> {
-    let mut judgements = Vec::new();
-    let mut asking = Asking::default();
-    for owner in owners.iter().filter(|owner| owner.is_held_out()) {
-        for row in owner.rows.iter().filter(|row| row.label != Label::Borderline) {
-            let request = Request::new(row.conversation()).policy(&owner.policy).reasoning(options.reasoning);
-            let outcome = asking.ask(guard, &request, &options).await?;
+    let held_out = owners.iter().filter(|owner| owner.is_held_out());
+    let asked: Vec<(&Owner, &Row)> = held_out
+        .flat_map(|owner| owner.rows.iter().map(move |row| (owner, row)))
+        .filter(|(_, row)| row.label != Label::Borderline)
+        .collect();
+    let mut judgements = Vec::with_capacity(asked.len());
+    ask_all(
+        guard,
+        &asked,
+        &options,
+        |(owner, row)| (row.conversation(), Some(&owner.policy)),
+        |(owner, row), outcome| {
             let judgement = Judgement::of(name, row, Some(&owner.name), outcome);
             on_row(&judgement)?;
             judgements.push(judgement);
-        }
-    }
-    asking.end()?;
+            Ok(())
+        },
+    )?;
     Ok(Report::of(name, &judgements, &options))
 }
 

@@ -66,7 +66,8 @@ pub struct AtFpr {
     pub point: OperatingPoint,
 }
 
-/// Milliseconds from the request to the verdict: the time within which that share of the rows was judged.
+/// Milliseconds from the request to the verdict, each core with a row of its own: the time within which that share of the
+/// rows was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
     pub p50: f64,

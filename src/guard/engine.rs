@@ -56,6 +56,14 @@ impl Engine {
         matches!(self.kind, Kind::Slots(_))
     }
 
+    /// Whether it says which categories apply; if not, P(unsafe) decides for all of them.
+    pub fn names_categories(&self) -> bool {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.template().names_categories(),
+            Kind::Slots(_) => true,
+        }
+    }
+
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }

@@ -24,6 +24,8 @@ pub struct Case<'a> {
     pub category: &'a Category,
     pub window: &'a Window,
     pub scoring: Scoring,
+    /// Whether to look for words of its definition, too.
+    pub defined: bool,
     pub applies: Applies,
 }
 
@@ -100,6 +102,9 @@ impl Explanation {
 
 /// Goes on in the category's definition, as far as the model read one.
 fn look_up(case: &Case, why: Why) -> Result<ControlFlow<Why, Explanation>> {
+    if !case.defined {
+        return Ok(ControlFlow::Break(why));
+    }
     let (start, spans) = defined(case.tokenizer, case.category, case.block())?;
     let occlusion = case.occlusion(case.window.conversation_len() + start, words(&spans))?;
     Ok(match occlusion {

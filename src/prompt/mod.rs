@@ -57,6 +57,11 @@ pub enum Template {
 }
 
 impl Template {
+    /// Whether answers name categories of the policy. Where they do not, P(unsafe) is all that is known.
+    pub fn names_categories(self) -> bool {
+        self != Template::Rsafe
+    }
+
     /// Lays the prompt out: policy segments first, then the conversation up to the message on trial, then what
     /// opens the answer. `system` is what the model's own chat template says before a user who brings no system message;
     /// [`Template::Rsafe`] alone begins with it.

@@ -12,6 +12,7 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use super::bytes::{ByteTable, byte_of, undo_byte_level, undo_wordpiece};
 use super::{Spelling, TokenId, Tokenizer};
+use crate::mistaken::no_json;
 use crate::{Error, Result};
 
 /// The largest published tokenizer is about 35 MB.
@@ -68,7 +69,8 @@ pub(super) fn read(json: &[u8]) -> Result<Tokenizer> {
         return bad(format!("the file has {} bytes, rsafe reads up to {MAX_FILE}", json.len()));
     }
     let file: File = serde_json::from_slice(json).or_else(|e| {
-        bad(format!("{e}; expected a Hugging Face tokenizer file with a byte-level BPE or a WordPiece model"))
+        let what = no_json(json, &e);
+        bad(format!("{what}; expected a Hugging Face tokenizer file with a byte-level BPE or a WordPiece model"))
     })?;
     check_steps("normalizer", &file.normalizer, "normalizers", NORMALIZERS)?;
     let byte_level = check_steps("pre_tokenizer", &file.pre_tokenizer, "pretokenizers", PRE_TOKENIZERS)?;

@@ -10,7 +10,7 @@ use super::{Decision, Thresholds};
 /// | tier | decision | holds where |
 /// |---|---|---|
 /// | `clear` | allow | nothing below holds, or a rule allows the text |
-/// | `care` | allow | a category that does not apply has a score [in doubt](Thresholds::doubt), a tenth of the text is [unreadable](Tier::UNREADABLE), or the verdict has a [note](super::Note) |
+/// | `care` | allow | a category that does not apply has a score [in doubt](Thresholds::doubt), a tenth of the text is [unreadable](Tier::UNREADABLE), or the verdict has a [note](super::Note) other than `empty` |
 /// | `attention` | review | something applies, or could not be judged, and a person should look |
 /// | `block` | block | something applies that the policy forbids, or it could not be judged |
 ///

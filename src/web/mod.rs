@@ -138,19 +138,6 @@ pub fn builtin_policy(name: &str) -> Result<JsValue, JsValue> {
     json(&policy.to_json())
 }
 
-/// The names of those.
-#[wasm_bindgen(js_name = builtinPolicyNames)]
-pub fn builtin_policy_names() -> Vec<String> {
-    Policy::builtin_names().map(str::to_owned).to_vec()
-}
-
-/// A policy's JSON text as YAML.
-#[wasm_bindgen(js_name = policyToYaml)]
-pub fn policy_to_yaml(json: &str) -> Result<String, JsValue> {
-    let policy = Policy::parse(json, Format::Json).map_err(|error| values::error(error.into()))?;
-    Ok(policy.to_yaml())
-}
-
 /// Every mistake and every doubtful place of a policy file's text.
 #[wasm_bindgen(js_name = lintPolicy)]
 pub fn lint_policy(text: &str, file_name: Option<String>) -> Result<JsValue, JsValue> {

@@ -4,7 +4,8 @@
 export type Decision = 'allow' | 'review' | 'block';
 
 /** What a verdict comes to. `block` and `attention` are the decisions `block` and `review`; an allowed text is `care` where a
- * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note, else `clear`. */
+ * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note other than `empty`, else
+ * `clear`. */
 export type Tier = 'clear' | 'care' | 'attention' | 'block';
 
 /** What a policy does about a category that applies. */
@@ -133,14 +134,15 @@ export interface Usage {
 
 /** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. `empty`: there
  * is no text on trial, or white space alone, and nothing was judged. `unfinished`: the reasoning went in a circle or was too
- * long and was given up; the score is that without it. */
-export type NoteCode = 'language' | 'empty' | 'unfinished';
+ * long and was given up; the score is that without it. `unnamed`: no category was named, and the severest of the policy's
+ * actions holds. */
+export type NoteCode = 'language' | 'empty' | 'unfinished' | 'unnamed';
 
 /** Something that a reader of a verdict should know. */
 export interface Note {
   code: NoteCode;
   /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another; of
-   * `unfinished` `circle` or `limit`; of `empty` nothing. */
+   * `unfinished` `circle` or `limit`; of `unnamed` that action; of `empty` nothing. */
   found: string;
   /** The same in a sentence. */
   message: string;

@@ -81,8 +81,8 @@ test('a text that is empty or white space alone is nothing to judge in both', as
     undefined,
   );
   for (const [i, messages] of conversations.entries()) {
-    const { decision, score, notes } = await guard.check(messages);
-    assert.deepEqual([decision, score, notes], ['allow', 0, wanted[i]?.notes]);
+    const { decision, tier, score, notes } = await guard.check(messages);
+    assert.deepEqual([decision, tier, score, notes], ['allow', 'clear', 0, wanted[i]?.notes]);
     assert.deepEqual(
       notes.map(({ code }) => code),
       ['empty'],

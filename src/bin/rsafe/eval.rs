@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use pollster::block_on;
 use rsafe::eval::dataset::{Label, Row, Rows, set_name};
 use rsafe::eval::interval::Bootstrap;
 use rsafe::eval::page::run_page;
@@ -22,7 +21,8 @@ use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line, gzipped or not. \
+A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line (also .gz and .zst), or the \
+columns of a .parquet file; all cores judge. \
 Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe. \
 Borderline rows are left out.")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -173,11 +173,11 @@ fn judge(
     for (name, rows) in sets {
         let mut judgements = Vec::with_capacity(rows.len());
         let progress = progress_bar(name, rows.len());
-        let report = block_on(evaluate(guard, name, rows, options, |judgement| {
+        let report = evaluate(guard, name, rows, options, |judgement| {
             progress.inc(1);
             judgements.push(judgement.clone());
             keep(judgement)
-        }))?;
+        })?;
         progress.finish_and_clear();
         judged.push((report, judgements));
     }

@@ -107,8 +107,7 @@ impl ProbeArgs {
             let report = evaluate_evasion(guard, name, rows, transforms, self.seed, options, |judgement| {
                 progress.inc(1);
                 keep(judgement)
-            });
-            let report = block_on(report)?;
+            })?;
             progress.finish_and_clear();
             add_evasion(&mut table, &report);
             reports.push(report);
@@ -196,8 +195,7 @@ impl ProbeArgs {
             let report = evaluate_adaptive(guard, name, rows, (cases, *left_out), options, |judgement| {
                 progress.inc(1);
                 keep(judgement)
-            });
-            let report = block_on(report)?;
+            })?;
             progress.finish_and_clear();
             add_adaptive(&mut table, &report);
             reports.push(report);
@@ -229,8 +227,7 @@ fn prefixes(
         let report = evaluate_prefixes(guard, name, rows, &SHARES, options, |judgement| {
             progress.inc(1);
             keep(judgement)
-        });
-        let report = block_on(report)?;
+        })?;
         progress.finish_and_clear();
         add_prefixes(&mut table, &report);
         reports.push(report);
@@ -252,10 +249,10 @@ fn of_owners(
         )));
     }
     let progress = progress_bar("owners", owners.iter().filter(|o| o.is_held_out()).map(|o| o.rows.len()).sum());
-    let report = block_on(evaluate_owners(guard, "owners", &owners, options, |judgement| {
+    let report = evaluate_owners(guard, "owners", &owners, options, |judgement| {
         progress.inc(1);
         keep(judgement)
-    }))?;
+    })?;
     progress.finish_and_clear();
     let mut table = measures(&["set", "rows", "F1", "best F1", "recall", "FPR", "AUROC"]);
     let measured = &report.measures;
