@@ -99,6 +99,9 @@
 
 pub mod bundle;
 mod conversation;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
+pub mod data;
 #[doc(hidden)]
 pub mod engine;
 mod error;
@@ -113,6 +116,9 @@ pub mod guard;
 #[doc(hidden)]
 pub mod kernels;
 mod language;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
+pub mod measure;
 #[doc(hidden)]
 pub mod mini;
 #[doc(hidden)]

@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use half::bf16;
 use rsafe::bundle::{ConvertOptions, Weights, convert};
-use rsafe::eval::dataset::Label;
+use rsafe::data::rows::Label;
 use rsafe::model::decoder::training::{LoraOptions, Packed, Stored, TARGETS};
 use rsafe::model::{Decoder, DecoderConfig};
 use rsafe::prompt::Template;

@@ -7,10 +7,10 @@
 
 use serde::Serialize;
 
-use super::dataset::Row;
-use super::metrics::quantile;
 use super::{Asking, EvalOptions, Judgement, Report};
+use crate::data::rows::Row;
 use crate::guard::{Guard, Request};
+use crate::measure::metrics::quantile;
 use crate::{Conversation, Error, Result, Target};
 
 /// Shares of a response that are judged by default, in (0, 1], ascending.

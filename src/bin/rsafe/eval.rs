@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
-use rsafe::eval::dataset::{Label, Row, Rows, set_name};
+use rsafe::data::rows::{Label, Row, Rows, set_name};
 use rsafe::eval::interval::Bootstrap;
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};

@@ -14,12 +14,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bundle::{Bundle, Manifest, save_manifest};
-use crate::eval::curve::Scored;
-use crate::eval::dataset::{Label, Row};
-use crate::eval::metrics;
+use crate::data::recipe::{Facts, Recipe, UnsafeMeans};
+use crate::data::rows::{Label, Row};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
+use crate::measure::curve::Scored;
+use crate::measure::metrics;
 use crate::train::own_policy::OwnPolicy;
-use crate::train::recipe::{Facts, Recipe, UnsafeMeans};
 use crate::verdict::{self, Operating, Thresholds};
 use crate::workers::Workers;
 use crate::{Error, Policy, Result, Target};

@@ -2,7 +2,7 @@
 
 use super::scaling::logit;
 use super::{Judged, PRIOR};
-use crate::eval::curve::Scored;
+use crate::measure::curve::Scored;
 use crate::verdict::{OperatingCurve, OperatingPoint};
 
 /// Outside the band a score is wrong in at most this share of the held-out rows beyond it.

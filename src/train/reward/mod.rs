@@ -23,7 +23,7 @@ pub use costs::{Agreement, Asymmetric, Contradiction, Costs, Length, OverRefusal
 pub use evidence::Evidence;
 pub use rules::Rules;
 
-use crate::eval::dataset::Label;
+use crate::data::rows::Label;
 use crate::verdict::{self, Answer};
 use crate::{Conversation, Error, Policy, Result};
 

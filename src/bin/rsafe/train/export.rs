@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use rsafe::data::recipe::Recipe;
 use rsafe::train::export::{self, ExportOptions, Policies};
-use rsafe::train::recipe::Recipe;
 
 use crate::{Failure, Outcome, library, output};
 

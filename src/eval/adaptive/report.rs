@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Asked, Case};
 use crate::Result;
-use crate::eval::dataset::Row;
+use crate::data::rows::Row;
 use crate::eval::{Asking, EvalOptions, Judgement, Report};
 use crate::guard::{Guard, Request};
 

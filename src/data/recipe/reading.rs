@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::{ConceptIdx, Facts, Recipe};
-use crate::eval::dataset::{Label, Row};
+use crate::data::rows::{Label, Row};
 use crate::{Error, Result, files};
 
 /// What a reader said of a text.

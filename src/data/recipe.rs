@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::Deserialize;
 
-use crate::eval::dataset::{Label, Row, Rows, data_files};
+use super::rows::{Label, Row, Rows, data_files};
 use crate::{Error, Result};
 use reading::ReaderLabel;
 
@@ -364,7 +364,7 @@ impl Recipe {
 }
 
 /// The file of a set in the folder of the sets: `<name>.jsonl.gz` or `<name>.jsonl`.
-pub(super) fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
     [".jsonl.gz", ".jsonl"]
         .map(|ending| folder.join(format!("{name}{ending}")))
         .into_iter()
