@@ -36,6 +36,7 @@ pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Reasoning {
     /// Score only.
     Never,

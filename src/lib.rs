@@ -44,9 +44,11 @@
 //! again and again while a response grows. A [`bundle`] is a model as files.
 //!
 //! The public interface is what these pages show. The rooms between a policy and a verdict (`prompt`, `tokenizer`,
-//! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`, `report`) can be reached, for the command line and the tests,
-//! but are not shown: they change without notice. What will grow is marked `non_exhaustive`: options are made by
-//! `default()` and methods, and a `match` on [`Event`], [`Decision`] or [`Error`] needs an arm for what is to come.
+//! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`), and those that make and measure models
+//! (`data`, `measure`, `eval`, `train`, `report`), can be reached, for the command line and the tests, but are not shown:
+//! they change without notice. What will grow is marked `non_exhaustive`: options are made by `default()` and methods, and a
+//! `match` on [`Event`], [`Decision`], [`Tier`] or [`Error`] needs an arm for what is to come. The words of a policy
+//! ([`Action`] and its like) and of a conversation are not: a new one must not pass unseen where they are acted on.
 //!
 //! # Two kinds of model
 //!
@@ -106,6 +108,7 @@ pub mod data;
 pub mod engine;
 mod error;
 #[cfg(feature = "eval")]
+#[doc(hidden)]
 pub mod eval;
 #[cfg(feature = "native")]
 #[doc(hidden)]
@@ -137,6 +140,7 @@ pub mod sampling;
 #[doc(hidden)]
 pub mod tokenizer;
 #[cfg(feature = "train")]
+#[doc(hidden)]
 pub mod train;
 pub mod verdict;
 #[cfg(all(feature = "web", target_family = "wasm"))]

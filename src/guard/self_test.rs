@@ -53,6 +53,7 @@ const CASES: [(&str, Option<&str>); 4] = [
 
 /// How a model did in its bundle's self-test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Tested {
     /// How many numbers were compared.
     pub values: usize,

@@ -3,7 +3,6 @@
 //! An encoded matrix is a CPU body: activations are read back, which on the Flex device costs a copy of `x` at most.
 //! On any other device, and under autodiff, [`Matrix::from_encoded`] decodes to floats, so that a model runs anywhere.
 
-mod bytes;
 mod encoded;
 mod encoding;
 mod low_rank;
@@ -12,7 +11,6 @@ mod row;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-pub use bytes::Bytes;
 pub use encoded::Encoded;
 pub use encoding::{BLOCK, BadWeight, Encoding};
 pub use low_rank::LowRank;

@@ -38,6 +38,7 @@ impl fmt::Display for Location {
 
 /// One mistake or doubt: where it is, what was expected, what came, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     pub severity: Severity,
     /// Where in the source; `None` for a policy that was built in code.
@@ -92,6 +93,7 @@ impl fmt::Display for Finding {
 
 /// Why a policy was refused: every mistake that could be told apart, in the order of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PolicyError {
     /// The file or built-in policy that the source came from, where there is one.
     pub origin: Option<String>,

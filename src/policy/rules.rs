@@ -13,6 +13,7 @@ use crate::{Error, Result, Target};
 
 /// The rule that decides a text, and where it matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RuleHit {
     /// The rule's id.
     pub rule: String,

@@ -58,16 +58,13 @@ pub fn template() -> impl TypedValueParser<Value = Template> {
 }
 
 pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
-    let options = ConvertOptions {
-        dtype: args.dtype,
-        template: args.template,
-        name: args.name,
-        source: args.source,
-        licence: args.licence,
-        data: args.data,
-        policy: args.policy.map(DefaultPolicy::Builtin),
-        overwrite: args.overwrite,
-    };
+    let mut options = ConvertOptions::default().dtype(args.dtype).overwrite(args.overwrite);
+    options.template = args.template;
+    options.name = args.name;
+    options.source = args.source;
+    options.licence = args.licence;
+    options.data = args.data;
+    options.policy = args.policy.map(DefaultPolicy::Builtin);
     let converted = bundle::convert(&args.checkpoint, &args.out, &options)?;
     converted.warnings.iter().for_each(|told| output::warning(told));
     // The known answers are what the weights give as they are stored.
