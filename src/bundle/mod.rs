@@ -100,7 +100,7 @@ impl Bundle {
     }
 
     /// The bundle with another calibration.
-    #[cfg(feature = "train")]
+    #[doc(hidden)]
     pub fn with_calibration(mut self, calibration: crate::verdict::Calibration) -> Self {
         self.manifest.calibration = calibration;
         self
