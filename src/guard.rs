@@ -403,7 +403,7 @@ impl<'g> Session<'g> {
         if needed > budget {
             return Err(Error::Work { needed, budget });
         }
-        self.notes = guard.notes(judged);
+        self.notes = notes::language(judged, &guard.languages, guard.engine.tokenizer());
         self.stage = Stage::Reading(scan);
         Ok(())
     }

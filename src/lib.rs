@@ -113,6 +113,7 @@ pub mod eval;
 #[cfg(feature = "native")]
 #[doc(hidden)]
 pub mod files;
+mod finding;
 #[doc(hidden)]
 pub mod grammar;
 pub mod guard;

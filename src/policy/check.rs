@@ -2,10 +2,21 @@
 
 use std::collections::HashMap;
 
-use super::finding::{Finding, Severity, quoted};
 use super::limits::*;
 use super::rule::{Case, Pattern, Rule, RuleAction};
 use super::{Action, Category, Policy, Unreadable};
+use crate::finding::{Finding, PolicyError, Severity, quoted};
+
+impl Policy {
+    /// Checks a policy that was built in code by the rules that parsed ones are held to.
+    ///
+    /// # Errors
+    /// Every bound that is broken, with the path of its field.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let errors = errors(policy(self));
+        if errors.is_empty() { Ok(()) } else { Err(PolicyError::new(errors)) }
+    }
+}
 
 /// Checks a whole policy that numbers its parts from 0.
 pub(super) fn policy(policy: &Policy) -> Vec<Finding> {

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::check;
-use super::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 use super::limits::*;
 use super::node::{Node, Value};
 use super::rule::{AppliesTo, Case, Rule, RuleAction};
 use super::rules::{RuleCompiler, Rules};
 use super::{Action, Category, Policy, Unreadable};
+use crate::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 
 const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules", "unreadable"];
 const CATEGORY_FIELDS: &[&str] = &["id", "name", "definition", "examples", "action", "threshold"];

@@ -6,9 +6,9 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::check;
-use super::finding::{Finding, PolicyError};
 use super::limits::{MAX_RULES, RuleLimits};
 use super::rule::{Compiled, Rule, RuleAction};
+use crate::finding::{Finding, PolicyError};
 use crate::{Error, Result, Target};
 
 /// The rule that decides a text, and where it matched.

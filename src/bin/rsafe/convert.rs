@@ -11,7 +11,8 @@ use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
 use crate::library::{one_of, one_of_explained};
-use crate::{Failure, Outcome, output};
+use crate::outcome::{Failure, Outcome};
+use crate::output;
 
 #[derive(clap::Args)]
 pub struct ConvertArgs {

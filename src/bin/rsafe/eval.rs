@@ -16,9 +16,10 @@ use rsafe::{Error, Guard};
 use serde_json::{Map, Value, json};
 
 use crate::library::{GuardArgs, number, one_of, unit};
+use crate::outcome::{Failure, Outcome};
+use crate::outputs;
 use crate::probes::ProbeArgs;
 use crate::progress::progress_bar;
-use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -8,7 +8,8 @@ use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions};
 use rsafe::policy::{self, Location, Severity};
 
-use crate::{Failure, Outcome, library, output};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, output};
 
 #[derive(clap::Subcommand)]
 pub enum PolicyCommand {

@@ -1,6 +1,6 @@
 //! Platt scaling: from logits to probabilities that a text is unsafe where a quarter of the texts are.
 
-use super::PRIOR;
+use super::judged::PRIOR;
 use crate::measure::curve::Scored;
 use crate::verdict::Scaling;
 

@@ -1,7 +1,7 @@
 //! Thresholds chosen on scored rows, what they do, and where scores are not to be relied on.
 
+use super::judged::{Judged, PRIOR};
 use super::scaling::logit;
-use super::{Judged, PRIOR};
 use crate::measure::curve::Scored;
 use crate::verdict::{OperatingCurve, OperatingPoint};
 

@@ -8,7 +8,8 @@ use rsafe::eval::page::comparison_page;
 use serde_json::json;
 
 use super::{BootstrapArgs, table, write_file};
-use crate::{Failure, Outcome, outputs};
+use crate::outcome::{Failure, Outcome};
+use crate::outputs;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

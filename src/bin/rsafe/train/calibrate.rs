@@ -10,7 +10,8 @@ use rsafe::data::recipe::Recipe;
 use rsafe::train::calibrate::{Calibration, Measured, adopt, calibrate};
 use rsafe::verdict::OperatingCurve;
 
-use crate::{Failure, Outcome, library};
+use crate::library;
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use rsafe::data::recipe::Recipe;
 use rsafe::train::export::{self, ExportOptions, Policies};
 
-use crate::{Failure, Outcome, library, output};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, output};
 
 #[derive(clap::Args)]
 pub struct ExportArgs {
