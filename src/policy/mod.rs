@@ -20,6 +20,7 @@
 //! ```
 #![doc = include_str!("README.md")]
 
+mod bounds;
 mod builtin;
 mod check;
 mod format;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Thresholds};
+use super::decision::Decision;
+use super::thresholds::Thresholds;
 
 /// How far a text is from harmless, in the words of those who have to look at it; it rises with the scores and with
 /// strictness.
