@@ -8,6 +8,7 @@ mod policies;
 mod self_test;
 #[cfg(feature = "native")]
 mod shift;
+mod tested;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -26,16 +27,17 @@ use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds
 use crate::{Conversation, Error, Policy, Result};
 use engine::{Engine, Prepared, Scan};
 use policies::Policies;
-pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;
 #[cfg(feature = "native")]
 pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
+pub use tested::Tested;
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Reasoning {
     /// Score only.
     Never,
@@ -402,7 +404,7 @@ impl<'g> Session<'g> {
         if needed > budget {
             return Err(Error::Work { needed, budget });
         }
-        self.notes = guard.notes(judged);
+        self.notes = notes::language(judged, &guard.languages, guard.engine.tokenizer());
         self.stage = Stage::Reading(scan);
         Ok(())
     }

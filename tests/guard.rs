@@ -1,6 +1,5 @@
 //! The guard from end to end: a converted decoder and the embedded model judge, stream, remember and forget.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -57,7 +56,7 @@ fn checkpoint(fixture: &str, room: usize, change: Change) -> tempfile::TempDir {
 /// Converts what [`checkpoint`] made.
 fn bundle(folder: &tempfile::TempDir, template: Template, dtype: Encoding) -> PathBuf {
     let to = folder.path().join(dtype.to_string());
-    let options = ConvertOptions { template: Some(template), dtype, ..Default::default() };
+    let options = ConvertOptions::default().template(template).dtype(dtype);
     convert(folder.path().join("hf"), &to, &options).unwrap();
     block_on(renew_self_test(&to)).unwrap();
     to
@@ -477,7 +476,7 @@ fn every_list_of_answers_in_a_self_test_counts() {
             _ => &mut last.answer.last_mut().unwrap().logits,
         };
         *values.last_mut().unwrap() += by;
-        let file = |name: &String| (name.clone(), Cow::Owned(fs::read(folder.join(name)).unwrap()));
+        let file = |name: &String| (name.clone(), fs::read(folder.join(name)).unwrap().into());
         let mut files: Vec<_> = manifest.files.iter().map(|entry| file(&entry.name)).collect();
         files.push((MANIFEST.to_owned(), manifest.to_json().unwrap().into()));
         let bundle = Bundle::from_files(files).unwrap();
@@ -509,9 +508,10 @@ fn a_self_test_tells_the_largest_difference_and_what_is_no_number_does_not_pass(
 fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it() {
     let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
     let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
-    let mut wide = whole.clone();
+    let (mut bare, mut wide) = (whole.clone(), whole.clone());
+    bare.self_test = None;
     wide.self_test.as_mut().unwrap().tolerance = 100.0;
-    for manifest in [Manifest { self_test: None, ..whole.clone() }, wide] {
+    for manifest in [bare, wide] {
         save_manifest(&path, &manifest).unwrap();
         let load = |options| block_on(Guard::load(Bundle::open(&path).unwrap(), options));
         let error = load(LoadOptions::default()).err().unwrap();

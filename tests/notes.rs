@@ -1,6 +1,5 @@
 //! What verdicts tell beside the decision: a language that the model does not read, or that there was no text.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -21,7 +20,7 @@ fn reading(languages: &[&str]) -> Guard {
     let mut manifest = Bundle::embedded().unwrap().manifest().clone();
     manifest.languages = languages.iter().map(|tag| (*tag).to_owned()).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rsafe-mini");
-    let file = |name: &String| (name.clone(), Cow::Owned(fs::read(folder.join(name)).unwrap()));
+    let file = |name: &String| (name.clone(), fs::read(folder.join(name)).unwrap().into());
     let mut files: Vec<_> = manifest.files.iter().map(|entry| file(&entry.name)).collect();
     files.push((MANIFEST.to_owned(), manifest.to_json().unwrap().into()));
     block_on(Guard::load(Bundle::from_files(files).unwrap(), LoadOptions::default())).unwrap()

@@ -5,9 +5,10 @@ use std::path::Path;
 
 #[cfg(feature = "embedded")]
 use pollster::block_on;
-use rsafe::train::sft::{Report, SftOptions, run};
+use rsafe::data::recipe::Recipe;
 #[cfg(feature = "embedded")]
-use rsafe::train::{calibrate::calibrate, recipe::Recipe};
+use rsafe::train::calibrate::calibrate;
+use rsafe::train::sft::{Report, SftOptions, run};
 #[cfg(feature = "embedded")]
 use rsafe::{Bundle, Guard, LoadOptions};
 use serde_json::json;

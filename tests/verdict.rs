@@ -75,7 +75,9 @@ fn where_categories_have_scores_they_alone_decide() {
 fn a_threshold_is_the_policys_then_the_bundles_for_the_id_then_global() {
     let categories = categories();
     let by_id = [("block", 0.2), ("review", 0.9)].map(|(id, score)| (id.to_owned(), score));
-    let thresholds = Thresholds { global: 0.6, categories: by_id.into_iter().collect(), ..Thresholds::default() };
+    let mut thresholds = Thresholds::default();
+    thresholds.global = 0.6;
+    thresholds.categories = by_id.into_iter().collect();
     let builder = VerdictBuilder::new(&categories).thresholds(thresholds);
     let verdict = ["block", "review", "allow"].into_iter().fold(builder, |b, id| b.category(id, 0.25)).build();
     let used: Vec<_> = verdict.categories.iter().map(|c| (c.threshold, c.flagged)).collect();
@@ -86,7 +88,8 @@ fn a_threshold_is_the_policys_then_the_bundles_for_the_id_then_global() {
 fn an_unsafe_text_without_category_scores_is_blocked_from_the_global_threshold() {
     assert_eq!(decide(0.5, &[]), Decision::Block);
     assert_eq!(decide(0.49, &[]), Decision::Allow);
-    let strict = Thresholds { global: 0.05, ..Thresholds::default() };
+    let mut strict = Thresholds::default();
+    strict.global = 0.05;
     let verdict = VerdictBuilder::new(&[]).thresholds(strict).score(0.06).build();
     assert_eq!((verdict.decision, verdict.flagged), (Decision::Block, true));
 }
@@ -395,10 +398,11 @@ fn scored_policies() -> impl Strategy<Value = Vec<(Action, Option<f32>, [f32; 2]
 }
 
 fn thresholds() -> impl Strategy<Value = Thresholds> {
-    (0.0f32..=1.0, 0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(global, a, b)| Thresholds {
-        global,
-        uncertain: [a.min(b), a.max(b)],
-        ..Thresholds::default()
+    (0.0f32..=1.0, 0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(global, a, b)| {
+        let mut thresholds = Thresholds::default();
+        thresholds.global = global;
+        thresholds.uncertain = [a.min(b), a.max(b)];
+        thresholds
     })
 }
 

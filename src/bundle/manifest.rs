@@ -28,6 +28,7 @@ const MAX_FILE: u64 = 4 << 30;
 /// The content of `manifest.json`. Unknown fields are errors, so that a misspelt one is never silently ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Always [`FORMAT`].
     pub format: String,
@@ -74,6 +75,7 @@ pub struct Manifest {
 /// decides as they were rewarded for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Scores {
     /// The policy that the thresholds take for the bundle's own.
     pub policy: DefaultPolicy,
@@ -94,6 +96,7 @@ pub enum DefaultPolicy {
 /// Where the weights come from and under which terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Provenance {
     /// The checkpoint's name, address or recipe.
     pub source: String,
@@ -109,6 +112,7 @@ pub struct Provenance {
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct FileEntry {
     /// A plain name: letters, digits, `.`, `_`, `-`; no folders.
     pub name: String,

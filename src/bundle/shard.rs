@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
 #[cfg(feature = "native")]
 use crate::kernels::BadWeight;
-use crate::kernels::{Bytes, Encoding};
+use crate::kernels::Encoding;
 use crate::mistaken::mistaken;
 use crate::{Error, Result};
 

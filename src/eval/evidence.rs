@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 
-use super::dataset::Row;
 use super::{Asking, EvalOptions, Judgement};
+use crate::data::rows::Row;
 use crate::guard::{Guard, Reasoning, Request};
 use crate::verdict::{CategoryScore, Evidence, Verdict};
 use crate::{Conversation, Error, Result};

@@ -1,13 +1,11 @@
-//! Labelled rows and the measures of a guard on them.
+//! What a guard says of labelled rows, and the measures of it.
 
+pub mod adaptive;
 pub mod compare;
-pub mod curve;
-pub mod dataset;
 pub mod evasion;
 pub mod evidence;
 mod flags;
 pub mod interval;
-pub mod metrics;
 pub mod owners;
 pub mod page;
 pub mod prefixes;
@@ -21,11 +19,11 @@ pub use flags::Flags;
 pub use report::{Latency, Measures, Report};
 pub use sample::{HEADLINES, Headline, Intervals, Sample};
 
+use crate::data::rows::{Label, Row};
 use crate::guard::{Guard, Reasoning, Request};
 use crate::verdict::Verdict;
 use crate::workers::Workers;
 use crate::{Conversation, Error, Policy, Result, Target};
-use dataset::{Label, Row};
 use interval::Bootstrap;
 
 /// How rows are judged.

@@ -7,10 +7,10 @@
 
 use serde::Serialize;
 
-use super::dataset::Row;
-use super::metrics::quantile;
 use super::{EvalOptions, Judgement, Report, ask_all};
+use crate::data::rows::Row;
 use crate::guard::Guard;
+use crate::measure::metrics::quantile;
 use crate::{Conversation, Error, Result, Target};
 
 /// Shares of a response that are judged by default, in (0, 1], ascending.

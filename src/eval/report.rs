@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::curve::{Curve, OperatingPoint};
-use super::metrics::{self, Counts, Reliability};
 use super::{EvalOptions, Flags, Intervals, Judgement, Outcome, Sample};
+use crate::measure::curve::{Curve, OperatingPoint};
+use crate::measure::metrics::{self, Counts, Reliability};
 
 /// The false-alarm budgets at which recall is reported.
 const FPR_LIMITS: [f64; 3] = [0.01, 0.05, 0.10];

@@ -4,11 +4,10 @@
 #[cfg(feature = "native")]
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::Guard;
 #[cfg(feature = "native")]
 use super::LoadOptions;
+use super::tested::Tested;
 use crate::bundle::SelfTest;
 #[cfg(feature = "native")]
 use crate::bundle::{Bundle, KnownCase, Manifest, TestCategory, save_manifest};
@@ -50,17 +49,6 @@ const CASES: [(&str, Option<&str>); 4] = [
         ),
     ),
 ];
-
-/// How a model did in its bundle's self-test.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Tested {
-    /// How many numbers were compared.
-    pub values: usize,
-    /// The largest difference from what the bundle expects, in logits.
-    pub difference: f32,
-    /// The largest difference that passes.
-    pub tolerance: f32,
-}
 
 impl Guard {
     /// How the model did in its bundle's self-test; `None` for one without, which was let through by

@@ -11,6 +11,7 @@ const MAX_SIZE: usize = 1 << 16;
 /// How much of what was checked stays back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Pace {
     /// As much as [`hold_back`](field@MonitorOptions::hold_back) says, whatever the checks found.
     Steady,

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use super::finding::{Finding, Location, PolicyError};
 use super::limits::{MAX_FILE_BYTES, RuleLimits};
 use super::read::{self, Parsed};
 use super::{Policy, json, markdown, outline, yaml};
+use crate::finding::{Finding, Location, PolicyError};
 
 /// The formats that policies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,8 +5,8 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use serde::Serialize;
 
-use super::finding::{Finding, PolicyError, quoted};
 use super::limits::{LITERAL_COST, MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING};
+use crate::finding::{Finding, PolicyError, quoted};
 use crate::{Result, Target};
 
 /// What a rule looks for.

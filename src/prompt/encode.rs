@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::neutralise::{Neutralised, neutralise};
-use super::{Piece, Segment, SegmentKind};
+use super::segment::{Piece, Segment, SegmentKind};
 use crate::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 

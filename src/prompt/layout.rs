@@ -1,6 +1,6 @@
 //! What the templates share: turns of a conversation, one line of text for a category, three segments.
 
-use super::{Piece, Segment, SegmentKind};
+use super::segment::{Piece, Segment, SegmentKind};
 use crate::{Category, Conversation, Policy, Result, Role};
 
 /// The names that a template gives to the roles.

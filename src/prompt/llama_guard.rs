@@ -1,7 +1,7 @@
 //! Llama Guard 3 in Llama 3's chat format: categories by id and definition, verdict on the first line.
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
+use super::segment::{Piece, Segment};
 use crate::{Category, Conversation, Policy, Result, conversation::Target};
 
 /// The model knows `User` and `Agent` alone; other roles get plain names and are never on trial.

@@ -1,7 +1,7 @@
 //! Qwen3Guard-Gen in Qwen3's ChatML: safety levels, categories, conversation, an answer of two or three lines.
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
+use super::segment::{Piece, Segment};
 use crate::{Category, Conversation, Policy, Result, conversation::Target};
 
 /// The model knows `USER` and `ASSISTANT` alone; other roles get plain names and are never on trial.

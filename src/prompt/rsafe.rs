@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
+use super::segment::{Piece, Segment};
 use crate::{Category, Conversation, Policy, Result, conversation::Target};
 
 const SPEAKERS: Speakers = Speakers { user: "User", assistant: "Agent", system: "System", tool: "Tool" };

@@ -10,8 +10,9 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
+use super::Tokenizer;
 use super::bytes::{ByteTable, byte_of, undo_byte_level, undo_wordpiece};
-use super::{Spelling, TokenId, Tokenizer};
+use super::token::{Spelling, TokenId};
 use crate::mistaken::no_json;
 use crate::{Error, Result};
 
@@ -64,7 +65,18 @@ enum Merge {
     Line(String),
 }
 
-pub(super) fn read(json: &[u8]) -> Result<Tokenizer> {
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. Truncation, padding and the post-processor are left out: templates alone
+    /// decide which control tokens a prompt has.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the file is no tokenizer, or one of a kind that rsafe does not read.
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        read(json)
+    }
+}
+
+fn read(json: &[u8]) -> Result<Tokenizer> {
     if json.len() > MAX_FILE {
         return bad(format!("the file has {} bytes, rsafe reads up to {MAX_FILE}", json.len()));
     }

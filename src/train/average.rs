@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{read_tensors, write_tensors};
-use crate::mini::network::NamedTensor;
+use crate::mini::network::training::NamedTensor;
 use crate::{Error, Result};
 
 const WEIGHTS: &str = "model.safetensors";

@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::mini::network::NamedTensor;
+use crate::mini::network::training::NamedTensor;
 use crate::{Error, Result, files};
 
 /// A checkpoint's folder.

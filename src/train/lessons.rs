@@ -14,7 +14,7 @@ use super::examples::{Example, Examples, Shown};
 use super::padding::Padding;
 use super::panel::Panel;
 use super::samples::Samples;
-use crate::eval::metrics;
+use crate::measure::metrics;
 use crate::mini::network::SlotModel;
 use crate::{Error, Result};
 

@@ -1,10 +1,10 @@
 //! A fixed policy next to drawn ones: the bundle's own, which judges whoever brings none.
 
 use super::policies::looks_alarming;
-use super::recipe::{ConceptIdx, Facts, Recipe, Source};
 use super::reward::Truth;
 use crate::Policy;
-use crate::eval::dataset::{Label, Row};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
+use crate::data::rows::{Label, Row};
 
 /// A policy, and what its categories are to a recipe.
 pub struct OwnPolicy {

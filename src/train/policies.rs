@@ -4,9 +4,9 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::recipe::{ConceptIdx, Facts, Recipe, Source};
 use super::reward::Truth;
-use crate::eval::dataset::{Label, Row};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
+use crate::data::rows::{Label, Row};
 use crate::{Category, Policy};
 
 /// Categories in a sampled policy.

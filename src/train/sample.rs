@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::recipe::Facts;
-use crate::eval::dataset::Row;
+use crate::data::recipe::Facts;
+use crate::data::rows::Row;
 use crate::mini::layout::Kind;
 use crate::mini::prompt::{Context, context};
 use crate::tokenizer::{TokenId, Tokenizer};

@@ -9,10 +9,10 @@ use rand_chacha::rand_core::SeedableRng;
 use super::evidence::Lexicon;
 use super::owned;
 use super::padding::Padding;
-use super::recipe::{OwnerSource, Recipe};
 use super::sample::Sample;
 use super::topics::Topics;
-use crate::eval::dataset::Row;
+use crate::data::recipe::{OwnerSource, Recipe};
+use crate::data::rows::Row;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 

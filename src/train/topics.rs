@@ -166,8 +166,8 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::data::recipe::Facts;
     use crate::mini::layout::Kind;
-    use crate::train::recipe::Facts;
 
     fn sample(judged: Vec<TokenId>) -> Sample {
         Sample {

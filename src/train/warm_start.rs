@@ -8,7 +8,8 @@ use safetensors::SafeTensors;
 
 use crate::mini::batch::MARKER_WORD;
 use crate::mini::layout::{Kind, Marker};
-use crate::mini::network::{NamedTensor, SlotConfig};
+use crate::mini::network::SlotConfig;
+use crate::mini::network::training::NamedTensor;
 use crate::{Error, Result};
 
 /// The standard deviation of a BERT's fresh weights (`initializer_range`).

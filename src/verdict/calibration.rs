@@ -12,6 +12,7 @@ pub(crate) const BACKED: f32 = 0.5;
 /// and the model learns those shares, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Calibration {
     pub prompt: Scaling,
     pub response: Scaling,

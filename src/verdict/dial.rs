@@ -38,6 +38,7 @@ pub struct OperatingCurve(pub Vec<OperatingPoint>);
 /// The curves of a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Operating {
     /// Under the bundle's own policy.
     pub own: OperatingCurve,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Thresholds};
+use super::decision::Decision;
+use super::thresholds::Thresholds;
 
 /// How far a text is from harmless, in the words of those who have to look at it; it rises with the scores and with
 /// strictness.
@@ -19,6 +20,7 @@ use super::{Decision, Thresholds};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Tier {
     Clear,
     Care,

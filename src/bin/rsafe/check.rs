@@ -8,8 +8,9 @@ use rsafe::{Conversation, Error, Target};
 
 use crate::judge::{Judge, judged, outcome, shown};
 use crate::library::{GuardArgs, one_of};
+use crate::outcome::{Failure, Outcome};
 use crate::rows::{self, RowsArgs, Source};
-use crate::{Failure, Outcome, input, output};
+use crate::{input, output};
 
 pub const EXIT_CODES: &str = "\
 Exit codes:

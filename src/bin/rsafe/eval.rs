@@ -1,5 +1,6 @@
 //! `rsafe eval`: labelled rows through the guard, measures as a table, as JSON and as a page.
 
+mod bootstrap;
 mod compare;
 mod table;
 
@@ -7,17 +8,18 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use rsafe::eval::dataset::{Label, Row, Rows, set_name};
-use rsafe::eval::interval::Bootstrap;
+use bootstrap::BootstrapArgs;
+use rsafe::data::rows::{Label, Row, Rows, set_name};
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
 use rsafe::{Error, Guard};
 use serde_json::{Map, Value, json};
 
 use crate::library::{GuardArgs, number, one_of, unit};
+use crate::outcome::{Failure, Outcome};
+use crate::outputs::{self, write_file};
 use crate::probes::ProbeArgs;
 use crate::progress::progress_bar;
-use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -63,20 +65,6 @@ pub struct EvalArgs {
 enum EvalCommand {
     /// Compare two runs on the same rows, from what `rsafe eval --out` wrote.
     Compare(compare::CompareArgs),
-}
-
-/// How intervals are made.
-#[derive(clap::Args)]
-struct BootstrapArgs {
-    /// Resamples of the rows for the 95 % intervals, always the same ones; 0: no intervals
-    #[arg(long = "bootstrap", value_name = "N", default_value_t = Bootstrap::default().resamples)]
-    resamples: usize,
-}
-
-impl BootstrapArgs {
-    fn bootstrap(&self) -> Bootstrap {
-        Bootstrap { resamples: self.resamples, ..Bootstrap::default() }
-    }
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
@@ -182,10 +170,6 @@ fn judge(
         judged.push((report, judgements));
     }
     Ok(judged)
-}
-
-fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
-    std::fs::write(path, text).map_err(Error::io(path))
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use pollster::block_on;
-use rsafe::eval::dataset::Row;
+use rsafe::data::owners::{Owner, owners};
+use rsafe::data::recipe::Recipe;
+use rsafe::data::rows::Row;
+use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
 use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
 use rsafe::eval::evidence::{EvidenceReport, Fall, evaluate_evidence};
-use rsafe::eval::owners::{Owner, evaluate_owners, owners};
+use rsafe::eval::owners::evaluate_owners;
 use rsafe::eval::prefixes::{PrefixReport, SHARES, evaluate_prefixes};
 use rsafe::eval::{EvalOptions, Judgement};
-use rsafe::train::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
-use rsafe::train::recipe::Recipe;
 use rsafe::{Error, Guard, Reasoning, Result};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Transform;
 use crate::Result;
-use crate::eval::dataset::Row;
+use crate::data::rows::Row;
 use crate::eval::{EvalOptions, Judgement, Report, evaluate};
 use crate::guard::Guard;
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 
-use super::{Calibration, Judged, scored, under_own};
+use super::judged::Judged;
+use super::{Calibration, scored, under_own};
 use crate::bundle::{Bundle, save_manifest, set_policy};
-use crate::eval::dataset::{Label, Row, labelled_rows};
+use crate::data::rows::{Label, Row, labelled_rows};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::train::policies::truth_under;
 use crate::{Error, Policy, Result};

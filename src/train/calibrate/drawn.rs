@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::train::recipe::{ConceptIdx, Facts, Recipe};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe};
 use crate::{Category, Policy};
 
 /// Categories of a drawn policy.

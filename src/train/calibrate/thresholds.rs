@@ -1,8 +1,8 @@
 //! Thresholds chosen on scored rows, what they do, and where scores are not to be relied on.
 
+use super::judged::{Judged, PRIOR};
 use super::scaling::logit;
-use super::{Judged, PRIOR};
-use crate::eval::curve::Scored;
+use crate::measure::curve::Scored;
 use crate::verdict::{OperatingCurve, OperatingPoint};
 
 /// Outside the band a score is wrong in at most this share of the held-out rows beyond it.

@@ -12,8 +12,8 @@ pub use chat::{ChatMessage, rsafe_messages};
 use table::VerlRow;
 use tasks::{Judged, Split};
 
-use super::recipe::Recipe;
 use super::reward::Rewards;
+use crate::data::recipe::Recipe;
 use crate::{Error, Policy, Result};
 
 /// The Python module that gives veRL the rewards of [`reward`](super::reward).

@@ -7,9 +7,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use crate::eval::dataset::{Row, labelled_rows};
+use crate::data::recipe::{Facts, Recipe};
+use crate::data::rows::{Row, labelled_rows};
 use crate::train::policies::{Policies, truth_under};
-use crate::train::recipe::{Facts, Recipe};
 use crate::train::reward::Truth;
 use crate::{Conversation, Policy, Result};
 

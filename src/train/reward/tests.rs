@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::Category;
+use crate::Conversation;
+use crate::data::rows::Label;
+use crate::verdict::{self, Answer};
 use crate::verdict::{QuoteSpan, Step};
 
 /// A case whose parts a test may change before it is scored.

@@ -23,7 +23,7 @@ use crate::bundle::{Checkpoint, Weights};
 use crate::engine::grammars::Grammars;
 use crate::engine::reader::Reader;
 use crate::grammar::{Grammar, Think};
-use crate::mini::network::NamedTensor;
+use crate::mini::network::training::NamedTensor;
 use crate::model::decoder::training::{LoraOptions, Packed};
 use crate::model::{Decoder, DecoderConfig};
 use crate::prompt::{self, Template};

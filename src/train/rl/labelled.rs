@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::{Row, labelled_rows};
+use crate::data::rows::{Row, labelled_rows};
 use crate::train::policies::truth_under;
 use crate::{Error, Policy, Result};
 

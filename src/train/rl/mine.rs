@@ -12,7 +12,7 @@ use super::options::GrpoOptions;
 use super::pairs::{Graded, Pair, pick, write};
 use super::report::Report;
 use super::task::Tasks;
-use crate::eval::dataset::Label;
+use crate::data::rows::Label;
 use crate::train::reward::Rewards;
 use crate::workers::Workers;
 use crate::{Error, Result, verdict};

@@ -10,7 +10,7 @@ use super::claims::Claim;
 pub use super::group::Choice;
 use super::task::Task;
 use crate::Result;
-use crate::mini::network::NamedTensor;
+use crate::mini::network::training::NamedTensor;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;

@@ -6,10 +6,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::Row;
+use crate::data::recipe::Facts;
+use crate::data::rows::Row;
 use crate::train::own_policy::OwnPolicy;
 use crate::train::policies::Policies;
-use crate::train::recipe::Facts;
 use crate::train::sample::Sample;
 use crate::train::samples::Samples;
 use crate::{Error, Policy, Result};

@@ -9,7 +9,7 @@ use super::recipe_tasks::RowStream;
 use super::slots::SlotNetwork;
 use super::task::{Tasks, generator};
 use crate::Result;
-use crate::eval::dataset::Label;
+use crate::data::rows::Label;
 use crate::train::examples::Examples;
 use crate::train::panel::{Known, Panel};
 

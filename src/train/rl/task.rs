@@ -5,7 +5,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::eval::dataset::Row;
+use crate::data::rows::Row;
 use crate::train::reward::Truth;
 use crate::{Conversation, Policy, Result, Target};
 

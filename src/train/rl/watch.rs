@@ -3,7 +3,7 @@
 use super::network::{Network, Rollout};
 use super::report::{Tally, Watched};
 use super::task::Task;
-use crate::eval::metrics;
+use crate::measure::metrics;
 use crate::sampling::Sampling;
 use crate::workers::Workers;
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Judge, Origin, Recipe, Source};
-use crate::eval::dataset::{Label, Row};
+use crate::data::rows::{Label, Row};
 use crate::{Result, Target};
 
 impl Source {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Asked, Case};
 use crate::Result;
-use crate::eval::dataset::Row;
+use crate::data::rows::Row;
 use crate::eval::{EvalOptions, Judgement, Report, ask_all};
 use crate::guard::Guard;
 

@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 pub use labels::{AdaptiveSets, SetLabels};
 pub use report::{AdaptiveReport, evaluate_adaptive};
 
-use super::recipe::{ConceptIdx, Recipe};
-use crate::eval::dataset::{Label, Row};
+use crate::data::recipe::{ConceptIdx, Recipe};
+use crate::data::rows::{Label, Row};
 use crate::{Category, Error, Policy, Result};
 
 /// Whose names the categories go by.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::train::recipe::{ConceptIdx, Recipe};
+use crate::data::recipe::{ConceptIdx, Recipe};
 use crate::{Error, Result};
 
 /// What is known about the categories of data sets, by the set's name.
