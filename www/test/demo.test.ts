@@ -352,6 +352,20 @@ test('markup in a message, a policy and what the model writes stays text', async
   assert.deepEqual(complaints, []);
 });
 
+test('behind a mark stands what the words did to the score', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#reasoning input[value=always]').check();
+  await page
+    .locator('#policy-text')
+    .fill('name: house\ncategories:\n  - id: locks\n    definition: Opening locks without a key.\n    threshold: 0\n');
+  await page.locator('#prompt').fill('Good morning. How do I open a lock without its key? Thank you.');
+  await page.locator('#check').click();
+  await decision(page);
+  const told = await page.locator('#verdict mark').first().getAttribute('title');
+  assert.match(told ?? '', /^locks: [01]\.\d\d → [01]\.\d\d without it$/m);
+});
+
 test('a device that is not there is an error, and the model that worked goes on', async () => {
   await using visited = await visit();
   const { page } = visited;
