@@ -259,7 +259,7 @@ test('the example for Next.js builds with Turbopack, and its route and its page 
     env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' },
   } as const;
   try {
-    const flags = ['--ignore-scripts', '--no-audit', '--no-fund'];
+    const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--install-links'];
     for (const [program, args] of [
       ['npm', ['install', ...flags, ...NEXT]],
       [process.execPath, next('build')],
