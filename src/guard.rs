@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::bundle::{Bundle, Weights};
+use crate::conversation::Conversation;
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Writer};
-use crate::policy::RuleAction;
+use crate::error::{Error, Result};
+use crate::policy::{Policy, RuleAction};
 pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
-use crate::{Conversation, Error, Policy, Result};
 use engine::{Engine, Prepared, Scan};
 use policies::Policies;
 #[cfg(feature = "native")]

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
+use crate::error::{Error, Result};
 use crate::files::{self, Kind};
-use crate::{Error, Result};
 
 /// A row as it stands in its file.
 pub struct Record {

@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use super::manifest::plain_name;
 use super::shard::{Input, Shard, is_buffer};
 use super::weights::Weights;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::mistaken::no_json;
 use crate::prompt::Template;
-use crate::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

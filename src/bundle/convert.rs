@@ -6,10 +6,10 @@ use super::checkpoint::{Checkpoint, not_in_index, read_small};
 use super::manifest::{DefaultPolicy, Manifest, SCORES, Scores};
 use super::shard::{Shard, TensorHeader};
 use super::writer::Writer;
+use crate::error::{Error, Result};
 use crate::kernels::Encoding;
 use crate::prompt::Template;
 use crate::verdict::Thresholds;
-use crate::{Error, Result};
 
 /// How a checkpoint is converted. What is `None` is taken or guessed from the checkpoint.
 #[derive(Debug, Clone)]

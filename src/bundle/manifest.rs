@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::self_test::{self, SelfTest};
+use crate::error::{Error, Result};
 use crate::mistaken::no_json;
 use crate::prompt::Template;
 use crate::verdict::{Calibration, Operating, Thresholds};
-use crate::{Error, Result};
 
 /// The manifest's name in every bundle.
 pub const MANIFEST: &str = "manifest.json";

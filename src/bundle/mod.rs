@@ -31,7 +31,8 @@ pub use crate::kernels::Encoding;
 pub use crate::prompt::Template;
 pub use crate::verdict::Thresholds;
 
-use crate::{Error, Policy, Result};
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use source::Files;
 pub use source::{FileBytes, ReadFile, SharedReader};
 

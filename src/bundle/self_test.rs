@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::conversation::Conversation;
+use crate::policy::{Category, Policy};
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
-use crate::{Category, Conversation, Policy};
 
 /// The largest tolerance of a self-test: a model that is wrong by more may decide otherwise.
 pub const MAX_TOLERANCE: f32 = 0.05;

@@ -17,11 +17,11 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
 use crate::kernels::BadWeight;
 use crate::kernels::Encoding;
 use crate::mistaken::mistaken;
-use crate::{Error, Result};
 
 const MAX_HEADER: usize = 32 << 20;
 /// Bytes of a file without a header that are looked at, to say what it is instead.

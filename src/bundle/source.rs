@@ -15,9 +15,9 @@ use super::manifest::FileEntry;
 use super::shard::hex;
 use super::shard::{Input, Shard, sha256};
 use super::weights::Weights;
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
 use crate::files;
-use crate::{Error, Result};
 
 /// A file's bytes, some time from now.
 pub type FileBytes<'r> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'r>>;

@@ -8,8 +8,8 @@ use burn::tensor::{Device, Tensor};
 use bytes::Bytes;
 
 use super::shard::{Shard, TensorHeader};
+use crate::error::{Error, Result};
 use crate::kernels::{Encoded, Encoding, Matrix, runs_encoded};
-use crate::{Error, Result};
 
 /// Tensors by their Hugging Face names. A model takes what it needs; [`finish`](Weights::finish) names what is left.
 ///

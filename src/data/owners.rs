@@ -5,8 +5,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::rows::{Label, Row};
-use crate::policy::Format;
-use crate::{Error, Policy, Result, Target, files};
+use crate::conversation::Target;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::policy::{Format, Policy};
 
 /// An owner's policy and what was labelled under it.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use serde::Deserialize;
 
 use super::rows::{Label, Row, Rows, data_files};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A place in [`Recipe::concepts`].
 pub type ConceptIdx = usize;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::conversation::{Conversation, Message, Role, Target};
+use crate::error::{Error, Result};
+use crate::files;
 use crate::records::{self, Record, Records};
-use crate::{Conversation, Error, Message, Result, Role, Target, files};
 
 /// What the judges of a data set said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

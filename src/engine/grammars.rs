@@ -3,10 +3,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::conversation::Target;
+use crate::error::{Error, Result};
 use crate::grammar::{Grammar, Think};
+use crate::policy::Category;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
-use crate::{Category, Error, Result, Target};
 
 /// Grammars that are kept, the latest used last: with and without reasoning for each of four policies.
 const KEPT: usize = 8;

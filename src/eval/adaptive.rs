@@ -20,7 +20,8 @@ pub use report::{AdaptiveReport, evaluate_adaptive};
 
 use crate::data::recipe::{ConceptIdx, Recipe};
 use crate::data::rows::{Label, Row};
-use crate::{Category, Error, Policy, Result};
+use crate::error::{Error, Result};
+use crate::policy::{Category, Policy};
 
 /// Whose names the categories go by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 pub use report::{EvasionReport, TransformReport, evaluate_evasion};
 
-use crate::Target;
+use crate::conversation::Target;
 use crate::data::rows::Row;
 
 /// A way to write a message that a reader, or an obliging assistant, still understands.

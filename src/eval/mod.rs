@@ -19,11 +19,13 @@ pub use flags::Flags;
 pub use report::{Latency, Measures, Report};
 pub use sample::{HEADLINES, Headline, Intervals, Sample};
 
+use crate::conversation::{Conversation, Target};
 use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
 use crate::guard::{Guard, Reasoning, Request};
+use crate::policy::Policy;
 use crate::verdict::Verdict;
 use crate::workers::Workers;
-use crate::{Conversation, Error, Policy, Result, Target};
 use interval::Bootstrap;
 
 /// How rows are judged.
@@ -281,8 +283,9 @@ impl Asking {
 #[cfg(all(test, feature = "embedded"))]
 mod tests {
     use super::*;
+    use crate::bundle::Bundle;
     use crate::guard::LoadOptions;
-    use crate::{Bundle, Category};
+    use crate::policy::Category;
 
     #[test]
     fn rows_that_are_judged_side_by_side_come_in_their_order_with_the_scores_of_rows_judged_alone() {

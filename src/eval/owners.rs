@@ -1,9 +1,9 @@
 //! Owners' policies, judged: what a guard says of the messages that were labelled under them.
 
 use super::{EvalOptions, Judgement, Report, ask_all};
-use crate::Result;
 use crate::data::owners::Owner;
 use crate::data::rows::{Label, Row};
+use crate::error::Result;
 use crate::guard::Guard;
 
 /// Judges the messages of the owners that training never saw, each under its owner's policy (that of `options` is not

@@ -8,10 +8,11 @@
 use serde::Serialize;
 
 use super::{EvalOptions, Judgement, Report, ask_all};
+use crate::conversation::{Conversation, Target};
 use crate::data::rows::Row;
+use crate::error::{Error, Result};
 use crate::guard::Guard;
 use crate::measure::metrics::quantile;
-use crate::{Conversation, Error, Result, Target};
 
 /// Shares of a response that are judged by default, in (0, 1], ascending.
 pub const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];

@@ -147,7 +147,7 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::Target;
+    use crate::conversation::Target;
     use crate::eval::interval::Bootstrap;
 
     pub fn judged(is_unsafe: bool, score: f32, flagged: bool) -> Judgement {

@@ -4,14 +4,16 @@
 use std::ops::ControlFlow;
 
 use crate::bundle::{Bundle, KnownCase, KnownStep, Weights};
+use crate::conversation::{Conversation, Target};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
+use crate::error::Result;
 use crate::mini::engine::SlotEngine;
 use crate::mini::prompt::{Blocks, SlotPrompts};
 use crate::mini::scan as mini;
+use crate::policy::Policy;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
-use crate::{Conversation, Policy, Result, Target};
 
 /// A policy that an engine can read under.
 pub struct Prepared {

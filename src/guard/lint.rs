@@ -3,9 +3,10 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{Guard, Reasoning, Request};
-use crate::policy::{Finding, Rules, quoted};
+use crate::conversation::{Conversation, Message, Role};
+use crate::error::{Error, Result};
+use crate::policy::{Action, Category, Finding, Policy, Rules, quoted};
 use crate::verdict::{CategoryScore, Decision};
-use crate::{Action, Category, Conversation, Error, Message, Policy, Result, Role};
 
 const MISSED: &str = "the model misses it: say first in the definition what such texts do, or set a lower threshold";
 const TAKEN: &str = "the model takes it for the category: say in the definition what does not fall under it, or set a \

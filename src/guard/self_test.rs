@@ -11,9 +11,11 @@ use super::tested::Tested;
 use crate::bundle::SelfTest;
 #[cfg(feature = "native")]
 use crate::bundle::{Bundle, KnownCase, Manifest, TestCategory, save_manifest};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
-use crate::{Policy, prompt::Template};
+use crate::policy::Policy;
+#[cfg(feature = "native")]
+use crate::prompt::Template;
 
 /// How far another device may move a number of the slot model, whose weights are exact on all: its sums in f32 come in
 /// another order, and a GPU has an `exp` and an `erf` of its own.

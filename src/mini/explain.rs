@@ -11,9 +11,10 @@ use super::policy::ReadPolicy;
 use super::prompt::{SlotPrompt, defined, words};
 use super::readings::highest_of;
 use super::window::Window;
+use crate::error::Result;
+use crate::policy::Category;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::Scoring;
-use crate::{Category, Result};
 
 /// A category that applies to a window that was read, and what it was read by.
 pub struct Case<'a> {

@@ -13,12 +13,12 @@ use burn::tensor::{Device, Tensor, TensorData, activation, module as ops};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Weights;
+use crate::error::{Error, Result};
 use crate::kernels::{Linear, Matrix};
 use crate::mini::batch::{BUCKETS, Distances, MARKER_WORD, SlotBatch, UNSEEN};
 use crate::mini::layout::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
 use crate::model::{CacheShape, KvCache};
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
 
 /// The shape of the network; the fields are those of Hugging Face's `BertConfig`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

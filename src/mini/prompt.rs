@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::conversation::{Conversation, Message, Role, Target};
+use crate::error::{Error, Result};
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
 use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
 use crate::mini::layout::{
@@ -11,9 +13,9 @@ use crate::mini::layout::{
     PASSAGE_STEP, POLICY_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
 use crate::normalise::Disguise;
+use crate::policy::{Category, Policy};
 use crate::tokenizer::{Span, TokenId, Tokenizer};
 use crate::verdict::Label;
-use crate::{Category, Conversation, Error, Message, Policy, Result, Role, Target};
 
 /// The longest judged message, in tokens: what is longer is refused rather than judged in part.
 const MAX_JUDGED: usize = 32_768;

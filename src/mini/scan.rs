@@ -16,11 +16,12 @@ use super::prompt::{Plan, PlannedStep, SlotPrompt, highest, told};
 use super::readings::{Highest, highest_of};
 use super::window::Window;
 use crate::engine::{Answering, Readout, Steps, Writer};
+use crate::error::{Error, Result};
 use crate::grammar::Think;
+use crate::policy::Policy;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Scoring};
-use crate::{Error, Policy, Result};
 
 pub struct Scan<'e> {
     engine: &'e SlotEngine,

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The shape of a cache, the same for each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

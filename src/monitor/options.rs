@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::verdict::check_strictness;
-use crate::{Decision, Error, Reasoning, Result, Verdict};
+use crate::error::{Error, Result};
+use crate::guard::Reasoning;
+use crate::verdict::{Decision, Verdict, check_strictness};
 
 /// The largest of [`MonitorOptions`]' sizes.
 const MAX_SIZE: usize = 1 << 16;

@@ -6,8 +6,9 @@ use regex_automata::util::syntax;
 use serde::Serialize;
 
 use super::limits::{LITERAL_COST, MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING};
+use crate::conversation::Target;
+use crate::error::Result;
 use crate::finding::{Finding, PolicyError, quoted};
-use crate::{Result, Target};
 
 /// What a rule looks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]

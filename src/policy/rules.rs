@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::bounds;
 use super::limits::{MAX_RULES, RuleLimits};
 use super::rule::{Compiled, Rule, RuleAction};
+use crate::conversation::Target;
+use crate::error::{Error, Result};
 use crate::finding::{Finding, PolicyError};
-use crate::{Error, Result, Target};
 
 /// The rule that decides a text, and where it matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

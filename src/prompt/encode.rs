@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::neutralise::{Neutralised, neutralise};
 use super::segment::{Piece, Segment, SegmentKind};
-use crate::Result;
+use crate::error::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// A message's index and the byte range of its content that a token stands for.

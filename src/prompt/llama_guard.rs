@@ -2,7 +2,9 @@
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
 use super::segment::{Piece, Segment};
-use crate::{Category, Conversation, Policy, Result, conversation::Target};
+use crate::conversation::{Conversation, Target};
+use crate::error::Result;
+use crate::policy::{Category, Policy};
 
 /// The model knows `User` and `Agent` alone; other roles get plain names and are never on trial.
 const SPEAKERS: Speakers = Speakers { user: "User", assistant: "Agent", system: "System", tool: "Tool" };

@@ -11,7 +11,9 @@ mod qwen3guard;
 mod rsafe;
 mod segment;
 
-use crate::{Conversation, Error, Policy, Result};
+use crate::conversation::Conversation;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 pub use encode::{Encoded, EncodedSegment, Quoted, encode};
 pub use neutralise::{Neutralised, neutralise};

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Record, Records, too_long};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Columns that are JSON where they hold text: not every writer nests.
 const NESTED: [&str; 5] = ["messages", "categories", "touches", "quotes", "policy"];

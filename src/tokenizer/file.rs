@@ -13,8 +13,8 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 use super::Tokenizer;
 use super::bytes::{ByteTable, byte_of, undo_byte_level, undo_wordpiece};
 use super::token::{Spelling, TokenId};
+use crate::error::{Error, Result};
 use crate::mistaken::no_json;
-use crate::{Error, Result};
 
 /// The largest published tokenizer is about 35 MB.
 const MAX_FILE: usize = 128 << 20;

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use token::{Spelling, ceil_boundary, floor_boundary};
 
 pub use bound::MAX_BYTES_PER_TOKEN;

@@ -2,7 +2,7 @@
 
 use super::Tokenizer;
 use super::token::TokenId;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Turns a stream of tokens into a stream of whole UTF-8 characters. Bytes that cannot become a character
 /// become U+FFFD, exactly as if all bytes had been decoded at once.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::token::{Span, TokenId};
-use crate::Result;
+use crate::error::Result;
 
 /// Runs are cut at this many characters: matching the longest piece takes time quadratic in them.
 const RUN: usize = 50;

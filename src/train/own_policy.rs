@@ -2,9 +2,9 @@
 
 use super::policies::looks_alarming;
 use super::reward::Truth;
-use crate::Policy;
 use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
 use crate::data::rows::{Label, Row};
+use crate::policy::Policy;
 
 /// A policy, and what its categories are to a recipe.
 pub struct OwnPolicy {
@@ -55,7 +55,7 @@ impl OwnPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Category;
+    use crate::policy::Category;
 
     #[test]
     fn a_row_breaks_the_policy_that_names_what_is_known_of_it() {

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::reward::Truth;
 use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
 use crate::data::rows::{Label, Row};
-use crate::{Category, Policy};
+use crate::policy::{Category, Policy};
 
 /// Categories in a sampled policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;

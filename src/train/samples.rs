@@ -13,8 +13,8 @@ use super::sample::Sample;
 use super::topics::Topics;
 use crate::data::recipe::{OwnerSource, Recipe};
 use crate::data::rows::Row;
+use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
 
 /// The recipe's rows, tokenised: by source, and those held out.
 pub struct Samples<'a> {

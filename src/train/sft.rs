@@ -22,10 +22,10 @@ use super::samples::Samples;
 use super::warm_start::{slot_config, warm_start};
 use crate::bundle::{Bundle, MANIFEST, Weights};
 use crate::data::recipe::Recipe;
+use crate::error::{Error, Result};
 use crate::mini::network::{SlotConfig, SlotModel};
 use crate::tokenizer::Tokenizer;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// What a run is made of. Lengths are in tokens.
 #[derive(Debug, Clone, Serialize)]

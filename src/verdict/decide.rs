@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::{
     Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Tier, Usage, Verdict, quotes_in,
 };
-use crate::policy::Unreadable;
-use crate::{Action, Category, Conversation, Policy, Role, Target};
+use crate::conversation::{Conversation, Role, Target};
+use crate::policy::{Action, Category, Policy, Unreadable};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::Thresholds;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The strictness at which a bundle's thresholds hold as they are.
 pub const BALANCED: f32 = 0.5;

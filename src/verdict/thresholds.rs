@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::Category;
+use crate::policy::Category;
 
 /// At which P(unsafe) something is flagged, each in `0..=1`; a bundle brings its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -19,10 +19,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bundle::Bundle;
-use crate::guard::MAX_WORK;
+use crate::conversation::{Conversation, Message, Target};
+use crate::guard::{Event, Guard, LoadOptions, MAX_WORK, Reasoning, Request};
 use crate::policy::{Format, Policy, lint};
 use crate::verdict::OnError;
-use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request, Target};
 use policies::Policies;
 use reader::JsReader;
 use task::promise;
@@ -112,7 +112,7 @@ impl WasmGuard {
                     return to_js(&values::Verdict::of(&verdict, &texts));
                 }
             }
-            Err(values::error(crate::Error::BadModel("the check ended without a verdict".into())))
+            Err(values::error(crate::error::Error::BadModel("the check ended without a verdict".into())))
         })
     }
 }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer};
 
 use super::{Concept, ConceptIdx, Judge, Origin, OwnerSource, Recipe, Source, UnsafeMeans, reading, unknown};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

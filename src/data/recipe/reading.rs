@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::{ConceptIdx, Facts, ReaderLabel, Recipe};
 use crate::data::rows::{Label, Row};
-use crate::{Error, Result, files};
+use crate::error::{Error, Result};
+use crate::files;
 
 impl ReaderLabel {
     /// What a row of our own says of itself.

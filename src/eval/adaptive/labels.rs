@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::data::recipe::{ConceptIdx, Recipe};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What is known about the categories of data sets, by the set's name.
 #[derive(Debug, Clone, PartialEq)]

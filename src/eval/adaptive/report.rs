@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Asked, Case};
-use crate::Result;
 use crate::data::rows::Row;
+use crate::error::Result;
 use crate::eval::{EvalOptions, Judgement, Report, ask_all};
 use crate::guard::Guard;
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::Transform;
-use crate::Result;
 use crate::data::rows::Row;
+use crate::error::Result;
 use crate::eval::{EvalOptions, Judgement, Report, evaluate};
 use crate::guard::Guard;
 

@@ -6,7 +6,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::recipe::{ConceptIdx, Facts, Recipe};
-use crate::{Category, Policy};
+use crate::policy::{Category, Policy};
 
 /// Categories of a drawn policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 3..=6;

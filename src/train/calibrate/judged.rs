@@ -1,6 +1,6 @@
 //! What thresholds and scalings are made of: judged rows, and the share of unsafe ones that they are made for.
 
-use crate::Target;
+use crate::conversation::Target;
 
 /// The share of unsafe texts that a score is a probability for, and that thresholds are chosen for. Training sets hold
 /// more than traffic does, and the threshold with the highest F1 on them would flag nearly everything.

@@ -15,15 +15,17 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bundle::{Bundle, Manifest, save_manifest};
+use crate::conversation::Target;
 use crate::data::recipe::{Facts, Recipe, UnsafeMeans};
 use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
 use crate::measure::curve::Scored;
 use crate::measure::metrics;
+use crate::policy::Policy;
 use crate::train::own_policy::OwnPolicy;
 use crate::verdict::{self, Operating, Thresholds};
 use crate::workers::Workers;
-use crate::{Error, Policy, Result, Target};
 use drawn::Drawn;
 use judged::{Judged, PRIOR};
 use scaling::{logit, platt};

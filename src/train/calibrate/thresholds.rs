@@ -145,7 +145,7 @@ pub fn band(scored: &[Scored], threshold: f32) -> [f32; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Target;
+    use crate::conversation::Target;
 
     #[test]
     fn the_threshold_is_chosen_for_traffic_and_not_for_the_share_of_unsafe_rows() {

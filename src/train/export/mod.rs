@@ -14,7 +14,8 @@ use tasks::{Judged, Split};
 
 use super::reward::Rewards;
 use crate::data::recipe::Recipe;
-use crate::{Error, Policy, Result};
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 /// The Python module that gives veRL the rewards of [`reward`](super::reward).
 pub const REWARD_MODULE: &str = include_str!("reward.py");

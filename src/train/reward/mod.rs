@@ -25,7 +25,8 @@ pub use evidence::Evidence;
 pub use outcome::{Outcome, Truth};
 pub use rules::Rules;
 
-use crate::{Error, Policy, Result};
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 /// What an answer earned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::Conversation;
 use crate::data::rows::Label;
+use crate::policy::Policy;
 use crate::verdict::{self, Answer};
-use crate::{Conversation, Policy};
 
 /// What is true of a conversation under a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::claims::Claim;
 pub use super::group::Choice;
 use super::task::Task;
-use crate::Result;
+use crate::error::Result;
 use crate::mini::network::training::NamedTensor;
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;
