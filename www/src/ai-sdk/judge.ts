@@ -26,16 +26,16 @@ export class Judge {
     passed: Passed,
     { prompt, signal }: { prompt: LanguageModelV4Prompt; signal: AbortSignal },
   ) {
-    const { policy, policyLimits, strictness, checkEvery, holdBack, pace, maxWait, releaseOnReview = true } = options;
-    const rules = defined({ policy, policyLimits, strictness });
+    const { refusal, toolCalls, files, onVerdict, releaseOnReview = true, ...transform } = options;
+    const { policy, policyLimits, strictness } = options;
     this.signal = signal;
     this.#texts = new TextJudge({
       guard,
       signal,
-      check: { ...rules, reasoning: 'never' },
-      transform: { ...rules, ...defined({ checkEvery, holdBack, pace, maxWait }) },
+      check: defined({ policy, policyLimits, strictness, reasoning: 'never' as const }),
+      transform,
       releaseOnReview,
-      toolCalls: options.toolCalls,
+      toolCalls,
       passed,
       onVerdict: (verdict, where) => this.#tell(where, verdict),
     });

@@ -27,8 +27,9 @@ export interface Judging<Where> {
   run?: <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 }
 
-/** The built-in policy about attacks on assistants. */
-const ATTACKS = 'agents';
+/** The built-in policy about attacks on assistants. Most of what tools give is data, which looks odd to a small model, so
+ * only what is plain counts: of 30 harmless results none is refused then, of 8 attacks 5 are; at a half 9 and 8. */
+const ATTACKS = { policy: 'agents', strictness: 0.2 };
 
 export class Judge<Where> {
   readonly #by: Judging<Where>;
@@ -50,8 +51,8 @@ export class Judge<Where> {
    * @throws Blocked */
   async gave(where: Where, pieces: readonly string[]): Promise<void> {
     if (this.#by.toolCalls === 'pass') return this.asked(where, pieces);
-    for (const policy of [{}, { policy: ATTACKS }]) {
-      const check = { ...this.#by.check, ...policy };
+    for (const attacks of [{}, ATTACKS]) {
+      const check = { ...this.#by.check, ...attacks };
       await new Judge({ ...this.#by, check, releaseOnReview: false }).asked(where, pieces);
     }
   }
