@@ -18,7 +18,7 @@ pub struct Problem {
     message: String,
     /// The field of the request that it is about.
     param: Option<String>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// The body of an error.
@@ -113,7 +113,7 @@ impl Problem {
     }
 
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -191,8 +191,8 @@ impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let (status, header) = (self.status, self.header.take());
         let mut response = (status, Json(ErrorBody::of(self))).into_response();
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, value);
+        if let Some(header) = header {
+            response.headers_mut().insert(header.0, header.1);
         }
         response
     }

@@ -63,7 +63,7 @@ type Sayer = mpsc::UnboundedSender<Said>;
 
 enum Work {
     Check(Ask),
-    Grow(Growing),
+    Grow(Box<Growing>),
 }
 
 impl Work {
@@ -169,7 +169,7 @@ impl Pool {
 
     /// More of an answer that is relayed.
     pub fn grow(&self, growing: Growing) -> Answer {
-        self.take(Work::Grow(growing))
+        self.take(Work::Grow(Box::new(growing)))
     }
 
     fn take(&self, work: Work) -> Answer {
