@@ -207,8 +207,8 @@ describe('the worker with the real guard', { skip: built ? false : 'dist/ is not
       const passes = content === hours;
       assert.equal(choices[0].finish_reason, passes ? 'stop' : 'content_filter');
       assert.equal(upstream.asked.length - asked, passes ? 1 : 0);
-      const flagged = (rsafe?.categories ?? []).filter((one: any) => one.flagged).map(({ id }: any) => id);
-      assert.deepEqual([rsafe?.target, flagged.includes('injection')], passes ? [undefined, false] : ['prompt', true]);
+      const flagged = (rsafe?.categories ?? []).some((one: any) => one.flagged);
+      assert.deepEqual([rsafe?.target, flagged], passes ? [undefined, false] : ['prompt', true]);
     }
   });
 
