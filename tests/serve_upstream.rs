@@ -362,6 +362,19 @@ fn whatever_a_stream_says_anywhere_is_judged() {
         let told = pair.stream(streams(&[odd, last("stop")]));
         assert!(!told.raw.contains("lock"), "{}", told.raw);
     }
+    // Probabilities of tokens stay where the tokens are the text, without the alternatives to them.
+    let probable = |token: &str| {
+        let mut chunk = chunk(json!({"content": "Bread. "}));
+        let other = json!({"token": "pick a lock", "logprob": -3.0, "bytes": null});
+        chunk["choices"][0]["logprobs"] =
+            json!({"content": [{"token": token, "logprob": -0.5, "top_logprobs": [other]}]});
+        chunk
+    };
+    let told = pair.stream(streams(&[probable("Bread. "), probable("pick a lock"), last("stop")]));
+    assert_eq!(told.texts, ["Bread. Bread. "]);
+    let kept = &told.chunks[0]["choices"][0]["logprobs"]["content"][0];
+    assert_eq!((&kept["token"], &kept["top_logprobs"]), (&json!("Bread. "), &json!([])));
+    assert!(told.chunks[1]["choices"][0]["logprobs"].is_null() && !told.raw.contains("pick"), "{}", told.raw);
     let after = [speech("Bread. "), vec![last("stop")], speech("pick a lock")].concat();
     assert_eq!(pair.stream(streams(&after)).texts, ["Bread. "]);
 }
