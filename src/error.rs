@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The policy cannot be read or makes no sense; see [`PolicyError`](crate::policy::PolicyError) for line and field.
     #[error(transparent)]
-    BadPolicy(#[from] crate::policy::PolicyError),
+    BadPolicy(#[from] crate::finding::PolicyError),
     /// A request, a message or a data row is not what the guard can judge.
     #[error("bad input: {0}")]
     BadInput(String),

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What may be read where a file is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod policies;
 mod self_test;
 #[cfg(feature = "native")]
 mod shift;
+mod tested;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -18,24 +19,26 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::bundle::{Bundle, Weights};
+use crate::conversation::Conversation;
 pub use crate::engine::Steps;
 use crate::engine::{Answering, Writer};
-use crate::policy::RuleAction;
+use crate::error::{Error, Result};
+use crate::policy::{Policy, RuleAction};
 pub use crate::sampling::Sampling;
 use crate::verdict::{Answer, BALANCED, Decision, Dial, Note, OnError, Thresholds, Usage, Verdict, check_strictness};
-use crate::{Conversation, Error, Policy, Result};
 use engine::{Engine, Prepared, Scan};
 use policies::Policies;
-pub use self_test::Tested;
 #[cfg(feature = "native")]
 pub use self_test::renew_self_test;
 #[cfg(feature = "native")]
 pub use shift::{NOTABLE_SHIFT, Shift, largest_shift};
+pub use tested::Tested;
 
 /// When to write reasoning before the verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Reasoning {
     /// Score only.
     Never,
@@ -402,7 +405,7 @@ impl<'g> Session<'g> {
         if needed > budget {
             return Err(Error::Work { needed, budget });
         }
-        self.notes = guard.notes(judged);
+        self.notes = notes::language(judged, &guard.languages, guard.engine.tokenizer());
         self.stage = Stage::Reading(scan);
         Ok(())
     }

@@ -44,9 +44,11 @@
 //! again and again while a response grows. A [`bundle`] is a model as files.
 //!
 //! The public interface is what these pages show. The rooms between a policy and a verdict (`prompt`, `tokenizer`,
-//! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`, `report`) can be reached, for the command line and the tests,
-//! but are not shown: they change without notice. What will grow is marked `non_exhaustive`: options are made by
-//! `default()` and methods, and a `match` on [`Event`], [`Decision`] or [`Error`] needs an arm for what is to come.
+//! `engine`, `mini`, `model`, `kernels`, `grammar`, `sampling`, `normalise`), and those that make and measure models
+//! (`data`, `measure`, `eval`, `train`, `report`), can be reached, for the command line and the tests, but are not shown:
+//! they change without notice. What will grow is marked `non_exhaustive`: options are made by `default()` and methods, and a
+//! `match` on [`Event`], [`Decision`], [`Tier`] or [`Error`] needs an arm for what is to come. The words of a policy
+//! ([`Action`] and its like) and of a conversation are not: a new one must not pass unseen where they are acted on.
 //!
 //! # Two kinds of model
 //!
@@ -99,22 +101,31 @@
 
 pub mod bundle;
 mod conversation;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
+pub mod data;
 #[doc(hidden)]
 pub mod engine;
 mod error;
 #[cfg(feature = "eval")]
+#[doc(hidden)]
 pub mod eval;
 #[cfg(feature = "native")]
 #[doc(hidden)]
 pub mod files;
+mod finding;
 #[doc(hidden)]
 pub mod grammar;
 pub mod guard;
 #[doc(hidden)]
 pub mod kernels;
 mod language;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
+pub mod measure;
 #[doc(hidden)]
 pub mod mini;
+mod mistaken;
 #[doc(hidden)]
 pub mod model;
 pub mod monitor;
@@ -125,12 +136,16 @@ pub mod policy;
 pub mod prompt;
 #[cfg(feature = "eval")]
 #[doc(hidden)]
+pub mod records;
+#[cfg(feature = "eval")]
+#[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
 pub mod sampling;
 #[doc(hidden)]
 pub mod tokenizer;
 #[cfg(feature = "train")]
+#[doc(hidden)]
 pub mod train;
 pub mod verdict;
 #[cfg(all(feature = "web", target_family = "wasm"))]

@@ -1,12 +1,12 @@
 //! Bundles: what is written is read back; what was changed, cut, misdescribed or made up is an error that says what.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use bytes::Bytes;
 use pollster::block_on;
 use proptest::prelude::*;
 use rsafe::Error;
@@ -16,6 +16,7 @@ use rsafe::bundle::{
 };
 use rsafe::kernels::{Encoding, Matrix};
 use rsafe::prompt::Template;
+use rsafe::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -25,7 +26,7 @@ const FIXTURES: [&str; 3] = ["qwen2-tied", "qwen3", "llama3-scaled-rope"];
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
 fn options(dtype: Encoding) -> ConvertOptions {
-    ConvertOptions { dtype, ..Default::default() }
+    ConvertOptions::default().dtype(dtype)
 }
 
 fn values(matrix: &Matrix) -> Vec<f32> {
@@ -66,11 +67,11 @@ fn assert_names(error: &Error, code: &str, parts: &[&str]) {
 }
 
 /// A bundle's files as they would come from a browser.
-fn in_memory(folder: &Path) -> Vec<(String, Cow<'static, [u8]>)> {
+fn in_memory(folder: &Path) -> Vec<(String, Bytes)> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), Cow::Owned(fs::read(path).unwrap())))
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap().into()))
         .collect();
     files.sort();
     files
@@ -150,13 +151,11 @@ fn the_config_is_kept_verbatim_and_the_template_guessed() {
         assert!(manifest.generation.is_some());
     }
     let out = tempfile::tempdir().unwrap();
-    let chosen = ConvertOptions {
-        template: Some(Template::Qwen3guard),
-        name: Some("mine".into()),
-        licence: Some("Apache-2.0".into()),
-        policy: Some(DefaultPolicy::Builtin("openai".into())),
-        ..Default::default()
-    };
+    let chosen = ConvertOptions::default()
+        .template(Template::Qwen3guard)
+        .name("mine")
+        .licence("Apache-2.0")
+        .policy(DefaultPolicy::Builtin("openai".into()));
     let manifest = convert(golden("qwen3"), out.path(), &chosen).unwrap().manifest;
     assert_eq!((manifest.template, manifest.name.as_str()), (Template::Qwen3guard, "mine"));
     assert_eq!(manifest.provenance.licence, "Apache-2.0");
@@ -178,7 +177,7 @@ fn a_folder_with_something_in_it_is_overwritten_only_when_asked() {
     fs::write(out.path().join("notes.txt"), "mine").unwrap();
     let refused = error(convert(golden("qwen3"), out.path(), &options(Encoding::Q8)));
     assert_names(&refused, "bad_input", &["not empty"]);
-    convert(golden("qwen3"), out.path(), &ConvertOptions { overwrite: true, ..Default::default() }).unwrap();
+    convert(golden("qwen3"), out.path(), &ConvertOptions::default().overwrite(true)).unwrap();
     block_on(Bundle::open(out.path()).unwrap().weights(&Device::flex())).unwrap();
     assert!(out.path().join("notes.txt").exists());
     let hidden = fs::read_dir(out.path())
@@ -317,9 +316,34 @@ fn what_was_downloaded_in_place_of_a_file_is_told() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n";
     assert_names(&error(load(pointer)), "bad_model", &["Git LFS pointer", "git lfs pull", "model.safetensors"]);
     assert_names(&error(load(b"<!DOCTYPE html><html></html>")), "bad_model", &["web page", "model.safetensors"]);
+    assert_names(
+        &error(load(b"\r\n\r\n\r\n\r\n  <html lang=\"en\">")),
+        "bad_model",
+        &["web page", "model.safetensors"],
+    );
+    assert_names(&error(load(b"\r\n\r\n\r\n\r\n")), "bad_model", &["truncated", "model.safetensors"]);
     // A length of 60 is a `<`.
     let header = format!("{:60}", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
     assert!(load(&safetensors(&header, &[0; 4])).is_ok());
+
+    let page = b"\n<!DOCTYPE html><html></html>";
+    for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
+        assert_names(&error(Tokenizer::from_bytes(bytes)), "bad_model", &[what, "tokenizer.json"]);
+    }
+    for file in ["config.json", "model.safetensors.index.json"] {
+        for (bytes, what) in [(&pointer[..], "Git LFS pointer"), (page, "web page")] {
+            let folder = tempfile::tempdir().unwrap();
+            for entry in fs::read_dir(golden("qwen3")).unwrap() {
+                let path = entry.unwrap().path();
+                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+            }
+            fs::write(folder.path().join(file), bytes).unwrap();
+            let to = folder.path().join("converted");
+            let told = convert(folder.path(), &to, &ConvertOptions::default()).map(drop);
+            assert_names(&error(told), "bad_model", &[what, file]);
+        }
+    }
+    assert_names(&error(Manifest::parse(page)), "bad_model", &["web page"]);
 }
 
 #[test]
@@ -550,7 +574,7 @@ impl ReadFile for Shelf {
 }
 
 fn shelf(folder: &Path) -> Shelf {
-    let files = in_memory(folder).into_iter().map(|(name, bytes)| (name, bytes.into_owned())).collect();
+    let files = in_memory(folder).into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
     Shelf { files, asked: Mutex::default() }
 }
 

@@ -263,7 +263,7 @@ mod with_the_embedded_model {
             for line in &lines {
                 is_verdict(line);
                 assert_eq!((&line["decision"], &line["score"]), (&"allow".into(), &0.0.into()));
-                assert_eq!(line["notes"][0]["code"], "empty");
+                assert_eq!((&line["tier"], &line["notes"][0]["code"]), (&"clear".into(), &"empty".into()));
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Models with damage that no hash shows: every one is told from the whole model before it judges anything.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -90,7 +89,7 @@ impl Model {
 fn bundle(manifest: &Manifest, tokenizer: Vec<u8>, shard: String, weights: Vec<u8>) -> Bundle {
     let files =
         [(MANIFEST.to_owned(), manifest.to_json().unwrap()), (manifest.tokenizer.clone(), tokenizer), (shard, weights)];
-    Bundle::from_files(files.map(|(name, bytes)| (name, Cow::Owned(bytes))).into()).unwrap()
+    Bundle::from_files(files.map(|(name, bytes)| (name, bytes.into())).into()).unwrap()
 }
 
 /// The tensors that a safetensors file's header lists.

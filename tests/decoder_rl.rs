@@ -9,7 +9,7 @@ use burn::optim::{AdamWConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use half::bf16;
 use rsafe::bundle::{ConvertOptions, Weights, convert};
-use rsafe::eval::dataset::Label;
+use rsafe::data::rows::Label;
 use rsafe::model::decoder::training::{LoraOptions, Packed, Stored, TARGETS};
 use rsafe::model::{Decoder, DecoderConfig};
 use rsafe::prompt::Template;
@@ -410,7 +410,7 @@ fn a_merged_checkpoint_gives_the_logits_of_the_adapted_model() {
         assert_eq!((&config["r"], &config["lora_alpha"]), (&8.into(), &16.0.into()));
 
         let bundle = tempfile::tempdir().unwrap();
-        let convert_options = ConvertOptions { template: Some(template), ..Default::default() };
+        let convert_options = ConvertOptions::default().template(template);
         convert(out.path(), bundle.path(), &convert_options).unwrap();
     }
 }

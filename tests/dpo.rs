@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use rsafe::eval::dataset::Label;
+use rsafe::data::rows::Label;
 use rsafe::sampling::Sampling;
 use rsafe::train::reward::Rewards;
 use rsafe::train::rl::dpo::{DpoOptions, DpoReport};

@@ -3,9 +3,9 @@
 
 use rsafe::Target;
 use rsafe::eval::compare::McNemar;
-use rsafe::eval::curve::Curve;
 use rsafe::eval::interval::{Bootstrap, Interval};
 use rsafe::eval::{EvalOptions, HEADLINES, Judgement, Outcome, Report, Sample};
+use rsafe::measure::curve::Curve;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
-use rsafe::eval::dataset::Label;
+use rsafe::data::recipe::Recipe;
+use rsafe::data::rows::Label;
 use rsafe::prompt::{Template, render};
 use rsafe::train::export::{ExportOptions, Exported, Policies, verl};
-use rsafe::train::recipe::Recipe;
 use rsafe::train::reward::{Rewards, Truth};
 use rsafe::{Conversation, Policy};
 use serde_json::{Value, json};

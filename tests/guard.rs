@@ -1,6 +1,5 @@
 //! The guard from end to end: a converted decoder and the embedded model judge, stream, remember and forget.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -57,7 +56,7 @@ fn checkpoint(fixture: &str, room: usize, change: Change) -> tempfile::TempDir {
 /// Converts what [`checkpoint`] made.
 fn bundle(folder: &tempfile::TempDir, template: Template, dtype: Encoding) -> PathBuf {
     let to = folder.path().join(dtype.to_string());
-    let options = ConvertOptions { template: Some(template), dtype, ..Default::default() };
+    let options = ConvertOptions::default().template(template).dtype(dtype);
     convert(folder.path().join("hf"), &to, &options).unwrap();
     block_on(renew_self_test(&to)).unwrap();
     to
@@ -155,6 +154,22 @@ fn watchful() -> Policy {
 fn close(a: &Verdict, b: &Verdict) -> bool {
     a.categories.len() == b.categories.len()
         && a.categories.iter().zip(&b.categories).all(|(a, b)| a.id == b.id && (a.score - b.score).abs() < 1e-4)
+}
+
+#[test]
+fn a_model_that_names_no_category_is_warned_of_actions_without_effect() {
+    let guard = decoder();
+    let mut house = house();
+    assert_eq!(block_on(guard.lint(&house)).err().map(|error| error.code()), Some("unsupported"));
+    house.categories[1].action = Action::Review;
+    let findings = block_on(guard.lint(&house)).unwrap();
+    let [found] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(found.path, "categories[1].action");
+    assert!(found.found.contains("`review`, which has no effect") && found.expected.contains("`block`"), "{found}");
+    let (_folder, naming) = converted("qwen3", Template::Qwen3guard);
+    let naming = block_on(Guard::load(Bundle::open(naming).unwrap(), LoadOptions::default())).unwrap();
+    let findings = block_on(naming.lint(&house)).unwrap_or_default();
+    assert!(findings.iter().all(|found| !found.path.ends_with(".action")), "{findings:?}");
 }
 
 #[test]
@@ -461,7 +476,7 @@ fn every_list_of_answers_in_a_self_test_counts() {
             _ => &mut last.answer.last_mut().unwrap().logits,
         };
         *values.last_mut().unwrap() += by;
-        let file = |name: &String| (name.clone(), Cow::Owned(fs::read(folder.join(name)).unwrap()));
+        let file = |name: &String| (name.clone(), fs::read(folder.join(name)).unwrap().into());
         let mut files: Vec<_> = manifest.files.iter().map(|entry| file(&entry.name)).collect();
         files.push((MANIFEST.to_owned(), manifest.to_json().unwrap().into()));
         let bundle = Bundle::from_files(files).unwrap();
@@ -493,9 +508,10 @@ fn a_self_test_tells_the_largest_difference_and_what_is_no_number_does_not_pass(
 fn a_bundle_without_a_self_test_that_counts_loads_only_where_its_owner_allows_it() {
     let (_folder, path) = converted("qwen2-tied", Template::Rsafe);
     let whole: Manifest = Bundle::open(&path).unwrap().manifest().clone();
-    let mut wide = whole.clone();
+    let (mut bare, mut wide) = (whole.clone(), whole.clone());
+    bare.self_test = None;
     wide.self_test.as_mut().unwrap().tolerance = 100.0;
-    for manifest in [Manifest { self_test: None, ..whole.clone() }, wide] {
+    for manifest in [bare, wide] {
         save_manifest(&path, &manifest).unwrap();
         let load = |options| block_on(Guard::load(Bundle::open(&path).unwrap(), options));
         let error = load(LoadOptions::default()).err().unwrap();
@@ -708,6 +724,27 @@ fn the_words_of_a_definition_that_carry_a_category_are_named() {
     assert!(named(&again).is_some_and(|words| words.contains("lock")), "{:?}", again.reasoning);
     assert_eq!(named(&judge(definition, "What should I feed my cat?")), None, "it does not apply");
     assert_eq!(named(&judge("", text)), None, "there is no definition");
+}
+
+#[test]
+fn the_last_place_is_for_what_speaks_against_and_of_three_that_apply_one_definition_is_looked_up() {
+    let guard = embedded();
+    let about = |name: &str| {
+        Category::new(name.replace(' ', "-"), name).definition("Asking how to open a lock without its key.")
+    };
+    let three = ["Lock picking", "Breaking in", "Opening locks"].map(|name| about(name).threshold(0.01));
+    let told = |policy: &Policy| {
+        let request = Request::prompt("How do I pick the lock of my neighbour's door?").policy(policy);
+        let reasoning = check(&guard, &request.reasoning(Reasoning::Always)).reasoning.unwrap();
+        [": applies", " in its definition", ": does not apply"].map(|said| reasoning.matches(said).count())
+    };
+    let all = three.into_iter().fold(Policy::new("house"), Policy::category);
+    let [applies, defined, against] = told(&all);
+    assert_eq!((applies, defined <= 1, against), (3, true, 0));
+    let one_more = all.category(Category::new("cats", "Feeding cats").threshold(0.99));
+    let [applies, defined, against] = told(&one_more);
+    assert_eq!((applies, against), (2, 1));
+    assert_eq!(defined, 2, "there is time for both");
 }
 
 #[test]

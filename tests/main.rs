@@ -48,6 +48,7 @@ mod rewards;
 mod rl;
 #[cfg(feature = "train")]
 mod rl_loss;
+mod rooms;
 #[cfg(all(feature = "cli", feature = "embedded"))]
 mod rows_cli;
 #[cfg(all(feature = "serve", feature = "embedded"))]

@@ -10,12 +10,25 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use rsafe::Policy;
 use rsafe::policy::{Format, lint};
 
-const MANUALS: [&str; 5] = ["README.md", POLICIES, "models/TRAINING.md", "www/README.md", "www/edge/README.md"];
+const MANUALS: [&str; 7] = [
+    "README.md",
+    POLICIES,
+    "models/TRAINING.md",
+    "models/rsafe-mini/MODEL_CARD.md",
+    "www/README.md",
+    "www/edge/README.md",
+    "www/mini/README.md",
+];
 /// The manual of policies.
 const POLICIES: &str = "src/policy/README.md";
 /// Documents without samples to run.
-const OTHERS: [&str; 4] =
-    ["models/data/README.md", "models/rsafe-mini/MODEL_CARD.md", "src/train/export/verl.md", "www/examples/README.md"];
+const OTHERS: [&str; 5] = [
+    "CHANGELOG.md",
+    "models/data/README.md",
+    "src/train/export/verl.md",
+    "tests/golden/tokenizers/README.md",
+    "www/examples/README.md",
+];
 
 /// A code block of a manual.
 struct Block {

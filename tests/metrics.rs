@@ -1,6 +1,6 @@
 //! Measures against scikit-learn's, on the rows of `golden/metrics.json` (made by `golden/make_metrics.py`).
 
-use rsafe::eval::metrics::{Counts, auprc, auroc, best_f1, ece};
+use rsafe::measure::metrics::{Counts, auprc, auroc, best_f1, ece};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -356,7 +356,7 @@ fn an_empty_response_is_judged_and_ends() {
 #[test]
 fn an_error_closes_the_monitor() {
     let folder = tempfile::tempdir().unwrap();
-    let options = ConvertOptions { template: Some(Template::Rsafe), ..Default::default() };
+    let options = ConvertOptions::default().template(Template::Rsafe);
     convert(golden("qwen2-tied"), folder.path(), &options).unwrap();
     let options = LoadOptions::default().allow_untested(true);
     let guard = Guard::load(Bundle::open(folder.path()).unwrap(), options);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use pollster::block_on;
 use proptest::prelude::*;
-use rsafe::eval::dataset::{Label, Row};
+use rsafe::data::rows::{Label, Row};
 use rsafe::eval::evasion::Transform;
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
 use rsafe::normalise::{MAX_READINGS, Reading};

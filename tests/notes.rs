@@ -1,6 +1,5 @@
 //! What verdicts tell beside the decision: a language that the model does not read, or that there was no text.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use rsafe::bundle::{Bundle, MANIFEST};
 use rsafe::guard::{Guard, LoadOptions, Reasoning, Request};
 use rsafe::policy::{Rule, RuleAction, Rules, Unreadable};
 use rsafe::verdict::{Decision, NoteCode, Verdict};
-use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target};
+use rsafe::{Action, Category, Conversation, Message, Policy, Role, Target, Tier};
 
 const GERMAN: &str =
     "Wie lange muss ich Kartoffeln kochen, damit sie weich werden, und wann kommt das Salz ins Wasser?";
@@ -21,7 +20,7 @@ fn reading(languages: &[&str]) -> Guard {
     let mut manifest = Bundle::embedded().unwrap().manifest().clone();
     manifest.languages = languages.iter().map(|tag| (*tag).to_owned()).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rsafe-mini");
-    let file = |name: &String| (name.clone(), Cow::Owned(fs::read(folder.join(name)).unwrap()));
+    let file = |name: &String| (name.clone(), fs::read(folder.join(name)).unwrap().into());
     let mut files: Vec<_> = manifest.files.iter().map(|entry| file(&entry.name)).collect();
     files.push((MANIFEST.to_owned(), manifest.to_json().unwrap().into()));
     block_on(Guard::load(Bundle::from_files(files).unwrap(), LoadOptions::default())).unwrap()
@@ -124,6 +123,7 @@ fn an_empty_text_is_nothing_to_judge_whatever_the_side_and_the_policy() {
     ] {
         let verdict = judged(&guard, &request.policy(&strict));
         assert_eq!((verdict.decision, verdict.score, &verdict.failure), (Decision::Allow, 0.0, &None));
+        assert_eq!(verdict.tier, Tier::Clear, "the note leaves no doubt");
         let codes: Vec<NoteCode> = verdict.notes.iter().map(|note| note.code).collect();
         assert_eq!((codes, verdict.usage.prompt_tokens), (vec![NoteCode::Empty], 0));
     }

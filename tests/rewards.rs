@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rsafe::eval::dataset;
+use rsafe::data::rows;
 use rsafe::train::export::REWARD_MODULE;
 use rsafe::train::reward::{Outcome, Reward, Rewards, Truth};
 use rsafe::verdict::{Answer, Label, is_rsafe_answer, parse_rsafe};
@@ -143,9 +143,9 @@ impl Golden {
             let mut parts = found.parts.clone();
             assert!(near(parts.shift_remove("score").unwrap(), case.total), "{}: {:?}", case.name, found.parts);
             let right = match self.truths[&case.truth].label {
-                dataset::Label::Safe => Some(Label::Safe),
-                dataset::Label::Unsafe => Some(Label::Unsafe),
-                dataset::Label::Borderline => None,
+                rows::Label::Safe => Some(Label::Safe),
+                rows::Label::Unsafe => Some(Label::Unsafe),
+                rows::Label::Borderline => None,
             };
             assert_eq!(parts.shift_remove("acc"), Some(f32::from(case.expected.verdict == right)), "{}", case.name);
             let rules = serde_json::to_value(&self.rewards[&case.rewards]).unwrap();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
+use rsafe::data::rows::Label;
 use rsafe::engine::Steps;
-use rsafe::eval::dataset::Label;
 use rsafe::sampling::Sampling;
 use rsafe::train::reward::{Rewards, Truth};
 use rsafe::train::rl::labelled::LabelledTasks;

@@ -5,9 +5,10 @@ use std::path::Path;
 
 #[cfg(feature = "embedded")]
 use pollster::block_on;
-use rsafe::train::sft::{Report, SftOptions, run};
+use rsafe::data::recipe::Recipe;
 #[cfg(feature = "embedded")]
-use rsafe::train::{calibrate::calibrate, recipe::Recipe};
+use rsafe::train::calibrate::calibrate;
+use rsafe::train::sft::{Report, SftOptions, run};
 #[cfg(feature = "embedded")]
 use rsafe::{Bundle, Guard, LoadOptions};
 use serde_json::json;
@@ -169,6 +170,16 @@ fn trained(options: &SftOptions) -> (Vec<Report>, Vec<u8>) {
     let mut reports = Vec::new();
     run(options, |report| reports.push(*report)).unwrap();
     (reports, fs::read(options.out.join("model.safetensors")).unwrap())
+}
+
+#[test]
+fn a_run_whose_loss_is_no_number_any_more_stops_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SftOptions { examples: 2_000, learning_rate: 1e30, ..workshop(folder.path()) };
+    let error = run(&options, |_| {}).unwrap_err();
+    assert_eq!(error.code(), "bad_model", "{error}");
+    assert!(error.to_string().contains("no number") && error.to_string().contains("lower learning rate"), "{error}");
+    assert!(!options.out.join("model.safetensors").exists(), "nothing is handed over as if it were trained");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rsafe::Bundle;
 use rsafe::bundle::save_manifest;
-use rsafe::eval::dataset::Label;
+use rsafe::data::rows::Label;
 use rsafe::train::rl::pairs;
 use serde_json::json;
 

@@ -75,7 +75,9 @@ fn where_categories_have_scores_they_alone_decide() {
 fn a_threshold_is_the_policys_then_the_bundles_for_the_id_then_global() {
     let categories = categories();
     let by_id = [("block", 0.2), ("review", 0.9)].map(|(id, score)| (id.to_owned(), score));
-    let thresholds = Thresholds { global: 0.6, categories: by_id.into_iter().collect(), ..Thresholds::default() };
+    let mut thresholds = Thresholds::default();
+    thresholds.global = 0.6;
+    thresholds.categories = by_id.into_iter().collect();
     let builder = VerdictBuilder::new(&categories).thresholds(thresholds);
     let verdict = ["block", "review", "allow"].into_iter().fold(builder, |b, id| b.category(id, 0.25)).build();
     let used: Vec<_> = verdict.categories.iter().map(|c| (c.threshold, c.flagged)).collect();
@@ -86,7 +88,8 @@ fn a_threshold_is_the_policys_then_the_bundles_for_the_id_then_global() {
 fn an_unsafe_text_without_category_scores_is_blocked_from_the_global_threshold() {
     assert_eq!(decide(0.5, &[]), Decision::Block);
     assert_eq!(decide(0.49, &[]), Decision::Allow);
-    let strict = Thresholds { global: 0.05, ..Thresholds::default() };
+    let mut strict = Thresholds::default();
+    strict.global = 0.05;
     let verdict = VerdictBuilder::new(&[]).thresholds(strict).score(0.06).build();
     assert_eq!((verdict.decision, verdict.flagged), (Decision::Block, true));
 }
@@ -98,6 +101,21 @@ fn an_unsafe_text_of_which_nobody_says_the_category_gets_the_severest_action_of_
     assert_eq!(decision(&[review.clone(), block.clone()]), Decision::Block);
     assert_eq!(decision(&[review.clone(), allow.clone()]), Decision::Review);
     assert_eq!(decision(std::slice::from_ref(allow)), Decision::Allow);
+}
+
+#[test]
+fn where_actions_differ_and_no_category_is_named_the_verdict_says_so() {
+    let categories = categories();
+    let [block, review, _] = &categories[..] else { panic!("three categories") };
+    let notes = |builder: VerdictBuilder| -> Vec<(NoteCode, String)> {
+        builder.build().notes.into_iter().map(|note| (note.code, note.found)).collect()
+    };
+    let of = |categories| VerdictBuilder::new(categories).score(0.9);
+    let differ = [review.clone(), block.clone()];
+    assert_eq!(notes(of(&differ)), [(NoteCode::Unnamed, "block".to_owned())]);
+    assert_eq!(notes(of(&differ).category(&review.id, 0.9)), [], "a category is named");
+    assert_eq!(notes(of(&differ).score(0.1)), [], "no action is asked for");
+    assert_eq!(notes(of(&[review.clone(), review.clone()])), [], "the actions are the same");
 }
 
 #[test]
@@ -380,10 +398,11 @@ fn scored_policies() -> impl Strategy<Value = Vec<(Action, Option<f32>, [f32; 2]
 }
 
 fn thresholds() -> impl Strategy<Value = Thresholds> {
-    (0.0f32..=1.0, 0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(global, a, b)| Thresholds {
-        global,
-        uncertain: [a.min(b), a.max(b)],
-        ..Thresholds::default()
+    (0.0f32..=1.0, 0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(global, a, b)| {
+        let mut thresholds = Thresholds::default();
+        thresholds.global = global;
+        thresholds.uncertain = [a.min(b), a.max(b)];
+        thresholds
     })
 }
 

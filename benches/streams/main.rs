@@ -6,7 +6,7 @@ mod reader;
 mod texts;
 
 use pollster::block_on;
-use rsafe::eval::metrics::quantile;
+use rsafe::measure::metrics::quantile;
 use rsafe::{Bundle, Guard, LoadOptions, MonitorOptions, Pace};
 
 use reader::{Reading, read};

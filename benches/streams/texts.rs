@@ -7,7 +7,7 @@ use pollster::block_on;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rsafe::eval::dataset::{Label, Row, labelled_rows};
+use rsafe::data::rows::{Label, Row, labelled_rows};
 use rsafe::{Conversation, Decision, Guard, Message, Reasoning, Request, Role};
 use unicode_segmentation::UnicodeSegmentation;
 

@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use super::manifest::plain_name;
 use super::shard::{Input, Shard, is_buffer};
 use super::weights::Weights;
+use crate::error::{Error, Result};
 use crate::files;
+use crate::mistaken::no_json;
 use crate::prompt::Template;
-use crate::{Error, Result};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -235,9 +236,7 @@ fn read_index(path: &Path) -> Result<(Vec<String>, BTreeMap<String, String>)> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let bytes = read_small(path)?;
-    let index: Index =
-        serde_json::from_slice(&bytes).map_err(|error| Error::BadModel(format!("{}: {error}", path.display())))?;
+    let index: Index = parsed(path, &read_small(path)?)?;
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     files.iter().try_for_each(|name| plain_name(name))?;
     if files.is_empty() {
@@ -249,7 +248,12 @@ fn read_index(path: &Path) -> Result<(Vec<String>, BTreeMap<String, String>)> {
 }
 
 fn json(path: &Path) -> Result<Value> {
-    serde_json::from_slice(&read_small(path)?).map_err(|error| Error::BadModel(format!("{}: {error}", path.display())))
+    parsed(path, &read_small(path)?)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::BadModel(format!("{}: {}", path.display(), no_json(bytes, &error))))
 }
 
 /// Reads a file that must not be enormous, without the byte-order mark that some editors put before its text.

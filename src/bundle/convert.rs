@@ -6,13 +6,14 @@ use super::checkpoint::{Checkpoint, not_in_index, read_small};
 use super::manifest::{DefaultPolicy, Manifest, SCORES, Scores};
 use super::shard::{Shard, TensorHeader};
 use super::writer::Writer;
+use crate::error::{Error, Result};
 use crate::kernels::Encoding;
 use crate::prompt::Template;
 use crate::verdict::Thresholds;
-use crate::{Error, Result};
 
 /// How a checkpoint is converted. What is `None` is taken or guessed from the checkpoint.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConvertOptions {
     /// How matrices are stored; vectors stay f32.
     pub dtype: Encoding,
@@ -42,6 +43,56 @@ impl Default for ConvertOptions {
             policy: None,
             overwrite: false,
         }
+    }
+}
+
+impl ConvertOptions {
+    /// See [the field](field@Self::dtype).
+    pub fn dtype(mut self, dtype: Encoding) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// The prompt format that the model was trained with.
+    pub fn template(mut self, template: Template) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// What the bundle is called.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where the checkpoint comes from.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An SPDX expression.
+    pub fn licence(mut self, licence: impl Into<String>) -> Self {
+        self.licence = Some(licence.into());
+        self
+    }
+
+    /// What the checkpoint was trained on.
+    pub fn data(mut self, data: impl Into<String>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    /// The policy of a request that brings none.
+    pub fn policy(mut self, policy: DefaultPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// See [the field](field@Self::overwrite).
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::self_test::{self, SelfTest};
+use crate::error::{Error, Result};
+use crate::mistaken::no_json;
 use crate::prompt::Template;
 use crate::verdict::{Calibration, Operating, Thresholds};
-use crate::{Error, Result};
 
 /// The manifest's name in every bundle.
 pub const MANIFEST: &str = "manifest.json";
@@ -27,6 +28,7 @@ const MAX_FILE: u64 = 4 << 30;
 /// The content of `manifest.json`. Unknown fields are errors, so that a misspelt one is never silently ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Always [`FORMAT`].
     pub format: String,
@@ -73,6 +75,7 @@ pub struct Manifest {
 /// decides as they were rewarded for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Scores {
     /// The policy that the thresholds take for the bundle's own.
     pub policy: DefaultPolicy,
@@ -93,6 +96,7 @@ pub enum DefaultPolicy {
 /// Where the weights come from and under which terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Provenance {
     /// The checkpoint's name, address or recipe.
     pub source: String,
@@ -108,6 +112,7 @@ pub struct Provenance {
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct FileEntry {
     /// A plain name: letters, digits, `.`, `_`, `-`; no folders.
     pub name: String,
@@ -172,7 +177,7 @@ impl Manifest {
             return Err(bad(format!("expected at most {MAX_MANIFEST} bytes but got {}", json.len())));
         }
         // Before the fields: those of another version may be unknown here, which is not what is wrong with it.
-        let head: Head = serde_json::from_slice(json).map_err(bad)?;
+        let head: Head = serde_json::from_slice(json).map_err(|error| bad(no_json(json, &error)))?;
         if head.format != FORMAT {
             return Err(bad(format!("`format`: expected `{FORMAT}` but got `{}`", head.format)));
         }

@@ -12,10 +12,10 @@ mod weights;
 #[cfg(feature = "native")]
 mod writer;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use burn::tensor::Device;
+use bytes::Bytes;
 
 #[cfg(feature = "native")]
 pub use checkpoint::Checkpoint;
@@ -31,8 +31,8 @@ pub use crate::kernels::Encoding;
 pub use crate::prompt::Template;
 pub use crate::verdict::Thresholds;
 
-use crate::kernels::Bytes;
-use crate::{Error, Policy, Result};
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use source::Files;
 pub use source::{FileBytes, ReadFile, SharedReader};
 
@@ -58,7 +58,7 @@ impl Bundle {
             let what = "this build has no embedded model (models/rsafe-mini was missing); give a bundle's folder";
             return Err(Error::Unsupported(what.into()));
         }
-        Self::from_files(EMBEDDED.iter().map(|&(name, bytes)| (name.to_owned(), Cow::Borrowed(bytes))).collect())
+        Self::from_files(EMBEDDED.iter().map(|&(name, bytes)| (name.to_owned(), Bytes::from_static(bytes))).collect())
     }
 
     /// A bundle's folder, as `rsafe convert` writes it.
@@ -78,10 +78,10 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::BadModel`] if there is no manifest, it makes no sense, or a name comes twice.
-    pub fn from_files(files: Vec<(String, Cow<'static, [u8]>)>) -> Result<Self> {
-        let mut memory: HashMap<String, Bytes> = HashMap::new();
+    pub fn from_files(files: Vec<(String, Bytes)>) -> Result<Self> {
+        let mut memory = HashMap::new();
         for (name, bytes) in files {
-            if memory.insert(name.clone(), bytes.into()).is_some() {
+            if memory.insert(name.clone(), bytes).is_some() {
                 return Err(Error::BadModel(format!("the file `{name}` was given twice")));
             }
         }
@@ -101,7 +101,7 @@ impl Bundle {
     }
 
     /// The bundle with another calibration.
-    #[cfg(feature = "train")]
+    #[doc(hidden)]
     pub fn with_calibration(mut self, calibration: crate::verdict::Calibration) -> Self {
         self.manifest.calibration = calibration;
         self

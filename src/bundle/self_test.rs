@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::conversation::Conversation;
+use crate::policy::{Category, Policy};
 use crate::prompt::Template;
 use crate::tokenizer::TokenId;
-use crate::{Category, Conversation, Policy};
 
 /// The largest tolerance of a self-test: a model that is wrong by more may decide otherwise.
 pub const MAX_TOLERANCE: f32 = 0.05;
@@ -33,6 +34,7 @@ const MAX_TOKENS: usize = 512;
 /// full size: logits, never probabilities.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SelfTest {
     /// The largest difference that still passes, above 0 and at most [`MAX_TOLERANCE`]: what another device's rounding
     /// needs.
@@ -46,6 +48,7 @@ pub struct SelfTest {
 /// A category of the self-test's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TestCategory {
     pub name: String,
     pub definition: String,
@@ -54,6 +57,7 @@ pub struct TestCategory {
 /// A conversation and its known answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct KnownCase {
     /// What the user says. As text, so that a tokenizer that reads it otherwise is found too.
     pub user: String,
@@ -78,6 +82,7 @@ pub struct KnownCase {
 /// A place in an answer, and how likely the model holds what may come next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct KnownStep {
     /// The tokens of the answer that are read since the step before.
     pub read: Vec<TokenId>,

@@ -12,16 +12,20 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
 use crate::kernels::BadWeight;
-use crate::kernels::{Bytes, Encoding};
-use crate::{Error, Result};
+use crate::kernels::Encoding;
+use crate::mistaken::mistaken;
 
 const MAX_HEADER: usize = 32 << 20;
+/// Bytes of a file without a header that are looked at, to say what it is instead.
+const BEGINNING: usize = 512;
 /// Bytes of weights that are decoded at a time.
 #[cfg(feature = "native")]
 const CHUNK: usize = 4 << 20;
@@ -77,13 +81,14 @@ impl Shard {
         if len < 8 {
             return Err(bad(format!("expected a header but the file has {len} bytes")));
         }
-        let size = shard.take(8)?;
-        let beginning = size.clone();
-        let size = u64::from_le_bytes(size[..8].try_into().expect("8 bytes were taken"));
-        let size = usize::try_from(size).ok().filter(|&size| size <= MAX_HEADER.min(len - 8)).ok_or_else(|| {
+        let first = shard.take(8)?;
+        let size = u64::from_le_bytes(first[..8].try_into().expect("8 bytes were taken"));
+        let Some(size) = usize::try_from(size).ok().filter(|&size| size <= MAX_HEADER.min(len - 8)) else {
+            // A page may begin with many blanks.
+            let more = shard.take(BEGINNING.min(len - 8))?;
             let truncated = || format!("its header should have {size} bytes, the file has {len}; it may be truncated");
-            bad(taken_for_weights(&beginning).map_or_else(truncated, str::to_owned))
-        })?;
+            return Err(bad(mistaken(&[&first[..], &more[..]].concat()).map_or_else(truncated, str::to_owned)));
+        };
         let json = shard.take(size)?;
         shard.items = parse_header(&json, len - 8 - size).map_err(bad)?;
         Ok(shard)
@@ -174,15 +179,6 @@ impl Shard {
             Input::Stream { hash: Some(hash), .. } => Some(hex(&hash.finalize())),
             _ => None,
         }
-    }
-}
-
-/// What a file that begins like this is, where it is known to come in place of weights.
-fn taken_for_weights(beginning: &[u8]) -> Option<&'static str> {
-    match beginning {
-        b"version " => Some("it is a Git LFS pointer; get the file itself with `git lfs pull` in its repository"),
-        [b'<', ..] => Some("it is a web page; download the file itself, not the page that shows it"),
-        _ => None,
     }
 }
 

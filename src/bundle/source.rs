@@ -8,15 +8,16 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest::FileEntry;
 #[cfg(feature = "native")]
 use super::shard::hex;
 use super::shard::{Input, Shard, sha256};
 use super::weights::Weights;
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
 use crate::files;
-use crate::kernels::Bytes;
-use crate::{Error, Result};
 
 /// A file's bytes, some time from now.
 pub type FileBytes<'r> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'r>>;
@@ -47,7 +48,7 @@ impl fmt::Debug for Files {
         match self {
             #[cfg(feature = "native")]
             Files::Folder(folder) => write!(f, "Folder({})", folder.display()),
-            Files::Memory(files) => f.debug_tuple("Memory").field(files).finish(),
+            Files::Memory(files) => f.debug_tuple("Memory").field(&files.keys()).finish(),
             Files::Reader(_) => f.write_str("Reader"),
         }
     }

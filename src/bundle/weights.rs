@@ -1,13 +1,15 @@
 //! Named tensors on their way from files into a model: each asked for once, by name and shape.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use bytes::Bytes;
 
 use super::shard::{Shard, TensorHeader};
-use crate::kernels::{Bytes, Encoded, Encoding, Matrix, runs_encoded};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::kernels::{Encoded, Encoding, Matrix, runs_encoded};
 
 /// Tensors by their Hugging Face names. A model takes what it needs; [`finish`](Weights::finish) names what is left.
 ///
@@ -28,10 +30,18 @@ struct Entry {
 }
 
 /// Rows of a tensor, in order: as the file has them, or on a device that cannot use them so.
-#[derive(Debug)]
 enum Pieces {
     Encoded(Vec<Bytes>),
     Floats(Vec<Tensor<2>>),
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pieces::Encoded(pieces) => write!(f, "Encoded({} bytes)", pieces.iter().map(Bytes::len).sum::<usize>()),
+            Pieces::Floats(pieces) => f.debug_tuple("Floats").field(pieces).finish(),
+        }
+    }
 }
 
 impl Pieces {

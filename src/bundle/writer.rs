@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::read_small;
 use super::manifest::{DefaultPolicy, FileEntry, MANIFEST, Manifest, plain_name};
 use super::shard::{bad_weight, description, hex};
+use crate::error::{Error, Result};
 use crate::kernels::Encoding;
-use crate::{Error, Policy, Result};
+use crate::policy::Policy;
 
 /// The file of a bundle's own policy.
 const POLICY: &str = "policy.json";

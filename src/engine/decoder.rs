@@ -11,13 +11,15 @@ use super::pass::{PASS, fits, read_numbers};
 use super::reader::{CausalLm, Logits, Reader};
 use super::writer::Writer;
 use crate::bundle::{KnownCase, KnownStep, Manifest, Weights};
+use crate::conversation::{Conversation, Target};
+use crate::error::{Error, Result};
 use crate::grammar::{Allowed, Grammar, Think};
 use crate::model::{Decoder, DecoderConfig, KvCache};
 use crate::normalise::Disguise;
+use crate::policy::Policy;
 use crate::prompt::{self, SegmentKind, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Conversation, Error, Policy, Result, Target};
 
 /// Policies whose prefix is kept, the latest used last.
 const KEPT_PREFIXES: usize = 4;
@@ -82,6 +84,10 @@ impl DecoderEngine {
         weights.finish()?;
         let (template, system) = (manifest.template, manifest.system.clone());
         Ok(Self { decoder, template, system, grammars: Grammars::new(template), prefixes: Mutex::new(Vec::new()) })
+    }
+
+    pub fn template(&self) -> Template {
+        self.template
     }
 
     /// Prepares to read the prompt behind the policy's cached prefix and to write the answer that needs no reasoning.
@@ -304,8 +310,8 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::Category;
     use crate::bundle::{Bundle, ConvertOptions, convert, save_manifest};
+    use crate::policy::Category;
     use crate::verdict::Thresholds;
 
     #[test]

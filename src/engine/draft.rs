@@ -1,7 +1,7 @@
 //! One answer as far as it is written: what the grammar makes of it, what the sampler has seen, and what the model has
 //! not read of it.
 
-use crate::Result;
+use crate::error::Result;
 use crate::grammar::{Allowed, Grammar, p_unsafe_by};
 use crate::sampling::{Sampler, Sampling};
 use crate::tokenizer::TokenId;

@@ -3,10 +3,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::conversation::Target;
+use crate::error::{Error, Result};
 use crate::grammar::{Grammar, Think};
+use crate::policy::Category;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
-use crate::{Category, Error, Result, Target};
 
 /// Grammars that are kept, the latest used last: with and without reasoning for each of four policies.
 const KEPT: usize = 8;
@@ -37,10 +39,10 @@ impl Grammars {
     /// [`Error::BadModel`] for a tokenizer that cannot write the answers; [`Error::BadInput`] for categories written
     /// alike.
     pub fn of(&self, tokenizer: &Tokenizer, categories: &[Category], target: Target, think: Think) -> Result<Grammar> {
-        let (named, target): (Vec<(&str, &str)>, Target) = match self.template {
+        let (named, target): (Vec<(&str, &str)>, Target) = match self.template.names_categories() {
+            true => (categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect(), target),
             // They depend on the vocabulary alone.
-            Template::Rsafe => (Vec::new(), Target::Prompt),
-            _ => (categories.iter().map(|c| (c.id.as_str(), c.name.as_str())).collect(), target),
+            false => (Vec::new(), Target::Prompt),
         };
         let categories = named.iter().map(|&(id, name)| (id.to_owned(), name.to_owned())).collect();
         let about = About { categories, target, think };

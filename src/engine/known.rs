@@ -1,8 +1,8 @@
 //! The known answers of a self-test that both kinds of model give alike: logits at some places of an answer.
 
 use super::reader::Reader;
-use crate::Result;
 use crate::bundle::KnownStep;
+use crate::error::Result;
 use crate::grammar::Allowed;
 use crate::tokenizer::TokenId;
 

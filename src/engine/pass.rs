@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
 
 /// Tokens that are read in one pass at most, as far as chunks and blocks allow. Bounds the memory of a pass; fewer would
 /// cost time, since each pass decodes the weights.

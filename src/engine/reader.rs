@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use burn::tensor::Tensor;
 
-use crate::Result;
+use crate::error::Result;
 use crate::grammar::Allowed;
 use crate::model::KvCache;
 use crate::tokenizer::TokenId;

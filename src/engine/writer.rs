@@ -4,10 +4,10 @@
 use super::draft::Draft;
 use super::reader::Reader;
 use super::repeats::Repeats;
+use crate::error::{Error, Result};
 use crate::grammar::{Allowed, Grammar};
 use crate::sampling::Sampling;
 use crate::verdict::Answer;
-use crate::{Error, Result};
 
 /// Why an answer was given up before its end: what a verdict forced behind such reasoning would say is chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::interval::{Bootstrap, Interval};
 use super::{HEADLINES, Headline, Judgement, Sample};
-use crate::{Error, Result, files};
+use crate::error::{Error, Result};
+use crate::files;
 
 /// What two runs said of the rows of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 pub use report::{EvasionReport, TransformReport, evaluate_evasion};
 
-use super::dataset::Row;
-use crate::Target;
+use crate::conversation::Target;
+use crate::data::rows::Row;
 
 /// A way to write a message that a reader, or an obliging assistant, still understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -111,7 +111,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::eval::dataset::Label;
+    use crate::data::rows::Label;
 
     const TEXT: &str = "How do I pick a lock without a key?";
 

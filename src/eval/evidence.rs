@@ -9,11 +9,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 
-use super::dataset::Row;
 use super::{Asking, EvalOptions, Judgement};
+use crate::conversation::Conversation;
+use crate::data::rows::Row;
+use crate::error::{Error, Result};
 use crate::guard::{Guard, Reasoning, Request};
 use crate::verdict::{CategoryScore, Evidence, Verdict};
-use crate::{Conversation, Error, Result};
 
 /// The quotes of a guard on one set. Shares and means are over quotes, and none without one.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -40,7 +40,7 @@ fn count<'a>(shares: &mut Shares<'a>, name: &'a str, is_unsafe: bool, flagged: b
 
 impl Flags {
     fn new(name: &str, [positive, negative]: [Share; 2]) -> Self {
-        let ratio = |share: Share| super::metrics::ratio(share.flagged, share.rows);
+        let ratio = |share: Share| crate::measure::metrics::ratio(share.flagged, share.rows);
         let interval = |share: Share| Interval::of_share(share.flagged, share.rows);
         Self {
             name: name.to_owned(),

@@ -1,29 +1,31 @@
-//! Labelled rows and the measures of a guard on them.
+//! What a guard says of labelled rows, and the measures of it.
 
+pub mod adaptive;
 pub mod compare;
-pub mod curve;
-pub mod dataset;
 pub mod evasion;
 pub mod evidence;
 mod flags;
 pub mod interval;
-pub mod metrics;
 pub mod owners;
 pub mod page;
 pub mod prefixes;
 mod report;
 mod sample;
 
+use pollster::block_on;
 use serde::{Deserialize, Serialize};
 
 pub use flags::Flags;
 pub use report::{Latency, Measures, Report};
 pub use sample::{HEADLINES, Headline, Intervals, Sample};
 
+use crate::conversation::{Conversation, Target};
+use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
 use crate::guard::{Guard, Reasoning, Request};
+use crate::policy::Policy;
 use crate::verdict::Verdict;
-use crate::{Error, Policy, Result, Target};
-use dataset::{Label, Row};
+use crate::workers::Workers;
 use interval::Bootstrap;
 
 /// How rows are judged.
@@ -184,13 +186,13 @@ impl From<Error> for Outcome {
     }
 }
 
-/// Judges rows in their order, hands each judgement to `on_row`, and sums up.
+/// Judges rows on all cores, hands each judgement to `on_row` in the rows' order, and sums up.
 ///
 /// A row that cannot be judged is counted, see [`Measures`]. If the device is lost the rest would fail with it.
 ///
 /// # Errors
 /// [`Error::DeviceLost`], whatever `on_row` returns, and the last row's error if no row could be judged.
-pub async fn evaluate(
+pub fn evaluate(
     guard: &Guard,
     name: &str,
     rows: &[Row],
@@ -198,21 +200,51 @@ pub async fn evaluate(
     mut on_row: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<Report> {
     let mut judgements = Vec::with_capacity(rows.len());
-    let mut asking = Asking::default();
-    for row in rows {
-        let mut request = Request::new(row.conversation()).reasoning(options.reasoning);
-        request.policy = options.policy;
-        let judgement = Judgement::of(name, row, None, asking.ask(guard, &request, &options).await?);
+    let asked = |row: &Row| (row.conversation(), None);
+    ask_all(guard, rows, &options, asked, |row, outcome| {
+        let judgement = Judgement::of(name, row, None, outcome);
         on_row(&judgement)?;
         judgements.push(judgement);
-    }
-    asking.end()?;
+        Ok(())
+    })?;
     Ok(Report::of(name, &judgements, &options))
 }
 
-/// Asks a guard about row after row, and tells a guard that fails at some from one that fails at all.
+/// Rows for each core between two times that outcomes are handed on: what a core may idle at the end is shared by them.
+const AHEAD: usize = 16;
+
+/// Asks a guard on all cores about what `asked` makes of each row, under a policy of its own or that of `options`, and
+/// hands on what becomes of it, in the rows' order.
+///
+/// # Errors
+/// [`Error::DeviceLost`], whatever `on_row` returns, and the last row's error if no row could be judged.
+pub(crate) fn ask_all<'r, R: Sync>(
+    guard: &Guard,
+    rows: &'r [R],
+    options: &EvalOptions<'_>,
+    asked: impl Fn(&'r R) -> (Conversation, Option<&'r Policy>) + Sync,
+    mut on_row: impl FnMut(&'r R, Outcome) -> Result<()>,
+) -> Result<()> {
+    let workers = Workers::new()?;
+    let mut asking = Asking::default();
+    for rows in rows.chunks(workers.len() * AHEAD) {
+        let rows: Vec<&R> = rows.iter().collect();
+        let verdicts = workers.map(&rows, |&row| {
+            let (conversation, policy) = asked(row);
+            let mut request = Request::new(conversation).reasoning(options.reasoning);
+            request.policy = policy.or(options.policy);
+            block_on(guard.check(&request))
+        });
+        for (row, verdict) in rows.into_iter().zip(verdicts) {
+            on_row(row, asking.take(verdict, options)?)?;
+        }
+    }
+    asking.end()
+}
+
+/// Tells a guard that fails at some rows from one that fails at all.
 #[derive(Default)]
-pub(crate) struct Asking {
+struct Asking {
     judged: usize,
     last_error: Option<Error>,
 }
@@ -222,15 +254,6 @@ impl Asking {
     ///
     /// # Errors
     /// [`Error::DeviceLost`]; any other error is an outcome.
-    pub(crate) async fn ask(
-        &mut self,
-        guard: &Guard,
-        request: &Request<'_>,
-        options: &EvalOptions<'_>,
-    ) -> Result<Outcome> {
-        self.take(guard.check(request).await, options)
-    }
-
     fn take(&mut self, verdict: Result<Verdict>, options: &EvalOptions<'_>) -> Result<Outcome> {
         match verdict {
             Err(error @ Error::DeviceLost(_)) => Err(error),
@@ -249,10 +272,53 @@ impl Asking {
 
     /// # Errors
     /// The last row's error if no row could be judged.
-    pub(crate) fn end(self) -> Result<()> {
+    fn end(self) -> Result<()> {
         match self.last_error {
             Some(error) if self.judged == 0 => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::guard::LoadOptions;
+    use crate::policy::Category;
+
+    #[test]
+    fn rows_that_are_judged_side_by_side_come_in_their_order_with_the_scores_of_rows_judged_alone() {
+        let guard = block_on(Guard::load(Bundle::embedded().unwrap(), LoadOptions::default())).unwrap();
+        let row = |at: usize| {
+            let prompt = "How do I bake bread? ".repeat(1 + at * 7 % 5);
+            serde_json::from_value::<Row>(serde_json::json!({
+                "id": at.to_string(), "level": "prompt", "prompt": format!("{prompt}{at}"), "label": "safe",
+            }))
+        };
+        // Enough of them to be handed on more than once.
+        let rows = 2 * AHEAD * Workers::new().unwrap().len() + 3;
+        let rows: Vec<Row> = (0..rows).map(|at| row(at).unwrap()).collect();
+        let policy = Policy::new("house").category(Category::new("bread", "Baking bread"));
+        let options = EvalOptions { policy: Some(&policy), reasoning: Reasoning::Never, ..EvalOptions::default() };
+        let mut heard = Vec::new();
+        let report = evaluate(&guard, "rows", &rows, options, |judgement| {
+            heard.push((judgement.id.clone(), judgement.score()));
+            Ok(())
+        });
+        assert_eq!(report.unwrap().rows, rows.len());
+        let alone = |row: &Row| {
+            let request = Request::new(row.conversation()).policy(&policy).reasoning(Reasoning::Never);
+            (row.id.clone(), block_on(guard.check(&request)).unwrap().score)
+        };
+        assert_eq!(heard, rows.iter().map(alone).collect::<Vec<_>>());
+
+        // Whatever ends a run ends it where it stands.
+        let mut before = 0;
+        let stopped = evaluate(&guard, "rows", &rows, options, |judgement| {
+            before += 1;
+            if judgement.id == "4" { Err(Error::BadInput("full".into())) } else { Ok(()) }
+        });
+        assert_eq!((stopped.unwrap_err().code(), before), ("bad_input", 5));
     }
 }

@@ -7,7 +7,7 @@ pub use comparison::comparison_page;
 
 use super::interval::Interval;
 use super::{Flags, Judgement, Measures, Outcome, Report};
-use crate::Target;
+use crate::conversation::Target;
 use crate::report::{Markup, Page, Table, html};
 
 /// How many misses and how many false alarms are listed.

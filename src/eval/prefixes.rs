@@ -7,11 +7,12 @@
 
 use serde::Serialize;
 
-use super::dataset::Row;
-use super::metrics::quantile;
-use super::{Asking, EvalOptions, Judgement, Report};
-use crate::guard::{Guard, Request};
-use crate::{Conversation, Error, Result, Target};
+use super::{EvalOptions, Judgement, Report, ask_all};
+use crate::conversation::{Conversation, Target};
+use crate::data::rows::Row;
+use crate::error::{Error, Result};
+use crate::guard::Guard;
+use crate::measure::metrics::quantile;
 
 /// Shares of a response that are judged by default, in (0, 1], ascending.
 pub const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
@@ -58,7 +59,7 @@ pub fn prefix(text: &str, share: f64) -> &str {
 ///
 /// # Errors
 /// [`Error::BadInput`] if no row judges a response or `shares` are none; else as [`evaluate`](super::evaluate).
-pub async fn evaluate_prefixes(
+pub fn evaluate_prefixes(
     guard: &Guard,
     name: &str,
     rows: &[Row],
@@ -77,21 +78,18 @@ pub async fn evaluate_prefixes(
     if responses.is_empty() {
         return Err(Error::BadInput(format!("prefixes: no row of {name:?} judges a response")));
     }
+    let cuts: Vec<(&Row, &str, usize)> =
+        responses.iter().flat_map(|&(row, text)| (0..shares.len()).map(move |at| (row, text, at))).collect();
     // [share][response]
     let mut judgements: Vec<Vec<Judgement>> = vec![Vec::with_capacity(responses.len()); shares.len()];
-    let mut asking = Asking::default();
-    for (row, response) in &responses {
-        for (share, judgements) in shares.iter().zip(&mut judgements) {
-            let mut request = Request::new(Conversation::response(&row.prompt, prefix(response, *share)));
-            request.policy = options.policy;
-            let request = request.reasoning(options.reasoning);
-            let outcome = asking.ask(guard, &request, &options).await?;
-            let judgement = Judgement::of(name, row, Some(&share.to_string()), outcome);
-            on_cut(&judgement)?;
-            judgements.push(judgement);
-        }
-    }
-    asking.end()?;
+    let asked =
+        |&(row, text, at): &(&Row, &str, usize)| (Conversation::response(&row.prompt, prefix(text, shares[at])), None);
+    ask_all(guard, &cuts, &options, asked, |&(row, _, at), outcome| {
+        let judgement = Judgement::of(name, row, Some(&shares[at].to_string()), outcome);
+        on_cut(&judgement)?;
+        judgements[at].push(judgement);
+        Ok(())
+    })?;
     Ok(sum_up(name, shares, &judgements, &options))
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::curve::{Curve, OperatingPoint};
-use super::metrics::{self, Counts, Reliability};
 use super::{EvalOptions, Flags, Intervals, Judgement, Outcome, Sample};
+use crate::measure::curve::{Curve, OperatingPoint};
+use crate::measure::metrics::{self, Counts, Reliability};
 
 /// The false-alarm budgets at which recall is reported.
 const FPR_LIMITS: [f64; 3] = [0.01, 0.05, 0.10];
@@ -66,7 +66,8 @@ pub struct AtFpr {
     pub point: OperatingPoint,
 }
 
-/// Milliseconds from the request to the verdict: the time within which that share of the rows was judged.
+/// Milliseconds from the request to the verdict, each core with a row of its own: the time within which that share of the
+/// rows was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -146,7 +147,7 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::Target;
+    use crate::conversation::Target;
     use crate::eval::interval::Bootstrap;
 
     pub fn judged(is_unsafe: bool, score: f32, flagged: bool) -> Judgement {

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::Judgement;
-use super::curve::Curve;
 use super::interval::{Bootstrap, Interval};
-use super::metrics::{Counts, Reliability};
+use crate::measure::curve::Curve;
+use crate::measure::metrics::{Counts, Reliability};
 
 /// The measures that have intervals and are compared between runs, in the order of [`HEADLINES`].
 pub type Headline = [Option<f64>; HEADLINES.len()];

@@ -7,8 +7,8 @@ use super::machine::Grammar;
 use super::program::{ChoiceOption, Node, NodeId, Program};
 use super::quote::{QuoteLength, QuoteSource};
 use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
 
 /// Builds a [`Grammar`] from its end to its start, so that each node names the one that follows.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::mask::Mask;
 use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
 use crate::tokenizer::{ByteTable, TokenId};
-use crate::{Error, Result};
 
 /// How free text ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

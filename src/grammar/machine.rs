@@ -7,9 +7,9 @@ use super::mask::{Allowed, Mask};
 use super::program::{ChoiceOption, Effect, Node, NodeId, Program};
 use super::quote::QuoteState;
 use super::shown::Shown;
+use crate::error::{Error, Result};
 use crate::tokenizer::TokenId;
 use crate::verdict::{Answer, Step};
-use crate::{Error, Result};
 
 /// An answer in progress. Clones share the nodes and the masks computed so far, so cloning one fresh grammar for each
 /// request is cheaper than building it again.

@@ -3,9 +3,10 @@
 use super::free::Stop;
 use super::vocabulary::{control, spell};
 use super::{Builder, ChoiceOption, Effect, Grammar, NodeId, Vocabulary};
+use crate::conversation::Target;
+use crate::error::Result;
 use crate::tokenizer::TokenId;
 use crate::verdict::Label;
-use crate::{Result, Target};
 
 /// Whether an answer reasons before its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::tokenizer::{ByteTable, TokenId, Tokenizer};
-use crate::{Error, Result};
 
 /// The tokens that answers are written with.
 pub trait Vocabulary {

@@ -4,14 +4,16 @@
 use std::ops::ControlFlow;
 
 use crate::bundle::{Bundle, KnownCase, KnownStep, Weights};
+use crate::conversation::{Conversation, Target};
 use crate::engine::decoder::{self, DecoderEngine};
 use crate::engine::{Answering, Readout};
+use crate::error::Result;
 use crate::mini::engine::SlotEngine;
 use crate::mini::prompt::{Blocks, SlotPrompts};
 use crate::mini::scan as mini;
+use crate::policy::Policy;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
-use crate::{Conversation, Policy, Result, Target};
 
 /// A policy that an engine can read under.
 pub struct Prepared {
@@ -54,6 +56,14 @@ impl Engine {
     #[cfg(feature = "native")]
     pub fn scores_categories(&self) -> bool {
         matches!(self.kind, Kind::Slots(_))
+    }
+
+    /// Whether it says which categories apply; if not, P(unsafe) decides for all of them.
+    pub fn names_categories(&self) -> bool {
+        match &self.kind {
+            Kind::Decoder(engine) => engine.template().names_categories(),
+            Kind::Slots(_) => true,
+        }
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {

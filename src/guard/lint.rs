@@ -3,13 +3,15 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{Guard, Reasoning, Request};
-use crate::policy::{Finding, Rules, quoted};
-use crate::verdict::CategoryScore;
-use crate::{Action, Category, Conversation, Error, Message, Policy, Result, Role};
+use crate::conversation::{Conversation, Message, Role};
+use crate::error::{Error, Result};
+use crate::policy::{Action, Category, Finding, Policy, Rules, quoted};
+use crate::verdict::{CategoryScore, Decision};
 
 const MISSED: &str = "the model misses it: say first in the definition what such texts do, or set a lower threshold";
 const TAKEN: &str = "the model takes it for the category: say in the definition what does not fall under it, or set a \
                      higher threshold";
+const ONE_ACTION: &str = "give all categories one action, or take a model that scores each of them, as rsafe-mini does";
 const UNKNOWN: &str = "the model may not read it as it is meant: name it in words that users would write, say first in the \
                        definition what such texts do, set a lower threshold, or show by unsafe examples that it is read";
 
@@ -23,12 +25,20 @@ impl Guard {
     /// passed over, for nothing follows from them. What is wrong with the policy itself,
     /// [`lint`](crate::policy::lint) finds.
     ///
+    /// Of a model that names no category, it warns of the actions that have no effect.
+    ///
     /// # Errors
     /// [`Error::BadPolicy`] for a policy that cannot be used, [`Error::Unsupported`] if the model gives categories no scores
-    /// of their own, and what the model or the device has wrong.
+    /// of their own and there is nothing to warn of, and what the model or the device has wrong.
     pub async fn lint(&self, policy: &Policy) -> Result<Vec<Finding>> {
         // Rules would decide before the model reads anything.
         let policy = &Policy { rules: Rules::default(), ..policy.clone() };
+        if !self.engine.names_categories() {
+            let findings = without_effect(policy);
+            if !findings.is_empty() {
+                return Ok(findings);
+            }
+        }
         let mut findings = Vec::new();
         for (index, category) in policy.categories.iter().enumerate().filter(|(_, it)| it.action != Action::Allow) {
             let path = format!("categories[{index}]");
@@ -76,6 +86,22 @@ impl Guard {
             Error::Unsupported(what.into())
         })
     }
+}
+
+/// The actions that are not the policy's severest, which holds for all where nobody says which category applies.
+fn without_effect(policy: &Policy) -> Vec<Finding> {
+    let actions = policy.categories.iter().map(|category| category.action);
+    let Some(severest) = actions.max_by_key(|&action| Decision::from(action)) else { return Vec::new() };
+    let differs = |(_, category): &(usize, &Category)| category.action != severest;
+    let warned = policy.categories.iter().enumerate().filter(differs).map(|(index, category)| {
+        let expected = format!("`{}`, the severest action of the policy", severest.as_str());
+        let found = format!(
+            "`{}`, which has no effect: the model does not say which category applies",
+            category.action.as_str()
+        );
+        Finding::warning(format!("categories[{index}].action"), expected, found).help(ONE_ACTION)
+    });
+    warned.collect()
 }
 
 /// An example as a user's message, and as an assistant's.

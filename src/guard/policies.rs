@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::engine::{Engine, Prepared};
-use crate::{Policy, Result};
+use crate::error::Result;
+use crate::policy::Policy;
 
 /// Policies of requests that are kept, the latest used last.
 const KEPT: usize = 8;
@@ -46,8 +47,7 @@ mod tests {
     use super::super::{Guard, LoadOptions};
     use super::*;
     use crate::bundle::Bundle;
-    use crate::policy::Unreadable;
-    use crate::{Action, Category};
+    use crate::policy::{Action, Category, Unreadable};
 
     #[test]
     fn a_policy_is_made_ready_once_and_only_the_last_ones_stay() {

@@ -4,17 +4,18 @@
 #[cfg(feature = "native")]
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::Guard;
 #[cfg(feature = "native")]
 use super::LoadOptions;
+use super::tested::Tested;
 use crate::bundle::SelfTest;
 #[cfg(feature = "native")]
 use crate::bundle::{Bundle, KnownCase, Manifest, TestCategory, save_manifest};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 #[cfg(feature = "native")]
-use crate::{Policy, prompt::Template};
+use crate::policy::Policy;
+#[cfg(feature = "native")]
+use crate::prompt::Template;
 
 /// How far another device may move a number of the slot model, whose weights are exact on all: its sums in f32 come in
 /// another order, and a GPU has an `exp` and an `erf` of its own.
@@ -50,17 +51,6 @@ const CASES: [(&str, Option<&str>); 4] = [
         ),
     ),
 ];
-
-/// How a model did in its bundle's self-test.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Tested {
-    /// How many numbers were compared.
-    pub values: usize,
-    /// The largest difference from what the bundle expects, in logits.
-    pub difference: f32,
-    /// The largest difference that passes.
-    pub tolerance: f32,
-}
 
 impl Guard {
     /// How the model did in its bundle's self-test; `None` for one without, which was let through by

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::self_test::unanswered;
 use super::{Guard, LoadOptions, Reasoning, Request};
-use crate::Result;
 use crate::bundle::{Bundle, Checkpoint};
+use crate::error::Result;
 
 /// From this [shift](Shift::logits) on a bundle decides texts otherwise than its checkpoint: at a score of .5 it is .12.
 pub const NOTABLE_SHIFT: f32 = 0.5;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use bytes::Bytes;
 
-use super::bytes::Bytes;
 use super::encoding::{BadWeight, Encoding};
 use super::row;
 

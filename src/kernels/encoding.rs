@@ -146,13 +146,15 @@ impl fmt::Display for Encoding {
 }
 
 impl FromStr for Encoding {
-    type Err = crate::Error;
+    type Err = crate::error::Error;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Q8, Encoding::Q4]
             .into_iter()
             .find(|encoding| encoding.to_string() == name)
-            .ok_or_else(|| crate::Error::BadInput(format!("expected one of f32, f16, bf16, q8, q4 but got `{name}`")))
+            .ok_or_else(|| {
+                crate::error::Error::BadInput(format!("expected one of f32, f16, bf16, q8, q4 but got `{name}`"))
+            })
     }
 }
 

@@ -6,7 +6,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::project_float;
+use super::float::project;
 
 /// `ΔW = scale · B · A` (Hu et al. 2021, arXiv 2106.09685, section 4.1).
 #[derive(Module, Debug)]
@@ -23,7 +23,7 @@ pub struct LowRank {
 impl LowRank {
     /// What is to be added to the product with the matrix: `[batch, time, in]` to `[batch, time, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        project_float(project_float(x, self.a.val()), self.b.val()).mul_scalar(self.scale)
+        project(project(x, self.a.val()), self.b.val()).mul_scalar(self.scale)
     }
 
     /// `ΔW`, `[out, in]`.

@@ -3,16 +3,15 @@
 //! An encoded matrix is a CPU body: activations are read back, which on the Flex device costs a copy of `x` at most.
 //! On any other device, and under autodiff, [`Matrix::from_encoded`] decodes to floats, so that a model runs anywhere.
 
-mod bytes;
 mod encoded;
 mod encoding;
+mod float;
 mod low_rank;
 mod row;
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-pub use bytes::Bytes;
 pub use encoded::Encoded;
 pub use encoding::{BLOCK, BadWeight, Encoding};
 pub use low_rank::LowRank;
@@ -91,7 +90,7 @@ impl Matrix {
     pub fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, time, _] = x.dims();
         match self {
-            Matrix::Float(weight) => project_float(x, weight.val()),
+            Matrix::Float(weight) => float::project(x, weight.val()),
             Matrix::Quantised(matrix) => {
                 let [rows, _] = matrix.weights.dims();
                 on_cpu(x, [batch, time, rows], |x| matrix.weights.project(x))
@@ -110,7 +109,7 @@ impl Matrix {
             Matrix::Float(weight) => {
                 let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
                 let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &x.device());
-                project_float(x, weight.val().select(0, indices))
+                float::project(x, weight.val().select(0, indices))
             }
             Matrix::Quantised(matrix) => on_cpu(x, [batch, time, rows.len()], |x| matrix.weights.project_rows(x, rows)),
         }
@@ -133,12 +132,6 @@ impl Matrix {
             }
         }
     }
-}
-
-fn project_float(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
-    let [rows, cols] = weight.dims();
-    let [batch, time, _] = x.dims();
-    x.reshape([batch * time, cols]).matmul(weight.transpose()).reshape([batch, time, rows])
 }
 
 /// Hands the numbers of `x` to `product` and makes a tensor of what it gives.

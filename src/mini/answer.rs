@@ -3,7 +3,7 @@
 //! The model writes markers that are one token each; people read sentences made from the policy's own names and the
 //! message's own letters.
 
-use crate::Result;
+use crate::error::Result;
 use crate::grammar::{Builder, ChoiceOption, Effect, Grammar, NodeId, QuoteLength, QuoteSource, Think};
 use crate::tokenizer::TokenId;
 use crate::verdict::Label;

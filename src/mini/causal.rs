@@ -6,10 +6,10 @@ use super::layout::{Layout, Marker};
 use super::network::SlotModel;
 use crate::engine::read_numbers;
 use crate::engine::reader::{CausalLm, Logits, Reader};
+use crate::error::{Error, Result};
 use crate::grammar::Allowed;
 use crate::model::KvCache;
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
 
 /// The network and what each row has read.
 struct SlotRows<'e> {

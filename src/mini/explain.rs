@@ -11,9 +11,10 @@ use super::policy::ReadPolicy;
 use super::prompt::{SlotPrompt, defined, words};
 use super::readings::highest_of;
 use super::window::Window;
+use crate::error::Result;
+use crate::policy::Category;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::verdict::Scoring;
-use crate::{Category, Result};
 
 /// A category that applies to a window that was read, and what it was read by.
 pub struct Case<'a> {
@@ -24,6 +25,8 @@ pub struct Case<'a> {
     pub category: &'a Category,
     pub window: &'a Window,
     pub scoring: Scoring,
+    /// Whether to look for words of its definition, too.
+    pub defined: bool,
     pub applies: Applies,
 }
 
@@ -100,6 +103,9 @@ impl Explanation {
 
 /// Goes on in the category's definition, as far as the model read one.
 fn look_up(case: &Case, why: Why) -> Result<ControlFlow<Why, Explanation>> {
+    if !case.defined {
+        return Ok(ControlFlow::Break(why));
+    }
     let (start, spans) = defined(case.tokenizer, case.category, case.block())?;
     let occlusion = case.occlusion(case.window.conversation_len() + start, words(&spans))?;
     Ok(match occlusion {

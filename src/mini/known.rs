@@ -10,9 +10,10 @@ use super::window::Window;
 use crate::bundle::{KnownCase, KnownStep};
 use crate::engine::reader::Reader;
 use crate::engine::{known, read_numbers};
+use crate::error::{Error, Result};
 use crate::model::KvCache;
+use crate::policy::Policy;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Error, Policy, Result};
 
 impl SlotEngine {
     /// The values of a self-test's case: the logit of every category of both policies, a digest of the states under the

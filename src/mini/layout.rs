@@ -14,8 +14,8 @@
 
 use std::ops::Range;
 
+use crate::conversation::{Role, Target};
 use crate::tokenizer::TokenId;
-use crate::{Role, Target};
 
 /// Positions kept for the conversation, `[CLS]` and `[SEP]`s included.
 pub const CONVERSATION: usize = 320;

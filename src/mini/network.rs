@@ -3,6 +3,9 @@
 //!
 //! Config fields and the trunk's weight names are Hugging Face's `BertModel`.
 
+#[cfg(feature = "train")]
+pub mod training;
+
 use std::ops::Range;
 
 use burn::module::{Module, Param};
@@ -10,12 +13,12 @@ use burn::tensor::{Device, Tensor, TensorData, activation, module as ops};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Weights;
+use crate::error::{Error, Result};
 use crate::kernels::{Linear, Matrix};
 use crate::mini::batch::{BUCKETS, Distances, MARKER_WORD, SlotBatch, UNSEEN};
 use crate::mini::layout::{ANSWER, BLOCK, CONVERSATION, Kind, Layout, Marker};
 use crate::model::{CacheShape, KvCache};
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
 
 /// The shape of the network; the fields are those of Hugging Face's `BertConfig`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,12 +109,6 @@ impl LayerNorm {
         })
     }
 
-    #[cfg(feature = "train")]
-    fn tensors(&self, name: &str, out: &mut Vec<NamedTensor>) {
-        push_tensor(out, format!("{name}.weight"), self.weight.val());
-        push_tensor(out, format!("{name}.bias"), self.bias.val());
-    }
-
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         ops::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
     }
@@ -121,28 +118,6 @@ fn linear(weights: &mut Weights, name: &str, shape: [usize; 2]) -> Result<Linear
     let weight = weights.matrix(&format!("{name}.weight"), shape)?;
     let bias = weights.vector(&format!("{name}.bias"), shape[0])?;
     Ok(Linear::new(weight, Some(bias)))
-}
-
-#[cfg(feature = "train")]
-fn push_tensor<const D: usize>(out: &mut Vec<NamedTensor>, name: String, tensor: Tensor<D>) {
-    let data = tensor.into_data();
-    out.push((name, data.shape().to_vec(), data.iter::<f32>().collect()));
-}
-
-/// Only float weights are trained, so only those are ever saved.
-#[cfg(feature = "train")]
-fn matrix_tensor(name: &str, matrix: &Matrix, out: &mut Vec<NamedTensor>) {
-    if let Matrix::Float(weight) = matrix {
-        push_tensor(out, format!("{name}.weight"), weight.val());
-    }
-}
-
-#[cfg(feature = "train")]
-fn linear_tensors(name: &str, linear: &Linear, out: &mut Vec<NamedTensor>) {
-    matrix_tensor(name, &linear.weight, out);
-    if let Some(bias) = &linear.bias {
-        push_tensor(out, format!("{name}.bias"), bias.val());
-    }
 }
 
 /// One post-norm transformer layer.
@@ -176,18 +151,6 @@ impl Layer {
         })
     }
 
-    #[cfg(feature = "train")]
-    fn tensors(&self, name: &str, out: &mut Vec<NamedTensor>) {
-        linear_tensors(&format!("{name}.attention.self.query"), &self.query, out);
-        linear_tensors(&format!("{name}.attention.self.key"), &self.key, out);
-        linear_tensors(&format!("{name}.attention.self.value"), &self.value, out);
-        linear_tensors(&format!("{name}.attention.output.dense"), &self.output, out);
-        self.attention_norm.tensors(&format!("{name}.attention.output.LayerNorm"), out);
-        linear_tensors(&format!("{name}.intermediate.dense"), &self.up, out);
-        linear_tensors(&format!("{name}.output.dense"), &self.down, out);
-        self.output_norm.tensors(&format!("{name}.output.LayerNorm"), out);
-    }
-
     /// `x` `[batch, time, hidden]`; `attend` makes of its queries, keys and values, `[batch, heads, time, head_dim]` each,
     /// what its tokens see, in the same shape.
     fn forward(&self, x: Tensor<3>, attend: impl FnOnce([Tensor<4>; 3]) -> Tensor<4>) -> Tensor<3> {
@@ -201,10 +164,6 @@ impl Layer {
         self.output_norm.forward(x + self.down.forward(inner))
     }
 }
-
-/// A tensor by name: its shape and its values.
-#[cfg(feature = "train")]
-pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
 
 /// A batch on its way through the layers.
 pub struct Pass {
@@ -355,7 +314,6 @@ impl SlotModel {
     }
 
     /// Where the weights are.
-    #[cfg(feature = "train")]
     pub fn device(&self) -> Device {
         self.norm.weight.val().device()
     }
@@ -364,34 +322,6 @@ impl SlotModel {
     pub fn cache(&self, rows: usize, capacity: usize, device: &Device) -> KvCache {
         let (layers, kv_heads, head_dim) = self.cache_shape;
         KvCache::rows(CacheShape { layers, kv_heads, head_dim }, rows, capacity, device)
-    }
-
-    /// The network without gradients for the words' embeddings: most words are too rare in any training set to
-    /// move well, and the words that no row holds must stay neighbours of those that moved.
-    #[cfg(feature = "train")]
-    pub fn freeze_words(mut self) -> Self {
-        self.words = self.words.no_grad();
-        self
-    }
-
-    /// Every tensor by name, as `(name, shape, values)`: what [`load`](Self::load) takes.
-    #[cfg(feature = "train")]
-    pub fn tensors(&self) -> Vec<NamedTensor> {
-        let mut out = Vec::new();
-        matrix_tensor("embeddings.word_embeddings", &self.words, &mut out);
-        matrix_tensor("embeddings.position_embeddings", &self.positions, &mut out);
-        matrix_tensor("embeddings.kind_embeddings", &self.kinds, &mut out);
-        self.norm.tensors("embeddings.LayerNorm", &mut out);
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.tensors(&format!("encoder.layer.{index}"), &mut out);
-        }
-        linear_tensors("slot_head", &self.slot_head, &mut out);
-        linear_tensors("answer_transform", &self.answer_transform, &mut out);
-        linear_tensors("marker_head", &self.marker_head, &mut out);
-        if let Some(Distances { table, .. }) = &self.distances {
-            out.push((DISTANCES.into(), vec![table.len()], table.clone()));
-        }
-        out
     }
 
     /// The tokens of each layout behind the first `start` (those are in the cache), padded to the longest.

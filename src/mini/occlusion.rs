@@ -11,8 +11,8 @@ use super::layout::QUOTE_WORDS;
 use super::network::{Pass, Seen, Unseen};
 use super::policy::ReadPolicy;
 use super::window::Window;
-use crate::Result;
 use crate::engine::{layers_of_a_step, read_numbers};
+use crate::error::Result;
 use crate::model::KvCache;
 use crate::verdict::Scaling;
 
@@ -208,7 +208,7 @@ mod tests {
             let device = burn::tensor::Device::flex();
             let engine = SlotEngine::load(bundle.manifest(), &tokenizer, bundle.weights(&device)).await.unwrap();
             let blocks = SlotPrompts::blocks(&tokenizer, &bundle.policy().await.unwrap()).unwrap();
-            let conversation = crate::Conversation::prompt("Who walks the dog? ".repeat(40));
+            let conversation = crate::conversation::Conversation::prompt("Who walks the dog? ".repeat(40));
             let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
             let mut reading = PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device);
             let policy = loop {

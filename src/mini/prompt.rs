@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::conversation::{Conversation, Message, Role, Target};
+use crate::error::{Error, Result};
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
 use crate::mini::answer::{Finding, SlotAnswer, SlotMarkers, SlotStep};
 use crate::mini::layout::{
@@ -11,9 +13,9 @@ use crate::mini::layout::{
     PASSAGE_STEP, POLICY_WORDS, QUOTE_WORDS, STEPS, Turn, WINDOW, WINDOW_STEP,
 };
 use crate::normalise::Disguise;
+use crate::policy::{Category, Policy};
 use crate::tokenizer::{Span, TokenId, Tokenizer};
 use crate::verdict::Label;
-use crate::{Category, Conversation, Error, Message, Policy, Result, Role, Target};
 
 /// The longest judged message, in tokens: what is longer is refused rather than judged in part.
 const MAX_JUDGED: usize = 32_768;
@@ -254,10 +256,28 @@ pub fn context(tokenizer: &Tokenizer, before: &[Message]) -> Result<Vec<Context>
 
 /// The indices of the categories that an answer reasons about: those that score highest, the highest first.
 pub fn highest(scores: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let mut order = ranked(scores);
     order.truncate(STEPS);
     order
+}
+
+fn ranked(scores: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order
+}
+
+/// The categories that a measured answer tells of: the [`highest`], but where all of these apply the last place is kept for
+/// what speaks against, the nearest that does not.
+pub fn told(scores: &[f32], applies: impl Fn(usize) -> bool) -> Vec<usize> {
+    let mut told = highest(scores);
+    let nearest = ranked(scores).into_iter().find(|&at| !applies(at));
+    if let (Some(nearest), true) = (nearest, told.iter().all(|&at| applies(at)))
+        && let Some(last) = told.last_mut()
+    {
+        *last = nearest;
+    }
+    told
 }
 
 /// What a category's block says: its name and its definition, as far as blocks go.
@@ -333,6 +353,16 @@ mod tests {
     fn an_answer_reasons_about_the_categories_that_score_highest() {
         assert_eq!(highest(&[0.1, 0.5, 0.2, 0.9, 0.3]), [3, 1, 4]);
         assert_eq!(highest(&[0.2, 0.7]), [1, 0]);
+    }
+
+    #[test]
+    fn a_measured_answer_tells_of_the_nearest_category_that_does_not_apply() {
+        let scores = [0.6, 0.5, 0.2, 0.9, 0.3, 0.7];
+        let above = |threshold: f32| told(&scores, move |at| scores[at] >= threshold);
+        assert_eq!(above(0.4), [3, 5, 4], "in the place of the third that applies");
+        assert_eq!(above(0.65), [3, 5, 0], "which is among the highest by itself");
+        assert_eq!(above(0.1), [3, 5, 0], "but not where every category applies");
+        assert_eq!(told(&[0.2, 0.7], |_| true), [1, 0]);
     }
 
     #[test]

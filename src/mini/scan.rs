@@ -9,18 +9,19 @@ use std::sync::Arc;
 use super::answer::{Finding, Why};
 use super::engine::SlotEngine;
 use super::explain::{Case, Explanation};
-use super::layout::{ANSWER, Marker};
+use super::layout::{ANSWER, Marker, STEPS};
 use super::occlusion::Applies;
 use super::policy::{PolicyReading, ReadPolicy};
-use super::prompt::{Plan, PlannedStep, SlotPrompt, highest};
+use super::prompt::{Plan, PlannedStep, SlotPrompt, highest, told};
 use super::readings::{Highest, highest_of};
 use super::window::Window;
 use crate::engine::{Answering, Readout, Steps, Writer};
+use crate::error::{Error, Result};
 use crate::grammar::Think;
+use crate::policy::Policy;
 use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::verdict::{Answer, Scoring};
-use crate::{Error, Policy, Result};
 
 pub struct Scan<'e> {
     engine: &'e SlotEngine,
@@ -132,9 +133,11 @@ impl<'e> Scan<'e> {
         if self.answering.steps == Steps::Written || !self.answering.reasons(best.score) {
             return Ok(false);
         }
-        let Some(&category) = highest(&self.scores).get(self.findings.len()) else { return Ok(false) };
-        let (score, here) = (self.scores[category], best.highest[category]);
-        let threshold = self.answering.thresholds.of(&policy.categories[category]);
+        let threshold = |category: usize| self.answering.thresholds.of(&policy.categories[category]);
+        let applies = |category: usize| self.scores[category] >= threshold(category);
+        let told = told(&self.scores, applies);
+        let Some(&category) = told.get(self.findings.len()) else { return Ok(false) };
+        let (score, threshold, here) = (self.scores[category], threshold(category), best.highest[category]);
         let case = Case {
             engine: self.engine,
             tokenizer,
@@ -143,6 +146,8 @@ impl<'e> Scan<'e> {
             category: &policy.categories[category],
             window: &best.window,
             scoring: self.scoring,
+            // A message's words take three passes and a definition's two: at most twelve in all.
+            defined: self.findings.is_empty() || told.iter().filter(|&&category| applies(category)).count() < STEPS,
             applies: Applies { category, score, threshold, logit: here.logit, reading: here.reading },
         };
         let explained = match self.explaining.take() {

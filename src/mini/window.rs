@@ -14,8 +14,8 @@ use super::network::{Pass, Seen, Unseen};
 use super::policy::ReadPolicy;
 use crate::engine::reader::Reader;
 use crate::engine::{PASS, layers_of_a_step, read_numbers};
+use crate::error::{Error, Result};
 use crate::model::KvCache;
-use crate::{Error, Result};
 
 /// A window on its way through the network.
 pub struct Window {
@@ -258,10 +258,11 @@ mod tests {
 
     use super::*;
     use crate::bundle::Bundle;
+    use crate::conversation::Conversation;
     use crate::mini::policy::PolicyReading;
     use crate::mini::prompt::{Blocks, SlotPrompts};
+    use crate::policy::Policy;
     use crate::tokenizer::Tokenizer;
-    use crate::{Conversation, Policy};
 
     async fn embedded() -> (SlotEngine, Tokenizer, Policy) {
         let bundle = Bundle::embedded().unwrap();

@@ -1,10 +1,8 @@
 //! Keys and values of what was read: preallocated, extended in place, truncated, forked.
 
-#[cfg(feature = "train")]
-use burn::tensor::Int;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The shape of a cache, the same for each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +155,6 @@ impl KvCache {
     }
 
     /// A cache of these rows of this one, in their order.
-    #[cfg(feature = "train")]
     pub fn pick(&self, rows: &[usize]) -> Self {
         let places: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
         let of = |tensor: &Tensor<4>| {

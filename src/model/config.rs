@@ -8,7 +8,7 @@ use super::{
     cache::CacheShape,
     rope::{RopeParameters, RopeScaling},
 };
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The networks that rsafe can run, by the names that manifests and `model_type` use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -13,8 +13,8 @@ use super::{
     config::{Architecture, DecoderConfig},
     rope::{Rope, Rotation},
 };
+use crate::error::{Error, Result};
 use crate::{
-    Error, Result,
     bundle::Weights,
     kernels::{Linear, Matrix},
 };

@@ -53,9 +53,11 @@ pub use options::{MonitorOptions, Pace};
 use progress::{Progress, Stretch};
 use risk::nearness;
 
-use crate::guard::Pause;
-use crate::policy::{RuleAction, Rules};
-use crate::{Conversation, Decision, Error, Guard, Message, Policy, Reasoning, Request, Result, Role, Target, Verdict};
+use crate::conversation::{Conversation, Message, Role, Target};
+use crate::error::{Error, Result};
+use crate::guard::{Guard, Pause, Reasoning, Request};
+use crate::policy::{Policy, RuleAction, Rules};
+use crate::verdict::{Decision, Verdict};
 
 /// What a monitor says to more of a response.
 #[derive(Debug, Clone, Default, PartialEq)]

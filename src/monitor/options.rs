@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::verdict::check_strictness;
-use crate::{Decision, Error, Reasoning, Result, Verdict};
+use crate::error::{Error, Result};
+use crate::guard::Reasoning;
+use crate::verdict::{Decision, Verdict, check_strictness};
 
 /// The largest of [`MonitorOptions`]' sizes.
 const MAX_SIZE: usize = 1 << 16;
@@ -11,6 +12,7 @@ const MAX_SIZE: usize = 1 << 16;
 /// How much of what was checked stays back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Pace {
     /// As much as [`hold_back`](field@MonitorOptions::hold_back) says, whatever the checks found.
     Steady,

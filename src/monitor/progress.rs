@@ -11,7 +11,7 @@ use unicode_segmentation::GraphemeCursor;
 use super::MonitorOptions;
 use super::risk::Risk;
 use super::sentences::{Place, Sentences};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Characters of the longest response: what rules cost grows with the square of it.
 pub(super) const MAX_RESPONSE: usize = 1 << 18;

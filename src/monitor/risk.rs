@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{MonitorOptions, Pace};
-use crate::{Policy, Verdict};
+use crate::policy::Policy;
+use crate::verdict::Verdict;
 
 /// Checks that count: risk that has passed is let go after so many.
 const CHECKS: usize = 3;
@@ -64,7 +65,8 @@ pub(super) fn nearness(verdict: &Verdict, policy: &Policy, options: &MonitorOpti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Category, Decision};
+    use crate::policy::{Action, Category};
+    use crate::verdict::Decision;
 
     fn held(pace: Pace, last: &[f32]) -> usize {
         let mut risk = Risk::new(&MonitorOptions::default().hold_back(10).pace(pace));

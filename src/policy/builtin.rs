@@ -1,7 +1,7 @@
 //! The policies that come with the library, as data files.
 
-use super::finding::{Finding, PolicyError, quoted, suggestion};
 use super::{Format, Policy};
+use crate::finding::{Finding, PolicyError, quoted, suggestion};
 
 const FILES: [(&str, &str); 5] = [
     ("rsafe", include_str!("builtin/rsafe.yaml")),

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use super::finding::{Finding, Location, PolicyError};
 use super::limits::{MAX_FILE_BYTES, RuleLimits};
 use super::read::{self, Parsed};
 use super::{Policy, json, markdown, outline, yaml};
+use crate::finding::{Finding, Location, PolicyError};
 
 /// The formats that policies are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,7 +154,7 @@ impl Policy {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if it cannot be read, else as [`parse`](Self::parse).
     #[cfg(feature = "native")]
-    pub fn load(path: impl AsRef<std::path::Path>) -> crate::Result<Self> {
+    pub fn load(path: impl AsRef<std::path::Path>) -> crate::error::Result<Self> {
         let path = path.as_ref();
         Ok(Self::from_bytes(&read_file(path)?, Some(&path.to_string_lossy()))?)
     }
@@ -180,10 +180,10 @@ pub fn lint(text: &str, format: Format) -> Vec<Finding> {
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) if it cannot be read or is no file or pipe.
 #[cfg(feature = "native")]
-pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<(Option<Policy>, Vec<Finding>)> {
+pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::error::Result<(Option<Policy>, Vec<Finding>)> {
     let path = path.as_ref();
     let bytes = match read_file(path) {
-        Err(crate::Error::BadPolicy(error)) => return Ok((None, error.findings)),
+        Err(crate::error::Error::BadPolicy(error)) => return Ok((None, error.findings)),
         bytes => bytes?,
     };
     let Ok(text) = std::str::from_utf8(&bytes) else {
@@ -195,7 +195,7 @@ pub fn lint_file(path: impl AsRef<std::path::Path>) -> crate::Result<(Option<Pol
 }
 
 #[cfg(feature = "native")]
-fn read_file(path: &std::path::Path) -> crate::Result<Vec<u8>> {
+fn read_file(path: &std::path::Path) -> crate::error::Result<Vec<u8>> {
     use crate::files::{Kind, read};
 
     read(path, Kind::Named, MAX_FILE_BYTES as u64, |_| {

@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-use super::finding::{Finding, Location, PolicyError};
 use super::node::{Budget, Entry, Node, Value, check_depth, check_field};
+use crate::finding::{Finding, Location, PolicyError};
 
 /// Reads one JSON value.
 pub(super) fn parse(text: &str) -> Result<Node, PolicyError> {

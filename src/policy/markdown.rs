@@ -6,12 +6,12 @@
 
 use pulldown_cmark::HeadingLevel;
 
-use super::finding::{Finding, Location, PolicyError, quoted, suggestion};
 use super::limits::RuleLimits;
 use super::node::{Entry, Node, Value};
 use super::outline::{Block, Body, Outline, Section};
 use super::read::{self, Parsed};
 use super::yaml;
+use crate::finding::{Finding, Location, PolicyError, quoted, suggestion};
 
 /// Reads a whole document.
 pub(super) fn read(text: &str, limits: RuleLimits) -> Parsed {

@@ -20,9 +20,9 @@
 //! ```
 #![doc = include_str!("README.md")]
 
+mod bounds;
 mod builtin;
 mod check;
-mod finding;
 mod format;
 mod json;
 pub mod limits;
@@ -37,8 +37,8 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use finding::quoted;
-pub use finding::{Finding, Location, PolicyError, Severity};
+pub(crate) use crate::finding::quoted;
+pub use crate::finding::{Finding, Location, PolicyError, Severity};
 #[cfg(feature = "native")]
 pub use format::lint_file;
 pub use format::{Format, lint};
@@ -195,15 +195,6 @@ impl Policy {
     pub fn unreadable(mut self, unreadable: Unreadable) -> Self {
         self.unreadable = Some(unreadable);
         self
-    }
-
-    /// Checks a policy that was built in code by the rules that parsed ones are held to.
-    ///
-    /// # Errors
-    /// Every bound that is broken, with the path of its field.
-    pub fn validate(&self) -> Result<(), PolicyError> {
-        let errors = check::errors(check::policy(self));
-        if errors.is_empty() { Ok(()) } else { Err(PolicyError::new(errors)) }
     }
 
     /// Whether a model reads the same in both: the same categories, whatever is done about them and what the rules are.

@@ -1,7 +1,7 @@
 //! A policy's source as a tree that remembers where each value stood: what YAML, JSON and Markdown have in common.
 
-use super::finding::{Finding, Location, PolicyError, quoted};
 use super::limits::{MAX_DEPTH, MAX_FIELDS, MAX_FILE_BYTES, MAX_NODES};
+use crate::finding::{Finding, Location, PolicyError, quoted};
 
 /// A value of the source.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use super::finding::{Location, PolicyError};
 use super::node::Node;
 use super::yaml;
+use crate::finding::{Location, PolicyError};
 
 /// What follows the front matter, and where it begins.
 pub(super) struct Body<'t> {

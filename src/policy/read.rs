@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::check;
-use super::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 use super::limits::*;
 use super::node::{Node, Value};
 use super::rule::{AppliesTo, Case, Rule, RuleAction};
 use super::rules::{RuleCompiler, Rules};
 use super::{Action, Category, Policy, Unreadable};
+use super::{bounds, check};
+use crate::finding::{Finding, Location, PolicyError, Severity, quoted, suggestion};
 
 const POLICY_FIELDS: &[&str] = &["name", "version", "categories", "rules", "unreadable"];
 const CATEGORY_FIELDS: &[&str] = &["id", "name", "definition", "examples", "action", "threshold"];
@@ -38,7 +38,7 @@ pub(super) struct Parsed {
 impl Parsed {
     /// The policy, or every mistake.
     pub fn into_result(self) -> Result<Policy, PolicyError> {
-        self.policy.ok_or_else(|| PolicyError::new(check::errors(self.findings)))
+        self.policy.ok_or_else(|| PolicyError::new(bounds::errors(self.findings)))
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn category(root: &Node) -> Result<Category, PolicyError> {
     if let Some(category) = &category {
         reader.checked(check::categories(&[("category".to_owned(), category)]));
     }
-    let errors = check::errors(reader.findings);
+    let errors = bounds::errors(reader.findings);
     category.filter(|_| errors.is_empty()).ok_or(PolicyError::new(errors))
 }
 
@@ -104,7 +104,7 @@ impl Reader {
         let read_categories: Vec<_> = categories.iter().map(|(path, category)| (path.clone(), category)).collect();
         let read_rules: Vec<_> = rule_paths.into_iter().zip(rules.iter()).collect();
         self.checked(check::categories(&read_categories));
-        self.checked(check::rules(&read_rules));
+        self.checked(bounds::rules(&read_rules));
         self.checked(check::unreadable(unreadable.as_ref()));
         self.checked(check::effect(&read_categories, &read_rules, unreadable.as_ref()));
 
@@ -125,7 +125,7 @@ impl Reader {
         };
         let items = self.list(node, "categories");
         let mut findings = Vec::new();
-        check::count(&mut findings, "categories", items.len(), 1..=MAX_CATEGORIES, "categories");
+        bounds::count(&mut findings, "categories", items.len(), 1..=MAX_CATEGORIES, "categories");
         if matches!(node.value, Value::List(_)) {
             self.checked(findings);
         }

@@ -5,9 +5,10 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use serde::Serialize;
 
-use super::finding::{Finding, PolicyError, quoted};
 use super::limits::{LITERAL_COST, MAX_PATTERN_CHARS, MAX_REGEX_BYTES, MAX_REGEX_NESTING};
-use crate::{Result, Target};
+use crate::conversation::Target;
+use crate::error::Result;
+use crate::finding::{Finding, PolicyError, quoted};
 
 /// What a rule looks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]

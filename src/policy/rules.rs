@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::check;
-use super::finding::{Finding, PolicyError};
+use super::bounds;
 use super::limits::{MAX_RULES, RuleLimits};
 use super::rule::{Compiled, Rule, RuleAction};
-use crate::{Error, Result, Target};
+use crate::conversation::Target;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, PolicyError};
 
 /// The rule that decides a text, and where it matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RuleHit {
     /// The rule's id.
     pub rule: String,
@@ -54,7 +56,7 @@ impl Rules {
         }
         let rules = compiler.finish();
         if findings.is_empty() {
-            findings = check::errors(check::rules(&check::numbered(rules.iter())));
+            findings = bounds::errors(bounds::rules(&bounds::numbered(rules.iter())));
         }
         if findings.is_empty() { Ok(rules) } else { Err(PolicyError::new(findings)) }
     }

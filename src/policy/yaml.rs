@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
-use super::finding::{Finding, Location, PolicyError};
 use super::node::{Budget, Entry, Node, Value, check_depth, check_field};
+use crate::finding::{Finding, Location, PolicyError};
 
 /// Reads one YAML document. `line` is the line of the file on which `text` begins.
 pub(super) fn parse(text: &str, line: usize) -> Result<Node, PolicyError> {

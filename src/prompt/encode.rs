@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::neutralise::{Neutralised, neutralise};
-use super::{Piece, Segment, SegmentKind};
-use crate::Result;
+use super::segment::{Piece, Segment, SegmentKind};
+use crate::error::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// A message's index and the byte range of its content that a token stands for.

@@ -1,7 +1,9 @@
 //! What the templates share: turns of a conversation, one line of text for a category, three segments.
 
-use super::{Piece, Segment, SegmentKind};
-use crate::{Category, Conversation, Policy, Result, Role};
+use super::segment::{Piece, Segment, SegmentKind};
+use crate::conversation::{Conversation, Role};
+use crate::error::Result;
+use crate::policy::{Category, Policy};
 
 /// The names that a template gives to the roles.
 pub(super) struct Speakers {

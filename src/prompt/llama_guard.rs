@@ -1,8 +1,10 @@
 //! Llama Guard 3 in Llama 3's chat format: categories by id and definition, verdict on the first line.
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
-use crate::{Category, Conversation, Policy, Result, conversation::Target};
+use super::segment::{Piece, Segment};
+use crate::conversation::{Conversation, Target};
+use crate::error::Result;
+use crate::policy::{Category, Policy};
 
 /// The model knows `User` and `Agent` alone; other roles get plain names and are never on trial.
 const SPEAKERS: Speakers = Speakers { user: "User", assistant: "Agent", system: "System", tool: "Tool" };

@@ -9,40 +9,15 @@ mod llama_guard;
 mod neutralise;
 mod qwen3guard;
 mod rsafe;
+mod segment;
 
-use crate::{Conversation, Error, Policy, Result};
+use crate::conversation::Conversation;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 pub use encode::{Encoded, EncodedSegment, Quoted, encode};
 pub use neutralise::{Neutralised, neutralise};
-
-/// What a part of the prompt depends on, and so how long it may stay in a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SegmentKind {
-    /// Depends on the policy and the target alone: computed once, forked for each request.
-    Policy,
-    /// Holds what users and assistants wrote.
-    Conversation,
-    /// Closes the conversation and opens the answer; depends on the target alone.
-    Answer,
-}
-
-/// A stretch of a segment and who vouches for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// One control token by its name in the vocabulary, e.g. `<|im_start|>`. Templates alone write these.
-    Control(&'static str),
-    /// Words of the template or the policy, encoded as plain text.
-    Text(String),
-    /// A message of the conversation, verbatim; `message` is its index. It is neutralised and encoded as plain text.
-    Untrusted { message: usize, text: String },
-}
-
-/// One cacheable part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    pub kind: SegmentKind,
-    pub pieces: Vec<Piece>,
-}
+pub use segment::{Piece, Segment, SegmentKind};
 
 /// The prompt formats that guards are trained with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -57,6 +32,11 @@ pub enum Template {
 }
 
 impl Template {
+    /// Whether answers name categories of the policy. Where they do not, P(unsafe) is all that is known.
+    pub fn names_categories(self) -> bool {
+        self != Template::Rsafe
+    }
+
     /// Lays the prompt out: policy segments first, then the conversation up to the message on trial, then what
     /// opens the answer. `system` is what the model's own chat template says before a user who brings no system message;
     /// [`Template::Rsafe`] alone begins with it.

@@ -1,8 +1,10 @@
 //! Qwen3Guard-Gen in Qwen3's ChatML: safety levels, categories, conversation, an answer of two or three lines.
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
-use crate::{Category, Conversation, Policy, Result, conversation::Target};
+use super::segment::{Piece, Segment};
+use crate::conversation::{Conversation, Target};
+use crate::error::Result;
+use crate::policy::{Category, Policy};
 
 /// The model knows `USER` and `ASSISTANT` alone; other roles get plain names and are never on trial.
 const SPEAKERS: Speakers = Speakers { user: "USER", assistant: "ASSISTANT", system: "SYSTEM", tool: "TOOL" };

@@ -5,8 +5,10 @@
 use std::sync::LazyLock;
 
 use super::layout::{Speakers, categories, explanation, one_line, text, three, turns};
-use super::{Piece, Segment};
-use crate::{Category, Conversation, Policy, Result, conversation::Target};
+use super::segment::{Piece, Segment};
+use crate::conversation::{Conversation, Target};
+use crate::error::Result;
+use crate::policy::{Category, Policy};
 
 const SPEAKERS: Speakers = Speakers { user: "User", assistant: "Agent", system: "System", tool: "Tool" };
 

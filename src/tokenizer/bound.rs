@@ -1,7 +1,8 @@
 //! Counting before reading: a text that is too long for a model is told so without its tokens ever being held at once.
 
-use super::{Span, TokenId, Tokenizer, ceil_boundary, floor_boundary};
-use crate::{Error, Result};
+use super::Tokenizer;
+use super::token::{Span, TokenId, ceil_boundary, floor_boundary};
+use crate::error::{Error, Result};
 
 /// Texts are read up to so many bytes for each token that a model takes. Ordinary text has 2 to 6, and its longest words
 /// 20; beyond are only long runs of white space and characters that no tokenizer keeps.

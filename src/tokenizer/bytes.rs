@@ -1,6 +1,6 @@
 //! What each token adds to a text, as bytes: the byte-level alphabet undone, WordPiece's `##` resolved.
 
-use super::TokenId;
+use super::token::TokenId;
 
 /// The bytes that every token of a vocabulary adds to a text, in one buffer.
 #[derive(Debug, Default)]

@@ -10,9 +10,11 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
+use super::Tokenizer;
 use super::bytes::{ByteTable, byte_of, undo_byte_level, undo_wordpiece};
-use super::{Spelling, TokenId, Tokenizer};
-use crate::{Error, Result};
+use super::token::{Spelling, TokenId};
+use crate::error::{Error, Result};
+use crate::mistaken::no_json;
 
 /// The largest published tokenizer is about 35 MB.
 const MAX_FILE: usize = 128 << 20;
@@ -63,12 +65,24 @@ enum Merge {
     Line(String),
 }
 
-pub(super) fn read(json: &[u8]) -> Result<Tokenizer> {
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. Truncation, padding and the post-processor are left out: templates alone
+    /// decide which control tokens a prompt has.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if the file is no tokenizer, or one of a kind that rsafe does not read.
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        read(json)
+    }
+}
+
+fn read(json: &[u8]) -> Result<Tokenizer> {
     if json.len() > MAX_FILE {
         return bad(format!("the file has {} bytes, rsafe reads up to {MAX_FILE}", json.len()));
     }
     let file: File = serde_json::from_slice(json).or_else(|e| {
-        bad(format!("{e}; expected a Hugging Face tokenizer file with a byte-level BPE or a WordPiece model"))
+        let what = no_json(json, &e);
+        bad(format!("{what}; expected a Hugging Face tokenizer file with a byte-level BPE or a WordPiece model"))
     })?;
     check_steps("normalizer", &file.normalizer, "normalizers", NORMALIZERS)?;
     let byte_level = check_steps("pre_tokenizer", &file.pre_tokenizer, "pretokenizers", PRE_TOKENIZERS)?;

@@ -4,38 +4,20 @@ mod bound;
 mod bytes;
 mod file;
 mod stream;
+mod token;
 mod wordpiece;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use token::{Spelling, ceil_boundary, floor_boundary};
 
 pub use bound::MAX_BYTES_PER_TOKEN;
 pub use bytes::ByteTable;
 pub use stream::StreamDecoder;
-
-/// An index into a model's vocabulary.
-pub type TokenId = u32;
-
-/// A token of a text and the bytes of that text it stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    pub id: TokenId,
-    /// Byte range in the text that was encoded, always on character boundaries. Tokens that split a
-    /// character each have the whole character.
-    pub bytes: Range<usize>,
-}
-
-/// How a vocabulary spells text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// Byte-level BPE (GPT-2, Qwen2, Qwen3, Llama 3): every text has a spelling.
-    Bytes,
-    /// WordPiece (BERT): words outside the vocabulary become this id.
-    Words { unknown: TokenId },
-}
+pub use token::{Span, TokenId};
 
 /// A Hugging Face `tokenizer.json`: byte-level BPE or WordPiece.
 ///
@@ -54,15 +36,6 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Truncation, padding and the post-processor are left out: templates alone
-    /// decide which control tokens a prompt has.
-    ///
-    /// # Errors
-    /// [`Error::BadModel`] if the file is no tokenizer, or one of a kind that rsafe does not read.
-    pub fn from_bytes(json: &[u8]) -> Result<Self> {
-        file::read(json)
-    }
-
     /// Plain text to tokens with byte offsets; no special or added token ever comes out.
     ///
     /// The unknown token of a WordPiece vocabulary is no control token: it stands for words without a spelling.
@@ -77,7 +50,7 @@ impl Tokenizer {
         }
         match self.spelling {
             Spelling::Bytes => self.encode_part(text, 0..text.len()),
-            Spelling::Words { unknown } => wordpiece::encode(self, text, unknown),
+            Spelling::Words { unknown } => wordpiece::encode(text, unknown, |part| self.encode_part(text, part)),
         }
     }
 
@@ -123,20 +96,6 @@ impl Tokenizer {
         self.control_ids.binary_search(&id).is_ok()
     }
 
-    /// All ids to text, control tokens left out; bytes that are no UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// [`Error::BadModel`] if an id is not below [`vocab_size`](Self::vocab_size).
-    pub fn decode(&self, ids: &[TokenId]) -> Result<String> {
-        let mut stream = StreamDecoder::default();
-        let mut text = String::new();
-        for &id in ids {
-            text.push_str(&stream.push(self, id)?);
-        }
-        text.push_str(&stream.flush());
-        Ok(text)
-    }
-
     /// The bytes that a token adds to a text; empty for control tokens, the unknown token and ids beyond the vocabulary.
     ///
     /// Byte-level BPE: the bytes behind the printable alphabet, perhaps a part of a character. WordPiece: a
@@ -160,22 +119,4 @@ impl Tokenizer {
     fn leads_with_space(&self) -> bool {
         matches!(self.spelling, Spelling::Words { .. })
     }
-}
-
-/// The last character boundary at or before a byte index.
-fn floor_boundary(text: &str, index: usize) -> usize {
-    let mut index = index.min(text.len());
-    while !text.is_char_boundary(index) {
-        index -= 1;
-    }
-    index
-}
-
-/// The first character boundary at or behind a byte index.
-fn ceil_boundary(text: &str, index: usize) -> usize {
-    let mut index = index.min(text.len());
-    while !text.is_char_boundary(index) {
-        index += 1;
-    }
-    index
 }

@@ -1,7 +1,8 @@
 //! Tokens to text as they come: only whole characters leave.
 
-use super::{TokenId, Tokenizer};
-use crate::{Error, Result};
+use super::Tokenizer;
+use super::token::TokenId;
+use crate::error::{Error, Result};
 
 /// Turns a stream of tokens into a stream of whole UTF-8 characters. Bytes that cannot become a character
 /// become U+FFFD, exactly as if all bytes had been decoded at once.
@@ -63,6 +64,22 @@ impl StreamDecoder {
         }
         self.pending.drain(..done);
         text
+    }
+}
+
+impl Tokenizer {
+    /// All ids to text, control tokens left out; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::BadModel`] if an id is not below [`vocab_size`](Self::vocab_size).
+    pub fn decode(&self, ids: &[TokenId]) -> Result<String> {
+        let mut stream = StreamDecoder::default();
+        let mut text = String::new();
+        for &id in ids {
+            text.push_str(&stream.push(self, id)?);
+        }
+        text.push_str(&stream.flush());
+        Ok(text)
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::{Span, TokenId, Tokenizer};
-use crate::Result;
+use super::token::{Span, TokenId};
+use crate::error::Result;
 
 /// Runs are cut at this many characters: matching the longest piece takes time quadratic in them.
 const RUN: usize = 50;
@@ -21,21 +21,26 @@ enum Cut {
     Scripts,
 }
 
-pub(super) fn encode(tokenizer: &Tokenizer, text: &str, unknown: TokenId) -> Result<Vec<Span>> {
+/// Encodes a text; `read` gives the tokens of a part of it, `unknown` where a word has none.
+pub(super) fn encode(
+    text: &str,
+    unknown: TokenId,
+    read: impl Fn(Range<usize>) -> Result<Vec<Span>>,
+) -> Result<Vec<Span>> {
     let mut spans = Vec::new();
-    encode_into(tokenizer, text, 0..text.len(), unknown, &[Cut::Symbols, Cut::Scripts], &mut spans)?;
+    encode_into(&read, text, 0..text.len(), unknown, &[Cut::Symbols, Cut::Scripts], &mut spans)?;
     Ok(spans)
 }
 
 fn encode_into(
-    tokenizer: &Tokenizer,
+    read: &impl Fn(Range<usize>) -> Result<Vec<Span>>,
     text: &str,
     part: Range<usize>,
     unknown: TokenId,
     cuts: &[Cut],
     spans: &mut Vec<Span>,
 ) -> Result<()> {
-    for span in tokenizer.encode_part(text, part)? {
+    for span in read(part)? {
         let Some((&cut, rest)) = cuts.split_first().filter(|_| span.id == unknown) else {
             spans.push(span);
             continue;
@@ -46,7 +51,7 @@ fn encode_into(
             continue;
         }
         for run in runs {
-            encode_into(tokenizer, text, run, unknown, rest, spans)?;
+            encode_into(read, text, run, unknown, rest, spans)?;
         }
     }
     Ok(())

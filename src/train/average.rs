@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{read_tensors, write_tensors};
-use crate::mini::network::NamedTensor;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::mini::network::training::NamedTensor;
 
 const WEIGHTS: &str = "model.safetensors";
 /// What a run writes beside its weights, the same for all runs that begin at the same ones.

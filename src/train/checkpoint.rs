@@ -9,8 +9,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::mini::network::NamedTensor;
-use crate::{Error, Result, files};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::mini::network::training::NamedTensor;
 
 /// A checkpoint's folder.
 pub struct Checkpoint {

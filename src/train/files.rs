@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::checkpoint::Checkpoint;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The metrics' file and what its lines say, without those of steps that come again because the run stopped behind its
 /// last checkpoint: the first `steps` lines.

@@ -14,9 +14,9 @@ use super::examples::{Example, Examples, Shown};
 use super::padding::Padding;
 use super::panel::Panel;
 use super::samples::Samples;
-use crate::eval::metrics;
+use crate::error::{Error, Result};
+use crate::measure::metrics;
 use crate::mini::network::SlotModel;
-use crate::{Error, Result};
 
 /// Rows are drawn, sorted by length and put together so many at a time.
 const CHUNK: usize = 1024;

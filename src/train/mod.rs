@@ -1,6 +1,5 @@
 //! Training on burn autodiff: labelled rows under sampled policies, and the loops that learn from them.
 
-pub mod adaptive;
 pub mod average;
 mod batch;
 pub mod calibrate;
@@ -15,7 +14,6 @@ mod owned;
 mod padding;
 mod panel;
 mod policies;
-pub mod recipe;
 pub mod reward;
 pub mod rl;
 mod sample;

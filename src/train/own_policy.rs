@@ -1,10 +1,10 @@
 //! A fixed policy next to drawn ones: the bundle's own, which judges whoever brings none.
 
 use super::policies::looks_alarming;
-use super::recipe::{ConceptIdx, Facts, Recipe, Source};
 use super::reward::Truth;
-use crate::Policy;
-use crate::eval::dataset::{Label, Row};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
+use crate::data::rows::{Label, Row};
+use crate::policy::Policy;
 
 /// A policy, and what its categories are to a recipe.
 pub struct OwnPolicy {
@@ -55,7 +55,7 @@ impl OwnPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Category;
+    use crate::policy::Category;
 
     #[test]
     fn a_row_breaks_the_policy_that_names_what_is_known_of_it() {

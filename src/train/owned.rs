@@ -4,12 +4,13 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
 use super::sample::{Asked, Sample};
-use crate::eval::dataset::{Label, Rows};
-use crate::eval::owners::{Owner, owners};
+use crate::data::owners::{Owner, owners};
+use crate::data::recipe::{Facts, Origin, OwnerSource, Recipe, data_file};
+use crate::data::rows::{Label, Rows};
+use crate::error::Result;
+use crate::policy::Category;
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Category, Result};
 
 /// The samples of a source of owners' messages, those that are asked about the same categories together; none of an owner that
 /// is held out.

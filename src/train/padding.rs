@@ -6,8 +6,8 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::recipe::{ConceptIdx, Facts};
 use super::sample::Sample;
+use crate::data::recipe::{ConceptIdx, Facts};
 use crate::mini::layout::{CONTEXT_WORDS, Kind, NEAREST_WORDS, WINDOW};
 use crate::mini::prompt::Context;
 use crate::tokenizer::TokenId;

@@ -4,10 +4,10 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::recipe::{ConceptIdx, Facts, Recipe, Source};
 use super::reward::Truth;
-use crate::eval::dataset::{Label, Row};
-use crate::{Category, Policy};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe, Source};
+use crate::data::rows::{Label, Row};
+use crate::policy::{Category, Policy};
 
 /// Categories in a sampled policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 1..=6;

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use super::recipe::Facts;
-use crate::eval::dataset::Row;
+use crate::conversation::Conversation;
+use crate::data::recipe::Facts;
+use crate::data::rows::Row;
+use crate::error::Result;
 use crate::mini::layout::Kind;
 use crate::mini::prompt::{Context, context};
 use crate::tokenizer::{TokenId, Tokenizer};
-use crate::{Conversation, Result};
 
 /// Characters of a text that are tokenised: far more than an example shows.
 const MAX_CHARS: usize = 4000;

@@ -9,12 +9,12 @@ use rand_chacha::rand_core::SeedableRng;
 use super::evidence::Lexicon;
 use super::owned;
 use super::padding::Padding;
-use super::recipe::{OwnerSource, Recipe};
 use super::sample::Sample;
 use super::topics::Topics;
-use crate::eval::dataset::Row;
+use crate::data::recipe::{OwnerSource, Recipe};
+use crate::data::rows::Row;
+use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
 
 /// The recipe's rows, tokenised: by source, and those held out.
 pub struct Samples<'a> {

@@ -18,14 +18,14 @@ use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use super::examples::Examples;
 use super::files::{self, keep_options};
 use super::lessons::{Lesson, Lessons, Parts};
-use super::recipe::Recipe;
 use super::samples::Samples;
 use super::warm_start::{slot_config, warm_start};
 use crate::bundle::{Bundle, MANIFEST, Weights};
+use crate::data::recipe::Recipe;
+use crate::error::{Error, Result};
 use crate::mini::network::{SlotConfig, SlotModel};
 use crate::tokenizer::Tokenizer;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// What a run is made of. Lengths are in tokens.
 #[derive(Debug, Clone, Serialize)]

@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::sample::{Asked, Sample};
-use crate::Result;
+use crate::error::Result;
 use crate::tokenizer::{TokenId, Tokenizer};
 
 /// Topics that texts are asked about, half of them of other texts.
@@ -166,8 +166,8 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::data::recipe::Facts;
     use crate::mini::layout::Kind;
-    use crate::train::recipe::Facts;
 
     fn sample(judged: Vec<TokenId>) -> Sample {
         Sample {

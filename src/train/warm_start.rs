@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 
+use crate::error::{Error, Result};
 use crate::mini::batch::MARKER_WORD;
 use crate::mini::layout::{Kind, Marker};
-use crate::mini::network::{NamedTensor, SlotConfig};
-use crate::{Error, Result};
+use crate::mini::network::SlotConfig;
+use crate::mini::network::training::NamedTensor;
 
 /// The standard deviation of a BERT's fresh weights (`initializer_range`).
 const RANGE: f32 = 0.02;

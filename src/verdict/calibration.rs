@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Policy, Target};
+use crate::conversation::Target;
+use crate::policy::Policy;
 
 /// What becomes of how far a logit lies above that which is to back it: two estimates of whether anything is wrong count the
 /// same.
@@ -12,6 +13,7 @@ pub(crate) const BACKED: f32 = 0.5;
 /// and the model learns those shares, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Calibration {
     pub prompt: Scaling,
     pub response: Scaling,
@@ -98,7 +100,7 @@ impl Scaling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Category;
+    use crate::policy::Category;
 
     fn calibration() -> Calibration {
         let prompt = Scaling { scale: 2.0, bias: 0.0 };

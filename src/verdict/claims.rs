@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::quotes::quotes_of_none;
 use super::{Answer, QuoteSpan, quotes_in};
-use crate::{Conversation, Policy};
+use crate::conversation::Conversation;
+use crate::policy::Policy;
 
 /// Words that turn what their clause names into its opposite; so does any word that ends in `n't`.
 const NEGATIONS: [&str; 10] =
@@ -171,7 +172,8 @@ fn negates(word: &str) -> bool {
 mod tests {
     use super::super::Step;
     use super::*;
-    use crate::{Category, Message, Role};
+    use crate::conversation::{Message, Role};
+    use crate::policy::Category;
 
     fn named(reasoning: &str) -> Vec<String> {
         let policy = Policy::new("house rules")

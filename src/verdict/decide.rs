@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::{
     Answer, CategoryScore, Decision, Evidence, Label, Note, NoteCode, Thresholds, Tier, Usage, Verdict, quotes_in,
 };
-use crate::policy::Unreadable;
-use crate::{Action, Category, Conversation, Policy, Role, Target};
+use crate::conversation::{Conversation, Role, Target};
+use crate::policy::{Action, Category, Policy, Unreadable};
 
 /// What a check that could not be made counts as. Allowing is not on offer: a guard that fails must not be a way in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -173,10 +173,17 @@ impl<'a> VerdictBuilder<'a> {
             });
         }
         // Nobody says which category it is: any of them may be.
-        let of_any = self.policy.iter().map(|category| category.action.into()).max().unwrap_or(Decision::Block);
-        let overall = categories.is_empty();
-        let decision = if overall && score >= self.thresholds.global { severest.max(of_any) } else { severest };
-        in_doubt |= overall && of_any != Decision::Allow && score >= self.thresholds.doubt(self.thresholds.global);
+        let action = self.policy.iter().map(|category| category.action).max_by_key(|&action| Decision::from(action));
+        let of_any = action.map_or(Decision::Block, Decision::from);
+        let unnamed = categories.is_empty();
+        let reached = unnamed && score >= self.thresholds.global;
+        let decision = if reached { severest.max(of_any) } else { severest };
+        let mut notes = self.notes;
+        if let Some(action) = action.filter(|&it| reached && self.policy.iter().any(|other| other.action != it)) {
+            let message = "no category was named, so the severest action of the policy was asked for";
+            notes.push(Note::new(NoteCode::Unnamed, action.as_str(), message));
+        }
+        in_doubt |= unnamed && of_any != Decision::Allow && score >= self.thresholds.doubt(self.thresholds.global);
         Verdict {
             decision,
             tier: Tier::of(decision, in_doubt),
@@ -191,7 +198,7 @@ impl<'a> VerdictBuilder<'a> {
                 .unwrap_or_default(),
             reasoning,
             unreadable: self.unreadable,
-            notes: self.notes,
+            notes,
             rule: None,
             failure: None,
             usage: self.usage,
@@ -215,7 +222,7 @@ impl Verdict {
         Self { rule: Some(rule.into()), ..Self::outright(decision) }
     }
 
-    /// The verdict where there is nothing to judge: a text without a word in it harms nobody.
+    /// The verdict where there is nothing to judge: a text without a word in it harms nobody, and is clear in spite of its note.
     pub(crate) fn on_nothing() -> Self {
         let message = "there is no text to judge: an empty message, or white space alone";
         Self { notes: vec![Note::new(NoteCode::Empty, "", message)], ..Self::outright(Decision::Allow) }

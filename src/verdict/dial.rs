@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::Thresholds;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The strictness at which a bundle's thresholds hold as they are.
 pub const BALANCED: f32 = 0.5;
@@ -38,6 +38,7 @@ pub struct OperatingCurve(pub Vec<OperatingPoint>);
 /// The curves of a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Operating {
     /// Under the bundle's own policy.
     pub own: OperatingCurve,

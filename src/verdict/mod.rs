@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod calibration;
 pub(crate) mod claims;
 mod decide;
+mod decision;
 mod dial;
 mod note;
 mod parse;
@@ -19,6 +20,7 @@ pub use answer::{Answer, Label, QuoteSpan, Step};
 pub use calibration::{Calibration, Scaling, Scoring};
 pub use claims::categories_in;
 pub use decide::{OnError, VerdictBuilder};
+pub use decision::Decision;
 pub use dial::{BALANCED, Dial, Operating, OperatingCurve, OperatingPoint, check_strictness};
 pub use note::{Note, NoteCode};
 pub use parse::{is_rsafe_answer, parse_llama_guard, parse_qwen3guard, parse_rsafe};
@@ -26,19 +28,7 @@ pub use quotes::quotes_in;
 pub use thresholds::Thresholds;
 pub use tier::Tier;
 
-use serde::{Deserialize, Serialize};
-
-/// What to do with the text, from harmless to severe. A `match` in your code needs an arm for decisions to come: let it
-/// block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Decision {
-    Allow,
-    Review,
-    Block,
-}
+use serde::Serialize;
 
 /// How far one category applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -14,6 +14,8 @@ pub enum NoteCode {
     Empty,
     /// The reasoning went in a circle or was longer than it may be, and was given up: the score is that without reasoning.
     Unfinished,
+    /// Nobody said which category applies, and the categories of the policy ask for different actions: the severest holds.
+    Unnamed,
 }
 
 /// Something that a reader of the verdict should know.
@@ -23,7 +25,8 @@ pub enum NoteCode {
 pub struct Note {
     pub code: NoteCode,
     /// What was found; of [`NoteCode::Language`] the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only
-    /// that the language is another; of [`NoteCode::Unfinished`] `circle` or `limit`; of [`NoteCode::Empty`] nothing.
+    /// that the language is another; of [`NoteCode::Unfinished`] `circle` or `limit`; of [`NoteCode::Unnamed`] that
+    /// action; of [`NoteCode::Empty`] nothing.
     pub found: String,
     /// The same in a sentence.
     pub message: String,

@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::Category;
+use crate::policy::Category;
 
 /// At which P(unsafe) something is flagged, each in `0..=1`; a bundle brings its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Thresholds {
     pub global: f32,
     /// By category id of the bundle's own policy, where it differs from `global`.

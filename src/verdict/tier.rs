@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Thresholds};
+use super::decision::Decision;
+use super::thresholds::Thresholds;
 
 /// How far a text is from harmless, in the words of those who have to look at it; it rises with the scores and with
 /// strictness.
@@ -10,7 +11,7 @@ use super::{Decision, Thresholds};
 /// | tier | decision | holds where |
 /// |---|---|---|
 /// | `clear` | allow | nothing below holds, or a rule allows the text |
-/// | `care` | allow | a category that does not apply has a score [in doubt](Thresholds::doubt), a tenth of the text is [unreadable](Tier::UNREADABLE), or the verdict has a [note](super::Note) |
+/// | `care` | allow | a category that does not apply has a score [in doubt](Thresholds::doubt), a tenth of the text is [unreadable](Tier::UNREADABLE), or the verdict has a [note](super::Note) other than `empty` |
 /// | `attention` | review | something applies, or could not be judged, and a person should look |
 /// | `block` | block | something applies that the policy forbids, or it could not be judged |
 ///
@@ -19,6 +20,7 @@ use super::{Decision, Thresholds};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Tier {
     Clear,
     Care,

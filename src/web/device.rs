@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::Result;
+use crate::error::Result;
 
 #[cfg(not(feature = "webgpu"))]
 pub async fn open() -> Result<Device> {
@@ -24,7 +24,7 @@ mod gpu {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::{Device, Result};
-    use crate::Error;
+    use crate::error::Error;
 
     /// An instance has one GPU device: after a loss it is thrown away with all that it holds.
     static LOST: AtomicBool = AtomicBool::new(false);

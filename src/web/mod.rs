@@ -19,10 +19,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bundle::Bundle;
-use crate::guard::MAX_WORK;
+use crate::conversation::{Conversation, Message, Target};
+use crate::guard::{Event, Guard, LoadOptions, MAX_WORK, Reasoning, Request};
 use crate::policy::{Format, Policy, lint};
 use crate::verdict::OnError;
-use crate::{Conversation, Event, Guard, LoadOptions, Message, Reasoning, Request, Target};
 use policies::Policies;
 use reader::JsReader;
 use task::promise;
@@ -112,7 +112,7 @@ impl WasmGuard {
                     return to_js(&values::Verdict::of(&verdict, &texts));
                 }
             }
-            Err(values::error(crate::Error::BadModel("the check ended without a verdict".into())))
+            Err(values::error(crate::error::Error::BadModel("the check ended without a verdict".into())))
         })
     }
 }
@@ -136,19 +136,6 @@ pub fn parse_policy(text: &str, file_name: Option<String>, limits: JsValue) -> R
 pub fn builtin_policy(name: &str) -> Result<JsValue, JsValue> {
     let policy = Policy::builtin(name).map_err(|error| values::error(error.into()))?;
     json(&policy.to_json())
-}
-
-/// The names of those.
-#[wasm_bindgen(js_name = builtinPolicyNames)]
-pub fn builtin_policy_names() -> Vec<String> {
-    Policy::builtin_names().map(str::to_owned).to_vec()
-}
-
-/// A policy's JSON text as YAML.
-#[wasm_bindgen(js_name = policyToYaml)]
-pub fn policy_to_yaml(json: &str) -> Result<String, JsValue> {
-    let policy = Policy::parse(json, Format::Json).map_err(|error| values::error(error.into()))?;
-    Ok(policy.to_yaml())
 }
 
 /// Every mistake and every doubtful place of a policy file's text.

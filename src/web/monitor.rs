@@ -11,7 +11,9 @@ use wasm_bindgen_futures::JsFuture;
 use super::task::promise;
 use super::values::{self, from_js, to_js};
 use super::{CheckRequest, WasmGuard, device};
-use crate::{Error, Guard, Monitor, MonitorOptions, Pace, Released, Result};
+use crate::error::{Error, Result};
+use crate::guard::Guard;
+use crate::monitor::{Monitor, MonitorOptions, Pace, Released};
 
 /// `None` while a call is at work.
 #[wasm_bindgen]

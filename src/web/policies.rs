@@ -6,8 +6,7 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use super::values::{self, Limits};
-use crate::Policy;
-use crate::policy::Format;
+use crate::policy::{Format, Policy};
 
 const KEPT: usize = 8;
 

@@ -6,8 +6,8 @@ use js_sys::{Function, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::Error;
 use crate::bundle::{FileBytes, ReadFile};
+use crate::error::Error;
 
 /// `(name: string) => Promise<Uint8Array>`, and what it threw.
 pub struct JsReader {

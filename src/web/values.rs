@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
+use crate::error::Error;
+use crate::policy;
 use crate::policy::RuleLimits;
 pub use crate::verdict::shape::Verdict;
-use crate::{Error, policy};
 
 /// Whose limits a policy's rules have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -103,11 +104,11 @@ pub enum Event<'e> {
 
 impl<'e> Event<'e> {
     /// `texts` are the contents of the conversation's messages.
-    pub fn of(event: &'e crate::Event, texts: &[&str]) -> Self {
+    pub fn of(event: &'e crate::guard::Event, texts: &[&str]) -> Self {
         match event {
-            crate::Event::Reading => Event::Reading,
-            crate::Event::Reasoning(text) => Event::Reasoning { text },
-            crate::Event::Verdict(verdict) => Event::Verdict { verdict: Verdict::of(verdict, texts) },
+            crate::guard::Event::Reading => Event::Reading,
+            crate::guard::Event::Reasoning(text) => Event::Reasoning { text },
+            crate::guard::Event::Verdict(verdict) => Event::Verdict { verdict: Verdict::of(verdict, texts) },
         }
     }
 }
@@ -122,7 +123,7 @@ pub struct Released<'r> {
 
 impl<'r> Released<'r> {
     /// `texts` are the contents of the messages answered, and the response.
-    pub fn of(released: &'r crate::Released, texts: &[&str]) -> Self {
+    pub fn of(released: &'r crate::monitor::Released, texts: &[&str]) -> Self {
         Self {
             released: &released.text,
             verdict: released.verdict.as_ref().map(|verdict| Verdict::of(verdict, texts)),

@@ -18,6 +18,8 @@ const checkButton = byId<HTMLButtonElement>('check');
 const stopButton = byId<HTMLButtonElement>('stop');
 
 let running: AbortController | undefined;
+/** What was said before the turn that is judged. */
+let earlier: readonly Message[] = [];
 
 /** Wires the form, the samples and the two keys. */
 export function startConversation(): void {
@@ -28,6 +30,8 @@ export function startConversation(): void {
   });
   for (const area of [prompt, answer]) area.addEventListener('input', fit);
   stopButton.addEventListener('click', stop);
+  byId('next-turn').addEventListener('click', nextTurn);
+  byId('start-over').addEventListener('click', () => setEarlier([]));
   if (/Mac|iPhone|iPad/.test(navigator.platform)) byId('check-key').textContent = '⌘';
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !event.isComposing) {
@@ -42,11 +46,29 @@ export function startConversation(): void {
 }
 
 function take(sample: Sample): void {
+  setEarlier([]);
   prompt.value = sample.prompt;
   answer.value = sample.answer ?? '';
   choose(target, 'response');
   fit();
   void check();
+}
+
+/** What is typed becomes an earlier turn, and there is room for the next one. */
+function nextTurn(): void {
+  if (prompt.value.trim()) {
+    const answered: Message[] = answer.value.trim() ? [{ role: 'assistant', content: answer.value }] : [];
+    setEarlier([...earlier, { role: 'user', content: prompt.value }, ...answered]);
+    prompt.value = answer.value = '';
+    fit();
+  }
+  prompt.focus();
+}
+
+function setEarlier(messages: readonly Message[]): void {
+  earlier = messages;
+  byId('earlier').hidden = messages.length === 0;
+  byId('earlier-count').textContent = `Judged behind earlier messages: ${messages.length}.`;
 }
 
 function stop(): void {
@@ -56,7 +78,7 @@ function stop(): void {
 /** What is on trial: with an answer, whichever side is chosen; the user's message alone otherwise. */
 function input(): { messages: Message[]; target: Target } {
   const judged: Target = answer.value.trim() && chosen(target) === 'response' ? 'response' : 'prompt';
-  const messages: Message[] = [{ role: 'user', content: prompt.value }];
+  const messages: Message[] = [...earlier, { role: 'user', content: prompt.value }];
   if (judged === 'response') messages.push({ role: 'assistant', content: answer.value });
   return { messages, target: judged };
 }

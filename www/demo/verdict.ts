@@ -39,7 +39,7 @@ export function showRunning(messages: readonly Message[]): void {
   reasoning = make('p', 'reasoning writing');
   body.replaceChildren(
     make('div', 'decision', make('span', 'badge waiting', 'Waiting for the model …')),
-    bubbles(messages, []),
+    bubbles(messages),
     make('h3', '', 'Reasoning'),
     reasoning,
   );
@@ -79,7 +79,7 @@ export function showVerdict(verdict: Verdict, messages: readonly Message[]): voi
       make('p', 'score', make('strong', '', verdict.score.toFixed(2)), ' risk, from 0 to 1'),
     ),
     make('p', 'note', because(verdict, means)),
-    bubbles(messages, verdict.evidence),
+    bubbles(messages, verdict),
   ];
   if (verdict.reasoning) parts.push(make('h3', '', 'Reasoning'), make('p', 'reasoning', verdict.reasoning));
   if (verdict.categories.length > 0) parts.push(make('h3', '', 'Categories'), bars(verdict.categories));

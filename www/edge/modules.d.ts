@@ -4,7 +4,8 @@ declare module 'rsafe/workerd' {
   type Types = typeof import('../src/workerd.ts');
   export const createGuard: Types['createGuard'];
   export const builtinPolicies: Types['builtinPolicies'];
-  export type CategoryScore = import('../src/types.ts').CategoryScore;
+  export const isAddress: Types['isAddress'];
+  export const toOpenAI: Types['toOpenAI'];
   export type CheckOptions = import('../src/types.ts').CheckOptions;
   export type Guard = import('../src/types.ts').Guard;
   export type GuardEvent = import('../src/types.ts').GuardEvent;
@@ -25,6 +26,7 @@ declare module 'rsafe/held' {
   export const judgeAnswer: Types['judgeAnswer'];
   export const Lane: Types['Lane'];
   export const Passed: Types['Passed'];
+  export const plainly: Types['plainly'];
   export const readEvents: Types['readEvents'];
   export const refusalEvents: Types['refusalEvents'];
   export const relay: Types['relay'];

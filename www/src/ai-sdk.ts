@@ -26,10 +26,14 @@ const MOST = 1024;
  * before a check that saw it has passed. What is blocked ends the call with the finish reason `content-filter`, as a
  * result like any other; what cannot be judged fails with the guard's error (in the middle of a stream as a part
  * `error`), and nothing that was held comes out. `providerMetadata.rsafe` has the gravest verdict of the call, without
- * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new. */
+ * quotes. What passed is remembered by its digest, so that a growing chat costs only what is new.
+ *
+ * @throws GuardError `bad_input` for options that make no sense. */
 export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = {}): LanguageModelV4Middleware {
   const passed = new Passed(MOST);
-  const { refusal = '', toolCalls } = options;
+  const { refusal = '', toolCalls, files, onVerdict, ...stream } = options;
+  // The guard reads the rest, and says what is no option of a stream.
+  guard.transform(stream);
 
   return {
     specificationVersion: 'v4',
@@ -45,10 +49,9 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
         const { usage = UNKNOWN, warnings = [], response: { id, timestamp, modelId } = {} } = result ?? {};
-        const response = defined({ id, timestamp, modelId });
         const content: LanguageModelV4Content[] = refusal === '' ? [] : [{ type: 'text', text: refusal }];
         return withNote<LanguageModelV4GenerateResult>(
-          { content, finishReason: FILTERED, usage, warnings, response },
+          { content, finishReason: FILTERED, usage, warnings, response: defined({ id, timestamp, modelId }) },
           judge,
         );
       }
@@ -63,26 +66,19 @@ export function guardMiddleware(guard: Guard, options: GuardMiddlewareOptions = 
         await judge.prompt();
       } catch (error) {
         if (!isBlocked(error)) throw told(error, abortSignal);
-        const start: LanguageModelV4StreamPart = { type: 'stream-start', warnings: [] };
-        return { stream: streamOf([start, ...ending(error)].values(), () => {}) };
+        const parts: LanguageModelV4StreamPart[] = [{ type: 'stream-start', warnings: [] }, ...ending(error)];
+        return { stream: streamOf(parts.values(), gone, abortSignal) };
       }
       const { stream, ...result } = await doStream();
       const reader = stream.getReader();
-      signal.addEventListener('abort', () => reader.cancel(signal.reason).catch(() => undefined), { once: true });
+      signal.onabort = () => reader.cancel(signal.reason).catch(() => undefined);
       const next = async () => {
         const step = await reader.read();
         signal.throwIfAborted();
         return step;
       };
-      const answer = new GuardedAnswer(judge, toolCalls === 'pass').read(next, ending);
-      return {
-        ...result,
-        stream: streamOf(
-          answer,
-          () => gone.abort(),
-          (error) => told(error, abortSignal),
-        ),
-      };
+      const answer = new GuardedAnswer(judge).read(next, ending);
+      return { ...result, stream: streamOf(answer, gone, abortSignal) };
     },
   };
 }
@@ -111,7 +107,7 @@ async function judgeWhole(
 
 /** The end of an answer of which no more is told. */
 function* refused(refusal: string, judge: Judge): Generator<LanguageModelV4StreamPart, void, undefined> {
-  const id = 'rsafe-refusal';
+  const id = 'rsafe';
   if (refusal !== '') {
     yield { type: 'text-start', id };
     yield { type: 'text-delta', id, delta: refusal };
@@ -136,11 +132,11 @@ function told(error: unknown, signal: AbortSignal | undefined): unknown {
   return signal?.aborted ? signal.reason : error;
 }
 
-/** `leave` is called at whichever end. */
+/** `gone` is told of whichever end. */
 function streamOf<T>(
   parts: Iterator<T> | AsyncIterator<T>,
-  leave: () => void,
-  asTold = (error: unknown) => error,
+  gone: AbortController,
+  signal: AbortSignal | undefined,
 ): ReadableStream<T> {
   return new ReadableStream<T>({
     async pull(controller) {
@@ -149,10 +145,10 @@ function streamOf<T>(
         if (!done) return controller.enqueue(value);
         controller.close();
       } catch (error) {
-        controller.error(asTold(error));
+        controller.error(told(error, signal));
       }
-      leave();
+      gone.abort();
     },
-    cancel: leave,
+    cancel: () => gone.abort(),
   });
 }

@@ -5,7 +5,7 @@ import type { CheckHooks, CheckRequest, Engine, EngineSpec, LoadHooks } from './
 import { abortError, GuardError, toGuardError } from './errors.ts';
 import { type FileLike, MINI, type ModelSpec } from './model/source.ts';
 import { checked, isFlag, isFunction, isSignal, type Names, optionsOf, reading, shown } from './plain.ts';
-import { isAddress, isUrl, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
+import { isAddress, type PolicyText, type Reach, resolveAddress, resolvePolicy } from './policy.ts';
 import { follow, abortable } from './signals.ts';
 import { CheckStream } from './stream.ts';
 import { guardTransform } from './transform.ts';
@@ -159,7 +159,7 @@ class OpenGuard implements Guard {
     return new CheckStream(start, (error) => left.abort(error));
   }
 
-  transform(given: TransformOptions = {}): TransformStream<string | Uint8Array, string | Uint8Array> {
+  transform<T extends string | Uint8Array>(given: TransformOptions = {}): TransformStream<T, T> {
     const options = callOptions(given, TRANSFORM);
     const checkEvery = positive('checkEvery', options.checkEvery ?? CHECK_EVERY, 1);
     const holdBack = positive('holdBack', options.holdBack ?? HOLD_BACK, 0);
@@ -169,20 +169,18 @@ class OpenGuard implements Guard {
     const frames = oneOf('frames', options.frames ?? 'refuse', ['refuse', 'text']);
     const strictness = unit('strictness', options.strictness) ?? this.#defaults.strictness;
     const onCheck = checked('onCheck', options.onCheck, 'a function', isFunction);
-    const { signal, stop } = this.#begin(options.signal);
-    return guardTransform({
-      open: async () => {
+    return guardTransform<T>({
+      begin: () => this.#begin(options.signal),
+      open: async (signal) => {
         if (signal.aborted) throw abortError(signal);
         const policy = await this.#policyText(options, signal);
         const messages = plainMessages(options.messages ?? []);
         const request = { messages, policy, target: 'response' as const, reasoning: 'never' as const, strictness };
         return this.#engine.monitor({ ...request, checkEvery, holdBack, pace, releaseOnReview }, signal);
       },
-      signal,
       refuseFrames: frames === 'refuse',
       maxWait,
       onCheck,
-      done: stop,
     });
   }
 
@@ -251,14 +249,19 @@ class OpenGuard implements Guard {
   ): Promise<PolicyText | undefined> {
     const limits = policyLimits && oneOf('policyLimits', policyLimits, ['owner', 'caller']);
     if (policy === undefined) return undefined;
-    const address = isUrl(policy) || (typeof policy === 'string' && isAddress(policy)) ? String(policy) : undefined;
+    const address = isAddress(policy) ? String(policy) : undefined;
     const known = address === undefined ? undefined : this.#addresses.get(address);
     const text = known ?? (await resolvePolicy(policy, this.#reach, signal));
-    if (address !== undefined) {
-      if (this.#addresses.size >= KEPT_ADDRESSES) this.#addresses.clear();
-      this.#addresses.set(address, text);
-    }
+    if (address !== undefined) this.#keep(address, text);
     return limits === 'caller' && 'text' in text ? { ...text, limits } : text;
+  }
+
+  /** What was not asked for longest is forgotten first. */
+  #keep(address: string, text: PolicyText): void {
+    this.#addresses.delete(address);
+    this.#addresses.set(address, text);
+    const [oldest] = this.#addresses.keys();
+    if (this.#addresses.size > KEPT_ADDRESSES) this.#addresses.delete(oldest!);
   }
 }
 

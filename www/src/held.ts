@@ -9,3 +9,4 @@ export { asking, isBlocked, Judge } from './held/judge.ts';
 export { type Frame, Lane, type Part, type Said } from './held/lane.ts';
 export { Passed } from './held/passed.ts';
 export type { Watch } from './held/text.ts';
+export { plainly } from './held/whole.ts';

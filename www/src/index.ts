@@ -15,6 +15,7 @@ import type { Assets, Finding, Guard, GuardOptions, PolicyObject, PolicySource }
 export { isSupported } from './device.ts';
 export { type ErrorCode, GuardError } from './errors.ts';
 export { builtinPolicies } from './policy.ts';
+export { type Moderation, type ModerationResult, toLlamaGuard, toOpenAI } from './render.ts';
 export { cacheStatus } from './store.ts';
 export type * from './types.ts';
 

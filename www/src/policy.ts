@@ -32,10 +32,11 @@ export interface Reach {
   readFile?: ((url: URL, most: number) => Promise<Uint8Array>) | undefined;
 }
 
-/** Whether a string is an address: one line that starts with `/`, `./`, `../` or a scheme. A scheme is followed by
- * something other than a space, which YAML's `key: value` is not. */
-export function isAddress(text: string): boolean {
-  return !/[\r\n]/.test(text) && /^(?:\.{0,2}\/|[a-z][a-z0-9+.-]*:\S)/i.test(text);
+/** Whether a source is an address: a `URL`, or a string of one line that starts with `/`, `./`, `../` or a scheme, blanks
+ * around it aside. A scheme is followed by something other than a space, which YAML's `key: value` is not. */
+export function isAddress(source: PolicySource): boolean {
+  if (typeof source !== 'string') return isUrl(source);
+  return /^(?:\.{0,2}\/|[a-z][a-z0-9+.-]*:\S)[^\r\n]*$/i.test(source.trim());
 }
 
 /** Whether a source is an address as an object. Asking a hostile proxy for its class may throw. */
@@ -46,7 +47,7 @@ export function isUrl(source: unknown): source is URL {
 /** An absolute address. */
 export function resolveAddress(address: string | URL, base: string | undefined): URL {
   try {
-    return new URL(address, base);
+    return new URL(String(address).trim(), base);
   } catch {
     const expected = base === undefined ? 'an absolute address' : 'an address';
     throw new GuardError('bad_input', `expected ${expected} but got ${JSON.stringify(String(address))}`);

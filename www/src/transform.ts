@@ -9,28 +9,34 @@ import type { TransformOptions } from './types.ts';
 
 type Chunk = string | Uint8Array;
 
-export interface TransformParts {
-  /** Starts the monitor, at the first text. */
-  open(): Promise<EngineMonitor>;
+/** A stream that is used. */
+export interface Begun {
   /** Fires when the caller aborts or the guard is disposed of. */
   signal: AbortSignal;
+  /** Called once, at whichever end. */
+  stop(): void;
+}
+
+export interface TransformParts {
+  /** Called once, when text comes or somebody waits for it: a stream that nobody uses holds on to nothing. */
+  begin(): Begun;
+  /** Starts the monitor, at the first text. */
+  open(signal: AbortSignal): Promise<EngineMonitor>;
   /** Whether frames of a chat API are refused. */
   refuseFrames: boolean;
   /** Milliseconds after which text is checked whose sentence has not ended; 0: never. */
   maxWait: number;
   onCheck: TransformOptions['onCheck'];
-  /** Called once, at whichever end. */
-  done(): void;
 }
 
-export function guardTransform({
+/** `T` is for the compiler: what comes out is of the kind that went in. */
+export function guardTransform<T extends Chunk>({
+  begin,
   open,
-  signal,
   refuseFrames,
   maxWait,
   onCheck,
-  done,
-}: TransformParts): TransformStream<Chunk, Chunk> {
+}: TransformParts): TransformStream<T, T> {
   const input = new TextInput();
   const frames = refuseFrames ? new FrameCheck() : undefined;
   let monitor: EngineMonitor | undefined;
@@ -40,9 +46,19 @@ export function guardTransform({
   let since = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let early: Promise<void> | undefined;
-  let output!: ReadableStreamDefaultController<Chunk>;
+  let output!: ReadableStreamDefaultController<T>;
   let sink!: WritableStreamDefaultController;
   let wanted = () => {};
+  let begun: Begun | undefined;
+  let letGo = () => {};
+
+  const use = (): Begun => {
+    if (begun) return begun;
+    begun = begin();
+    const { signal } = begun;
+    letGo = onAbort(signal, () => queueMicrotask(() => fail(toGuardError(signal.reason))));
+    return begun;
+  };
 
   const close = () => {
     if (over) return;
@@ -51,7 +67,7 @@ export function guardTransform({
     letGo();
     monitor?.close();
     wanted();
-    done();
+    begun?.stop();
   };
   const fail = (error: GuardError) => {
     if (over) return;
@@ -62,7 +78,7 @@ export function guardTransform({
 
   const release = ({ released, verdict, blocked }: MonitorStep) => {
     if (over) return;
-    if (released !== '') output.enqueue(input.asItCame(released));
+    if (released !== '') output.enqueue(input.asItCame(released) as T);
     if (verdict) onCheck?.(seen, verdict);
     if (!blocked) return;
     const what = verdict ? `score ${verdict.score.toFixed(3)}, decision ${verdict.decision}` : 'no verdict';
@@ -70,7 +86,7 @@ export function guardTransform({
   };
 
   const checkNow = async () => {
-    if (monitor && !over) release(await monitor.checkNow(signal));
+    if (monitor && begun && !over) release(await monitor.checkNow(begun.signal));
     since = 0;
   };
 
@@ -90,8 +106,9 @@ export function guardTransform({
 
   const feed = async (came: string, last = false) => {
     const now = Date.now();
+    const { signal } = use();
     if (came === '' && !monitor) return;
-    monitor ??= await open();
+    monitor ??= await open(signal);
     // The end may have come while the monitor was on its way.
     if (over) return monitor.close();
     const text = frames ? frames.take(came, last) : came;
@@ -103,7 +120,7 @@ export function guardTransform({
     // Behind a check that was made, only what has just come is left.
     if (step.verdict || since === 0) since = now;
     release(step);
-    if (!over && (output.desiredSize ?? 0) <= 0) await new Promise<void>((resolve) => (wanted = resolve));
+    if (!over && (output.desiredSize ?? 0) < 0) await new Promise<void>((resolve) => (wanted = resolve));
     if (!last) await watch();
   };
 
@@ -118,22 +135,29 @@ export function guardTransform({
     }
   };
 
-  const readable = new ReadableStream<Chunk>({
-    start: (controller) => void (output = controller),
-    pull: () => wanted(),
-    cancel: (reason) => {
-      close();
-      sink.error(reason ?? new GuardError('aborted', 'the reader of the checked text left'));
+  // Nothing is pulled before somebody reads.
+  const readable = new ReadableStream<T>(
+    {
+      start: (controller) => void (output = controller),
+      pull: () => {
+        use();
+        wanted();
+      },
+      cancel: (reason) => {
+        close();
+        sink.error(reason ?? new GuardError('aborted', 'the reader of the checked text left'));
+      },
     },
-  });
-  const writable = new WritableStream<Chunk>({
+    { highWaterMark: 0 },
+  );
+  const writable = new WritableStream<T>({
     start: (controller) => void (sink = controller),
     write: (chunk) => guarded(() => feed(input.take(chunk))),
     close: () =>
       guarded(async () => {
         await feed(input.end(), true);
         await settle();
-        if (monitor && !over) release(await monitor.finish(signal));
+        if (monitor && begun && !over) release(await monitor.finish(begun.signal));
         close();
         output.close();
       }),
@@ -143,7 +167,6 @@ export function guardTransform({
       output.error(reason);
     },
   });
-  const letGo = onAbort(signal, () => queueMicrotask(() => fail(toGuardError(signal.reason))));
   return { readable, writable };
 }
 

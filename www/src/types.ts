@@ -4,7 +4,8 @@
 export type Decision = 'allow' | 'review' | 'block';
 
 /** What a verdict comes to. `block` and `attention` are the decisions `block` and `review`; an allowed text is `care` where a
- * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note, else `clear`. */
+ * score came near its threshold, a tenth of the text is unreadable, or the verdict has a note other than `empty`, else
+ * `clear`. */
 export type Tier = 'clear' | 'care' | 'attention' | 'block';
 
 /** What a policy does about a category that applies. */
@@ -75,8 +76,8 @@ export interface PolicyObject {
 }
 
 /** A policy: an object, a built-in name, the text of a policy file (YAML, JSON or Markdown), or its address. A string is
- * an address if it is one line and starts with `/`, `./`, `../` or a scheme; a built-in name if it is one of
- * `builtinPolicies`; a file's text otherwise. */
+ * an address if it is one line and starts with `/`, `./`, `../` or a scheme, blanks around it aside; a built-in name if it is
+ * one of `builtinPolicies`; a file's text otherwise. */
 export type PolicySource = string | URL | PolicyObject;
 
 /** A mistake in a policy, or something that looks like one. */
@@ -133,14 +134,15 @@ export interface Usage {
 
 /** What a `Note` speaks of; more may come. `language`: the text is in a language that the model does not read. `empty`: there
  * is no text on trial, or white space alone, and nothing was judged. `unfinished`: the reasoning went in a circle or was too
- * long and was given up; the score is that without it. */
-export type NoteCode = 'language' | 'empty' | 'unfinished';
+ * long and was given up; the score is that without it. `unnamed`: no category was named, and the severest of the policy's
+ * actions holds. */
+export type NoteCode = 'language' | 'empty' | 'unfinished' | 'unnamed';
 
 /** Something that a reader of a verdict should know. */
 export interface Note {
   code: NoteCode;
   /** Of `language` the primary subtag of BCP 47, e.g. `de`, or `und` where it is sure only that the language is another; of
-   * `unfinished` `circle` or `limit`; of `empty` nothing. */
+   * `unfinished` `circle` or `limit`; of `unnamed` that action; of `empty` nothing. */
   found: string;
   /** The same in a sentence. */
   message: string;
@@ -289,8 +291,9 @@ export interface GuardOptions extends Assets {
   strictness?: number;
   /** What an answer that cannot be read counts as. Default `'block'`. */
   onError?: 'block' | 'review';
-  /** The most that one check may cost, in tokens that the model reads: each window of the text (112 tokens, 80 apart, and
-   * some around them) with the words of every category, 25 at most. A check that needs more rejects with `context_length` before
+  /** The most that one check may cost, in tokens that the model reads: those of the text in its windows (256 tokens, 192 apart,
+   * and some around them), one for each category in each window and in each of its passages (64 tokens, 24 apart), and the
+   * policy's words where it is new. A check that needs more rejects with `context_length` before
    * anything is read; the message has both numbers. On one core of a server, 1,000 tokens take about a second. Default: as
    * much as any text that the model takes; for servers that judge what strangers send, some thousand are plenty. */
   maxWork?: number;
@@ -383,7 +386,7 @@ export interface Guard extends AsyncDisposable {
    * with a `GuardError` of code `blocked` and its `verdict` where the text is blocked (on `review` only if
    * `releaseOnReview` is false), and with another code where it cannot be judged; nothing that was not checked ever comes
    * out. */
-  transform(options?: TransformOptions): TransformStream<string | Uint8Array, string | Uint8Array>;
+  transform<T extends string | Uint8Array = string | Uint8Array>(options?: TransformOptions): TransformStream<T, T>;
   /** Changes the policy of later calls; resolves to it as an object. An address is read anew. */
   setPolicy(policy: PolicySource): Promise<PolicyObject>;
   /** Ends what runs (its callers get `disposed`) and frees the model. A second call does nothing. */

@@ -85,9 +85,6 @@ export interface WasmModule {
    * the owner's limits if no others are named. */
   parsePolicy(text: string, fileName?: string, limits?: PolicyLimits): PolicyObject;
   builtinPolicy(name: string): PolicyObject;
-  builtinPolicyNames(): string[];
-  /** The policy as YAML, from its JSON text. */
-  policyToYaml(json: string): string;
   /** Every mistake and every doubtful place; none for a clean policy. */
   lintPolicy(text: string, fileName?: string): Finding[];
   /** Throws the instance away; `default` then makes a new one. */

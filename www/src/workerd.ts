@@ -7,24 +7,30 @@ import { Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
 import { LocalEngine } from './local.ts';
 import { addressModel, type FileLike, filesModel, packageModel } from './model/source.ts';
-import { reading } from './plain.ts';
+import { checked, isFunction, reading } from './plain.ts';
 import { Tools } from './tools.ts';
 import type { Finding, Guard, GuardOptions, ModelPackage, ModelSource, PolicyObject, PolicySource } from './types.ts';
 import type { WasmModule } from './wasm.ts';
 
 export { isSupported } from './device.ts';
 export { type ErrorCode, GuardError } from './errors.ts';
-export { builtinPolicies } from './policy.ts';
+export { builtinPolicies, isAddress } from './policy.ts';
+export { type Moderation, type ModerationResult, toLlamaGuard, toOpenAI } from './render.ts';
 export type * from './types.ts';
 
 export interface WorkerdOptions
-  extends Omit<GuardOptions, 'model' | 'device' | 'worker' | 'assets' | 'cache' | 'offline'> {
+  extends Omit<GuardOptions, 'model' | 'device' | 'worker' | 'assets' | 'cache' | 'offline' | 'fetch'> {
   /** The compiled CPU build: `import wasm from 'rsafe/cpu.wasm'`. */
   wasm: WebAssembly.Module;
   /** A bundle: its absolute address, its files, or their bytes by name (`manifest.json` among them). */
   model: ModelSource | Readonly<Record<string, ArrayBuffer | Uint8Array>>;
-  /** Reads the model's and the policy's addresses, e.g. `env.ASSETS.fetch`. Default: the global `fetch`. */
-  fetch?: typeof fetch;
+  /** Reads the model's and the policy's addresses: a function, or a binding such as `env.ASSETS`. Default: the global `fetch`. */
+  fetch?: typeof fetch | Fetching;
+}
+
+/** What fetches for a worker, as its bindings do. */
+export interface Fetching {
+  fetch(request: RequestInfo | URL, init?: RequestInit): Promise<Response>;
 }
 
 let code: WebAssembly.Module | undefined;
@@ -67,9 +73,19 @@ export async function createGuard(given: WorkerdOptions): Promise<Guard> {
       `the options: expected an object with \`wasm\` and \`model\` but got ${typeof given}`,
     );
   }
-  const { wasm, model, ...options } = reading('the options', () => ({ ...given }));
+  const { wasm, model, fetch, ...options } = reading('the options', () => ({ ...given }));
   code = wasm;
-  return openGuard({ ...options, model: asFiles(model), device: 'cpu', cache: false }, platform);
+  return openGuard({ ...options, ...asFetch(fetch), model: asFiles(model), device: 'cpu', cache: false }, platform);
+}
+
+/** A binding's `fetch` works on the binding only. */
+function asFetch(fetch: WorkerdOptions['fetch']): Pick<OpenOptions, 'fetch'> {
+  if (fetch === undefined) return {};
+  if (typeof fetch === 'function') return { fetch };
+  checked('fetch', fetch, 'a function, or an object that has one', (binding) =>
+    isFunction((binding as Fetching).fetch),
+  );
+  return { fetch: (...request) => fetch.fetch(...request) };
 }
 
 function asFiles(model: WorkerdOptions['model']): NonNullable<OpenOptions['model']> {

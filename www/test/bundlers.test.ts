@@ -7,7 +7,9 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
+import { build } from 'esbuild';
 import type { Browser } from 'playwright-core';
+import { serve } from './edge-worker.ts';
 import { launch, openPage, until } from './support/browser.ts';
 import { pack, project, type Packed, type Project } from './support/pack.ts';
 import { cpuOnly, www } from './support/paths.ts';
@@ -25,12 +27,17 @@ const TOOLS: Record<string, { packages: string[]; command?: string }> = {
   esbuild: { packages: ['esbuild'], command: 'esbuild' },
   rollup: { packages: ['rollup', '@rollup/plugin-node-resolve'], command: 'rollup' },
   react: { packages: ['vite', 'react', 'react-dom'], command: 'vite' },
+  openai: { packages: ['vite', 'openai'], command: 'vite' },
+  page: { packages: [] },
+  worker: { packages: [] },
   node: { packages: [] },
   'ai-sdk': { packages: ['ai'] },
   // It brings 150 MB of its own, from the registry, and builds for minutes on a busy machine.
   next: { packages: [] },
 };
-const NEXT = ['next@16.4.6', 'react@19.3.1', 'react-dom@19.3.1'];
+const NEXT = ['next@16.4.6', 'react@19.3.1', 'react-dom@19.3.1', 'ai@7.0.173', '@ai-sdk/react@4.0.177'];
+/** Lines of an example's scripts that are its own. */
+const LINES = 60;
 const withoutNext =
   process.env['RSAFE_NEXT'] === undefined && 'set RSAFE_NEXT=1 to install and build it (minutes, 150 MB)';
 const BUNDLERS = ['vite', 'webpack', 'esbuild', 'rollup'];
@@ -87,13 +94,14 @@ function copied(bundler: string, changed: Record<string, string> = {}, installed
   return made;
 }
 
-/** Builds a project and gives the title of its page, once that is a verdict or an error; `press` is pressed for it. */
-async function titleOf(made: Project, press?: string): Promise<string> {
+/** Builds a project and gives the title of its page, once that is a verdict or an error; `press` is pressed for it, and `streams` are answered. */
+async function titleOf(made: Project, press?: string, streams: Record<string, string> = {}): Promise<string> {
   const built = spawnSync('npm', ['run', '--silent', 'build'], { cwd: made.folder, encoding: 'utf8' });
   assert.equal(built.status, 0, built.stdout + built.stderr);
   const site = await Site.open({ 'content-security-policy': STRICT_CSP });
   try {
     site.mount('/', join(made.folder, 'out'));
+    for (const [path, content] of Object.entries(streams)) site.put(path, content, 'text/event-stream');
     const { page, complaints } = await openPage(browser, site, '/index.html');
     if (press !== undefined) await page.getByRole('button', { name: press }).click();
     await page
@@ -124,6 +132,20 @@ test('there is a test of each example, and a row of the examples’ README', () 
   for (const { name } of folders) assert.ok(readme.includes(`\`${name}\``), name);
 });
 
+test('what an example shows takes fewer than sixty lines', () => {
+  for (const name of Object.keys(TOOLS)) {
+    const files = readdirSync(join(www, 'examples', name), { recursive: true }).map(String);
+    const scripts = files.filter((file) => /\.jsx?$/.test(file));
+    // A page of Next.js and the route that it asks are an example each.
+    const shown = name === 'next' ? scripts.map((script) => [script]) : [scripts];
+    for (const parts of shown) {
+      const text = parts.map((script) => readFileSync(join(www, 'examples', name, script), 'utf8')).join('');
+      const lines = text.trimEnd().split('\n').length;
+      assert.ok(lines < LINES, `${name}: ${lines} lines`);
+    }
+  }
+});
+
 for (const bundler of BUNDLERS) {
   test(`the example for ${bundler} builds, and its page judges in a worker under the strict policy`, async () => {
     const made = copied(bundler);
@@ -140,6 +162,62 @@ test('the example for React builds, and its page judges when it is asked to, und
   try {
     assert.match(await titleOf(made, 'Check'), VERDICT);
   } finally {
+    made.remove();
+  }
+});
+
+test('the page with the client of OpenAI tells an answer that passes, and is refused in the name of the API', async () => {
+  const made = copied('openai');
+  const frame = (delta: object, finish_reason: string | null) =>
+    `data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', model: 'small', choices: [{ index: 0, delta, finish_reason }] })}\n\n`;
+  const answer = [
+    frame({ role: 'assistant', content: 'Mix flour and water.' }, null),
+    frame({}, 'stop'),
+    'data: [DONE]\n\n',
+  ];
+  try {
+    assert.equal(await titleOf(made, undefined, { '/v1/chat/completions': answer.join('') }), 'stop, content_filter');
+  } finally {
+    made.remove();
+  }
+});
+
+test('the page without a bundler judges in a worker under the strict policy', async () => {
+  const made = copied('page');
+  try {
+    assert.match(await titleOf(made), VERDICT);
+  } finally {
+    made.remove();
+  }
+});
+
+test('the worker judges in workerd, with the model among its assets', async () => {
+  const made = copied('worker');
+  const { outputFiles } = await build({
+    absWorkingDir: made.folder,
+    entryPoints: ['main.js'],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    conditions: ['workerd'],
+    alias: { 'rsafe/cpu.wasm': './cpu.wasm' },
+    external: ['./cpu.wasm'],
+    logLevel: 'error',
+  });
+  const wasm = readFileSync(join(made.rsafe, 'dist/wasm/cpu.wasm'));
+  const model = join(made.folder, 'node_modules/rsafe-mini/model');
+  const worker = serve({ script: outputFiles[0]!.text, wasm }, {}, model);
+  try {
+    const ask = async (body: object) => {
+      const response = await worker.dispatchFetch('http://worker/', { method: 'POST', body: JSON.stringify(body) });
+      return [response.status, await response.json()] as [number, { decision?: string; code?: string }];
+    };
+    const [status, { decision }] = await ask({ messages: [{ role: 'user', content: 'How do I bake bread?' }] });
+    assert.deepEqual([status, decision], [200, 'allow']);
+    const [refused, { code }] = await ask({ messages: [] });
+    assert.deepEqual([refused, code], [400, 'bad_input']);
+  } finally {
+    await worker.dispose();
     made.remove();
   }
 });
@@ -181,7 +259,7 @@ test('the example for Next.js builds with Turbopack, and its route and its page 
     env: { ...process.env, NEXT_TELEMETRY_DISABLED: '1' },
   } as const;
   try {
-    const flags = ['--ignore-scripts', '--no-audit', '--no-fund'];
+    const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--install-links'];
     for (const [program, args] of [
       ['npm', ['install', ...flags, ...NEXT]],
       [process.execPath, next('build')],
@@ -205,6 +283,16 @@ test('the example for Next.js builds with Turbopack, and its route and its page 
       await page.getByRole('button', { name: 'Check' }).click();
       await page.waitForFunction(() => document.title !== 'loading');
       assert.match(await page.title(), VERDICT);
+
+      await page.goto(`${origin}/chat`);
+      for (const [asked, answer] of [
+        ['How do I bake bread?', 'Mix flour, water, salt and yeast.'],
+        ['What is project nightjar?', 'I cannot help with that.'],
+      ] as const) {
+        await page.getByRole('textbox').fill(asked);
+        await page.getByRole('button', { name: 'Send' }).click();
+        await page.getByText(`assistant: ${answer}`).waitFor();
+      }
       await page.close();
     } finally {
       server.kill();

@@ -352,6 +352,40 @@ test('markup in a message, a policy and what the model writes stays text', async
   assert.deepEqual(complaints, []);
 });
 
+test('a turn that is done is read before the one that is judged, until all starts over', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const says = async (prompt: string, answer: string) => {
+    await page.locator('#prompt').fill(prompt);
+    await page.locator('#answer').fill(answer);
+  };
+  const judged = async () => {
+    await page.locator('#check').click();
+    await decision(page);
+    return page.locator('#verdict .bubble .said').allTextContents();
+  };
+  await says('Which bread is quick?', 'A flat one.');
+  await page.getByRole('button', { name: 'Next turn' }).click();
+  await says('How is it baked?', '');
+  assert.deepEqual(await judged(), ['Which bread is quick?', 'A flat one.', 'How is it baked?']);
+  await page.getByRole('button', { name: 'Start over' }).click();
+  assert.deepEqual(await judged(), ['How is it baked?']);
+});
+
+test('behind a mark stands what the words did to the score', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await page.locator('#reasoning input[value=always]').check();
+  await page
+    .locator('#policy-text')
+    .fill('name: house\ncategories:\n  - id: locks\n    definition: Opening locks without a key.\n    threshold: 0\n');
+  await page.locator('#prompt').fill('Good morning. How do I open a lock without its key? Thank you.');
+  await page.locator('#check').click();
+  await decision(page);
+  const told = await page.locator('#verdict mark').first().getAttribute('title');
+  assert.match(told ?? '', /^locks: [01]\.\d\d → [01]\.\d\d without it$/m);
+});
+
 test('a device that is not there is an error, and the model that worked goes on', async () => {
   await using visited = await visit();
   const { page } = visited;

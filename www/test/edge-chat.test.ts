@@ -489,6 +489,51 @@ describe('a streamed answer', () => {
     assert.deepEqual(bad.reasons, ['content_filter']);
   });
 
+  test('the call of a tool comes when all of it has passed, its name first, or not at all', async () => {
+    start();
+    const named = (name: string) =>
+      chunk({ tool_calls: [{ index: 0, id: 't', type: 'function', function: { name, arguments: '' } }] });
+    const given = (text: string) =>
+      text.split(/(?<= )/).map((piece) => chunk({ tool_calls: [{ index: 0, function: { arguments: piece } }] }));
+    const note = 'Mix flour, water and salt. Wait until it has risen. '.repeat(8);
+    for (const [name, text, passes] of [
+      ['oven', `{"note":"${note}"}`, true],
+      ['oven', `{"note":"${note}pick \\u0061 lock"}`, false],
+      ['pick', 'a lock', false],
+    ] as const) {
+      const calls = [named(name), ...given(text)];
+      upstream.streams([...calls, last('tool_calls'), DONE]);
+      const { raw, chunks, reasons } = await told(await ask({ stream: true }));
+      assert.deepEqual(reasons, [passes ? 'tool_calls' : 'content_filter'], raw);
+      assert.equal(chunks.length, passes ? calls.length + 1 : 1, raw);
+      if (!passes) assert.doesNotMatch(raw, /tool_calls|flour|pick|oven|a lock/);
+    }
+    // Half of a call is none.
+    upstream.streams([...speech('Let me see.'), named('oven'), ...given('{"note":"Mix ')]);
+    const broken = await told(await ask({ stream: true }));
+    assert.deepEqual([broken.texts, broken.chunks.at(-1).error.code], [['Let me see.'], 'upstream']);
+    assert.doesNotMatch(broken.raw, /tool_calls|oven|Mix/);
+  });
+
+  test('a call in a whole answer is judged with its name, as its reader reads it', async () => {
+    start();
+    for (const called of [
+      { name: 'pick', arguments: 'a lock' },
+      { arguments: 'a lock', name: 'pick' },
+      { name: 'oven', arguments: '{"note":"pick \\u0061 lock"}' },
+    ]) {
+      const message = {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ id: 't', type: 'function', function: called }],
+      };
+      upstream.answersJson({ id: 'c1', model: 'stub', choices: [{ index: 0, message, finish_reason: 'tool_calls' }] });
+      const { choices } = await answer(await ask({}));
+      assert.equal(choices[0].finish_reason, 'content_filter');
+      assert.doesNotMatch(JSON.stringify(choices), /oven|lock/);
+    }
+  });
+
   test('token probabilities do not tell what the text does not', async () => {
     start();
     const probable = (content: string) => chunk({ content }, { logprobs: { content: [{ token: content }] } });

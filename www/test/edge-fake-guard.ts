@@ -2,6 +2,7 @@
  * without a model. */
 
 import type { CheckOptions, GuardEvent, Input, TransformOptions, Verdict } from '../src/types.ts';
+import type { Fetching } from '../src/workerd.ts';
 
 class GuardError extends Error {
   readonly code: string;
@@ -19,21 +20,24 @@ const HELD_BACK = 12;
 /** Words that stand for what a guard may find, or for what may happen to it. */
 const BLOCKED = 'pick a lock';
 const REVIEWED = 'look me over';
+/** What only the policy about attacks asks to review. */
+const INJECTED = 'send the contacts on';
 
 let instances = 0;
 
 interface Options {
   wasm: unknown;
   model: URL;
-  fetch: typeof fetch;
+  fetch: Fetching;
   policy?: string;
 }
 
-export const builtinPolicies = ['agents', 'general', 'mlcommons', 'openai', 'rsafe'];
+export { builtinPolicies, isAddress } from '../src/policy.ts';
+export { toOpenAI } from '../src/render.ts';
 
 export async function createGuard({ wasm, model, fetch, policy }: Options): Promise<FakeGuard> {
   if (!(wasm instanceof WebAssembly.Module)) throw new GuardError('unsupported', 'no module');
-  const response = await fetch(new URL('manifest.json', model));
+  const response = await fetch.fetch(new URL('manifest.json', model));
   if (!response.ok) throw new GuardError('network', `the manifest answered ${response.status}`);
   if (policy === 'bad') throw new GuardError('bad_policy', 'the policy has no categories');
   instances++;
@@ -122,14 +126,17 @@ class FakeGuard {
 
   #verdict(text: string, policy: string): Verdict {
     const blocked = text.includes(BLOCKED);
-    const flagged = blocked || text.includes(REVIEWED);
+    const attack = policy === 'agents' && text.includes(INJECTED);
+    const flagged = blocked || attack || text.includes(REVIEWED);
     const score = flagged ? 0.9 : 0.1;
     return {
       decision: blocked ? 'block' : flagged ? 'review' : 'allow',
       tier: blocked ? 'block' : flagged ? 'attention' : 'clear',
       flagged,
       score,
-      categories: [{ id: 'crime', name: 'Crime', score, threshold: 0.5, flagged }],
+      categories: [
+        { id: attack ? 'injection' : 'crime', name: attack ? 'Orders' : 'Crime', score, threshold: 0.5, flagged },
+      ],
       evidence: blocked ? [{ message: 0, start: text.indexOf(BLOCKED), end: 0, quote: BLOCKED, category: null }] : [],
       reasoning: `under ${policy}`,
       unreadable: 0,

@@ -169,8 +169,6 @@ export function fakeCore(pieces = 3): FakeCore {
         return { name: words.slice(0, 20), categories: [] };
       },
       builtinPolicy: (name) => ({ name, categories: [] }),
-      builtinPolicyNames: () => [],
-      policyToYaml: () => '',
       lintPolicy: () => [],
       __wbg_reset_state: () => {
         core.resets++;

@@ -187,7 +187,10 @@ describe('what is judged of a request', () => {
       ]),
       [
         [['one'], 'prompt'],
+        // By the owner's policy, and as an attack.
         [['sun'], 'prompt'],
+        [['sun'], 'prompt'],
+        [['rain'], 'prompt'],
         [['rain'], 'prompt'],
         [['one', 'f {}', 'sun', 'f {}', 'rain', 'Flour.'], 'response'],
       ],

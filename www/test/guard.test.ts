@@ -1,6 +1,7 @@
 /** The rules of a guard's calls, the same on both sides of the worker border. */
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { afterEach, describe, test } from 'node:test';
 import { GuardError } from '../src/errors.ts';
 import { openGuard, type OpenOptions, type Platform } from '../src/guard.ts';
@@ -220,6 +221,43 @@ for (const [side, connect] of Object.entries(sides)) {
       await Promise.all([first, third]);
       assert.deepEqual(core.judged, ['first', 'third']);
       assert.equal(await code(guard.check('x', { signal: AbortSignal.abort() })), 'aborted');
+    });
+
+    test('a stream holds on to its caller’s signal while it judges, and no longer', async () => {
+      const { signal } = new AbortController();
+      const listening = () => getEventListeners(signal, 'abort').length;
+      const guard = await open(fakeCore(100));
+      const unread = guard.stream('bread', { signal });
+      const left = guard.stream('bread', { signal });
+      const whole = guard.stream('bread', { signal });
+      assert.equal(listening(), 0);
+      await left.next();
+      assert.ok(listening() > 0);
+      await left.return?.();
+      assert.equal(await code(left.verdict), 'aborted');
+      await unread.return?.();
+      await whole.verdict;
+      assert.equal(listening(), 0);
+    });
+
+    test('policies of the last sixteen addresses are kept, and no more', async () => {
+      const asked: string[] = [];
+      const fetch = (async (url: string) => {
+        asked.push(new URL(url).pathname);
+        return new Response('name: x');
+      }) as unknown as typeof globalThis.fetch;
+      const guard = await open(fakeCore(), { fetch });
+      const judge = async (...numbers: number[]) => {
+        asked.length = 0;
+        for (const number of numbers) await guard.check('bread', { policy: `https://example.org/${number}` });
+        return asked.join(' ');
+      };
+      const sixteen = Array.from({ length: 16 }, (_, number) => number);
+      assert.equal(await judge(...sixteen), sixteen.map((number) => `/${number}`).join(' '));
+      assert.equal(await judge(...sixteen, 0), '');
+      // The one that was not asked for longest gives way.
+      assert.equal(await judge(16, 0, 2, 16), '/16');
+      assert.equal(await judge(1), '/1');
     });
 
     test('disposing ends what runs and what waits, and frees the model', async () => {

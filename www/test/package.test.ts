@@ -194,8 +194,10 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
         if (typed.type === 'reasoning') console.log(typed.text.length, decision);
       }
       console.log((await stream.verdict).categories[0]?.score, guard.info.device, builtinPolicies.length);
-      new ReadableStream<string>().pipeThrough(guard.transform());
-      (await fetch('/')).body!.pipeThrough(guard.transform({ holdBack: 8 }));
+      const words: ReadableStream<string> = new ReadableStream<string>().pipeThrough(guard.transform());
+      const body = (await fetch('/')).body!.pipeThrough(guard.transform({ holdBack: 8 })).pipeThrough(new TextDecoderStream());
+      new Response(words.pipeThrough(new TextEncoderStream()));
+      for await (const text of body) console.log(text.length);
       const policy: PolicyObject = await parsePolicy('general');
       await guard.setPolicy(policy);
       console.log((await lintPolicy('name: x'))[0]?.line, (await isSupported()).reasons, (await cacheStatus())[0]?.bytes);
@@ -217,6 +219,19 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
       if (decision === 'maybe') console.log(decision);
       export {};
     `,
+    'page.ts': `
+      import { lintPolicy, parsePolicy } from 'rsafe';
+      console.log(await lintPolicy('name: x', 'x.yaml', { assets: '/rsafe/' }), await parsePolicy('general', { assets: '/rsafe/' }));
+      export {};
+    `,
+    'node.ts': `
+      import { lintPolicy, parsePolicy } from 'rsafe';
+      // @ts-expect-error: Node reads the package's own files
+      await lintPolicy('name: x', 'x.yaml', { assets: '/rsafe/' });
+      // @ts-expect-error: here too
+      await parsePolicy('general', { assets: '/rsafe/' });
+      export {};
+    `,
     'edge.ts': `
       import { createGuard, lintPolicy } from 'rsafe';
       // @ts-expect-error: nothing is kept at the edge
@@ -232,11 +247,14 @@ test('the types resolve under bundler and nodenext, at the edge too, and refuse 
   const compiler = join(www, 'node_modules/typescript/bin/tsc');
   const common = ['--noEmit', '--strict', '--target', 'es2022', '--lib', 'es2022,dom,dom.iterable,dom.asynciterable'];
   try {
-    for (const [module, moduleResolution] of [
-      ['esnext', 'bundler'],
-      ['nodenext', 'nodenext'],
+    for (const [module, moduleResolution, own] of [
+      ['esnext', 'bundler', 'page.ts'],
+      ['nodenext', 'nodenext', 'node.ts'],
     ] as const) {
-      for (const file of [['index.ts'], ['edge.ts', '--customConditions', 'workerd']]) {
+      for (const file of [
+        ['index.ts', own],
+        ['edge.ts', '--customConditions', 'workerd'],
+      ]) {
         const args = [
           compiler,
           ...common,

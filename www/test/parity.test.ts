@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { after, before, test } from 'node:test';
-import { result } from '../edge/src/moderations.ts';
 import type * as Library from '../src/index.ts';
 import type { Evidence, Verdict } from '../src/types.ts';
 import { agree, byPolicy, type Golden } from './support/golden.ts';
@@ -31,15 +30,19 @@ after(async () => {
   if (folder) rmSync(folder, { recursive: true });
 });
 
+/** A policy as the native program takes it: its name, or a file with its text. */
+function policyFile(policy: string): string {
+  if (rsafe.builtinPolicies.includes(policy)) return policy;
+  const file = join(folder, 'policy.yaml');
+  writeFileSync(file, policy);
+  return file;
+}
+
 /** What the native program answers to rows. Its verdicts have the package's names, `usage` apart. */
 function native<Answer = Verdict>(conversations: Golden[], policy: string | undefined, ...more: string[]): Answer[] {
   const args = ['check', '--reasoning', 'always', '--input', 'rows', ...more];
   args.push('--model', join(miniFolder, 'model'));
-  if (policy !== undefined) {
-    const file = join(folder, 'policy.yaml');
-    if (!rsafe.builtinPolicies.includes(policy)) writeFileSync(file, policy);
-    args.push('--policy', rsafe.builtinPolicies.includes(policy) ? policy : file);
-  }
+  if (policy !== undefined) args.push('--policy', policyFile(policy));
   const input = conversations.map(({ id, messages }) => JSON.stringify({ id, messages })).join('\n');
   const run = spawnSync(nativeProgram(), args, { input, encoding: 'utf8' });
   assert.ok(run.status === 0 || run.status === 1, `${run.error ?? run.stderr}`);
@@ -78,8 +81,8 @@ test('a text that is empty or white space alone is nothing to judge in both', as
     undefined,
   );
   for (const [i, messages] of conversations.entries()) {
-    const { decision, score, notes } = await guard.check(messages);
-    assert.deepEqual([decision, score, notes], ['allow', 0, wanted[i]?.notes]);
+    const { decision, tier, score, notes } = await guard.check(messages);
+    assert.deepEqual([decision, tier, score, notes], ['allow', 'clear', 0, wanted[i]?.notes]);
     assert.deepEqual(
       notes.map(({ code }) => code),
       ['empty'],
@@ -87,19 +90,45 @@ test('a text that is empty or white space alone is nothing to judge in both', as
   }
 });
 
-test('the native program renders verdicts for the clients of OpenAI as the worker at the edge does', () => {
+test('verdicts are rendered for the clients of OpenAI as the native program renders them, field by field', () => {
   for (const [policy, conversations] of byPolicy()) {
-    const wanted = native(conversations, policy).map(result);
-    const got = native<{ id: string; results: object[] }>(conversations, policy, '--format', 'openai');
-    assert.deepEqual(
-      got.map(({ results }) => results),
-      wanted.map((one) => [one]),
+    const wanted = native<object>(conversations, policy, '--format', 'openai');
+    const got = native(conversations, policy).map((verdict, i) =>
+      rsafe.toOpenAI(verdict, { id: conversations[i]!.id }),
     );
+    // Their order, too.
     assert.deepEqual(
-      got.map(({ id }) => id),
-      conversations.map(({ id }) => id),
+      got.map((one) => JSON.stringify(one)),
+      wanted.map((one) => JSON.stringify(one)),
     );
   }
+});
+
+test('verdicts are rendered as Llama Guard’s text as the native program renders them', () => {
+  const house =
+    'name: house\ncategories:\n  - {id: a, threshold: 0}\n  - {id: b, threshold: 1}\n  - {id: c, threshold: 0}\n';
+  const rule = `${house}rules:\n  - {id: bread, literal: bread}\n`;
+  const texts = [];
+  for (const [policy, text] of [
+    ['general', 'How do I bake bread?'],
+    [house, 'How do I bake bread?'],
+    [rule, 'How do I bake bread?'],
+  ] as const) {
+    const args = [
+      'check',
+      '--input',
+      'text',
+      '--model',
+      join(miniFolder, 'model'),
+      '--policy',
+      policyFile(policy),
+      text,
+    ];
+    const said = (...more: string[]) => spawnSync(nativeProgram(), [...args, ...more], { encoding: 'utf8' }).stdout;
+    texts.push(rsafe.toLlamaGuard(JSON.parse(said('--json'))));
+    assert.equal(said('--format', 'llama-guard'), `${texts.at(-1)}\n`);
+  }
+  assert.deepEqual(texts, ['safe', 'unsafe\na,c', 'unsafe']);
 });
 
 test('built-in policies are the same policies in both', async () => {

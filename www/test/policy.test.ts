@@ -11,10 +11,18 @@ function reachOf(answer: (url: string) => Response | Promise<Response>): Reach &
   return { fetch, base: 'https://example.org/app/page.html', asked };
 }
 
-test('a string is an address if it is one line with a slash, dots and slash, or a scheme in front', () => {
+test('a string is an address if it is one line with a slash, dots and slash, or a scheme in front', async () => {
   for (const address of ['/p.yaml', './p.yaml', '../p.yaml', 'https://x.org/p', 'data:text/plain,a', 'file:///p.md']) {
     assert.ok(isAddress(address), address);
+    // What a border holds for an address is what would be fetched.
+    for (const blank of [' ', '\t', '\n', '\u00a0', '\ufeff']) {
+      const reach = reachOf(() => new Response('name: x'));
+      assert.ok(isAddress(blank + address + blank), JSON.stringify(blank));
+      await resolvePolicy(blank + address + blank, reach);
+      assert.deepEqual(reach.asked, [new URL(address, reach.base).href]);
+    }
   }
+  assert.ok(isAddress(new URL('https://x.org/p')) && !isAddress({ name: 'x', categories: [] }));
   for (const text of ['name: x', 'general', '# Policy', '{"name":"x"}', 'p.yaml', '/a\n/b', 'https://x\nname: y', '']) {
     assert.ok(!isAddress(text), text);
   }

@@ -194,6 +194,20 @@ for (const end of ['abort', 'signal', 'next', 'unmount'] as const) {
   });
 }
 
+test('a misspelt option is named, of the hook as of a check', async () => {
+  const { createGuard, core } = factory();
+  const refused = (state: UseGuard) => state.error?.code === 'bad_input' && /"strictnes"/.test(state.error.message);
+  const page = mount({ createGuard, strictnes: 0.7 } as UseGuardOptions);
+  await page.wait((state) => state.status === 'failed' && refused(state));
+  assert.equal(core.loads, 0);
+  page.unmount();
+  const other = mount({ createGuard });
+  await other.wait(({ status }) => status === 'ready');
+  await assert.rejects(other.now().check('bread', { strictnes: 0.7 } as never), { code: 'bad_input' });
+  await other.wait(refused);
+  other.unmount();
+});
+
 test('on a server nothing is loaded', async () => {
   const { createGuard, core } = factory();
   const Page = () => useGuard({ createGuard }).status;

@@ -1,6 +1,7 @@
 /** What comes out of a held-back stream, and what never does. */
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { GuardError } from '../src/errors.ts';
 import { openGuard } from '../src/guard.ts';
@@ -191,6 +192,27 @@ test("a reader that leaves, an abort and the guard's end free the monitor and en
     if (end !== 'reader' && end !== 'writer') await assert.rejects(writer.write('more'));
     await guard.dispose();
   }
+});
+
+test('a stream that nobody uses holds on to nothing, and one that is aborted before its first text says so', async () => {
+  const guard = await open(fakeCore());
+  const aborting = new AbortController();
+  const { signal } = aborting;
+  const listening = () => getEventListeners(signal, 'abort').length;
+  const unused = guard.transform({ signal });
+  assert.equal(listening(), 0);
+
+  const waiting = guard.transform({ signal });
+  const writer = waiting.writable.getWriter();
+  const first = assert.rejects(waiting.readable.getReader().read(), { code: 'aborted' });
+  await until(() => listening() === 1);
+  aborting.abort();
+  await first;
+  await assert.rejects(writer.closed, { code: 'aborted' });
+  assert.equal(listening(), 0);
+
+  assert.equal((await read(unused.readable)).error?.code, 'aborted');
+  await assert.rejects(guard.transform({ signal }).writable.getWriter().write('bread'), { code: 'aborted' });
 });
 
 test('a crash in the middle ends the stream; the rest is not judged by a monitor that saw nothing', async () => {

@@ -141,6 +141,23 @@ describe('runs', () => {
     assert.ok(runs.some((run) => run.side === 'prompt' && said(run).includes(PHRASE)));
   });
 
+  test('what a tool gave is a run of its own, whole, and read with what is said around it', () => {
+    const runs = runsOf([
+      user('One.'),
+      { role: 'tool', pieces: [`${PHRASE}.`, LONG] },
+      { role: 'function', pieces: ['Two.'] },
+    ]);
+    assert.deepEqual(
+      runs.filter(({ side }) => side === 'tool').map((run) => [run.at, said(run)]),
+      [
+        [1, `${PHRASE}. ${LONG}`],
+        [2, 'Two.'],
+      ],
+    );
+    const prompt = runs.filter(({ side }) => side === 'prompt').map(said);
+    assert.ok(prompt.length === 1 && /^One\. .*Two\.$/s.test(prompt[0]!), prompt.join('|'));
+  });
+
   test('a chat that grows keeps the runs that it had', () => {
     const turns = [user('One.'), answer('A.'), user(LONG), answer(LONG), user('Three.'), answer('C.'), user('Four.')];
     const seen = (count: number) => runsOf(turns.slice(0, count)).map((run) => `${run.side} ${said(run)}`);

@@ -21,8 +21,12 @@ ${MODEL.map((name, i) => `import file${i} from 'rsafe-mini/model/${name}';`).joi
 const model = { ${MODEL.map((name, i) => `'${name}': file${i}`).join(', ')} };
 let guard;
 export default {
-  async fetch(request) {
+  async fetch(request, { ASSETS }) {
     try {
+      if (request.method === 'GET') {
+        const bound = await createGuard({ wasm, model: request.url, fetch: ASSETS });
+        return Response.json((await bound.check('How do I bake bread?')).decision);
+      }
       guard ??= createGuard({ wasm, model });
       const { info } = await guard;
       const verdict = await (await guard).check(await request.text(), { reasoning: 'always' });
@@ -65,6 +69,9 @@ before(async () => {
   const file = (name: string) => readFileSync(join(app.folder, 'node_modules', name));
   worker = new Miniflare({
     compatibilityDate: '2026-01-01',
+    serviceBindings: {
+      ASSETS: (request: Request) => new Response(file(`rsafe-mini${new URL(request.url).pathname}`)) as never,
+    },
     modules: [
       { type: 'ESModule', path: 'worker.js', contents: outputFiles[0]!.text },
       { type: 'CompiledWasm', path: 'cpu.wasm', contents: file('rsafe/dist/wasm/cpu.wasm') },
@@ -78,6 +85,11 @@ after(async () => {
   await worker?.dispose();
   app?.remove();
   packed?.remove();
+});
+
+test('a binding reads the model, called as the binding that it is', async () => {
+  const response = await worker.dispatchFetch('http://assets.local/model/');
+  assert.equal(await response.text(), '"allow"');
 });
 
 async function ask(text: string): Promise<{ verdict: Verdict; info: GuardInfo; findings: unknown[] }> {

@@ -8,8 +8,9 @@ use rsafe::{Conversation, Error, Target};
 
 use crate::judge::{Judge, judged, outcome, shown};
 use crate::library::{GuardArgs, one_of};
+use crate::outcome::{Failure, Outcome};
 use crate::rows::{self, RowsArgs, Source};
-use crate::{Failure, Outcome, input, output};
+use crate::{input, output};
 
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,8 +21,8 @@ Exit codes:
 Rows, in files or on standard input: JSON lines (also .gz and .zst), or the columns of a .parquet file:
   {\"id\"?, \"prompt\", \"response\"?, \"level\"?}
   {\"id\"?, \"messages\": [{\"role\", \"content\"}, …], \"level\"?}
-`level` is prompt or response and says which side is judged; other keys are ignored. A column `messages` is JSON
-text. Answers come as JSON lines in the same order: id, decision, tier, flagged, score, categories, evidence,
+`level` is prompt or response and says which side is judged; other keys are ignored. A column `messages` is nested
+or JSON text. Answers come as JSON lines in the same order: id, decision, tier, flagged, score, categories, evidence,
 reasoning, unreadable, notes, rule, usage. A row that cannot be judged gives
 {\"file\"?, \"line\", \"id\"?, \"error\": {\"code\", \"message\"}} and the rest goes on (see --on-error); of a .parquet file
 `line` is the row. If others decide what stands on standard input, say what it is: `--input text` or `--input rows`.

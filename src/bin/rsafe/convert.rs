@@ -11,7 +11,8 @@ use rsafe::kernels::Encoding;
 use rsafe::prompt::Template;
 
 use crate::library::{one_of, one_of_explained};
-use crate::{Failure, Outcome, output};
+use crate::outcome::{Failure, Outcome};
+use crate::output;
 
 #[derive(clap::Args)]
 pub struct ConvertArgs {
@@ -58,16 +59,13 @@ pub fn template() -> impl TypedValueParser<Value = Template> {
 }
 
 pub fn run(args: ConvertArgs) -> Result<Outcome, Failure> {
-    let options = ConvertOptions {
-        dtype: args.dtype,
-        template: args.template,
-        name: args.name,
-        source: args.source,
-        licence: args.licence,
-        data: args.data,
-        policy: args.policy.map(DefaultPolicy::Builtin),
-        overwrite: args.overwrite,
-    };
+    let mut options = ConvertOptions::default().dtype(args.dtype).overwrite(args.overwrite);
+    options.template = args.template;
+    options.name = args.name;
+    options.source = args.source;
+    options.licence = args.licence;
+    options.data = args.data;
+    options.policy = args.policy.map(DefaultPolicy::Builtin);
     let converted = bundle::convert(&args.checkpoint, &args.out, &options)?;
     converted.warnings.iter().for_each(|told| output::warning(told));
     // The known answers are what the weights give as they are stored.

@@ -1,5 +1,6 @@
 //! `rsafe eval`: labelled rows through the guard, measures as a table, as JSON and as a page.
 
+mod bootstrap;
 mod compare;
 mod table;
 
@@ -7,22 +8,23 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use pollster::block_on;
-use rsafe::eval::dataset::{Label, Row, Rows, set_name};
-use rsafe::eval::interval::Bootstrap;
+use bootstrap::BootstrapArgs;
+use rsafe::data::rows::{Label, Row, Rows, set_name};
 use rsafe::eval::page::run_page;
 use rsafe::eval::{EvalOptions, Judgement, Report, Score, evaluate};
 use rsafe::{Error, Guard};
 use serde_json::{Map, Value, json};
 
 use crate::library::{GuardArgs, number, one_of, unit};
+use crate::outcome::{Failure, Outcome};
+use crate::outputs::{self, write_file};
 use crate::probes::ProbeArgs;
 use crate::progress::progress_bar;
-use crate::{Failure, Outcome, outputs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line, gzipped or not. \
+A row is {\"id\", \"source\", \"level\", \"prompt\", \"response\", \"label\", …} on one line (also .gz and .zst), or the \
+columns of a .parquet file; all cores judge. \
 Rows that the guard cannot judge count as wrong: as misses if unsafe, as false alarms if safe. \
 Borderline rows are left out.")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -63,20 +65,6 @@ pub struct EvalArgs {
 enum EvalCommand {
     /// Compare two runs on the same rows, from what `rsafe eval --out` wrote.
     Compare(compare::CompareArgs),
-}
-
-/// How intervals are made.
-#[derive(clap::Args)]
-struct BootstrapArgs {
-    /// Resamples of the rows for the 95 % intervals, always the same ones; 0: no intervals
-    #[arg(long = "bootstrap", value_name = "N", default_value_t = Bootstrap::default().resamples)]
-    resamples: usize,
-}
-
-impl BootstrapArgs {
-    fn bootstrap(&self) -> Bootstrap {
-        Bootstrap { resamples: self.resamples, ..Bootstrap::default() }
-    }
 }
 
 pub fn run(args: EvalArgs) -> Result<Outcome, Failure> {
@@ -173,19 +161,15 @@ fn judge(
     for (name, rows) in sets {
         let mut judgements = Vec::with_capacity(rows.len());
         let progress = progress_bar(name, rows.len());
-        let report = block_on(evaluate(guard, name, rows, options, |judgement| {
+        let report = evaluate(guard, name, rows, options, |judgement| {
             progress.inc(1);
             judgements.push(judgement.clone());
             keep(judgement)
-        }))?;
+        })?;
         progress.finish_and_clear();
         judged.push((report, judgements));
     }
     Ok(judged)
-}
-
-fn write_file(path: &Path, text: &str) -> rsafe::Result<()> {
-    std::fs::write(path, text).map_err(Error::io(path))
 }
 
 fn create(path: &Path) -> rsafe::Result<BufWriter<File>> {

@@ -13,13 +13,6 @@ pub const MAX_BYTES: usize = 8 << 20;
 /// How much of a parser's complaint is repeated; it may quote the whole line.
 const MAX_COMPLAINT: usize = 400;
 
-/// A line of the input, without its line break.
-pub enum Line {
-    Bytes(Vec<u8>),
-    /// Longer than [`MAX_BYTES`]; skipped without being held.
-    TooLong,
-}
-
 /// Looks at the first line that is not blank and says whether it opens a JSON object, with a reader that
 /// starts over. A broken first row must count as a row, so the brace alone decides.
 pub fn sniff<R: BufRead>(mut reader: R) -> io::Result<(bool, impl BufRead)> {
@@ -52,41 +45,6 @@ pub fn read_text(reader: impl Read) -> rsafe::Result<String> {
         return Err(Error::BadInput("nothing to check: standard input is empty".into()));
     }
     Ok(text)
-}
-
-/// The next line; `None` at the end.
-pub fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Line>> {
-    let mut line = Vec::new();
-    if reader.by_ref().take((MAX_BYTES + 1) as u64).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    match line.pop() {
-        Some(b'\n') => {}
-        Some(_) if line.len() == MAX_BYTES => {
-            skip_line(reader)?;
-            return Ok(Some(Line::TooLong));
-        }
-        Some(last) => line.push(last),
-        None => {}
-    }
-    Ok(Some(Line::Bytes(line)))
-}
-
-fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let chunk = reader.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let (used, done) = match chunk.iter().position(|&byte| byte == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (chunk.len(), false),
-        };
-        reader.consume(used);
-        if done {
-            return Ok(());
-        }
-    }
 }
 
 /// What a row is called: any JSON value, as it was written. As a number it could be rounded.
@@ -150,8 +108,12 @@ pub fn parse_row(line: &[u8], target: Option<Target>) -> Option<Result<Row, BadR
     Some(parse_object(text, target))
 }
 
-/// Reads a row of a JSON object. `target` wins over the row's own `level`.
-pub fn parse_object(text: &str, target: Option<Target>) -> Result<Row, BadRow> {
+/// What a row that makes no sense is called, if it says.
+pub fn id(row: &[u8]) -> Option<Id> {
+    serde_json::from_slice::<Named>(row).ok()?.id
+}
+
+fn parse_object(text: &str, target: Option<Target>) -> Result<Row, BadRow> {
     match serde_json::from_str::<Keys>(text) {
         Ok(Keys { id, prompt, response, messages, level }) => {
             match conversation(prompt, response, messages, target.or(level)) {
@@ -160,10 +122,9 @@ pub fn parse_object(text: &str, target: Option<Target>) -> Result<Row, BadRow> {
             }
         }
         Err(error) => {
-            let id = serde_json::from_str::<Named>(text).ok().and_then(|row| row.id);
             let complaint: String = error.to_string().chars().take(MAX_COMPLAINT).collect();
             Err(BadRow {
-                id,
+                id: id(text.as_bytes()),
                 error: Error::BadInput(format!(
                     "expected {{\"prompt\", \"response\"?}} or {{\"messages\": [{{\"role\", \"content\"}}]}}: {complaint}"
                 )),
@@ -215,11 +176,6 @@ fn conversation(
     Ok(conversation)
 }
 
-/// A line, or a row of a table, of more than [`MAX_BYTES`].
-pub fn too_long() -> BadRow {
-    BadRow { id: None, error: Error::BadInput(format!("the line is longer than {MAX_BYTES} bytes")) }
-}
-
 fn not_utf8(error: std::str::Utf8Error) -> Error {
     Error::BadInput(format!("expected UTF-8, found another byte at offset {}", error.valid_up_to()))
 }
@@ -248,19 +204,6 @@ mod tests {
             reader.read_to_string(&mut again).unwrap();
             assert_eq!((is_json, again.as_str()), (expected, text));
         }
-    }
-
-    #[test]
-    fn a_line_over_the_bound_is_skipped_and_the_next_one_read() {
-        let mut text = vec![b'x'; MAX_BYTES];
-        text.extend(b"\n");
-        text.extend(vec![b'y'; MAX_BYTES + 1]);
-        text.extend(b"\nnext");
-        let mut reader = io::BufReader::new(text.as_slice());
-        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::Bytes(line)) if line.len() == MAX_BYTES));
-        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::TooLong)));
-        assert!(matches!(next_line(&mut reader).unwrap(), Some(Line::Bytes(line)) if line == b"next"));
-        assert!(next_line(&mut reader).unwrap().is_none());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use rsafe::verdict::Verdict;
 use rsafe::{Conversation, Error};
 
 use crate::library::Loaded;
-use crate::{Failure, Outcome, output};
+use crate::outcome::{Failure, Outcome};
+use crate::output;
 
 /// Takes each piece of reasoning as it is written.
 pub type OnReasoning<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;

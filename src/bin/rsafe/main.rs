@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use outcome::{Failure, Outcome};
 
 mod check;
 mod convert;
@@ -11,6 +12,7 @@ mod eval;
 mod input;
 mod judge;
 mod library;
+mod outcome;
 mod output;
 mod outputs;
 mod policy;
@@ -56,45 +58,6 @@ enum Command {
     /// Train a model of this project.
     #[command(subcommand)]
     Train(train::TrainCommand),
-}
-
-/// How a command that did not fail ended; `check` documents the codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Clean,
-    Flagged,
-    /// Some of the input could not be judged, and was reported where it stood.
-    Incomplete,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Clean => ExitCode::SUCCESS,
-            Outcome::Flagged => ExitCode::from(1),
-            Outcome::Incomplete => ExitCode::from(2),
-        }
-    }
-}
-
-/// Why a command stopped.
-#[derive(Debug)]
-enum Failure {
-    Library(rsafe::Error),
-    /// Standard output is gone or full.
-    Output(io::Error),
-}
-
-impl From<rsafe::Error> for Failure {
-    fn from(error: rsafe::Error) -> Self {
-        Failure::Library(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Output(error)
-    }
 }
 
 fn main() -> ExitCode {

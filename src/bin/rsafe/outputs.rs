@@ -1,9 +1,14 @@
-//! Files that a command writes, held against those that it reads.
+//! Files that a command writes, and how they are held against those that it reads.
 
 use std::path::{Path, PathBuf};
 
 use rsafe::{Error, Result};
 use same_file::is_same_file;
+
+/// Writes a whole file.
+pub fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(Error::io(path))
+}
 
 /// What a command writes: the option that names it, and the file if there is one.
 pub type Output<'a> = (&'a str, Option<&'a Path>);

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use pollster::block_on;
 use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions};
-use rsafe::policy::{self, Finding, Location, Severity};
+use rsafe::policy::{self, Location, Severity};
 
-use crate::{Failure, Outcome, library, output};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, output};
 
 #[derive(clap::Subcommand)]
 pub enum PolicyCommand {
@@ -56,7 +57,7 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
             let (mut errors, mut warnings) = (0, 0);
             for (file, _, findings) in linted {
                 let name = file.display().to_string();
-                for finding in findings {
+                for mut finding in findings {
                     let (severity, count) = match finding.severity {
                         Severity::Error => ("error", &mut errors),
                         Severity::Warning => ("warning", &mut warnings),
@@ -67,8 +68,8 @@ pub fn run(command: PolicyCommand) -> Result<Outcome, Failure> {
                         Some(Location { line, column: None }) => format!("{name}:{line}"),
                         None => name.clone(),
                     };
-                    let what = Finding { location: None, ..finding };
-                    writeln!(out, "{place}: {severity}: {}", output::printable(&what.to_string()))?;
+                    finding.location = None;
+                    writeln!(out, "{place}: {severity}: {}", output::printable(&finding.to_string()))?;
                 }
             }
             Ok(match (errors, warnings) {

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use pollster::block_on;
-use rsafe::eval::dataset::Row;
+use rsafe::data::owners::{Owner, owners};
+use rsafe::data::recipe::Recipe;
+use rsafe::data::rows::Row;
+use rsafe::eval::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
 use rsafe::eval::evasion::{EvasionReport, Transform, evaluate_evasion};
 use rsafe::eval::evidence::{EvidenceReport, Fall, evaluate_evidence};
-use rsafe::eval::owners::{Owner, evaluate_owners, owners};
+use rsafe::eval::owners::evaluate_owners;
 use rsafe::eval::prefixes::{PrefixReport, SHARES, evaluate_prefixes};
 use rsafe::eval::{EvalOptions, Judgement};
-use rsafe::train::adaptive::{AdaptiveOptions, AdaptiveReport, AdaptiveSets, Names, cases, evaluate_adaptive};
-use rsafe::train::recipe::Recipe;
 use rsafe::{Error, Guard, Reasoning, Result};
 use serde_json::{Value, json};
 
@@ -107,8 +108,7 @@ impl ProbeArgs {
             let report = evaluate_evasion(guard, name, rows, transforms, self.seed, options, |judgement| {
                 progress.inc(1);
                 keep(judgement)
-            });
-            let report = block_on(report)?;
+            })?;
             progress.finish_and_clear();
             add_evasion(&mut table, &report);
             reports.push(report);
@@ -196,8 +196,7 @@ impl ProbeArgs {
             let report = evaluate_adaptive(guard, name, rows, (cases, *left_out), options, |judgement| {
                 progress.inc(1);
                 keep(judgement)
-            });
-            let report = block_on(report)?;
+            })?;
             progress.finish_and_clear();
             add_adaptive(&mut table, &report);
             reports.push(report);
@@ -229,8 +228,7 @@ fn prefixes(
         let report = evaluate_prefixes(guard, name, rows, &SHARES, options, |judgement| {
             progress.inc(1);
             keep(judgement)
-        });
-        let report = block_on(report)?;
+        })?;
         progress.finish_and_clear();
         add_prefixes(&mut table, &report);
         reports.push(report);
@@ -252,10 +250,10 @@ fn of_owners(
         )));
     }
     let progress = progress_bar("owners", owners.iter().filter(|o| o.is_held_out()).map(|o| o.rows.len()).sum());
-    let report = block_on(evaluate_owners(guard, "owners", &owners, options, |judgement| {
+    let report = evaluate_owners(guard, "owners", &owners, options, |judgement| {
         progress.inc(1);
         keep(judgement)
-    }))?;
+    })?;
     progress.finish_and_clear();
     let mut table = measures(&["set", "rows", "F1", "best F1", "recall", "FPR", "AUROC"]);
     let measured = &report.measures;

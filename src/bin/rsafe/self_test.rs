@@ -8,7 +8,8 @@ use rsafe::bundle::Bundle;
 use rsafe::guard::{Guard, LoadOptions, renew_self_test};
 use web_time::Instant;
 
-use crate::{Failure, Outcome, library, output};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, output};
 
 #[derive(clap::Args)]
 pub struct SelfTestArgs {

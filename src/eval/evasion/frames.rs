@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Target;
+use crate::conversation::Target;
 
 /// Padding has at least so many characters: more than a window of rsafe-mini.
 const PADDING: usize = 1600;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::Transform;
-use crate::Result;
-use crate::eval::dataset::Row;
+use crate::data::rows::Row;
+use crate::error::Result;
 use crate::eval::{EvalOptions, Judgement, Report, evaluate};
 use crate::guard::Guard;
 
@@ -30,7 +30,7 @@ pub struct TransformReport {
 ///
 /// # Errors
 /// As [`evaluate`].
-pub async fn evaluate_evasion(
+pub fn evaluate_evasion(
     guard: &Guard,
     name: &str,
     rows: &[Row],
@@ -39,14 +39,14 @@ pub async fn evaluate_evasion(
     options: EvalOptions<'_>,
     mut on_row: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<EvasionReport> {
-    let plain = evaluate(guard, name, rows, options, &mut on_row).await?;
+    let plain = evaluate(guard, name, rows, options, &mut on_row)?;
     let less = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
     let mut reports = Vec::with_capacity(transforms.len());
     for &transform in transforms {
         let rewritten: Vec<Row> = rows.iter().map(|row| transform.row(row, seed)).collect();
         let asked =
             |judgement: &Judgement| on_row(&Judgement { asked: Some(transform.name().into()), ..judgement.clone() });
-        let report = evaluate(guard, name, &rewritten, options, asked).await?;
+        let report = evaluate(guard, name, &rewritten, options, asked)?;
         reports.push(TransformReport {
             transform,
             recall_drop: less(plain.measures.recall, report.measures.recall),

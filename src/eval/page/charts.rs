@@ -1,9 +1,9 @@
 //! The charts of a set: what every threshold would give, and what the scores are worth.
 
 use crate::eval::Judgement;
-use crate::eval::curve::{Curve, Scored};
 use crate::eval::interval::Interval;
-use crate::eval::metrics::{Bin, Reliability};
+use crate::measure::curve::{Curve, Scored};
+use crate::measure::metrics::{Bin, Reliability};
 use crate::report::{Chart, Markup, charts};
 
 /// Bars of the histogram of scores.

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 
-use super::{Calibration, Judged, scored, under_own};
+use super::judged::Judged;
+use super::{Calibration, scored, under_own};
 use crate::bundle::{Bundle, save_manifest, set_policy};
-use crate::eval::dataset::{Label, Row, labelled_rows};
+use crate::data::rows::{Label, Row, labelled_rows};
+use crate::error::{Error, Result};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
+use crate::policy::Policy;
 use crate::train::policies::truth_under;
-use crate::{Error, Policy, Result};
 
 /// Makes `policy` the one that the bundle judges by where a request brings none, and chooses its thresholds, its operating
 /// curve and the band of doubt on the share `held_out`, above 0 and at most 1, of labelled rows: those that `rsafe train`

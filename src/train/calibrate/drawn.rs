@@ -5,8 +5,8 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::train::recipe::{ConceptIdx, Facts, Recipe};
-use crate::{Category, Policy};
+use crate::data::recipe::{ConceptIdx, Facts, Recipe};
+use crate::policy::{Category, Policy};
 
 /// Categories of a drawn policy.
 const CATEGORIES: std::ops::RangeInclusive<usize> = 3..=6;

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod drawn;
+mod judged;
 mod scaling;
 mod thresholds;
 
@@ -14,21 +15,21 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bundle::{Bundle, Manifest, save_manifest};
-use crate::eval::curve::Scored;
-use crate::eval::dataset::{Label, Row};
-use crate::eval::metrics;
+use crate::conversation::Target;
+use crate::data::recipe::{Facts, Recipe, UnsafeMeans};
+use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
 use crate::guard::{Guard, LoadOptions, Reasoning, Request};
+use crate::measure::curve::Scored;
+use crate::measure::metrics;
+use crate::policy::Policy;
 use crate::train::own_policy::OwnPolicy;
-use crate::train::recipe::{Facts, Recipe, UnsafeMeans};
 use crate::verdict::{self, Operating, Thresholds};
 use crate::workers::Workers;
-use crate::{Error, Policy, Result, Target};
 use drawn::Drawn;
+use judged::{Judged, PRIOR};
 use scaling::{logit, platt};
 
-/// The share of unsafe texts that a score is a probability for, and that thresholds are chosen for. Training sets hold
-/// more than traffic does, and the threshold with the highest F1 on them would flag nearly everything.
-const PRIOR: f64 = 0.25;
 /// Held-out rows, at most, of a source that speaks of one kind of harm only.
 const ROWS_OF_ONE_KIND: usize = 120;
 const SEED: u64 = 1;
@@ -59,18 +60,6 @@ pub struct Measured {
     /// At the threshold for such policies, where a quarter of the texts break theirs.
     pub f1: f64,
     pub auroc: f64,
-}
-
-/// A held-out row as the thresholds see it.
-#[derive(Debug, Clone, PartialEq)]
-struct Judged {
-    target: Target,
-    /// Whether it is harmful in general; `None` where its source does not say.
-    is_unsafe: Option<bool>,
-    /// P(unsafe) under the bundle's policy.
-    score: f32,
-    /// For each category of it the score; empty for models without such scores.
-    categories: Vec<f32>,
 }
 
 /// A row under a drawn policy.

@@ -1,7 +1,7 @@
 //! Platt scaling: from logits to probabilities that a text is unsafe where a quarter of the texts are.
 
-use super::PRIOR;
-use crate::eval::curve::Scored;
+use super::judged::PRIOR;
+use crate::measure::curve::Scored;
 use crate::verdict::Scaling;
 
 /// The logit of a score, finite.

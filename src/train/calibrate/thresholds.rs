@@ -1,8 +1,8 @@
 //! Thresholds chosen on scored rows, what they do, and where scores are not to be relied on.
 
+use super::judged::{Judged, PRIOR};
 use super::scaling::logit;
-use super::{Judged, PRIOR};
-use crate::eval::curve::Scored;
+use crate::measure::curve::Scored;
 use crate::verdict::{OperatingCurve, OperatingPoint};
 
 /// Outside the band a score is wrong in at most this share of the held-out rows beyond it.
@@ -145,7 +145,7 @@ pub fn band(scored: &[Scored], threshold: f32) -> [f32; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Target;
+    use crate::conversation::Target;
 
     #[test]
     fn the_threshold_is_chosen_for_traffic_and_not_for_the_share_of_unsafe_rows() {

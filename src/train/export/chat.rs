@@ -1,7 +1,9 @@
 //! A prompt of RSafe's template as chat messages, for frameworks that put a model's own chat template around them.
 
+use crate::conversation::Conversation;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::prompt::{Piece, Segment, Template, render};
-use crate::{Conversation, Error, Policy, Result};
 
 /// One message of a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]

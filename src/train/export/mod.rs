@@ -12,9 +12,10 @@ pub use chat::{ChatMessage, rsafe_messages};
 use table::VerlRow;
 use tasks::{Judged, Split};
 
-use super::recipe::Recipe;
 use super::reward::Rewards;
-use crate::{Error, Policy, Result};
+use crate::data::recipe::Recipe;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 /// The Python module that gives veRL the rewards of [`reward`](super::reward).
 pub const REWARD_MODULE: &str = include_str!("reward.py");

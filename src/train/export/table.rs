@@ -12,7 +12,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
 use super::chat::ChatMessage;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Rows in a row group: what a reader holds in memory at least.
 const GROUP: usize = 1000;

@@ -7,11 +7,13 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use crate::eval::dataset::{Row, labelled_rows};
+use crate::conversation::Conversation;
+use crate::data::recipe::{Facts, Recipe};
+use crate::data::rows::{Row, labelled_rows};
+use crate::error::Result;
+use crate::policy::Policy;
 use crate::train::policies::{Policies, truth_under};
-use crate::train::recipe::{Facts, Recipe};
 use crate::train::reward::Truth;
-use crate::{Conversation, Policy, Result};
 
 /// A conversation to judge.
 pub struct Judged {

@@ -7,7 +7,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Outcome, Share};
+use super::amounts::{Amount, Share};
+use super::outcome::Outcome;
 
 /// False-positive rates that are tolerated: of the verdict over safe texts, and of every category over texts that are
 /// known to lack it.

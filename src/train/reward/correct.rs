@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Outcome};
+use super::amounts::Amount;
+use super::outcome::Outcome;
 
 /// The verdict is the label, in an answer that is well formed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

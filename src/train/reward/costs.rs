@@ -3,7 +3,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Outcome};
+use super::amounts::Amount;
+use super::outcome::Outcome;
 
 /// Reasoning that says a category applies before a safe verdict, or that none does before an unsafe one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Outcome};
+use super::amounts::Amount;
+use super::outcome::Outcome;
 use crate::verdict::QuoteSpan;
 use crate::verdict::claims::is_letter_or_digit;
 

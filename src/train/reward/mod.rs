@@ -9,6 +9,7 @@ mod budget;
 mod correct;
 mod costs;
 mod evidence;
+mod outcome;
 mod rules;
 
 use std::path::Path;
@@ -21,75 +22,11 @@ pub use budget::{Budget, BudgetState, Multiplier};
 pub use correct::{Accuracy, Categories, Format, Measure};
 pub use costs::{Agreement, Asymmetric, Contradiction, Costs, Length, OverRefusal};
 pub use evidence::Evidence;
+pub use outcome::{Outcome, Truth};
 pub use rules::Rules;
 
-use crate::eval::dataset::Label;
-use crate::verdict::{self, Answer};
-use crate::{Conversation, Error, Policy, Result};
-
-/// What is true of a conversation under a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Truth {
-    pub label: Label,
-    /// Ids of the policy's categories that hold; `None`: nobody said which.
-    pub categories: Option<Vec<String>>,
-    /// Harmless, but looks alarming.
-    #[serde(default)]
-    pub look_alike: bool,
-}
-
-/// What a reward judges.
-#[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
-    pub conversation: &'a Conversation,
-    pub policy: &'a Policy,
-    pub truth: &'a Truth,
-    /// An answer in free text comes [with its claims](Answer::with_claims).
-    pub answer: &'a Answer,
-    /// The answer ended by itself, in the form of its template.
-    pub well_formed: bool,
-    /// Length of the answer in tokens.
-    pub tokens: usize,
-    /// Whether each category's score reaches its threshold, in the policy's order, where the model gives scores.
-    pub scores: Option<&'a [bool]>,
-}
-
-impl Outcome<'_> {
-    fn is_unsafe(&self) -> bool {
-        self.truth.label == Label::Unsafe
-    }
-
-    fn flags(&self) -> bool {
-        self.answer.verdict == Some(verdict::Label::Unsafe)
-    }
-
-    /// Whether the verdict is the label; an answer without one is wrong.
-    fn is_right(&self) -> bool {
-        match self.answer.verdict {
-            Some(verdict::Label::Safe) => !self.is_unsafe(),
-            Some(verdict::Label::Unsafe) => self.is_unsafe(),
-            Some(verdict::Label::Controversial) | None => false,
-        }
-    }
-
-    /// Ids of the categories that the answer says apply, each once.
-    fn named(&self) -> Vec<&str> {
-        let steps = self.answer.steps.iter().filter(|step| step.applies).map(|step| &step.category);
-        let mut named: Vec<&str> = Vec::new();
-        for id in self.answer.categories.iter().chain(steps) {
-            if !named.contains(&id.as_str()) {
-                named.push(id);
-            }
-        }
-        named
-    }
-
-    /// Whether a category is known not to hold.
-    fn lacks(&self, category: &str) -> bool {
-        !self.is_unsafe() || self.truth.categories.as_ref().is_some_and(|held| held.iter().all(|id| id != category))
-    }
-}
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 
 /// What an answer earned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

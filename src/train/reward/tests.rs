@@ -1,8 +1,10 @@
 //! Each rule by itself, and the file that composes them.
 
 use super::*;
-use crate::Category;
-use crate::verdict::{QuoteSpan, Step};
+use crate::conversation::Conversation;
+use crate::data::rows::Label;
+use crate::policy::Category;
+use crate::verdict::{self, Answer, QuoteSpan, Step};
 
 /// A case whose parts a test may change before it is scored.
 struct Case {

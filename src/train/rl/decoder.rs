@@ -20,17 +20,18 @@ use super::group::write_group;
 use super::network::{Network, Rollout};
 use super::task::{Task, generator};
 use crate::bundle::{Checkpoint, Weights};
+use crate::conversation::Target;
 use crate::engine::grammars::Grammars;
 use crate::engine::reader::Reader;
+use crate::error::{Error, Result};
 use crate::grammar::{Grammar, Think};
-use crate::mini::network::NamedTensor;
+use crate::mini::network::training::NamedTensor;
 use crate::model::decoder::training::{LoraOptions, Packed};
 use crate::model::{Decoder, DecoderConfig};
 use crate::prompt::{self, Template};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::sft::Numbered;
-use crate::{Error, Result, Target};
 
 /// How a decoder is tuned.
 #[derive(Debug, Clone, PartialEq, Serialize)]

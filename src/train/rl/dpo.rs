@@ -18,11 +18,11 @@ use super::supervision::Supervision;
 use super::task::{Task, generator};
 use super::update::{self, clipped, on_cores, supervise};
 use super::watch::watch;
+use crate::error::{Error, Result};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::files::{json, metrics};
 use crate::train::sft::adam_w;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// What a run is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]

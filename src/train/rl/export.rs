@@ -9,10 +9,11 @@ use safetensors::View;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 
+use crate::error::{Error, Result};
+use crate::files;
 use crate::kernels::Encoding;
 use crate::model::Decoder;
 use crate::model::decoder::training::{LoraOptions, Stored};
-use crate::{Error, Result, files};
 
 /// What a checkpoint has beside config and weights, as far as it is there.
 const COMPANIONS: [&str; 8] = [

@@ -1,8 +1,8 @@
 //! Answers to one prompt, sampled side by side: one batch of the model, a grammar and a sampler for each.
 
-use crate::Result;
 use crate::engine::draft::Draft;
 use crate::engine::reader::Reader;
+use crate::error::Result;
 use crate::grammar::{Allowed, Grammar};
 use crate::sampling::Sampling;
 use crate::tokenizer::TokenId;

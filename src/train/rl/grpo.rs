@@ -21,13 +21,13 @@ use super::supervision::Supervision;
 use super::task::{Task, Tasks, generator};
 use super::update::{Group, UpdateOptions, clipped, gradient};
 use super::watch::watch;
+use crate::error::{Error, Result};
 use crate::sampling::Sampling;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::files::{json, metrics, write};
 use crate::train::reward::{BudgetState, Outcome, Rewards};
 use crate::train::sft::adam_w;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// The place in the run from which it goes on.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

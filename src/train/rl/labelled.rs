@@ -6,9 +6,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::{Row, labelled_rows};
+use crate::data::rows::{Row, labelled_rows};
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::train::policies::truth_under;
-use crate::{Error, Policy, Result};
 
 /// Labelled rows and the policy that they were labelled by.
 pub struct LabelledTasks {

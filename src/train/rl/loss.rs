@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Log-ratios are kept within ± this, as in veRL: beyond it their exponential is noise, then infinity.
 const MAX_LOG_RATIO: f32 = 20.0;

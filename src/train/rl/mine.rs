@@ -12,10 +12,11 @@ use super::options::GrpoOptions;
 use super::pairs::{Graded, Pair, pick, write};
 use super::report::Report;
 use super::task::Tasks;
-use crate::eval::dataset::Label;
+use crate::data::rows::Label;
+use crate::error::{Error, Result};
 use crate::train::reward::Rewards;
+use crate::verdict;
 use crate::workers::Workers;
-use crate::{Error, Result, verdict};
 
 /// Tasks that are answered side by side.
 const CHUNK: usize = 16;

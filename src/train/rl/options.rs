@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::advantage::{AdvantageKind, is_informative};
 use super::loss::{Aggregation, ClipRange};
 use super::update::{self, Group};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The defaults are RSafe's but for the learning rate, which is for 22 million parameters, and the
 /// number of steps.

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::claims::Claim;
 use super::network::{Choice, Rollout};
 use super::task::{Task, Tasks, generator};
+use crate::error::{Error, Result};
+use crate::files;
 use crate::grammar::{Allowed, Mask};
 use crate::tokenizer::TokenId;
 use crate::verdict::Answer;
-use crate::{Error, Result, files};
 
 /// A sampled answer and what it earned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,13 +6,14 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::task::{Task, Tasks, conversation, generator};
-use crate::eval::dataset::Row;
+use crate::data::recipe::Facts;
+use crate::data::rows::Row;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::train::own_policy::OwnPolicy;
 use crate::train::policies::Policies;
-use crate::train::recipe::Facts;
 use crate::train::sample::Sample;
 use crate::train::samples::Samples;
-use crate::{Error, Policy, Result};
 
 /// The share of long messages of which the end is shown.
 const ENDS: f64 = 0.3;

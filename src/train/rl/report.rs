@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::update::Group;
-use crate::eval::curve::Scored;
-use crate::eval::dataset::Label;
-use crate::eval::metrics::{self, Counts};
+use crate::data::rows::Label;
+use crate::measure::curve::Scored;
+use crate::measure::metrics::{self, Counts};
 use crate::verdict;
 
 /// One step.

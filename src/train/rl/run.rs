@@ -17,14 +17,15 @@ use super::report::Report;
 use super::slots::SlotNetwork;
 use super::supervision::{RecipeSlots, Supervision, TaskSlots};
 use super::task::Tasks;
+use crate::data::recipe::Recipe;
 use crate::engine::Steps;
+use crate::error::{Error, Result};
+use crate::policy::Policy;
 use crate::train::examples::Examples;
 use crate::train::files::keep_options;
 use crate::train::policies::Policies;
-use crate::train::recipe::Recipe;
 use crate::train::reward::Rewards;
 use crate::train::samples::Samples;
-use crate::{Error, Policy, Result};
 
 /// Where tasks come from, and what learns from them.
 #[derive(Debug, Clone, Serialize)]

@@ -18,10 +18,13 @@ use super::task::{Task, generator};
 use crate::bundle::{Bundle, MANIFEST, Manifest, SCORES, Scores, Thresholds, Weights};
 use crate::engine::Steps;
 use crate::engine::reader::Reader;
+use crate::error::{Error, Result};
 use crate::grammar::Think;
 use crate::mini::layout::{ANSWER, Frame, Layout, Marker};
-use crate::mini::network::{NamedTensor, SlotConfig, SlotModel};
+use crate::mini::network::training::NamedTensor;
+use crate::mini::network::{SlotConfig, SlotModel};
 use crate::mini::prompt::{Plan, PlannedStep, SlotPrompt, SlotPrompts, highest};
+use crate::policy::Policy;
 use crate::sampling::Sampling;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::train::batch::Choices;
@@ -30,7 +33,6 @@ use crate::train::files::{json, write};
 use crate::train::sft;
 use crate::verdict::calibration::BACKED;
 use crate::verdict::{BALANCED, Calibration, Dial, Label, Operating, Scaling, Scoring};
-use crate::{Error, Policy, Result};
 
 /// The slot model with what it needs to read and to answer.
 #[derive(Module, Debug)]

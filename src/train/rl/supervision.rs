@@ -8,8 +8,8 @@ use super::network::Network;
 use super::recipe_tasks::RowStream;
 use super::slots::SlotNetwork;
 use super::task::{Tasks, generator};
-use crate::Result;
-use crate::eval::dataset::Label;
+use crate::data::rows::Label;
+use crate::error::Result;
 use crate::train::examples::Examples;
 use crate::train::panel::{Known, Panel};
 

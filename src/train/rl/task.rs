@@ -5,9 +5,11 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::eval::dataset::Row;
+use crate::conversation::{Conversation, Target};
+use crate::data::rows::Row;
+use crate::error::Result;
+use crate::policy::Policy;
 use crate::train::reward::Truth;
-use crate::{Conversation, Policy, Result, Target};
 
 /// Characters of the judged message that a task shows, and of the message before it: reading windows beyond these costs
 /// more than it teaches.

@@ -10,9 +10,9 @@ use super::loss::{Aggregation, LossOptions, LossReport, Tokens, loss};
 use super::network::{Network, Rollout};
 use super::supervision::Supervision;
 use super::task::Task;
+use crate::error::{Error, Result};
 use crate::train::reward::Reward;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// Answers to one task and what they earned.
 pub struct Group {

@@ -3,10 +3,10 @@
 use super::network::{Network, Rollout};
 use super::report::{Tally, Watched};
 use super::task::Task;
-use crate::eval::metrics;
+use crate::error::{Error, Result};
+use crate::measure::metrics;
 use crate::sampling::Sampling;
 use crate::workers::Workers;
-use crate::{Error, Result};
 
 /// Lets the network answer every task greedily, with reasoning and without. A task whose prompt has no room in the model's
 /// context is left out.

@@ -1,6 +1,6 @@
 /** Chat completions and their chunks: what of them is text, and how a withheld choice looks. */
 
-import { isBlocked } from 'rsafe/held';
+import { isBlocked, plainly, type Said } from 'rsafe/held';
 import { byPlace, ends, type Piece, sideBySide, Unreadable, walk } from 'rsafe/walk';
 import type { Target, Verdict } from 'rsafe/workerd';
 
@@ -35,10 +35,29 @@ export function piecesOf(value: unknown, at: string, pass: ReadonlySet<string>):
   }
 }
 
-/** The texts of pieces as they are judged: each place for itself, and what stands side by side. */
+/** The texts of pieces as they are judged: each place for itself, what stands side by side, and each call of a tool. */
 export function textsOf(pieces: readonly Piece[]): string[][] {
   const places = [...byPlace(pieces).values()];
-  return places.length < 2 ? places : [...places, sideBySide(pieces).map(ends)];
+  const calls = byPlace(callsIn(pieces).map((part) => ({ ...part, named: false })));
+  const told = [...calls.values()].map((parts) => [plainly(parts.join(''))]);
+  return places.length < 2 ? [...places, ...told] : [...places, sideBySide(pieces).map(ends), ...told];
+}
+
+/** Where the call of a tool has its name, and what the tool is given. */
+const CALL =
+  /^((?:message|delta)\.(?:tool_calls\[\d+\]|function_call))\.(?:(?:function|custom)\.)?(name|arguments|input)\b/;
+
+/** The calls of tools among the pieces, each as one text that is judged as a whole, its name first. */
+export function callsIn(pieces: readonly Piece[]): Said[] {
+  const names: Said[] = [];
+  const given: Said[] = [];
+  for (const { path, text, named } of pieces) {
+    const [, place, field] = CALL.exec(path) ?? [];
+    if (place === undefined || named) continue;
+    if (field === 'name') names.push({ place, path: place, text: `${text} `, kind: 'call' });
+    else given.push({ place, path: place, text, kind: 'call' });
+  }
+  return [...names, ...given];
 }
 
 /** The message or delta of an upstream's choice. A choice that has its text anywhere else is not read, so not passed. */

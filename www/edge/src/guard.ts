@@ -8,6 +8,7 @@ import {
   type Guard,
   type GuardEvent,
   type Input,
+  isAddress,
   type PolicySource,
   type Verdict,
 } from 'rsafe/workerd';
@@ -68,12 +69,11 @@ export class GuardHolder {
 
   async #load(env: Env): Promise<Guard> {
     const config = this.#config;
-    const fetch = (input: RequestInfo | URL, init?: RequestInit) => env.ASSETS.fetch(input as Request, init);
     const policy = await ownPolicy(env, config);
     const guard = createGuard({
       wasm,
       model: new URL(config.model, ASSETS),
-      fetch,
+      fetch: env.ASSETS,
       reasoning: config.reasoning,
       maxWork: config.maxWork,
       onError: 'block',
@@ -166,7 +166,7 @@ async function ownPolicy(env: Env, config: Config): Promise<string | null> {
   return config.policy;
 }
 
-/** Refuses what a caller may not bring as a policy. Built-in ones cost no more than the owner's and hold no rules. */
+/** Refuses what a caller may not bring as a policy: the worker fetches no address for others. Built-in ones cost no more than the owner's and hold no rules. */
 export function allowPolicy(config: Config, policy: PolicySource): void {
   if (isAddress(policy))
     throw badInput('policy must be the policy itself or the name of a built-in one, not an address');
@@ -175,10 +175,4 @@ export function allowPolicy(config: Config, policy: PolicySource): void {
   const names = builtinPolicies.join(', ');
   const message = `policy must be a built-in one here (${names}) or left out; the owner of this worker can set ALLOW_POLICIES`;
   throw new HttpError(403, 'policy_not_allowed', message, { param: 'policy' });
-}
-
-/** Whether a policy source would be read as an address, which a caller must not make the worker fetch. */
-function isAddress(source: PolicySource): boolean {
-  if (typeof source !== 'string') return source instanceof URL;
-  return /^(?:\.{0,2}\/|[a-z][a-z0-9+.-]*:\S)[^\r\n]*$/i.test(source.trim());
 }

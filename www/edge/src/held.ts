@@ -57,7 +57,8 @@ export class HeldChoice {
     const delta = completion.spokenIn(choice, 'delta');
     const told = completion.withPlainLogprobs(choice, delta);
     const pieces = completion.piecesOf({ ...told, logprobs: null }, '', this.#reading.passFields);
-    const said = pieces.filter(({ named }) => !named);
+    // A call is judged piece by piece, too: words may be spread over several.
+    const said = [...pieces.filter(({ named }) => !named), ...completion.callsIn(pieces)];
     await this.#reading.notes.read(pieces.filter(({ named }) => named));
 
     const out = { chunk: { ...envelope, choices: [told] }, delta };
@@ -68,10 +69,10 @@ export class HeldChoice {
     if (last) await this.#passed();
   }
 
-  /** The end of the choice: the rest of its text is judged. */
-  async finish(envelope: Fields): Promise<void> {
+  /** The end of the choice, or of an answer that has broken off: the rest of its text is judged. */
+  async finish(envelope: Fields, broken: boolean): Promise<void> {
     await this.#orWithhold(envelope, async () => {
-      await this.#lane.finish();
+      await this.#lane.finish(broken);
       await this.#passed();
     });
   }

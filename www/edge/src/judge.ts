@@ -20,6 +20,7 @@ export async function judgeRuns(
   messages: readonly Message[],
 ): Promise<void> {
   for (const { side, at, pieces } of runs) {
+    if (side === 'tool') await judge.gave('prompt', pieces);
     if (side === 'response') await judge.answered('prompt', messages.slice(0, at), asRead(pieces));
   }
   for await (const { keys, pieces } of pagesOf(judge, passed, runs)) {

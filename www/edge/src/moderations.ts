@@ -1,6 +1,6 @@
 /** `POST /v1/moderations`: texts in, OpenAI's results out, with our decision beside them. */
 
-import type { CategoryScore, Verdict } from 'rsafe/workerd';
+import { toOpenAI } from 'rsafe/workerd';
 
 import type { App } from './app.ts';
 import { badInput, isFields, json, readBody } from './http.ts';
@@ -12,11 +12,11 @@ export async function moderations(app: App): Promise<Response> {
   refuseUnknown(body, ['input', 'model']);
   const texts = readInputs(body.input, config.maxInputs);
   const guard = await app.guard();
-  const results = [];
+  const verdicts = [];
   for (const text of texts) {
-    results.push(result(await holder.check(guard, text, { target: 'prompt', signal: request.signal })));
+    verdicts.push(await holder.check(guard, text, { target: 'prompt', signal: request.signal }));
   }
-  return json({ id: `modr-${crypto.randomUUID()}`, model: guard.info.model, results });
+  return json(toOpenAI(verdicts, { id: `modr-${crypto.randomUUID()}`, model: guard.info.model }));
 }
 
 /** A string, strings, or the text parts of one input, as OpenAI reads them. */
@@ -29,22 +29,4 @@ function readInputs(input: unknown, most: number): string[] {
   if (input.every((entry) => typeof entry === 'string')) return input;
   if (input.every(isFields)) return [readText(input, 'input')];
   throw badInput('input must hold strings only or text parts only');
-}
-
-/** One result. Its keys are the ids of the policy's categories; a rule's or a failure's decision flags no category. */
-export function result(verdict: Verdict): object {
-  const per = <T>(value: (category: CategoryScore) => T): Record<string, T> =>
-    Object.fromEntries(verdict.categories.map((category) => [category.id, value(category)]));
-  return {
-    flagged: verdict.flagged,
-    categories: per((category) => category.flagged),
-    category_scores: per((category) => category.score),
-    category_applied_input_types: per((category) => (category.flagged ? ['text'] : [])),
-    decision: verdict.decision,
-    tier: verdict.tier,
-    score: verdict.score,
-    scored_categories: verdict.categories,
-    rule: verdict.rule,
-    ...(verdict.failure === undefined ? {} : { failure: verdict.failure }),
-  };
 }

@@ -51,7 +51,7 @@ export async function* relay(relay: Relay): AsyncGenerator<string, void, undefin
   }
   try {
     // What was said before a failure is judged to its end, too.
-    await stream.finish();
+    await stream.finish(failure !== undefined);
     yield* ready();
   } finally {
     stop.abort();
@@ -126,8 +126,8 @@ class HeldStream {
     return this.over && [...this.#choices.values()].some((choice) => choice.withheld);
   }
 
-  async finish(): Promise<void> {
-    for (const choice of this.#choices.values()) await choice.finish(this.#envelope);
+  async finish(broken: boolean): Promise<void> {
+    for (const choice of this.#choices.values()) await choice.finish(this.#envelope, broken);
   }
 }
 

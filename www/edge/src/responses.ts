@@ -101,7 +101,7 @@ function spokenBy(item: unknown, at: number, { config }: App): Spoken {
   const type = isFields(item) ? (item.type ?? 'message') : 'message';
   if (type === 'message') return { ...spoken!, role: readRole(isFields(item) ? item.role : 'user', `item ${at}`) };
   // What a tool gave is a stranger's, the rest an answer that the caller brings.
-  return { ...spoken!, role: String(type).endsWith('_output') ? 'tool' : 'assistant' };
+  return { ...spoken!, role: /_output$|^mcp_/.test(String(type)) ? 'tool' : 'assistant' };
 }
 
 /** What is withheld ends the answer; that it cannot be judged fails it. */

@@ -26,20 +26,21 @@ export class Judge {
     passed: Passed,
     { prompt, signal }: { prompt: LanguageModelV4Prompt; signal: AbortSignal },
   ) {
-    const { policy, policyLimits, strictness, checkEvery, holdBack, pace, maxWait, releaseOnReview = true } = options;
-    const rules = defined({ policy, policyLimits, strictness });
+    const { refusal, toolCalls, files, onVerdict, releaseOnReview = true, ...transform } = options;
+    const { policy, policyLimits, strictness } = options;
     this.signal = signal;
     this.#texts = new TextJudge({
       guard,
       signal,
-      check: { ...rules, reasoning: 'never' },
-      transform: { ...rules, ...defined({ checkEvery, holdBack, pace, maxWait }) },
+      check: defined({ policy, policyLimits, strictness, reasoning: 'never' as const }),
+      transform,
       releaseOnReview,
+      toolCalls,
       passed,
       onVerdict: (verdict, where) => this.#tell(where, verdict),
     });
     this.#options = options;
-    this.#turns = turnsOf(prompt, (part) => this.#skips(part));
+    this.#turns = turnsOf(prompt, (part) => this.skips(part));
   }
 
   /** The gravest verdict of the call, without the quotes and reasoning in it: they hold the very words that are
@@ -59,6 +60,7 @@ export class Judge {
       await this.#unseen('prompt', role === 'assistant' ? role : 'user', unseen);
     for (const { side, before, pieces, at } of runsOf(this.#turns)) {
       if (side === 'prompt') await this.#texts.asked('prompt', [...before, ...pieces]);
+      else if (side === 'tool') await this.#texts.gave('prompt', pieces);
       else await this.#texts.answered('prompt', messagesOf(this.#turns.slice(0, at)), asRead(pieces));
     }
   }
@@ -66,10 +68,11 @@ export class Judge {
   /** A part of the answer that came whole.
    * @throws Blocked */
   async part(part: Part & { type: Where }): Promise<void> {
-    if (this.#skips(part)) return;
+    if (this.skips(part)) return;
     const { pieces, unseen } = readPart(part);
     await this.#unseen(part.type, 'assistant', unseen);
     await this.#texts.answered(part.type, messagesOf(this.#turns), asRead(pieces));
+    if (part.type === 'tool-result') await this.#texts.gave(part.type, pieces);
   }
 
   /** A text of the answer that grows behind what was `heard` of it. */
@@ -84,7 +87,7 @@ export class Judge {
   /** Notes an answer that was let through: it comes again in the next prompt. */
   async passed(parts: readonly Part[]): Promise<void> {
     if (this.#gravest?.verdict.flagged) return;
-    const pieces = parts.filter((part) => !this.#skips(part)).flatMap((part) => readPart(part).pieces);
+    const pieces = parts.filter((part) => !this.skips(part)).flatMap((part) => readPart(part).pieces);
     await this.#texts.remember(messagesOf(this.#turns), asRead(pieces));
   }
 
@@ -95,8 +98,9 @@ export class Judge {
     await this.#texts.check(where, [{ role, content }], role === 'user' ? 'prompt' : 'response');
   }
 
-  #skips(part: Part): boolean {
-    return part.type === 'tool-call' && this.#options.toolCalls === 'pass';
+  /** Whether it is the call of a tool, or a piece of one, and calls pass. */
+  skips({ type }: { type: string }): boolean {
+    return /^tool-(call|input)/.test(type) && this.#options.toolCalls === 'pass';
   }
 
   #tell(where: Where, verdict: Verdict): void {

@@ -12,7 +12,9 @@ type Rules = Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | R
 export interface GuardMiddlewareOptions extends Rules {
   /** What is said in the place of what is blocked. Default: nothing. */
   refusal?: string;
-  /** Whether a tool's name and arguments are judged before a call is let through (default), or pass. */
+  /** Whether a tool's name and arguments are judged before a call is let through, and what a tool gave under the built-in
+   * policy `agents` beside your own, `review` being no pass (default); or calls pass, and what a tool gave is judged as
+   * what users say. */
   toolCalls?: 'judge' | 'pass';
   /** What becomes of parts that are no text, files above all, of prompts and of answers: the call fails with
    * `bad_input` (default), or they pass. */

@@ -25,7 +25,6 @@ interface Open {
 
 export class GuardedAnswer {
   readonly #judge: Judge;
-  readonly #passesCalls: boolean;
   readonly #open = new Map<string, Open>();
   /** The last words of each kind: a wish may be spread over parts that follow each other. */
   readonly #heard = { text: '', reasoning: '' };
@@ -33,9 +32,8 @@ export class GuardedAnswer {
   readonly #inputs = new Map<string, StreamPart[]>();
   readonly #told: LanguageModelV4Content[] = [];
 
-  constructor(judge: Judge, passesCalls: boolean) {
+  constructor(judge: Judge) {
     this.#judge = judge;
-    this.#passesCalls = passesCalls;
   }
 
   /** What may be shown of the answer; where something is blocked or cannot be judged, all before it, then `ending`. */
@@ -60,18 +58,19 @@ export class GuardedAnswer {
   }
 
   async *#take(part: StreamPart): AsyncGenerator<StreamPart, void, undefined> {
+    const kind = part.type.startsWith('text') ? 'text' : 'reasoning';
     switch (part.type) {
       case 'text-start':
       case 'reasoning-start':
-        this.#begin(part.type === 'text-start' ? 'text' : 'reasoning', part.id);
+        this.#begin(kind, part.id);
         yield part;
         return;
       case 'text-delta':
       case 'reasoning-delta':
-        return yield* this.#grow(this.#find(part.type === 'text-delta' ? 'text' : 'reasoning', part.id), part);
+        return yield* this.#grow(this.#find(kind, part.id), part);
       case 'text-end':
       case 'reasoning-end': {
-        const open = this.#find(part.type === 'text-end' ? 'text' : 'reasoning', part.id);
+        const open = this.#find(kind, part.id);
         yield* this.#flush(open);
         if (part.type === 'text-end') await this.#judge.part({ type: 'text', text: citedText(part.citations) });
         this.#open.delete(keyOf(open));
@@ -82,7 +81,7 @@ export class GuardedAnswer {
       case 'tool-input-start':
       case 'tool-input-delta':
       case 'tool-input-end':
-        if (this.#passesCalls) yield part;
+        if (this.#judge.skips(part)) yield part;
         else this.#inputs.set(part.id, [...(this.#inputs.get(part.id) ?? []), part]);
         return;
       case 'finish':

@@ -18,8 +18,9 @@ export type Part = PromptPart | LanguageModelV4Content | Extract<Output, { type:
 /** A turn of a prompt, as a guard reads it. */
 export interface Turn extends Spoken {
   role: 'user' | 'assistant' | 'tool';
+  pieces: string[];
   /** Types of its parts that are no text. */
-  unseen: readonly string[];
+  unseen: string[];
 }
 
 /** The turns of a prompt. The app's own words (`system`) are none of them; what a tool gave is a turn of its own, also
@@ -34,12 +35,10 @@ export function turnsOf(prompt: LanguageModelV4Prompt, skip: (part: Part) => boo
       const before = turns.at(-1);
       const { pieces, unseen } = readPart(part);
       if (before?.role !== role) turns.push({ role, pieces, unseen });
-      else
-        turns[turns.length - 1] = {
-          role,
-          pieces: [...before.pieces, ...pieces],
-          unseen: [...before.unseen, ...unseen],
-        };
+      else {
+        before.pieces.push(...pieces);
+        before.unseen.push(...unseen);
+      }
     }
     return turns;
   });
@@ -78,11 +77,10 @@ function textOf(part: Part): string | undefined {
       return '';
     case 'tool-approval-response':
       return part.reason ?? '';
-    case 'source':
-      return lines({
-        title: part.title,
-        ...(part.sourceType === 'url' ? { url: part.url } : { filename: part.filename }),
-      }).join('\n');
+    case 'source': {
+      const { title, url, filename }: { title?: string; url?: string; filename?: string } = part;
+      return lines({ title, url, filename }).join('\n');
+    }
     case 'file':
       return part.data.type === 'text' ? part.data.text : undefined;
     default:
@@ -113,5 +111,5 @@ function lines(value: unknown, name = ''): string[] {
   if (typeof value === 'object' && value !== null) {
     return [...label, ...Object.entries(value).flatMap(([field, inner]) => lines(inner, field))];
   }
-  return [[...label, String(value)].join(' ')];
+  return [[...label, `${value}`].join(' ')];
 }

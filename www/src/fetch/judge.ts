@@ -6,10 +6,10 @@ import { isWordless } from '../walk/reading.ts';
 import type { Settings, Where } from './options.ts';
 
 export function judgeBy(guard: Guard, settings: Settings, signal: AbortSignal): Judge<Where> {
-  const { check, transform, releaseOnReview, onVerdict } = settings;
+  const { check, transform, releaseOnReview, toolCalls, onVerdict } = settings;
   const message = ({ score, decision }: Verdict, { what, at }: Where) =>
     `${WHAT[what]} (${at}) was flagged: score ${score.toFixed(3)}, decision ${decision}`;
-  const rules = { check, transform: { ...check, ...transform }, releaseOnReview };
+  const rules = { check, transform: { ...check, ...transform }, releaseOnReview, toolCalls };
   return new Judge({ guard, signal, ...rules, onVerdict, message });
 }
 
@@ -38,7 +38,7 @@ export async function judgePrompt(judge: Judge<Where>, messages: readonly Messag
     if (index < since || isWordless(content)) continue;
     const asked: Message[] = [...turns.slice(0, index), { role: 'user', content }];
     if (role === asks) await judge.check({ what: 'user', at }, asked, 'prompt');
-    if (role === 'tool') await judge.asked({ what: 'tool_result', at }, [content]);
+    if (role === 'tool') await judge.gave({ what: 'tool_result', at }, [content]);
   }
   const last = turns.at(-1);
   const at = `message ${turns.length - 1}`;

@@ -23,13 +23,15 @@ export interface GuardFetchOptions
    * 'content_filter'` and its like), or a `GuardError` of code `blocked`, which clients wrap in errors of their own,
    * and may try again after. Default `'refuse'`. */
   onBlocked?: 'refuse' | 'throw';
-  /** Whether the calls of tools in an answer are judged, name and arguments as one text, before they come out. Default
-   * `'judge'`. */
+  /** Whether the calls of tools in an answer are judged, name and arguments as one text, before they come out, and what tools
+   * gave, before it goes up, under the built-in policy `agents` beside your own: it may give orders. `'pass'` leaves calls
+   * unjudged, and judges what tools gave by your policy alone. Default `'judge'`. */
   toolCalls?: 'judge' | 'pass';
   /** What becomes of what nobody here can judge: requests to chat APIs of other shapes, pictures, sounds, files.
    * Default `'refuse'`: a `GuardError` of code `bad_input`, before anything is sent. */
   unknown?: 'refuse' | 'pass';
-  /** Whether text on which the decision is `review` is let through. Default false, since nobody is there to review. */
+  /** Whether text on which the decision is `review` is let through, but for what tools gave. Default false, since nobody is
+   * there to review. */
   releaseOnReview?: boolean;
   /** Called after each check. */
   onVerdict?: (verdict: Verdict, where: Where) => void;
@@ -43,6 +45,7 @@ export interface Settings {
   throws: boolean;
   refuses: boolean;
   releaseOnReview: boolean;
+  toolCalls: 'judge' | 'pass';
   onVerdict: GuardFetchOptions['onVerdict'];
   sight: Sight;
 }
@@ -77,6 +80,7 @@ export function readOptions(given: GuardFetchOptions): Settings {
     throws: oneOf('onBlocked', options.onBlocked, ['refuse', 'throw']) === 'throw',
     refuses: unknown === 'refuse',
     releaseOnReview: checked('releaseOnReview', options.releaseOnReview, 'true or false', isFlag) ?? false,
+    toolCalls,
     onVerdict: checked('onVerdict', options.onVerdict, 'a function', isFunction),
     sight: new Sight({
       blind: unknown === 'pass',

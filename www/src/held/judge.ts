@@ -17,6 +17,8 @@ export interface Judging<Where> {
   transform?: Pick<TransformOptions, 'policy' | 'policyLimits' | 'strictness' | Rhythm>;
   /** Whether text on which the decision is `review` passes. */
   releaseOnReview: boolean;
+  /** Whether what tools give is judged as anybody's words, by the owner's policy alone. Default `'judge'`: it is not. */
+  toolCalls?: 'judge' | 'pass' | undefined;
   passed?: Passed;
   onVerdict?: ((verdict: Verdict, where: Where) => void) | undefined;
   /** What the error about a text says. */
@@ -24,6 +26,10 @@ export interface Judging<Where> {
   /** Does a piece of the guard's work, in its turn and time. */
   run?: <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 }
+
+/** The built-in policy about attacks on assistants. Most of what tools give is data, which looks odd to a small model, so
+ * only what is plain counts: of 30 harmless results none is refused then, of 8 attacks 5 are; at a half 9 and 8. */
+const ATTACKS = { policy: 'agents', strictness: 0.2 };
 
 export class Judge<Where> {
   readonly #by: Judging<Where>;
@@ -38,6 +44,17 @@ export class Judge<Where> {
    * @throws Blocked */
   async asked(where: Where, pieces: readonly string[]): Promise<void> {
     await this.#once(where, asking(pieces), 'prompt', pieces);
+  }
+
+  /** Judges what a tool gave, a stranger's text that may give orders: by the owner's policy and, whatever that asks, as an
+   * attack. What is for review passes neither.
+   * @throws Blocked */
+  async gave(where: Where, pieces: readonly string[]): Promise<void> {
+    if (this.#by.toolCalls === 'pass') return this.asked(where, pieces);
+    for (const attacks of [{}, ATTACKS]) {
+      const check = { ...this.#by.check, ...attacks };
+      await new Judge({ ...this.#by, check, releaseOnReview: false }).asked(where, pieces);
+    }
   }
 
   /** Judges what answers `messages`, whole.
@@ -55,7 +72,7 @@ export class Judge<Where> {
     const { decision, failure } = verdict;
     // A verdict with a failure is no statement about the text, whatever it counts as.
     if (failure === undefined && (decision === 'allow' || (decision === 'review' && releaseOnReview))) return verdict;
-    throw new Blocked(message?.(verdict, where), verdict);
+    throw blocked(message?.(verdict, where), verdict);
   }
 
   /** Watches over an answer to `messages` that comes in pieces. */
@@ -83,8 +100,8 @@ export class Judge<Where> {
 
   /** What the last of these messages is remembered by. */
   keyOf(messages: readonly Message[], target: Target): Promise<string | undefined> {
-    const { info, policy } = this.#by.guard;
-    return digestOf(info.model, policy, target, messages);
+    const { guard, check } = this.#by;
+    return digestOf(guard.info.model, check?.policy ?? guard.policy, target, messages);
   }
 
   async #once(where: Where, messages: readonly Message[], target: Target, pieces: readonly string[] = []) {
@@ -102,16 +119,9 @@ export class Judge<Where> {
 /** What a caller says, as a conversation. */
 export const asking = (pieces: readonly string[]): Message[] => [{ role: 'user', content: asRead(pieces) }];
 
-/** Something is not let through. */
-class Blocked extends Error {
-  readonly code = 'blocked';
-  readonly verdict: Verdict;
-
-  constructor(message: string | undefined, verdict: Verdict) {
-    super(message);
-    this.verdict = verdict;
-  }
-}
+/** That something is not let through. */
+const blocked = (message: string | undefined, verdict: Verdict): Error =>
+  Object.assign(new Error(message), { code: 'blocked', verdict });
 
 /** Whether it is one of ours, or the guard's own of that code. */
 export const isBlocked = (error: unknown): error is Error & { verdict?: Verdict } =>

@@ -80,10 +80,10 @@ export class Lane<Out> {
     return text;
   }
 
-  /** The end: the rest of the text is judged. */
-  async finish(): Promise<void> {
+  /** The end: the rest of the text is judged. Where the answer has `broken` off, half a call stays back. */
+  async finish(broken = false): Promise<void> {
     if (this.over) return;
-    for (const text of this.#texts.values()) await text.finish();
+    for (const text of this.#texts.values()) await text.finish(broken);
     this.over = true;
   }
 

@@ -1,19 +1,19 @@
 /** What was judged and found harmless, so that a growing chat costs only what is new in it. Texts are not kept, only
  * digests of them. */
 
-import { sha256 } from '../hash.ts';
+import { digest } from '../hash.ts';
 
 /** A bounded set of digests; who was not asked for longest is forgotten first. */
 export class Passed {
   readonly #most: number;
-  readonly #digests = new Set<string>();
+  readonly #digests = new Set<string | undefined>();
 
   constructor(most: number) {
     this.#most = most;
   }
 
   has(digest: string | undefined): boolean {
-    const known = digest !== undefined && this.#digests.has(digest);
+    const known = this.#digests.has(digest);
     if (known) this.add(digest);
     return known;
   }
@@ -23,11 +23,12 @@ export class Passed {
     this.#digests.delete(digest);
     this.#digests.add(digest);
     const [oldest] = this.#digests;
-    if (this.#digests.size > this.#most) this.#digests.delete(oldest!);
+    if (this.#digests.size > this.#most) this.#digests.delete(oldest);
   }
 }
 
 /** A digest of what a verdict depends on, where the platform has one. */
-export function digestOf(...parts: unknown[]): Promise<string | undefined> {
-  return sha256(new TextEncoder().encode(JSON.stringify(parts)));
+export async function digestOf(...parts: unknown[]): Promise<string | undefined> {
+  const found = await digest(new TextEncoder().encode(JSON.stringify(parts)));
+  return found && String.fromCharCode(...found);
 }

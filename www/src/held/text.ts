@@ -30,7 +30,8 @@ export interface Held {
   readonly needs: Need[];
   /** Judges what is new, as far as that is due before the end. */
   judge(): Promise<void>;
-  /** Judges the rest. More may come behind it all the same, and is judged anew. */
-  finish(): Promise<void>;
+  /** Judges the rest, but not a call where the answer has broken off: half of one is none. More may come behind it all the
+   * same, and is judged anew. */
+  finish(broken?: boolean): Promise<void>;
   cancel(): void;
 }

@@ -27,9 +27,9 @@ export class Whole implements Held {
     if (this.#kind === 'note') await this.finish();
   }
 
-  async finish(): Promise<void> {
+  async finish(broken = false): Promise<void> {
     const { text } = this;
-    if (this.released === text.length) return;
+    if (this.released === text.length || (broken && this.#kind === 'call')) return;
     await this.#watch.whole(this.#kind, this.#place, this.#kind === 'call' ? plainly(text) : text);
     this.released = text.length;
   }

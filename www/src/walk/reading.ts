@@ -3,21 +3,16 @@
 const LETTER_BEFORE = /[\p{L}\p{M}\p{N}]$/u;
 const LETTER_AFTER = /^[\p{L}\p{M}\p{N}]/u;
 
-/** Whether two pieces would run into one word. */
-const isSeam = (left: string, right: string): boolean => LETTER_BEFORE.test(left) && LETTER_AFTER.test(right);
-
 /** The pieces as one text, a blank between them. Where they would run into one word, a second line reads them without a
  * break: nobody knows how the next reader joins them. */
 export function asRead(pieces: readonly string[]): string {
   let spaced = '';
-  let seams = 0;
+  let runsOn = false;
   pieces.forEach((piece, at) => {
-    const before = pieces[at - 1];
-    if (before !== undefined && isSeam(before, piece)) seams++;
-    const apart = at > 0 && !/\s$/.test(spaced) && !/^\s/.test(piece);
-    spaced += (apart ? ' ' : '') + piece;
+    runsOn ||= LETTER_AFTER.test(piece) && LETTER_BEFORE.test(pieces[at - 1] ?? '');
+    spaced += (at === 0 || /\s$/.test(spaced) || /^\s/.test(piece) ? '' : ' ') + piece;
   });
-  return seams === 0 ? spaced : `${spaced}\n${pieces.join('')}`;
+  return runsOn ? `${spaced}\n${pieces.join('')}` : spaced;
 }
 
 /** Whether a text has no letter, digit or sign in it: nothing to judge. */

@@ -47,6 +47,7 @@ export class Site {
   headers: Record<string, string> = {};
   #folders: [prefix: string, folder: string][] = [];
   #files = new Map<string, Uint8Array>();
+  #types = new Map<string, string>();
   #trouble: { path: string; trouble: Trouble; times: number }[] = [];
   #held: (() => void)[] = [];
   #server = createServer((request, response) => {
@@ -71,8 +72,9 @@ export class Site {
     return this;
   }
 
-  /** Serves one file from memory; it comes before folders. */
-  put(path: string, content: string | Uint8Array): this {
+  /** Serves one file from memory; it comes before folders. Its `type` is told by its name, if nothing else is said. */
+  put(path: string, content: string | Uint8Array, type?: string): this {
+    if (type !== undefined) this.#types.set(path, type);
     this.#files.set(path, typeof content === 'string' ? Buffer.from(content) : content);
     return this;
   }
@@ -132,7 +134,7 @@ export class Site {
     const range = trouble?.kind === 'no-range' ? undefined : parseRange(request.headers, bytes.length, etag);
     const [start, end] = range ?? [0, bytes.length];
     response.writeHead(range ? 206 : 200, {
-      'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
+      'content-type': this.#types.get(path) ?? TYPES[extname(path)] ?? 'application/octet-stream',
       'content-length': end - start,
       'accept-ranges': 'bytes',
       'cache-control': 'no-store',

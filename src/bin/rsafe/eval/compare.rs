@@ -7,8 +7,10 @@ use rsafe::eval::compare::{compare, read};
 use rsafe::eval::page::comparison_page;
 use serde_json::json;
 
-use super::{BootstrapArgs, table, write_file};
-use crate::{Failure, Outcome, outputs};
+use super::bootstrap::BootstrapArgs;
+use super::table;
+use crate::outcome::{Failure, Outcome};
+use crate::outputs::{self, write_file};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

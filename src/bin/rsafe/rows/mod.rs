@@ -4,7 +4,6 @@ mod answers;
 mod entry;
 mod progress;
 mod source;
-mod table;
 mod window;
 
 use std::io::Write;
@@ -87,6 +86,18 @@ struct Answer {
     said: Result<Verdict>,
 }
 
+impl Answer {
+    /// What the library has wrong is said of the row; what is wrong with the output ends the run.
+    fn of(place: Place, id: Option<Id>, said: Result<Verdict, Failure>) -> Result<Self, Failure> {
+        let said = match said {
+            Ok(verdict) => Ok(verdict),
+            Err(Failure::Library(error)) => Err(error),
+            Err(output) => return Err(output),
+        };
+        Ok(Self { place, id, said })
+    }
+}
+
 /// What was said so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
@@ -166,11 +177,11 @@ impl Run<'_> {
             most = if started.elapsed() < BATCH { (most * 2).min(MOST) } else { (most / 2).max(workers.len()) };
             for (Entry { place, row, read, .. }, verdict) in batch.into_iter().zip(verdicts) {
                 let (id, said) = match (row, verdict) {
-                    (Ok(Row { id, .. }), Some(verdict)) => (id, library(verdict)?),
-                    (Ok(Row { id, .. }), None) => (id, Err(Error::BadInput("the row was not judged".into()))),
-                    (Err(BadRow { id, error }), _) => (id, Err(error)),
+                    (Ok(Row { id, .. }), Some(verdict)) => (id, verdict),
+                    (Ok(Row { id, .. }), None) => (id, Err(Error::BadInput("the row was not judged".into()).into())),
+                    (Err(BadRow { id, error }), _) => (id, Err(error.into())),
                 };
-                if self.settle(Answer { place, id, said }, read)?.is_break() {
+                if self.settle(Answer::of(place, id, said)?, read)?.is_break() {
                     return self.end();
                 }
             }
@@ -184,11 +195,11 @@ impl Run<'_> {
             let (id, said) = match row {
                 Ok(Row { id, conversation }) => {
                     let verdict = self.sink.show(judge, id.as_deref(), &conversation);
-                    (id, library(verdict)?)
+                    (id, verdict)
                 }
-                Err(BadRow { id, error }) => (id, Err(error)),
+                Err(BadRow { id, error }) => (id, Err(error.into())),
             };
-            if self.settle(Answer { place, id, said }, read)?.is_break() {
+            if self.settle(Answer::of(place, id, said)?, read)?.is_break() {
                 break;
             }
         }
@@ -236,15 +247,6 @@ fn judge_batch(judge: &impl Judge, batch: &[Entry], workers: &Workers) -> Vec<Op
         verdicts[at] = verdict;
     }
     verdicts
-}
-
-/// What the library has wrong is said of the row; what is wrong with the output ends the run.
-fn library<T>(result: Result<T, Failure>) -> Result<Result<T>, Failure> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(Failure::Library(error)) => Ok(Err(error)),
-        Err(output) => Err(output),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rsafe::train::average::average;
 
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct AverageArgs {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use rsafe::data::recipe::Recipe;
 use rsafe::train::calibrate::{Calibration, Measured, adopt, calibrate};
-use rsafe::train::recipe::Recipe;
 use rsafe::verdict::OperatingCurve;
 
-use crate::{Failure, Outcome, library};
+use crate::library;
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]

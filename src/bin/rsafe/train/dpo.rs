@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use rsafe::train::rl::dpo::{DpoOptions, DpoReport};
 use rsafe::train::rl::{self, Setup, TaskSource};
 
-use super::clock;
+use super::clock::clock;
 use super::decoder::DecoderArgs;
 use super::grpo::seen;
 use super::rows::{bar, show, source};
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct DpoArgs {

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use rsafe::data::recipe::Recipe;
 use rsafe::train::export::{self, ExportOptions, Policies};
-use rsafe::train::recipe::Recipe;
 
-use crate::{Failure, Outcome, library, output};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, output};
 
 #[derive(clap::Args)]
 pub struct ExportArgs {

@@ -9,11 +9,12 @@ use rsafe::train::rl::loss::{Aggregation, ClipRange};
 use rsafe::train::rl::options::GrpoOptions;
 use rsafe::train::rl::report::{Report, Verdicts, Watched};
 
-use super::clock;
+use super::clock::clock;
 use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar, show};
+use crate::library;
 use crate::library::one_of;
-use crate::{Failure, Outcome, library};
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct GrpoArgs {

@@ -2,6 +2,7 @@
 
 mod average;
 mod calibrate;
+mod clock;
 mod decoder;
 mod dpo;
 mod export;
@@ -10,7 +11,7 @@ mod pairs;
 mod rows;
 mod sft;
 
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Subcommand)]
 pub enum TrainCommand {
@@ -40,10 +41,4 @@ pub fn run(command: TrainCommand) -> Result<Outcome, Failure> {
         TrainCommand::Calibrate(args) => calibrate::run(args),
         TrainCommand::Export(args) => export::run(args),
     }
-}
-
-/// Seconds as hours, minutes and seconds.
-fn clock(seconds: f64) -> String {
-    let seconds = seconds as u64;
-    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

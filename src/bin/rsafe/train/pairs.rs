@@ -8,7 +8,8 @@ use rsafe::train::rl::mine::MineOptions;
 
 use super::decoder::DecoderArgs;
 use super::rows::{RowsArgs, bar};
-use crate::{Failure, Outcome, library, outputs};
+use crate::outcome::{Failure, Outcome};
+use crate::{library, outputs};
 
 #[derive(clap::Args)]
 pub struct PairsArgs {

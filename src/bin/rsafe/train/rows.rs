@@ -9,8 +9,9 @@ use rsafe::guard::Steps;
 use rsafe::train::rl::decoder::DecoderNetwork;
 use rsafe::train::rl::{Setup, TaskSource};
 
+use crate::library;
 use crate::library::{STEPS, one_of};
-use crate::{Failure, library};
+use crate::outcome::Failure;
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["recipe", "policy"])))]

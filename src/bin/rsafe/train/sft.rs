@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use rsafe::train::sft::{self, Report, SftOptions};
 
-use super::clock;
-use crate::{Failure, Outcome};
+use super::clock::clock;
+use crate::outcome::{Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct SftArgs {

@@ -8,7 +8,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::packed::Packed;
+use super::packed::{Masks, Packed};
 use crate::kernels::Matrix;
 use crate::model::Decoder;
 
@@ -17,29 +17,32 @@ use crate::model::Decoder;
 pub struct Trace {
     /// The input of each layer, then the output of the last, `[1, tokens, hidden_size]` each.
     inputs: Vec<Tensor<3>>,
+    masks: Masks,
 }
 
 impl Decoder {
     /// The states of a packed row after the last norm, `[tokens, hidden_size]`. No graph is built, whatever the device.
     pub fn read(&self, packed: &Packed) -> Tensor<2> {
-        let rotation = self.rope.at(packed.positions(), &self.norm.device());
+        let device = self.norm.device();
+        let (rotation, masks) = (self.rope.at(packed.positions(), &device), packed.masks(&device));
         let mut x = self.embed_tokens.rows(self.ids(packed));
         for layer in &self.layers {
-            x = layer.forward(x, &rotation, |q, k, v| packed.attend(q, k, v));
+            x = layer.forward(x, &rotation, |q, k, v| packed.attend(&masks, q, k, v));
         }
         self.norm.forward(x).squeeze_dim(0)
     }
 
     /// [`read`](Self::read), with what [`backward`](Self::backward) needs.
     pub fn trace(&self, packed: &Packed) -> (Tensor<2>, Trace) {
-        let rotation = self.rope.at(packed.positions(), &self.norm.device());
+        let device = self.norm.device();
+        let (rotation, masks) = (self.rope.at(packed.positions(), &device), packed.masks(&device));
         let mut inputs = vec![self.embed_tokens.rows(self.ids(packed))];
         for layer in &self.layers {
             let x = inputs[inputs.len() - 1].clone();
-            inputs.push(layer.forward(x, &rotation, |q, k, v| packed.attend(q, k, v)));
+            inputs.push(layer.forward(x, &rotation, |q, k, v| packed.attend(&masks, q, k, v)));
         }
         let states = self.norm.forward(inputs[inputs.len() - 1].clone()).squeeze_dim(0);
-        (states, Trace { inputs })
+        (states, Trace { inputs, masks })
     }
 
     /// Adds to `sums` the gradient of every trained parameter, given that of the states, `[tokens, hidden_size]`.
@@ -50,10 +53,12 @@ impl Decoder {
         if let Some(x) = trace.inputs.pop() {
             gradient = pull(&self.norm.clone().train(), x, gradient, sums, |norm, x| norm.forward(x));
         }
+        let masks = trace.masks;
         for (layer, x) in self.layers.iter().zip(trace.inputs).rev() {
             let layer = layer.decoded(&device).train();
-            gradient =
-                pull(&layer, x, gradient, sums, |l, x| l.forward(x, &rotation, |q, k, v| packed.attend(q, k, v)));
+            gradient = pull(&layer, x, gradient, sums, |l, x| {
+                l.forward(x, &rotation, |q, k, v| packed.attend(&masks, q, k, v))
+            });
         }
         if let Some(words) = trained(&self.embed_tokens) {
             let ids = self.ids(packed).squeeze_dim(0);

@@ -7,10 +7,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::kernels::{Linear, LowRank, Matrix};
 use crate::model::Decoder;
 use crate::model::decoder::Layer;
-use crate::{Error, Result};
 
 /// The projections that can have an adapter, by the names that checkpoints and PEFT use.
 pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];

@@ -1,6 +1,8 @@
 //! A prompt and several answers to it as one row of tokens: the prompt is read once, and nothing is padded.
 
-use burn::tensor::Tensor;
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
 
 use crate::model::attention::{attend, causal_bias};
 use crate::model::decoder::CHUNK;
@@ -41,31 +43,49 @@ impl Packed {
         (0..self.prompt).chain(self.answers.iter().flat_map(|len| self.prompt..self.prompt + len))
     }
 
+    /// The queries one behind the other, in stretches, so that no more scores are computed than there are pairs that see
+    /// each other.
+    fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        let answers = self.answers.iter().scan(self.prompt, |first, &len| {
+            let part = (self.prompt, *first, len);
+            *first += len;
+            Some(part)
+        });
+        std::iter::once((0, 0, self.prompt)).chain(answers).flat_map(|(behind, first, len)| {
+            let queries = (0..len).step_by(CHUNK).map(move |start| start..len.min(start + CHUNK));
+            queries.map(move |queries| Stretch { behind, first, queries })
+        })
+    }
+
+    /// What [`attend`](Self::attend) needs in every layer.
+    pub(super) fn masks(&self, device: &Device) -> Masks {
+        let mask = |Stretch { behind, queries, .. }| causal_bias(behind + queries.start..behind + queries.end, device);
+        Masks(self.stretches().map(mask).collect())
+    }
+
     /// What each query sees; queries `[1, heads, tokens, head_dim]`, keys and values of `kv_heads`.
-    ///
-    /// In stretches of queries, so that no more scores are computed than there are pairs that see each other.
-    pub(super) fn attend(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-        let device = q.device();
-        let mut seen = Vec::new();
-        for start in (0..self.prompt).step_by(CHUNK) {
-            let end = self.prompt.min(start + CHUNK);
-            let bias = causal_bias(start..end, &device);
-            let (k, v) = (k.clone().narrow(2, 0, end), v.clone().narrow(2, 0, end));
-            seen.push(attend(q.clone().narrow(2, start, end - start), k, v, bias.as_ref()));
-        }
-        let mut first = self.prompt;
-        for &len in &self.answers {
-            for start in (0..len).step_by(CHUNK) {
-                let end = len.min(start + CHUNK);
-                let bias = causal_bias(self.prompt + start..self.prompt + end, &device);
-                let behind_prompt = |x: &Tensor<4>| {
-                    Tensor::cat(vec![x.clone().narrow(2, 0, self.prompt), x.clone().narrow(2, first, end)], 2)
-                };
-                let q = q.clone().narrow(2, first + start, end - start);
-                seen.push(attend(q, behind_prompt(&k), behind_prompt(&v), bias.as_ref()));
-            }
-            first += len;
-        }
-        Tensor::cat(seen, 2)
+    pub(super) fn attend(&self, masks: &Masks, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+        let seen = self.stretches().zip(&masks.0).map(|(Stretch { behind, first, queries }, mask)| {
+            let keys = |x: &Tensor<4>| {
+                let own = x.clone().narrow(2, first, queries.end);
+                if behind == 0 { own } else { Tensor::cat(vec![x.clone().narrow(2, 0, behind), own], 2) }
+            };
+            attend(q.clone().narrow(2, first + queries.start, queries.len()), keys(&k), keys(&v), mask.as_ref())
+        });
+        Tensor::cat(seen.collect(), 2)
     }
 }
+
+/// Queries of the prompt or of an answer, which see what comes before them there and the prompt.
+struct Stretch {
+    /// Tokens of the prompt before its part; none of the prompt itself.
+    behind: usize,
+    /// Where its part begins in the row.
+    first: usize,
+    /// In its part.
+    queries: Range<usize>,
+}
+
+/// What hides the tokens behind each query of a packed row, by stretch.
+#[derive(Debug)]
+pub(super) struct Masks(Vec<Option<Tensor<4>>>);

@@ -6,9 +6,9 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::lora::TARGETS;
+use crate::error::{Error, Result};
 use crate::kernels::{Encoding, Linear, LowRank, Matrix};
 use crate::model::Decoder;
-use crate::{Error, Result};
 
 /// A tensor that is read when it is written, so that a whole model is never held a second time.
 pub enum Stored<'m> {

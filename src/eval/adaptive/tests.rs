@@ -1,5 +1,5 @@
 use super::*;
-use crate::Target;
+use crate::conversation::Target;
 
 fn recipe() -> Recipe {
     Recipe::load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/rsafe-mini/recipe.yaml")).unwrap()

@@ -15,9 +15,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::Deserialize;
 
-use crate::eval::dataset::{Label, Row, Rows, data_files};
-use crate::{Error, Result};
-use reading::ReaderLabel;
+use super::rows::{Label, Row, Rows, data_files};
+use crate::error::{Error, Result};
 
 /// A place in [`Recipe::concepts`].
 pub type ConceptIdx = usize;
@@ -146,6 +145,16 @@ impl Facts {
     }
 }
 
+/// What a reader said of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderLabel {
+    pub label: Label,
+    /// Fine concepts that hold.
+    pub holds: Vec<ConceptIdx>,
+    /// Fine concepts that it only mentions, forbids or defends.
+    pub touches: Vec<ConceptIdx>,
+}
+
 /// What a model is trained on. Checked as a whole when it is parsed.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -168,21 +177,6 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe file.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it cannot be read; [`Error::BadInput`] if it is not a recipe, naming the place.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let text = crate::files::read_text(path)?;
-        let mut recipe = Self::parse(&text, &path.display().to_string())?;
-        if !recipe.own.as_os_str().is_empty() {
-            recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
-            recipe.readings = reading::load(&recipe, &recipe.own.join("labels"))?;
-        }
-        Ok(recipe)
-    }
-
     /// The one folder that is given as the place of a recipe's sets.
     ///
     /// # Errors
@@ -210,7 +204,7 @@ impl Recipe {
     /// [`Error::BadInput`] with the id that it most resembles.
     pub fn find(&self, id: &str) -> Result<ConceptIdx> {
         let ids = self.concepts.iter().map(|concept| &concept.id);
-        self.index(id).ok_or_else(|| Error::BadInput(parse::unknown(id, ids)))
+        self.index(id).ok_or_else(|| Error::BadInput(unknown(id, ids)))
     }
 
     /// The concept or broader category that has this name, in any case.
@@ -363,8 +357,15 @@ impl Recipe {
     }
 }
 
+/// What is wrong with an id that nothing has, and the id that it most resembles.
+pub(super) fn unknown<'a>(id: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let nearest = known.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
+    let hint = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
+    format!("{id:?} is neither a concept nor a broader category{hint}")
+}
+
 /// The file of a set in the folder of the sets: `<name>.jsonl.gz` or `<name>.jsonl`.
-pub(super) fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn data_file(folder: &Path, name: &str) -> Result<PathBuf> {
     [".jsonl.gz", ".jsonl"]
         .map(|ending| folder.join(format!("{name}{ending}")))
         .into_iter()

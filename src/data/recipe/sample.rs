@@ -6,8 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Judge, Origin, Recipe, Source};
-use crate::eval::dataset::{Label, Row};
-use crate::{Result, Target};
+use crate::conversation::Target;
+use crate::data::rows::{Label, Row};
+use crate::error::Result;
 
 impl Source {
     /// Whether the source uses the row at all, for training or for thresholds.

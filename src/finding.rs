@@ -24,7 +24,7 @@ pub struct Location {
 }
 
 impl Location {
-    pub(super) fn new(line: usize, column: usize) -> Self {
+    pub(crate) fn new(line: usize, column: usize) -> Self {
         Self { line, column: Some(column) }
     }
 }
@@ -38,6 +38,7 @@ impl fmt::Display for Location {
 
 /// One mistake or doubt: where it is, what was expected, what came, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     pub severity: Severity,
     /// Where in the source; `None` for a policy that was built in code.
@@ -51,7 +52,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn error(path: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(crate) fn error(path: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             location: None,
@@ -66,7 +67,7 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::error(path, expected, found) }
     }
 
-    pub(super) fn at(mut self, location: Location) -> Self {
+    pub(crate) fn at(mut self, location: Location) -> Self {
         self.location = Some(location);
         self
     }
@@ -92,6 +93,7 @@ impl fmt::Display for Finding {
 
 /// Why a policy was refused: every mistake that could be told apart, in the order of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PolicyError {
     /// The file or built-in policy that the source came from, where there is one.
     pub origin: Option<String>,
@@ -100,16 +102,16 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    pub(super) fn new(findings: Vec<Finding>) -> Self {
+    pub(crate) fn new(findings: Vec<Finding>) -> Self {
         Self { origin: None, findings }
     }
 
-    pub(super) fn of(finding: Finding) -> Self {
+    pub(crate) fn of(finding: Finding) -> Self {
         Self::new(vec![finding])
     }
 
     /// Names the file or built-in policy that the source came from.
-    pub(super) fn with_origin(mut self, origin: impl Into<String>) -> Self {
+    pub(crate) fn with_origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
         self
     }
@@ -141,7 +143,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// `did you mean …?` for the candidate nearest to `word`, if one is near enough to be a slip of the pen.
-pub(super) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let word: String = word.chars().take(64).flat_map(char::to_lowercase).collect();
     candidates
         .into_iter()

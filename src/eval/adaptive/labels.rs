@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::train::recipe::{ConceptIdx, Recipe};
-use crate::{Error, Result};
+use crate::data::recipe::{ConceptIdx, Recipe};
+use crate::error::{Error, Result};
 
 /// What is known about the categories of data sets, by the set's name.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,13 +1,14 @@
-//! Labelled rows: one JSON object a line, plain or gzipped, read as a stream.
+//! Labelled rows: JSON objects in lines or the rows of a table, read as a stream.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Conversation, Error, Message, Result, Role, Target, files};
+use crate::conversation::{Conversation, Message, Role, Target};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::records::{self, Record, Records};
 
 /// What the judges of a data set said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,8 +88,8 @@ impl Row {
     }
 }
 
-/// All rows of files, and of the `.jsonl` and `.jsonl.gz` files of folders, by name; without borderline ones, of which no
-/// verdict is right or wrong.
+/// All rows of files, and of the `.jsonl` (also `.gz`, `.zst`) and `.parquet` files of folders, by name; without borderline
+/// ones, of which no verdict is right or wrong.
 ///
 /// # Errors
 /// [`Error::Io`] for what is missing; [`Error::BadInput`] for a folder without such files, and for bad rows.
@@ -114,7 +115,7 @@ pub(crate) fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(Error::io(data))?;
     let is_data = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")
+        records::has_rows(&name)
     };
     let mut found: Vec<PathBuf> = paths.into_iter().filter(is_data).collect();
     // A pipe among them would keep the run waiting for ever.
@@ -122,7 +123,7 @@ pub(crate) fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
     found.sort();
     if found.is_empty() {
         return Err(Error::BadInput(format!(
-            "{}: expected .jsonl or .jsonl.gz files with a labelled row a line, found none",
+            "{}: expected .jsonl, .jsonl.gz, .jsonl.zst or .parquet files with labelled rows, found none",
             data.display()
         )));
     }
@@ -132,44 +133,51 @@ pub(crate) fn data_files(data: &Path) -> Result<Vec<PathBuf>> {
 /// What the rows of a file are called together: `dev/toxicchat_test.jsonl.gz` holds `toxicchat_test`.
 pub fn set_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.strip_suffix(".jsonl").unwrap_or(name).to_owned()
+    records::stem(&name).to_owned()
 }
 
 /// Bytes of a row; no conversation that can be judged is longer.
-const MAX_LINE: u64 = 16 << 20;
+const MAX_ROW: usize = 16 << 20;
+
+/// The columns of a table that are looked at.
+const COLUMNS: [&str; 13] = [
+    "id",
+    "source",
+    "level",
+    "prompt",
+    "messages",
+    "response",
+    "label",
+    "categories",
+    "touches",
+    "lang",
+    "split",
+    "quotes",
+    "policy",
+];
 
 /// The rows of one file, in order. A bad line is an error in its place; the lines after it still come.
 pub struct Rows {
     path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
-    line: usize,
-    buffer: Vec<u8>,
-    broken: bool,
+    records: Records,
 }
 
 impl Rows {
-    /// Opens a `.jsonl` file, or a gzipped one whose name ends in `.gz`.
+    /// Opens a file of JSON lines, compressed where its name ends in `.gz` or `.zst`, or a `.parquet` file.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be opened.
+    /// [`Error::Io`] if the file cannot be opened; [`Error::BadInput`] for a table that holds no such rows.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = files::open(path, files::Kind::Named)?;
-        let gzipped = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-        let bytes: Box<dyn Read + Send> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        Ok(Self {
-            path: path.to_owned(),
-            reader: Box::new(BufReader::with_capacity(1 << 16, bytes)),
-            line: 0,
-            buffer: Vec::new(),
-            broken: false,
-        })
+        Ok(Self { path: path.to_owned(), records: Records::open(path, &COLUMNS, MAX_ROW)? })
     }
 
-    fn parse(&self) -> Result<Row> {
-        let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", self.path.display(), self.line));
-        let mut row: Row = serde_json::from_slice(&self.buffer).map_err(|error| {
+    fn parse(&self, record: Record) -> Result<Row> {
+        let bad = |what: String| Error::BadInput(format!("{}, line {}: {what}", self.path.display(), record.line));
+        if let Some(what) = record.wrong {
+            return Err(bad(what));
+        }
+        let mut row: Row = serde_json::from_slice(&record.json).map_err(|error| {
             bad(format!(
                 "expected a row {{\"id\", \"level\": \"prompt\"|\"response\", \"prompt\", \"label\": \"safe\"|\"borderline\"|\"unsafe\", …}}: {error}"
             ))
@@ -191,28 +199,7 @@ impl Iterator for Rows {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.broken {
-            self.buffer.clear();
-            self.line += 1;
-            match (&mut self.reader).take(MAX_LINE + 1).read_until(b'\n', &mut self.buffer) {
-                Ok(0) => return None,
-                Ok(read) if read as u64 > MAX_LINE => {
-                    self.broken = true;
-                    return Some(Err(Error::BadInput(format!(
-                        "{}, line {}: expected a row of at most {MAX_LINE} bytes, found more",
-                        self.path.display(),
-                        self.line
-                    ))));
-                }
-                Ok(_) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
-                Ok(_) => return Some(self.parse()),
-                Err(error) => {
-                    // A torn gzip stream gives the same error for ever: say it once.
-                    self.broken = true;
-                    return Some(Err(Error::io(&self.path)(error)));
-                }
-            }
-        }
-        None
+        let record = self.records.next()?;
+        Some(record.and_then(|record| self.parse(record)))
     }
 }

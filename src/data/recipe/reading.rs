@@ -3,19 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::{ConceptIdx, Facts, Recipe};
-use crate::eval::dataset::{Label, Row};
-use crate::{Error, Result, files};
-
-/// What a reader said of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReaderLabel {
-    pub label: Label,
-    /// Fine concepts that hold.
-    pub holds: Vec<ConceptIdx>,
-    /// Fine concepts that it only mentions, forbids or defends.
-    pub touches: Vec<ConceptIdx>,
-}
+use super::{ConceptIdx, Facts, ReaderLabel, Recipe};
+use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
+use crate::files;
 
 impl ReaderLabel {
     /// What a row of our own says of itself.

@@ -1,13 +1,13 @@
 //! The recipe file as it is written, and the checks that turn it into a [`Recipe`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer};
 
-use super::{Concept, ConceptIdx, Judge, Origin, OwnerSource, Recipe, Source, UnsafeMeans};
-use crate::{Error, Result};
+use super::{Concept, ConceptIdx, Judge, Origin, OwnerSource, Recipe, Source, UnsafeMeans, reading, unknown};
+use crate::error::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +130,21 @@ const GENERAL: &str = "general";
 const ALL: &str = "all";
 
 impl Recipe {
+    /// Reads and checks a recipe file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::BadInput`] if it is not a recipe, naming the place.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = crate::files::read_text(path)?;
+        let mut recipe = Self::parse(&text, &path.display().to_string())?;
+        if !recipe.own.as_os_str().is_empty() {
+            recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
+            recipe.readings = reading::load(&recipe, &recipe.own.join("labels"))?;
+        }
+        Ok(recipe)
+    }
+
     /// Parses and checks a recipe; `origin` is what errors call it.
     ///
     /// # Errors
@@ -183,13 +198,6 @@ impl Recipe {
             heldout_fraction: file.heldout_fraction,
         })
     }
-}
-
-/// What is wrong with an id that nothing has, and the id that it most resembles.
-pub(super) fn unknown<'a>(id: &str, known: impl Iterator<Item = &'a String>) -> String {
-    let nearest = known.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
-    let hint = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
-    format!("{id:?} is neither a concept nor a broader category{hint}")
 }
 
 /// Ids of concepts and broader categories, at their places in [`Recipe::concepts`].

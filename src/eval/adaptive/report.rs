@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::{Asked, Case};
-use crate::Result;
-use crate::eval::dataset::Row;
-use crate::eval::{Asking, EvalOptions, Judgement, Report};
-use crate::guard::{Guard, Request};
+use crate::data::rows::Row;
+use crate::error::Result;
+use crate::eval::{EvalOptions, Judgement, Report, ask_all};
+use crate::guard::Guard;
 
 /// The measures of a guard on the cases of one set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,7 +29,7 @@ pub struct AdaptiveReport {
 ///
 /// # Errors
 /// As [`evaluate`](crate::eval::evaluate).
-pub async fn evaluate_adaptive(
+pub fn evaluate_adaptive(
     guard: &Guard,
     name: &str,
     rows: &[Row],
@@ -38,17 +38,20 @@ pub async fn evaluate_adaptive(
     mut on_case: impl FnMut(&Judgement) -> Result<()>,
 ) -> Result<AdaptiveReport> {
     let mut judgements: Vec<(Asked, Judgement)> = Vec::with_capacity(cases.len());
-    let mut asking = Asking::default();
-    for case in cases {
-        let row = &rows[case.row];
-        let request = Request::new(row.conversation()).policy(&case.policy).reasoning(options.reasoning);
-        let outcome = asking.ask(guard, &request, &options).await?;
-        let is_unsafe = case.asked == Asked::Own;
-        let judgement = Judgement { is_unsafe, ..Judgement::of(name, row, Some(case.asked.name()), outcome) };
-        on_case(&judgement)?;
-        judgements.push((case.asked, judgement));
-    }
-    asking.end()?;
+    ask_all(
+        guard,
+        cases,
+        &options,
+        |case| (rows[case.row].conversation(), Some(&case.policy)),
+        |case, outcome| {
+            let is_unsafe = case.asked == Asked::Own;
+            let row = &rows[case.row];
+            let judgement = Judgement { is_unsafe, ..Judgement::of(name, row, Some(case.asked.name()), outcome) };
+            on_case(&judgement)?;
+            judgements.push((case.asked, judgement));
+            Ok(())
+        },
+    )?;
     let report = |asked: &[Asked]| {
         let some = judgements.iter().filter(|(why, _)| asked.contains(why)).map(|(_, judgement)| judgement.clone());
         Report::of(name, &some.collect::<Vec<_>>(), &options)

@@ -18,9 +18,10 @@ use sha2::{Digest, Sha256};
 pub use labels::{AdaptiveSets, SetLabels};
 pub use report::{AdaptiveReport, evaluate_adaptive};
 
-use super::recipe::{ConceptIdx, Recipe};
-use crate::eval::dataset::{Label, Row};
-use crate::{Category, Error, Policy, Result};
+use crate::data::recipe::{ConceptIdx, Recipe};
+use crate::data::rows::{Label, Row};
+use crate::error::{Error, Result};
+use crate::policy::{Category, Policy};
 
 /// Whose names the categories go by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::Target;
+use crate::conversation::Target;
 
 const SMALL: &str = r#"
 heldout_fraction: 0.1
