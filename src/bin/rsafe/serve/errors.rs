@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::Failure;
+use crate::outcome::Failure;
 
 /// An error with its status. `code` is stable; the message says what to do.
 #[derive(Debug, Clone)]

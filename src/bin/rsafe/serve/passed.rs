@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 type Key = [u8; 32];
 
-/// A bounded set of digests under the server's own policy; who was not asked for longest is forgotten first.
+/// A bounded set of digests; who was not asked for longest is forgotten first.
 pub struct Passed(Option<Mutex<LruCache<Key, ()>>>);
 
 impl Passed {
@@ -35,10 +35,10 @@ impl Passed {
     }
 }
 
-/// What a conversation is remembered by.
-pub fn key_of(conversation: &Conversation) -> Key {
+/// What a conversation is remembered by under the server's own policy, or a built-in one by its name.
+pub fn key_of(conversation: &Conversation, under: Option<&str>) -> Key {
     let mut digest = Sha256::new();
-    digest.update(format!("{:?}", conversation.target));
+    digest.update(format!("{under:?} {:?}", conversation.target));
     for message in &conversation.messages {
         digest.update(format!("{:?} {} ", message.role, message.content.len()));
         digest.update(&message.content);
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn no_two_conversations_are_remembered_by_the_same() {
         let of = |texts: &[(Role, &str)]| {
-            key_of(&Conversation::of(texts.iter().map(|(role, text)| Message::new(*role, *text)).collect()))
+            key_of(&Conversation::of(texts.iter().map(|(role, text)| Message::new(*role, *text)).collect()), None)
         };
         let keys = [
             of(&[(Role::User, "ab")]),
@@ -76,6 +76,7 @@ mod tests {
             of(&[(Role::User, "a"), (Role::User, "b")]),
             of(&[(Role::User, "a"), (Role::Assistant, "b")]),
             of(&[(Role::User, "a User 1 b")]),
+            key_of(&Conversation::prompt("ab"), Some("agents")),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key), "{at}");

@@ -39,9 +39,21 @@ impl Ask {
     pub fn own(conversation: Conversation) -> Self {
         Self { conversation: Arc::new(conversation), under: Under::Own, reasoning: None, strictness: None }
     }
+
+    /// The same about another conversation.
+    pub fn about(&self, conversation: Conversation) -> Self {
+        let Self { under, reasoning, strictness, .. } = self;
+        Self {
+            conversation: Arc::new(conversation),
+            under: under.clone(),
+            reasoning: *reasoning,
+            strictness: *strictness,
+        }
+    }
 }
 
 /// The policy of a request.
+#[derive(Clone)]
 pub enum Under {
     /// The server's.
     Own,
@@ -49,6 +61,16 @@ pub enum Under {
     /// The caller's, as text or as JSON; it is read where the work is done.
     Text(String),
     Json(String),
+}
+
+impl Under {
+    /// Of a built-in one.
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Builtin(name) => Some(name),
+            Self::Own | Self::Text(_) | Self::Json(_) => None,
+        }
+    }
 }
 
 /// What is said while a text is judged. The last is a verdict, what of a growing answer may be shown, or a problem.

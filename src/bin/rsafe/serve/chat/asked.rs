@@ -62,8 +62,12 @@ impl Asked {
         }
         let runs = runs_of(&self.spoken);
         for run in &runs {
-            if let Run::Answered { at, pieces } = run {
-                judge.answered(&self.messages[..*at], as_read(pieces.iter().cloned())).await?;
+            match run {
+                Run::Given { pieces } => judge.gave(pieces).await?,
+                Run::Answered { at, pieces } => {
+                    judge.answered(&self.messages[..*at], as_read(pieces.iter().cloned())).await?;
+                }
+                Run::Asked { .. } => {}
             }
         }
         self.pages(judge, &runs).await?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::serve::errors::Problem;
 use crate::serve::growing::{Growing, Watch};
 use crate::serve::passed::key_of;
-use crate::serve::pool::Ask;
+use crate::serve::pool::{Ask, Under};
 use crate::serve::routes::Shared;
 use crate::serve::walk::{as_read, is_wordless};
 use rsafe::verdict::shape;
@@ -52,6 +52,11 @@ impl Stop {
     }
 }
 
+/// The built-in policy about attacks on assistants. Most of what tools give is data, which looks odd to a small model, so that
+/// only what is plain counts.
+const ATTACKS: Under = Under::Builtin("agents");
+const PLAIN: f32 = 0.2;
+
 pub struct Judge {
     app: Shared,
     /// Which way the texts go. Those that come down wait behind a full queue too.
@@ -74,7 +79,17 @@ impl Judge {
     /// # Errors
     /// For what does not pass.
     pub async fn asked(&self, pieces: &[String]) -> Result<(), Stop> {
-        self.once(asking(pieces), pieces).await
+        self.once(Ask::own(asking(pieces)), pieces).await
+    }
+
+    /// Judges what a tool gave, a stranger's text that may give orders: by the owner's policy and, whatever that asks, as an
+    /// attack.
+    ///
+    /// # Errors
+    /// For what does not pass.
+    pub async fn gave(&self, pieces: &[String]) -> Result<(), Stop> {
+        self.once(Ask::own(asking(pieces)), pieces).await?;
+        self.once(Ask { under: ATTACKS, strictness: Some(PLAIN), ..Ask::own(asking(pieces)) }, pieces).await
     }
 
     /// Judges what answers `messages`, whole.
@@ -82,7 +97,7 @@ impl Judge {
     /// # Errors
     /// For what does not pass.
     pub async fn answered(&self, messages: &[Message], content: String) -> Result<(), Stop> {
-        self.once(answering(messages, content), &[]).await
+        self.once(Ask::own(answering(messages, content)), &[]).await
     }
 
     /// Judges more of what answers `messages`: the monitor, and how many bytes more may be shown.
@@ -108,40 +123,41 @@ impl Judge {
 
     /// Notes an answer that was judged piece by piece.
     pub fn remember(&self, messages: &[Message], content: String) {
-        self.app.passed.add(key_of(&answering(messages, content)));
+        self.app.passed.add(key_of(&answering(messages, content), None));
     }
 
     /// Whether it passed before what is asked with these pieces.
     pub fn knows(&self, pieces: &[String]) -> bool {
-        self.app.passed.has(&key_of(&asking(pieces)))
+        self.app.passed.has(&key_of(&asking(pieces), None))
     }
 
     /// Notes that these pieces passed, together with others.
     pub fn remember_asked(&self, pieces: &[String]) {
-        self.app.passed.add(key_of(&asking(pieces)));
+        self.app.passed.add(key_of(&asking(pieces), None));
     }
 
-    async fn once(&self, conversation: Conversation, pieces: &[String]) -> Result<(), Stop> {
-        if conversation.messages.last().is_none_or(|last| is_wordless(&last.content)) {
+    async fn once(&self, ask: Ask, pieces: &[String]) -> Result<(), Stop> {
+        if ask.conversation.messages.last().is_none_or(|last| is_wordless(&last.content)) {
             return Ok(());
         }
-        let key = key_of(&conversation);
+        let key = key_of(&ask.conversation, ask.under.name());
         if self.app.passed.has(&key) {
             return Ok(());
         }
-        let verdict = self.check(conversation).await?;
+        let of_piece = |piece: &String| ask.about(Conversation::prompt(piece.clone()));
+        let alone: Vec<Ask> = pieces.iter().filter(|piece| !is_wordless(piece)).map(of_piece).collect();
+        let verdict = self.check(ask).await?;
         // A rule that allows speaks for the piece in which it matched, not for those beside it.
         if verdict.rule.is_some() && pieces.len() > 1 {
-            for piece in pieces.iter().filter(|piece| !is_wordless(piece)) {
-                let _passed = self.check(Conversation::prompt(piece.clone())).await?;
+            for piece in alone {
+                let _passed = self.check(piece).await?;
             }
         }
         self.app.passed.add(key);
         Ok(())
     }
 
-    async fn check(&self, conversation: Conversation) -> Result<Verdict, Stop> {
-        let ask = Ask::own(conversation);
+    async fn check(&self, ask: Ask) -> Result<Verdict, Stop> {
         let verdict = match self.target {
             Target::Prompt => self.app.pool.ask(vec![ask])?.remove(0).verdict().await?,
             Target::Response => self.app.pool.ask_of_answer(ask).verdict().await.map_err(Problem::of_answer)?,

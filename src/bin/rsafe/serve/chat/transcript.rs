@@ -16,12 +16,14 @@ pub struct Spoken {
 pub enum Run {
     /// What callers say, and the end of what was said before it and is read along.
     Asked { before: Vec<String>, pieces: Vec<String> },
+    /// What a tool gave.
+    Given { pieces: Vec<String> },
     /// An answer, by the index of its message.
     Answered { at: usize, pieces: Vec<String> },
 }
 
-/// The runs of a conversation, in its order: the messages between two answers as one, each answer for itself. A long piece
-/// is a run of its own, and its run has its ends. An answer at the end is a beginning that the model shall go on with: it is
+/// The runs of a conversation, in its order: the messages between two answers as one, each answer and what each
+/// tool gave for itself. A long piece is a run of its own, and its run has its ends. An answer at the end is a beginning that the model shall go on with: it is
 /// judged as an answer, and as what the caller asks for. So is a short one, in what follows it: a wish may stand in an
 /// answer's place. What is judged of a run depends on nothing behind it.
 pub fn runs_of(messages: &[Spoken]) -> Vec<Run> {
@@ -42,8 +44,11 @@ pub fn runs_of(messages: &[Spoken]) -> Vec<Run> {
                 continue;
             }
         }
-        for piece in pieces.iter().filter(|piece| is_long(piece)) {
-            runs.push(Run::Asked { before: Vec::new(), pieces: vec![piece.clone()] });
+        if *role == Role::Tool {
+            runs.push(Run::Given { pieces: pieces.clone() });
+        } else {
+            let long = pieces.iter().filter(|piece| is_long(piece));
+            runs.extend(long.map(|piece| Run::Asked { before: Vec::new(), pieces: vec![piece.clone()] }));
         }
         let run = *open.get_or_insert_with(|| {
             runs.push(Run::Asked { before: heard.clone(), pieces: Vec::new() });
@@ -97,6 +102,7 @@ mod tests {
         let expected = [
             asked(&[], &["be kind", "one"]),
             answered(2, "two"),
+            Run::Given { pieces: vec!["three".to_owned()] },
             asked(&["be kind", "one", "two"], &["three", "four"]),
         ];
         assert_eq!(runs, expected);
