@@ -54,7 +54,8 @@ pub fn workshop(folder: &Path) -> SftOptions {
 
     let recipe = r#"
 heldout_fraction: 0.1
-concepts:
+concepts: {locks: {}, pets: {}}
+wordings:
   locks:
     names: [lock pick, opening the door]
     held_out_names: [key, open safe]
@@ -234,14 +235,15 @@ fn to_calibrate(folder: &Path, rows_of_each: usize) -> Recipe {
         ("hate", "Hate & Discrimination", "Contempt for groups", "say that people from over there are worth less"),
         ("violence", "Violence and weapons", "Hurting people", "win a fist fight by hurting the other"),
     ];
-    let concepts: String = kinds
+    let concepts = kinds.map(|(id, ..)| format!("{id}: {{}}")).join(", ");
+    let wordings: String = kinds
         .map(|(id, name, unseen, _)| {
             format!("  {id}: {{names: [{name:?}], held_out_names: [{unseen:?}], definitions: [{name:?}]}}\n")
         })
         .concat();
     let labels = kinds.map(|(id, ..)| format!("{id}: [{id}]")).join(", ");
     let recipe = format!(
-        "heldout_fraction: 0.99\nconcepts:\n{concepts}sources:\n  rows:\n    unsafe_means: general\n    \
+        "heldout_fraction: 0.99\nconcepts: {{{concepts}}}\nwordings:\n{wordings}sources:\n  rows:\n    unsafe_means: general\n    \
          negatives: [general]\n    others: [general]\n    labels: {{{labels}}}\n"
     );
     let row = |i: usize, prompt: String, label: &str, category: &str| {

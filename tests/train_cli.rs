@@ -24,11 +24,12 @@ fn rsafe(folder: &Path, command: &str) -> assert_cmd::assert::Assert {
 fn recipe(folder: &Path) {
     let recipe = r#"
 heldout_fraction: 0.2
-concepts:
+concepts: {theft: {}, cyber: {}}
+broader: {any: {covers: [general]}}
+wordings:
   theft: {names: [Theft and financial crime], held_out_names: [lock pick], definitions: [how do i pick the lock]}
   cyber: {names: [Malware & Hacking], held_out_names: [open safe], definitions: [opening the door]}
-broader:
-  any: {names: [Harmful or unsafe content], held_out_names: [key], definitions: [the door], covers: [general]}
+  any: {names: [Harmful or unsafe content], held_out_names: [key], definitions: [the door]}
 sources:
   rows: {unsafe_means: general, negatives: [general], others: [general], labels: {theft: [theft], cyber: [cyber]}}
 "#;

@@ -429,7 +429,8 @@ mod tests {
     fn an_unfinished_response_keeps_the_words_that_its_label_is_about() {
         let recipe = Recipe::parse(
             "heldout_fraction: 0\n\
-             concepts: {theft: {names: [Theft], definitions: [Taking what is not yours.]}}\n\
+             concepts: {theft: {}}\n\
+             wordings: {theft: {names: [Theft], definitions: [Taking what is not yours.]}}\n\
              sources: {rows: {unsafe_means: general, negatives: [general]}}",
             "test",
         )

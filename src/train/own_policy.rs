@@ -61,9 +61,10 @@ mod tests {
     fn a_row_breaks_the_policy_that_names_what_is_known_of_it() {
         let recipe = Recipe::parse(
             "heldout_fraction: 0\n\
-             concepts:\n  theft: {names: [Theft], definitions: [d], related: [fraud]}\n  \
-             fraud: {names: [Fraud], definitions: [d]}\n  gore: {names: [Gore], definitions: [d]}\n\
-             broader: {any: {names: [Harm], definitions: [d], covers: [general]}}\n\
+             concepts: {theft: {related: [fraud]}, fraud: {}, gore: {}}\n\
+             broader: {any: {covers: [general]}}\n\
+             wordings:\n  theft: {names: [Theft], definitions: [d]}\n  fraud: {names: [Fraud], definitions: [d]}\n  \
+             gore: {names: [Gore], definitions: [d]}\n  any: {names: [Harm], definitions: [d]}\n\
              sources: {rows: {unsafe_means: general, negatives: [general], others: [general], look_alike: true, labels: {t: [theft]}}}",
             "test",
         )

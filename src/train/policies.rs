@@ -281,7 +281,8 @@ mod tests {
     fn a_category_that_seldom_holds_is_seldom_but_not_never_asked_where_it_does_not() {
         let recipe = Recipe::parse(
             "heldout_fraction: 0\n\
-             concepts:\n  theft: {names: [Theft], definitions: [d]}\n  gore: {names: [Gore], definitions: [d]}\n  \
+             concepts: {theft: {}, gore: {}, spam: {}}\n\
+             wordings:\n  theft: {names: [Theft], definitions: [d]}\n  gore: {names: [Gore], definitions: [d]}\n  \
              spam: {names: [Spam], definitions: [d]}\n\
              sources: {rows: {unsafe_means: general, negatives: [general]}}",
             "test",

@@ -19,6 +19,7 @@ struct RecipeFile {
     concepts: IndexMap<String, ConceptFile>,
     #[serde(default)]
     broader: IndexMap<String, BroaderFile>,
+    wordings: IndexMap<String, Wording>,
     sources: IndexMap<String, SourceFile>,
     #[serde(default)]
     owners: IndexMap<String, OwnerSourceFile>,
@@ -36,10 +37,6 @@ struct OwnerSourceFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConceptFile {
-    names: Vec<String>,
-    #[serde(default)]
-    held_out_names: Vec<String>,
-    definitions: Vec<String>,
     code: Option<String>,
     #[serde(default = "yes")]
     general: bool,
@@ -52,11 +49,17 @@ struct ConceptFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BroaderFile {
+    covers: Vec<String>,
+}
+
+/// What a policy may call a concept or a broader category.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wording {
     names: Vec<String>,
     #[serde(default)]
     held_out_names: Vec<String>,
     definitions: Vec<String>,
-    covers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,34 +140,46 @@ impl Recipe {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = crate::files::read_text(path)?;
-        let mut recipe = Self::parse(&text, &path.display().to_string())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        // `.` where the path is a bare file name: the empty path names no folder.
+        let beside = serde_saphyr::options! {}
+            .with_filesystem_root(Path::new(".").join(folder))
+            .map_err(|error| Error::BadInput(format!("{}: {error}", path.display())))?;
+        let mut recipe = Self::with(&text, &path.display().to_string(), beside)?;
         if !recipe.own.as_os_str().is_empty() {
-            recipe.own = path.parent().unwrap_or(Path::new("")).join(&recipe.own);
+            recipe.own = folder.join(&recipe.own);
             recipe.readings = reading::load(&recipe, &recipe.own.join("labels"))?;
         }
         Ok(recipe)
     }
 
-    /// Parses and checks a recipe; `origin` is what errors call it.
+    /// Parses and checks a recipe that includes no files; `origin` is what errors call it.
     ///
     /// # Errors
     /// [`Error::BadInput`] naming the place and what was expected there.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
+        Self::with(text, origin, serde_saphyr::options! {})
+    }
+
+    fn with(text: &str, origin: &str, options: serde_saphyr::Options) -> Result<Self> {
         let bad = |what: String| Error::BadInput(format!("{origin}: {what}"));
-        let file: RecipeFile =
-            serde_saphyr::from_str(text).map_err(|error| bad(format!("expected a training recipe: {error}")))?;
+        let file: RecipeFile = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| bad(format!("expected a training recipe: {error}")))?;
         Self::check(file).map_err(bad)
     }
 
-    fn check(file: RecipeFile) -> Result<Self, String> {
+    fn check(mut file: RecipeFile) -> Result<Self, String> {
         if !(0.0..1.0).contains(&file.heldout_fraction) {
             return Err(format!("heldout_fraction: expected a share in [0, 1), got {}", file.heldout_fraction));
         }
         let ids = index_ids(&file)?;
         let fine = file.concepts.len();
-        let mut concepts = fine_concepts(&file.concepts, &ids)?;
+        if let Some(id) = file.wordings.keys().find(|id| !ids.0.contains_key(*id)) {
+            return Err(format!("wordings: {}", unknown(id, ids.0.keys())));
+        }
+        let mut concepts = fine_concepts(&file.concepts, &ids, &mut file.wordings)?;
         let general = expand(&[GENERAL.to_owned()], &ids, &concepts)?;
-        concepts.extend(broader_concepts(file.broader, &ids, &concepts)?);
+        concepts.extend(broader_concepts(file.broader, &ids, &concepts, &mut file.wordings)?);
         check_wording(&concepts)?;
         let mut sources = IndexMap::new();
         for (name, source) in file.sources {
@@ -229,7 +244,19 @@ fn index_ids(file: &RecipeFile) -> Result<Ids, String> {
     Ok(Ids(ids))
 }
 
-fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<Concept>, String> {
+/// The names and definitions of a concept, of which there is one each at least.
+fn wording(id: &str, wordings: &mut IndexMap<String, Wording>) -> Result<Wording, String> {
+    wordings
+        .swap_remove(id)
+        .filter(|wording| !wording.names.is_empty() && !wording.definitions.is_empty())
+        .ok_or_else(|| format!("wordings.{id}: expected at least one of `names` and one of `definitions`"))
+}
+
+fn fine_concepts(
+    file: &IndexMap<String, ConceptFile>,
+    ids: &Ids,
+    wordings: &mut IndexMap<String, Wording>,
+) -> Result<Vec<Concept>, String> {
     let mut related = vec![BTreeSet::new(); file.len()];
     for (index, (id, concept)) in file.iter().enumerate() {
         for other in ids.find_all(&concept.related).map_err(|error| format!("concepts.{id}.related: {error}"))? {
@@ -244,12 +271,13 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
         .zip(related)
         .enumerate()
         .map(|(index, ((id, concept), related))| {
+            let Wording { names, held_out_names, definitions } = wording(id, wordings)?;
             Ok(Concept {
                 id: id.clone(),
                 code: concept.code.clone(),
-                names: concept.names.clone(),
-                held_out_names: concept.held_out_names.clone(),
-                definitions: concept.definitions.clone(),
+                names,
+                held_out_names,
+                definitions,
                 general: concept.general,
                 stands: concept.stands || !concept.general,
                 covers: vec![index],
@@ -259,7 +287,12 @@ fn fine_concepts(file: &IndexMap<String, ConceptFile>, ids: &Ids) -> Result<Vec<
         .collect()
 }
 
-fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Concept]) -> Result<Vec<Concept>, String> {
+fn broader_concepts(
+    file: IndexMap<String, BroaderFile>,
+    ids: &Ids,
+    fine: &[Concept],
+    wordings: &mut IndexMap<String, Wording>,
+) -> Result<Vec<Concept>, String> {
     let mut broader = Vec::with_capacity(file.len());
     for (id, concept) in file {
         let covers: BTreeSet<_> = match concept.covers.as_slice() {
@@ -272,14 +305,15 @@ fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Conc
         if covers.len() < 2 || covers.iter().any(|&part| part >= fine.len()) {
             return Err(format!("broader.{id}.covers: expected two or more fine concepts, or `general`"));
         }
+        let Wording { names, held_out_names, definitions } = wording(&id, wordings)?;
         broader.push(Concept {
             code: None,
             stands: false,
             general: covers.iter().all(|&part| fine[part].general),
             id,
-            names: concept.names,
-            held_out_names: concept.held_out_names,
-            definitions: concept.definitions,
+            names,
+            held_out_names,
+            definitions,
             covers: covers.into_iter().collect(),
             related: Vec::new(),
         });
@@ -291,9 +325,6 @@ fn broader_concepts(file: IndexMap<String, BroaderFile>, ids: &Ids, fine: &[Conc
 fn check_wording(concepts: &[Concept]) -> Result<(), String> {
     let mut owner: HashMap<String, &str> = HashMap::new();
     for concept in concepts {
-        if concept.names.is_empty() || concept.definitions.is_empty() {
-            return Err(format!("{}: expected at least one of `names` and one of `definitions`", concept.id));
-        }
         for name in concept.names.iter().chain(&concept.held_out_names) {
             if name.trim().is_empty() {
                 return Err(format!("{}: a name is empty", concept.id));

@@ -11,13 +11,20 @@ use crate::conversation::Target;
 const SMALL: &str = r#"
 heldout_fraction: 0.1
 concepts:
-  theft: {names: [Theft], definitions: [Taking what is not yours.], related: [fraud]}
+  theft: {related: [fraud]}
+  fraud: {}
+  insults: {}
+  injection: {general: false}
+broader:
+  crime: {covers: [theft, fraud]}
+  wrong: {covers: [theft, fraud, insults]}
+wordings:
+  theft: {names: [Theft], definitions: [Taking what is not yours.]}
   fraud: {names: [Fraud], definitions: [Tricking people out of money.]}
   insults: {names: [Insults], definitions: [Rude words to a person.]}
-  injection: {general: false, names: [Injection], definitions: [Overriding instructions.]}
-broader:
-  crime: {names: [Crime], definitions: [Breaking the law.], covers: [theft, fraud]}
-  wrong: {names: [Wrongdoing], definitions: [Anything bad.], covers: [theft, fraud, insults]}
+  injection: {names: [Injection], definitions: [Overriding instructions.]}
+  crime: {names: [Crime], definitions: [Breaking the law.]}
+  wrong: {names: [Wrongdoing], definitions: [Anything bad.]}
 sources:
   mixed:
     unsafe_means: general
@@ -98,6 +105,7 @@ fn read(folder: &Path) -> Recipe {
     let text = coded
         .iter()
         .fold(SMALL.to_owned(), |text, (concept, code)| text.replacen(concept, &format!("{concept}code: {code}, "), 1));
+    let (text, wordings) = apart(&text);
     let own = "heldout_fraction: 0.1\nown: own\n";
     let text = text.replace("heldout_fraction: 0.1\n", own).replace("sources:\n", "sources:\n  twins: {own: true}\n");
     fs::create_dir_all(folder.join("own/labels")).unwrap();
@@ -106,7 +114,36 @@ fn read(folder: &Path) -> Recipe {
                   mixed\trow-3\tS\tij\t\nmixed\trow-4\tU\tij\t\nmixed\trow-5\tS\t\tth\n";
     fs::write(folder.join("own/labels/pack.tsv"), labels).unwrap();
     fs::write(folder.join("recipe.yaml"), text).unwrap();
+    fs::write(folder.join("wordings.yaml"), wordings).unwrap();
     Recipe::load(folder.join("recipe.yaml")).unwrap()
+}
+
+/// A recipe that includes its wordings, and these.
+fn apart(recipe: &str) -> (String, String) {
+    let (before, after) = recipe.split_once("wordings:\n").unwrap();
+    let (wordings, after) = after.split_once("sources:\n").unwrap();
+    (
+        format!("{before}wordings: !include wordings.yaml\nsources:\n{after}"),
+        wordings.replace("\n  ", "\n").replacen("  ", "", 1),
+    )
+}
+
+#[test]
+fn only_what_lies_beside_a_recipe_is_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let (text, wordings) = apart(SMALL);
+    fs::write(folder.path().join("wordings.yaml"), &wordings).unwrap();
+    let load = |text: &str| {
+        fs::write(inner.join("recipe.yaml"), text).unwrap();
+        Recipe::load(inner.join("recipe.yaml")).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let absent = load(&text).unwrap_err();
+    assert!(absent.contains("recipe.yaml") && absent.contains("wordings.yaml"), "{absent}");
+    load(&text.replace("wordings.yaml", "../wordings.yaml")).unwrap_err();
+    fs::write(inner.join("wordings.yaml"), wordings).unwrap();
+    load(&text).unwrap();
 }
 
 #[test]
@@ -211,6 +248,9 @@ fn mistakes_are_named_with_their_place() {
         ("covers: [theft, fraud]", "covers: [theft, scam]", "broader.crime.covers: \"scam\""),
         ("related: [fraud]", "related: [crime]", "concepts.theft.related"),
         ("names: [Fraud]", "names: [theft]", "fraud: the name \"theft\" is already one of theft"),
+        ("  insults: {names: [Insults]", "  insult: {names: [Insults]", "wordings: \"insult\""),
+        ("  insults: {names: [Insults], definitions: [Rude words to a person.]}\n", "", "wordings.insults: expected"),
+        ("names: [Theft]", "names: []", "wordings.theft: expected"),
         ("unsafe_means: general", "unsafe_means: any", "unsafe_means: expected `general`"),
         ("weight: 2", "weight: 0", "sources.uneven.weight"),
         ("weight: 2", "wait: 2", "wait"),
