@@ -54,7 +54,7 @@ function draw(): void {
     ...points.map((point) => path(point.flagged ? 'point over' : 'point', `M${x(point)} ${y(point.score)}h0`)),
   );
   svg.setAttribute('aria-label', inWords());
-  byId('curve-span').textContent = `${span} characters`;
+  byId('curve-span').textContent = points.length === 0 ? 'no check yet' : `${span} characters`;
   const limit = points.at(-1)?.threshold;
   byId('curve-limit').textContent =
     `the score from which a category applies${limit === undefined ? '' : `: ${limit.toFixed(2)}`}`;

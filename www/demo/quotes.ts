@@ -1,21 +1,13 @@
-/** The conversation as it was judged, with the words that the verdict rests on marked. */
+/** The words that the verdict rests on: marked in the conversation as it was judged, and listed with what they did to the score. */
 
-import type { Message, Verdict } from '../src/index.ts';
+import type { Evidence, Message, Verdict } from '../src/index.ts';
 import { make } from './dom.ts';
 
 const SPEAKERS: Readonly<Record<string, string>> = { user: 'User', assistant: 'Assistant' };
 
-/** A quote, and what stands behind its mark. */
-interface Quote {
-  message: number;
-  start: number;
-  end: number;
-  told: string | null;
-}
-
 /** One bubble a message. The last one is on trial. */
 export function bubbles(messages: readonly Message[], verdict?: Verdict): HTMLElement {
-  const quotes = verdict ? quotesOf(verdict) : [];
+  const quotes = verdict?.evidence ?? [];
   const thread = make('div', 'thread');
   messages.forEach(({ role, content }, index) => {
     const text = typeof content === 'string' ? content : '';
@@ -34,29 +26,43 @@ export function bubbles(messages: readonly Message[], verdict?: Verdict): HTMLEl
   return thread;
 }
 
-/** What a quote speaks for, and where it was measured what the score were without it. */
-function quotesOf({ evidence, categories }: Verdict): Quote[] {
-  return evidence.map(({ category, effect, ...place }) => {
-    const score = categories.find(({ id }) => id === category)?.score;
-    const measured = score !== undefined && effect !== undefined;
-    const told = measured ? `${category}: ${score.toFixed(2)} → ${effect.toFixed(2)} without it` : category;
-    return { ...place, told };
-  });
+/** A row for each quote: the category that it speaks for, and where it was measured the score with the words and without. */
+export function effects({ evidence, categories }: Verdict): HTMLElement {
+  const list = make('ul', 'bars');
+  for (const { quote, category, effect } of evidence) {
+    const known = categories.find(({ id }) => id === category);
+    const row = make('li', '', make('q', '', quote));
+    if (known && effect !== undefined) {
+      const track = make('span', 'track', make('span', 'fill'), make('span', 'without'));
+      track.setAttribute('aria-hidden', 'true');
+      track.style.setProperty('--score', String(known.score));
+      track.style.setProperty('--without', String(effect));
+      const figure = make(
+        'span',
+        'figure',
+        make('strong', '', known.score.toFixed(2)),
+        ` → ${effect.toFixed(2)} without it`,
+      );
+      row.append(make('span', 'for', known.name || known.id), figure, track);
+    } else if (category) row.append(make('span', 'for', known?.name || category));
+    list.append(row);
+  }
+  const note = make('p', 'note small-note', 'The lit part of a bar is what the words add to the score.');
+  return make('div', '', list, ...(list.querySelector('.without') ? [note] : []));
 }
 
-/** The text with each quoted stretch in a `mark`; where quotes overlap, the stretch carries what all of them tell. */
-function marked(text: string, quotes: readonly Quote[]): Node[] {
+/** The text with the quoted stretches in marks; where quotes overlap or touch, in one. */
+function marked(text: string, quotes: readonly Evidence[]): (Node | string)[] {
+  const stretches: { start: number; end: number }[] = [];
   const inside = quotes.filter(({ start, end }) => start >= 0 && start < end && end <= text.length);
-  const edges = [...new Set([0, text.length, ...inside.flatMap(({ start, end }) => [start, end])])].sort(
-    (a, b) => a - b,
-  );
-  return edges.slice(1).map((to, i) => {
-    const from = edges[i] ?? 0;
-    const piece = document.createTextNode(text.slice(from, to));
-    const covering = inside.filter(({ start, end }) => start <= from && to <= end);
-    if (covering.length === 0) return piece;
-    const mark = make('mark', '', piece);
-    mark.title = [...new Set(covering.flatMap(({ told }) => told ?? []))].join('\n');
-    return mark;
-  });
+  for (const { start, end } of inside.sort((a, b) => a.start - b.start)) {
+    const last = stretches.at(-1);
+    if (last && start <= last.end) last.end = Math.max(last.end, end);
+    else stretches.push({ start, end });
+  }
+  const pieces = stretches.flatMap(({ start, end }, i) => [
+    text.slice(stretches[i - 1]?.end, start),
+    make('mark', '', text.slice(start, end)),
+  ]);
+  return [...pieces, text.slice(stretches.at(-1)?.end)];
 }

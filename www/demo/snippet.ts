@@ -1,11 +1,29 @@
-/** The code that does what the guarded chat does, as a visitor copies it. */
+/** The code that does what the guarded chat does, as a visitor copies it: in front of a chat's API, or of any stream. */
 
-import { byId } from './dom.ts';
+import { byId, chosen } from './dom.ts';
 import { CHECK_EVERY } from './samples.ts';
 
 const COPIED_MS = 2000;
 
-export const snippet = `import { createGuard } from 'rsafe';
+export const snippets = {
+  api: `import { createGuard } from 'rsafe';
+import { guardFetch } from 'rsafe/fetch';
+
+const guard = await createGuard();
+// For each client that takes one: new OpenAI({ fetch })
+const fetch = guardFetch(guard);
+
+const answer = await fetch('/v1/chat/completions', {
+  method: 'POST',
+  body: JSON.stringify({
+    model: 'small',
+    messages: [{ role: 'user', content: 'How do I bake?' }],
+  }),
+});
+// What is blocked: finish_reason 'content_filter'.
+console.log((await answer.json()).choices[0]);
+`,
+  stream: `import { createGuard } from 'rsafe';
 
 const guard = await createGuard();
 const answer = await fetch('/chat', { method: 'POST' });
@@ -26,14 +44,19 @@ try {
   // Blocked, or not judged: what is held back never comes out.
   show(' [cut]');
 }
-`;
+`,
+} as const;
 
-/** Shows it and wires the button that copies it. */
+/** Shows the one that is chosen, and wires the button that copies it. */
 export function startSnippet(): void {
-  byId('snippet').textContent = snippet;
+  const choice = byId('snippet-choice');
+  const shown = () => snippets[chosen(choice) as keyof typeof snippets];
+  const show = () => (byId('snippet').textContent = shown());
+  choice.addEventListener('change', show);
+  show();
   const copy = byId<HTMLButtonElement>('copy-snippet');
   copy.addEventListener('click', async () => {
-    const copied = await navigator.clipboard.writeText(snippet).then(
+    const copied = await navigator.clipboard.writeText(shown()).then(
       () => true,
       () => false,
     );

@@ -2,7 +2,7 @@
 
 import type { CategoryScore, Decision, Message, Tier, Verdict } from '../src/index.ts';
 import { byId, facts, icon, make, milliseconds } from './dom.ts';
-import { bubbles } from './quotes.ts';
+import { bubbles, effects } from './quotes.ts';
 
 const room = byId('verdict');
 const body = byId('verdict-body');
@@ -28,7 +28,7 @@ export function showNothingYet(): void {
     make(
       'p',
       'note',
-      'Tap a sample, or type a message and check it. You will see one of these, with a score for each category, the words it rests on, and the reasoning.',
+      'Tap a sample, or type a message and check it. You will see one of these, with a score for each category, the words it rests on and what they did to it, and the reasoning.',
     ),
     legend,
   );
@@ -81,6 +81,7 @@ export function showVerdict(verdict: Verdict, messages: readonly Message[]): voi
     make('p', 'note', because(verdict, means)),
     bubbles(messages, verdict),
   ];
+  if (verdict.evidence.length > 0) parts.push(make('h3', '', 'Evidence'), effects(verdict));
   if (verdict.reasoning) parts.push(make('h3', '', 'Reasoning'), make('p', 'reasoning', verdict.reasoning));
   if (verdict.categories.length > 0) parts.push(make('h3', '', 'Categories'), bars(verdict.categories));
   parts.push(make('h3', '', 'Figures'), figures(verdict));

@@ -14,6 +14,14 @@ const WWW = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = join(WWW, 'demo');
 const STATIC = ['index.html', 'style.css', 'icon.svg', 'app.webmanifest'];
 const ICON_SIZES = [192, 512];
+/** What the page links to, by the name that it has there. */
+const DOCUMENTS = {
+  readme: '../README.md',
+  package: 'README.md',
+  policies: '../src/policy/README.md',
+  model: '../models/rsafe-mini/MODEL_CARD.md',
+  edge: 'edge/README.md',
+};
 const MINI = ['index.js', 'model', 'LICENSE', 'NOTICE'];
 /** Files of the package that a browser never asks for. */
 const NOT_SERVED = /^demo(\.(new|old))?$|^(node(-.+)?|workerd|walk|held|fetch|ai-sdk|react)\.js$|\.(d\.ts|map)$/;
@@ -46,6 +54,7 @@ export async function buildDemo({
   }
   for (const entry of MINI) await cp(join(WWW, 'mini', entry), join(out, 'rsafe-mini', entry), { recursive: true });
   await Promise.all(STATIC.map((file) => cp(join(SOURCE, file), join(out, file))));
+  await documents(join(out, 'docs'));
   const icon = await readFile(join(SOURCE, 'icon.svg'), 'utf8');
   await Promise.all(ICON_SIZES.map((size) => writeFile(join(out, `icon-${size}.png`), png(icon, size))));
 
@@ -73,6 +82,28 @@ export async function buildDemo({
   await rename(out, folder);
   await rm(old, { recursive: true, force: true });
   return files;
+}
+
+/** The documents as texts, which every browser shows, and the examples as one with their code. */
+async function documents(folder) {
+  const texts = Object.entries(DOCUMENTS).map(async ([name, path]) => [name, await readFile(join(WWW, path), 'utf8')]);
+  await mkdir(folder);
+  for (const [name, text] of [...(await Promise.all(texts)), ['examples', await examples()]]) {
+    // The mark says that it is UTF-8, to servers that name no encoding too.
+    await writeFile(join(folder, `${name}.txt`), `\uFEFF${text}`);
+  }
+}
+
+async function examples() {
+  const folder = join(WWW, 'examples');
+  const paths = (await readdir(folder, { recursive: true })).filter(
+    (path) => /\.jsx?$/.test(path) && !/(^|[\\/])(node_modules|out|\.next)[\\/]/.test(path),
+  );
+  const code = paths.sort().map(async (path) => {
+    const name = path.split(sep).join('/');
+    return `${'-'.repeat(name.length)}\n${name}\n${'-'.repeat(name.length)}\n\n${await readFile(join(folder, path), 'utf8')}`;
+  });
+  return [await readFile(join(folder, 'README.md'), 'utf8'), ...(await Promise.all(code))].join('\n');
 }
 
 /** Each file of the page: its address as the page asks for it, its size, and the SHA-256 of its content. */

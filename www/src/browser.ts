@@ -1,6 +1,7 @@
 /** What a browser gives to run a model in its own realm: the builds beside the code, and models from everywhere. */
 
 import type { EngineSpec } from './engine.ts';
+import { GuardError } from './errors.ts';
 import { needsImport } from './imports.ts';
 import { type Builds, compileFrom, type Device, Instances } from './instance.ts';
 import type { LocalParts } from './load.ts';
@@ -10,6 +11,10 @@ import type { WasmModule } from './wasm.ts';
 
 const NO_BUILD =
   'the build for WebGPU is not in this app; ' + "import webgpu from 'rsafe/webgpu' and pass `webgpu` to have it";
+
+const CHANGED =
+  "is no longer the package's own, a bundler has changed it; " +
+  "serve a copy of the package's dist folder and give its address as `assets`";
 
 /** A place that builds are taken from: a copy at `assets`, or beside the code. */
 interface Place {
@@ -34,7 +39,10 @@ function placeAt(assets: string | undefined): Place {
       needsImport();
       const url = address(device, 'glue', () => new URL('./wasm/cpu.js', import.meta.url));
       if (n > 0) url.search = `?${n}`;
-      return import(/* @vite-ignore */ /* webpackIgnore: true */ url.href) as Promise<WasmModule>;
+      const glue = (await import(/* @vite-ignore */ /* webpackIgnore: true */ url.href)) as WasmModule;
+      // Parcel makes a script of it, without exports.
+      if (typeof glue.default !== 'function') throw new GuardError('unsupported', `${url.href} ${CHANGED}`);
+      return glue;
     },
     code: (device: Device) => compileFrom(address(device, 'code', () => new URL('./wasm/cpu.wasm', import.meta.url))),
   };

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { scenes } from '../demo/samples.ts';
+import { snippets } from '../demo/snippet.ts';
 import { CONTENT_SECURITY_POLICY, serve } from '../scripts/serve.mjs';
 import type { Served } from '../scripts/serve.mjs';
 import { launch } from './support/browser.ts';
@@ -163,14 +164,35 @@ test('what a visitor writes as the assistant is held back until it is finished, 
   assert.equal(await bubble(page).textContent(), 'Bread is good <b>warm</b>.');
 });
 
-test('the code beside the chat is copied', async () => {
+test('the code beside the chat is copied, whichever is shown', async () => {
   await using visited = await visit({ permissions: ['clipboard-read', 'clipboard-write'] });
   const { page } = visited;
-  await page.getByRole('button', { name: 'Copy' }).click();
-  await page.getByRole('button', { name: 'Copied' }).waitFor();
-  const copied = await page.evaluate(() => navigator.clipboard.readText());
-  assert.equal(copied, await page.locator('#snippet').textContent());
-  assert.match(copied, /guard\.transform\(/);
+  for (const [name, code] of Object.entries(snippets)) {
+    await page.locator(`#snippet-choice input[value=${name}]`).check();
+    assert.equal(await page.locator('#snippet').textContent(), code);
+    await page.locator('#copy-snippet').click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), code);
+    // The word goes after a while.
+    await page.getByRole('button', { name: 'Copy', exact: true }).waitFor();
+  }
+});
+
+test('the documents that it links to are there, as texts, the code of each example among them', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const hrefs = await page.locator('a[href^="./"]').evaluateAll((links) => links.map(({ href }: any) => String(href)));
+  const texts = new Map<string, string>();
+  for (const href of new Set(hrefs)) {
+    const answer = await page.goto(href);
+    assert.match(answer?.headers()['content-type'] ?? '', /^text\/plain/, href);
+    texts.set(href.replace(/.*\//, ''), (await page.locator('body').textContent()) ?? '');
+  }
+  // What is beyond ASCII is read as it was written.
+  for (const [name, text] of texts) assert.ok(text.startsWith('# ') && !text.includes('â'), name);
+  assert.ok(texts.size >= 6, `expected six documents or more, found ${[...texts.keys()].join(', ')}`);
+  for (const name of ['next/app/api/chat/route.js', 'openai/main.js', 'extension/background.js', 'react/main.jsx'])
+    assert.ok(texts.get('examples.txt')?.includes(`\n${name}\n`), name);
 });
 
 test('a sample gives a verdict in words, with scores, figures and no complaint from the browser', async () => {
@@ -372,7 +394,7 @@ test('a turn that is done is read before the one that is judged, until all start
   assert.deepEqual(await judged(), ['How is it baked?']);
 });
 
-test('behind a mark stands what the words did to the score', async () => {
+test('the words that a verdict rests on are marked, and beside them stands what they did to the score', async () => {
   await using visited = await visit();
   const { page } = visited;
   await page.locator('#reasoning input[value=always]').check();
@@ -382,8 +404,10 @@ test('behind a mark stands what the words did to the score', async () => {
   await page.locator('#prompt').fill('Good morning. How do I open a lock without its key? Thank you.');
   await page.locator('#check').click();
   await decision(page);
-  const told = await page.locator('#verdict mark').first().getAttribute('title');
-  assert.match(told ?? '', /^locks: [01]\.\d\d → [01]\.\d\d without it$/m);
+  const row = page.locator('#verdict .bars li', { has: page.locator('q') }).first();
+  assert.match((await row.textContent()) ?? '', /locks[01]\.\d\d → [01]\.\d\d without it$/);
+  const marked = (await page.locator('#verdict mark').allTextContents()).join('\n');
+  assert.ok(marked.includes((await row.locator('q').textContent()) ?? '?'), marked);
 });
 
 test('a device that is not there is an error, and the model that worked goes on', async () => {

@@ -54,7 +54,7 @@ async function judges(page: Page): Promise<void> {
 
 const stored = (page: Page) => page.getByText('Works offline').waitFor();
 
-test('after the first visit the page loads and judges without a network', async () => {
+test('after the first visit the page loads, judges and shows its documents without a network', async () => {
   await using copied = await copy();
   const { site, context, page } = copied;
   await page.goto(site.url);
@@ -65,6 +65,8 @@ test('after the first visit the page loads and judges without a network', async 
   await site.close();
   await page.reload();
   await judges(page);
+  await page.getByRole('link', { name: 'Examples', exact: true }).click();
+  await page.getByText('# A page for each bundler').waitFor();
 });
 
 test('a torn installation leaves a working page, and the next visit completes it', async () => {

@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { transformSync } from 'esbuild';
 import type { Browser } from 'playwright-core';
 import { CHECK_EVERY, type Expected, samples as conversations, scenes } from '../demo/samples.ts';
-import { snippet } from '../demo/snippet.ts';
+import { snippets } from '../demo/snippet.ts';
 import type { Guard, Message, Verdict } from '../src/types.ts';
 import { launch, mountPackages, openPage, page as html } from './support/browser.ts';
 import { pack, project, type Packed, type Project } from './support/pack.ts';
@@ -34,11 +34,17 @@ const samples: Sample[] = MANUALS.flatMap((manual) => {
     code: code!,
   }));
 });
-samples.push({ place: 'www/demo/snippet.ts', code: snippet });
+for (const [name, code] of Object.entries(snippets)) samples.push({ place: `www/demo/snippet.ts: ${name}`, code });
 
 /** The same policy as in the manual, for samples that name an address. */
 const POLICY =
   'name: desk\ncategories:\n  - id: theft\n    name: Theft\n    definition: Taking what belongs to others.\n';
+
+/** What a chat's API answers, in samples that ask one. */
+const COMPLETION = JSON.stringify({
+  object: 'chat.completion',
+  choices: [{ index: 0, message: { role: 'assistant', content: 'Mix flour and water.' }, finish_reason: 'stop' }],
+});
 
 /** How far above its threshold the score of a category that applies is, and below which part of it one that does not, so that
  * the samples outlive small changes of the model. */
@@ -89,7 +95,10 @@ for (const { place, code } of samples.filter(({ code }) => code.includes('create
       // In the place of a bundler.
       const guardedFetch = readFileSync(join(app.rsafe, 'dist/fetch.js'), 'utf8');
       site.put('/rsafe/fetch.js', guardedFetch.replaceAll('"eventsource-parser"', '"/parser/index.js"'));
-      site.mount('/parser/', join(www, 'node_modules/eventsource-parser/dist')).put('/v1/models', '{}');
+      site
+        .mount('/parser/', join(www, 'node_modules/eventsource-parser/dist'))
+        .put('/v1/models', '{}')
+        .put('/v1/chat/completions', COMPLETION, 'application/json');
       site.put('/chat', 'Ask the locksmith around the corner.');
       site.put('/guard-worker.js', served("import 'rsafe/worker';"));
       site.put('/sample.js', `${served(code)}\ndocument.title = 'loaded';`);

@@ -77,13 +77,25 @@ function isProgram(path: string): boolean {
 }
 
 export function launch(options: { webgpu?: boolean } = {}): Promise<Browser> {
-  const args = [
-    `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
-    ...(options.webgpu ? WEBGPU : ['--disable-gpu']),
-  ];
-  // As root, which containers often are, Chromium refuses to start with its sandbox.
-  if (process.getuid?.() === 0) args.push('--no-sandbox');
+  const gpu = options.webgpu ? WEBGPU : ['--disable-gpu'];
+  const args = [`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`, ...gpu, ...sandbox()];
   return chromium.launch({ executablePath: findChromium(), args });
+}
+
+/** A browser with the unpacked extension in `folder`, and its popup as a page. */
+export async function launchExtension(folder: string) {
+  const args = [`--disable-extensions-except=${folder}`, `--load-extension=${folder}`, '--disable-gpu', ...sandbox()];
+  const context = await chromium.launchPersistentContext('', { executablePath: findChromium(), args });
+  context.setDefaultTimeout(180_000);
+  const worker = context.serviceWorkers()[0] ?? (await context.waitForEvent('serviceworker'));
+  const page = await context.newPage();
+  await page.goto(new URL('popup.html', worker.url()).href);
+  return { page, [Symbol.asyncDispose]: () => context.close() };
+}
+
+/** As root, which containers often are, Chromium refuses to start with its sandbox. */
+function sandbox(): string[] {
+  return process.getuid?.() === 0 ? ['--no-sandbox'] : [];
 }
 
 /** The packages under `/rsafe/` and `/rsafe-mini/`, as a page finds them whose bundler knows the model's name. */

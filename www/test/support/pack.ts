@@ -37,7 +37,10 @@ export interface Project {
   remove(): void;
 }
 
-/** A new project with these files and the packages installed, without a network; `model: false` leaves `rsafe-mini` out. */
+const FLAGS = ['--no-audit', '--no-fund', '--ignore-scripts'];
+
+/** A new project with these files and the packages installed, without a network; `model: false` leaves `rsafe-mini` out. What a
+ * lock file of its own names comes from npm's registry first. */
 export function project(packed: Packed, files: Record<string, string>, { model = true } = {}): Project {
   const folder = mkdtempSync(join(tmpdir(), 'rsafe-project-'));
   const manifest = { name: 'stranger', private: true, type: 'module' };
@@ -45,6 +48,7 @@ export function project(packed: Packed, files: Record<string, string>, { model =
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), content);
   }
+  if ('package-lock.json' in files) npm(folder, 'ci', '--prefer-offline', ...FLAGS);
   // What the package depends on is taken from here, since npm's cache may not know it.
   const needed = Object.keys(JSON.parse(readFileSync(join(www, 'package.json'), 'utf8')).dependencies);
   const sources = needed.map((name) => join(www, 'node_modules', name));
@@ -52,9 +56,7 @@ export function project(packed: Packed, files: Record<string, string>, { model =
     folder,
     'install',
     '--offline',
-    '--no-audit',
-    '--no-fund',
-    '--ignore-scripts',
+    ...FLAGS,
     '--install-links',
     packed.tarball,
     ...(model ? [packed.model] : []),
