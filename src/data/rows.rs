@@ -11,7 +11,7 @@ use crate::files;
 use crate::records::{self, Record, Records};
 
 /// What the judges of a data set said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
     Safe,

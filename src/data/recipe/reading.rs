@@ -1,6 +1,6 @@
 //! Labels by reading: a verdict, the concepts that hold, and those that a text only touches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::{ConceptIdx, Facts, ReaderLabel, Recipe};
@@ -65,9 +65,10 @@ impl Recipe {
     }
 }
 
-/// The labels in a folder's `.tsv` files, whose columns are `source id verdict codes touches`, by row.
+/// What the readers' labels in a folder's `.tsv` files, whose columns are `source id verdict codes touches`, say together of
+/// each row.
 pub(super) fn load(recipe: &Recipe, folder: &Path) -> Result<HashMap<String, ReaderLabel>> {
-    let mut readings = HashMap::new();
+    let mut readings: HashMap<String, Vec<ReaderLabel>> = HashMap::new();
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
     for entry in entries {
         let path = entry.map_err(Error::io(folder))?.path();
@@ -78,10 +79,26 @@ pub(super) fn load(recipe: &Recipe, folder: &Path) -> Result<HashMap<String, Rea
         for (number, line) in text.lines().enumerate().skip(1) {
             let place = format!("{}, line {}", path.display(), number + 1);
             let (id, reading) = parse(recipe, line, &place)?;
-            readings.insert(id, reading);
+            readings.entry(id).or_default().push(reading);
         }
     }
-    Ok(readings)
+    Ok(readings.into_iter().map(|(id, readings)| (id, together(readings))).collect())
+}
+
+/// What several readers say: the verdict in the middle of theirs, borderline where two there differ, and the concepts that
+/// half of them name.
+fn together(readings: Vec<ReaderLabel>) -> ReaderLabel {
+    let mut verdicts: Vec<Label> = readings.iter().map(|reading| reading.label).collect();
+    verdicts.sort_unstable();
+    let (low, high) = (verdicts[(verdicts.len() - 1) / 2], verdicts[verdicts.len() / 2]);
+    let half = |named: fn(&ReaderLabel) -> &Vec<ConceptIdx>| {
+        let by = |concept: &ConceptIdx| readings.iter().filter(|reading| named(reading).contains(concept)).count();
+        let all: BTreeSet<ConceptIdx> = readings.iter().flat_map(named).copied().collect();
+        all.into_iter().filter(|concept| 2 * by(concept) >= readings.len()).collect::<Vec<_>>()
+    };
+    let holds = half(|reading| &reading.holds);
+    let touches = half(|reading| &reading.touches).into_iter().filter(|concept| !holds.contains(concept)).collect();
+    ReaderLabel { label: if low == high { low } else { Label::Borderline }, holds, touches }
 }
 
 fn parse(recipe: &Recipe, line: &str, place: &str) -> Result<(String, ReaderLabel)> {

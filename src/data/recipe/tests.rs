@@ -176,6 +176,33 @@ fn a_readers_label_holds_instead_of_the_sets() {
 }
 
 #[test]
+fn what_several_readers_say_counts_together_whatever_the_order_of_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    read(folder.path());
+    let readers = ["U\tth,hs\t", "S\t\tfr", "U\tth\tfr", "B\tth\tfr"];
+    for turn in 0..readers.len() {
+        for (at, label) in readers.iter().enumerate() {
+            let file = format!("own/labels/reader{}.tsv", (at + turn) % readers.len());
+            let two = if at < 2 { format!("mixed\trow-8\t{label}\n") } else { String::new() };
+            fs::write(folder.path().join(file), format!("head\nmixed\trow-7\t{label}\n{two}")).unwrap();
+        }
+        let recipe = Recipe::load(folder.path().join("recipe.yaml")).unwrap();
+        let source = recipe.source("mixed").unwrap();
+        let said = |number| recipe.reading(source, &row(number, Label::Safe, &[])).unwrap().clone();
+        let ids = |list: &[ConceptIdx]| list.iter().map(|&at| recipe.concepts[at].id.clone()).collect::<Vec<_>>();
+        // S B U U: between borderline and unsafe.
+        assert_eq!(
+            (said(7).label, ids(&said(7).holds), ids(&said(7).touches)),
+            (Label::Borderline, vec!["theft".to_owned()], vec!["fraud".to_owned()])
+        );
+        assert_eq!(
+            (said(8).label, ids(&said(8).holds)),
+            (Label::Borderline, vec!["theft".to_owned(), "insults".to_owned()])
+        );
+    }
+}
+
+#[test]
 fn rows_of_our_own_bring_their_labels_and_those_of_the_split_dev_are_held_out() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = read(folder.path());
@@ -299,7 +326,7 @@ fn the_shipped_recipe_names_enough_concepts_in_enough_words() {
             Origin::Own(_) => None,
         })
         .collect();
-    assert_eq!(files.len(), 58);
+    assert_eq!(files.len(), 60);
     for (index, concept) in recipe.concepts.iter().enumerate() {
         let least = if index < recipe.fine { (6, 3) } else { (4, 2) };
         assert!(concept.names.len() >= least.0 && concept.definitions.len() >= least.1, "{}", concept.id);
