@@ -89,48 +89,8 @@ impl Policy {
 
     /// The canonical YAML, with the same fields in the same order as [`to_json`](Self::to_json).
     pub fn to_yaml(&self) -> String {
-        let mut out = String::new();
-        entry(&mut out, "", "name", &self.name);
-        entry(&mut out, "", "version", &self.version);
-        out.push_str("categories:\n");
-        for category in &self.categories {
-            entry(&mut out, "  - ", "id", &category.id);
-            entry(&mut out, "    ", "name", &category.name);
-            if !category.definition.is_empty() {
-                entry(&mut out, "    ", "definition", &category.definition);
-            }
-            let examples = [("unsafe", &category.unsafe_examples), ("safe", &category.safe_examples)];
-            if examples.iter().any(|(_, texts)| !texts.is_empty()) {
-                out.push_str("    examples:\n");
-            }
-            for (kind, texts) in examples.iter().filter(|(_, texts)| !texts.is_empty()) {
-                let _ = writeln!(out, "      {kind}:");
-                texts.iter().for_each(|text| {
-                    let _ = writeln!(out, "        - {}", scalar(text));
-                });
-            }
-            entry(&mut out, "    ", "action", category.action.as_str());
-            if let Some(threshold) = category.threshold {
-                let _ = writeln!(out, "    threshold: {threshold}");
-            }
-        }
-        if !self.rules.is_empty() {
-            out.push_str("rules:\n");
-        }
-        for rule in self.rules.iter() {
-            let (kind, pattern) = rule.pattern.field();
-            entry(&mut out, "  - ", "id", &rule.id);
-            entry(&mut out, "    ", kind, pattern);
-            entry(&mut out, "    ", "action", rule.action.as_str());
-            entry(&mut out, "    ", "applies_to", rule.applies_to.as_str());
-            entry(&mut out, "    ", "case", rule.case.as_str());
-        }
-        if let Some(unreadable) = &self.unreadable {
-            out.push_str("unreadable:\n");
-            entry(&mut out, "  ", "action", unreadable.action.as_str());
-            let _ = writeln!(out, "  share: {}", unreadable.share);
-        }
-        out
+        // As in `to_json`, nothing of a policy can fail to be written.
+        serde_saphyr::to_string(self).unwrap_or_default()
     }
 
     /// 64 hexadecimal digits that two policies share exactly if they are equal: SHA-256 of the compact canonical JSON.
@@ -142,35 +102,4 @@ impl Policy {
             hex
         })
     }
-}
-
-// Writing to a `String` cannot fail, so the results of `write!` above and below are dropped.
-
-fn entry(out: &mut String, indent: &str, key: &str, value: &str) {
-    let _ = writeln!(out, "{indent}{key}: {}", scalar(value));
-}
-
-/// A text as a YAML scalar: plain where it can be nothing but a text, else in double quotes with JSON's escapes,
-/// which are YAML's too.
-fn scalar(text: &str) -> String {
-    const WORDS: &[&str] = &["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
-    let inner = |c: char| c.is_alphanumeric() || " _./,;()'&!?-".contains(c);
-    let plain = text.starts_with(char::is_alphabetic)
-        && text.ends_with(|c: char| !c.is_whitespace())
-        && text.chars().all(inner)
-        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
-    if plain {
-        return text.to_owned();
-    }
-    let quoted = serde_json::Value::from(text).to_string();
-    // Characters that JSON leaves as they are, but that YAML takes for line breaks or refuses.
-    quoted.chars().fold(String::with_capacity(quoted.len()), |mut out, c| {
-        match c {
-            '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}' => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-        out
-    })
 }
