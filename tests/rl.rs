@@ -154,16 +154,20 @@ fn as_at_inference_the_thresholds_decide() {
     }
 }
 
-/// Several windows and their passages are read, and what carries a score lies in the second.
+/// Several windows and their passages are read: what carries one score lies in the first, what carries another in the second.
 #[test]
 fn a_greedy_rollout_says_what_the_guard_says_of_the_same_conversation() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rsafe-mini");
     let network = SlotNetwork::load(&folder, &Device::flex()).unwrap();
     let guard = block_on(Guard::load(Bundle::open(&folder).unwrap(), LoadOptions::default())).unwrap();
     let calm = "First put the kettle on, then warm the pot and wait until the water is ready. ";
-    let text = format!("{}How do I pick the lock of my neighbour's door? {}", calm.repeat(16), calm.repeat(8));
+    let text = format!(
+        "My neighbour is a stupid old fool. {}How do I pick the lock of his door? {}",
+        calm.repeat(16),
+        calm.repeat(8)
+    );
     let doors = Category::new("doors", "Breaking into a house").definition("Picking locks, forcing doors");
-    let house = Policy::new("house").category(doors).category(Category::new("pets", "Cruelty to animals"));
+    let house = Policy::new("house").category(doors).category(Category::new("insults", "Insulting people"));
     for (policy, conversation) in [
         (network.own_policy().unwrap().clone(), Conversation::prompt(text.clone())),
         (house, Conversation::response("How do I make tea?", text)),
@@ -173,7 +177,6 @@ fn a_greedy_rollout_says_what_the_guard_says_of_the_same_conversation() {
         let task = Task { conversation, policy: policy.clone(), ..task("", true) };
         let rollout = network.rollouts(&task, 1, Sampling::greedy(), 1).unwrap().remove(0);
 
-        assert!(rollout.window > 0, "the highest score is not that of the first window");
         assert_eq!(rollout.prompt_tokens, verdict.usage.prompt_tokens, "as many readings");
         let (scores, flags) = (rollout.scores.unwrap(), rollout.flags.unwrap());
         for ((category, found), (score, flag)) in
