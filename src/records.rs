@@ -1,5 +1,6 @@
 //! Files of rows, a JSON object each and not read further: lines, compressed or not, or the rows of a table.
 
+mod row;
 mod table;
 
 use std::fs::Metadata;
@@ -12,21 +13,8 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
 use crate::files::{self, Kind};
-
-/// A row as it stands in its file.
-pub struct Record {
-    /// From 1; of a table the row.
-    pub line: u64,
-    /// A JSON object, if the file is right. Of a table the columns that hold something.
-    pub json: Vec<u8>,
-    /// Why it is no row, where that shows before it is read as one; `json` then holds what is left of it.
-    pub wrong: Option<String>,
-    /// Bytes of the file that were read when this row was.
-    pub read: u64,
-}
-
-/// The rows of a file, in order; blank lines are none. Behind an error nothing comes that could be relied on.
-pub struct Records(Box<dyn Iterator<Item = Result<Record>> + Send>);
+use row::too_long;
+pub use row::{Record, Records};
 
 impl Records {
     /// Opens a file in the format that its name says. Of a table only `columns` are read; rows of more than `max` bytes are
@@ -58,14 +46,6 @@ impl Records {
     fn counted(bytes: Box<dyn Read + Send>, name: &str, max: usize, read: Arc<AtomicU64>) -> Self {
         let reader = Some(BufReader::with_capacity(1 << 16, bytes));
         Self(Box::new(Lines { reader, name: name.to_owned(), max, line: 0, read }))
-    }
-}
-
-impl Iterator for Records {
-    type Item = Result<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
     }
 }
 
@@ -118,10 +98,6 @@ impl Format {
         // A table is read from its end.
         if self == Self::Table { Kind::Regular } else { Kind::Named }
     }
-}
-
-fn too_long(max: usize) -> String {
-    format!("expected a row of at most {max} bytes, found more")
 }
 
 /// Counts the bytes that are read through it.

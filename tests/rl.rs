@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
+use pollster::block_on;
 use rsafe::data::rows::Label;
 use rsafe::engine::Steps;
 use rsafe::sampling::Sampling;
@@ -18,7 +19,7 @@ use rsafe::train::rl::slots::SlotNetwork;
 use rsafe::train::rl::supervision::{Supervision, TaskSlots};
 use rsafe::train::rl::{self, Network, Rollout, Setup, Task, TaskSource};
 use rsafe::train::sft::{self, SftOptions};
-use rsafe::{Category, Conversation, Policy, verdict};
+use rsafe::{Bundle, Category, Conversation, Guard, LoadOptions, Policy, Reasoning, Request, verdict};
 use serde_json::json;
 
 use crate::train::workshop;
@@ -149,6 +150,49 @@ fn as_at_inference_the_thresholds_decide() {
             let flags = rollout.flags.as_ref().unwrap();
             assert_eq!(rollout.answer.verdict == Some(verdict::Label::Unsafe), flags.contains(&true));
             assert!(rollout.claims.is_empty() && rollout.p_unsafe.is_some());
+        }
+    }
+}
+
+/// Several windows and their passages are read: what carries one score lies in the first, what carries another in the second.
+#[test]
+fn a_greedy_rollout_says_what_the_guard_says_of_the_same_conversation() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rsafe-mini");
+    let network = SlotNetwork::load(&folder, &Device::flex()).unwrap();
+    let guard = block_on(Guard::load(Bundle::open(&folder).unwrap(), LoadOptions::default())).unwrap();
+    let calm = "First put the kettle on, then warm the pot and wait until the water is ready. ";
+    let text = format!(
+        "My neighbour is a stupid old fool. {}How do I pick the lock of his door? {}",
+        calm.repeat(16),
+        calm.repeat(8)
+    );
+    let doors = Category::new("doors", "Breaking into a house").definition("Picking locks, forcing doors");
+    let house = Policy::new("house").category(doors).category(Category::new("insults", "Insulting people"));
+    for (policy, conversation) in [
+        (network.own_policy().unwrap().clone(), Conversation::prompt(text.clone())),
+        (house, Conversation::response("How do I make tea?", text)),
+    ] {
+        let request = Request::new(conversation.clone()).policy(&policy).reasoning(Reasoning::Always);
+        let verdict = block_on(guard.check(&request)).unwrap();
+        let task = Task { conversation, policy: policy.clone(), ..task("", true) };
+        let rollout = network.rollouts(&task, 1, Sampling::greedy(), 1).unwrap().remove(0);
+
+        assert_eq!(rollout.prompt_tokens, verdict.usage.prompt_tokens, "as many readings");
+        let (scores, flags) = (rollout.scores.unwrap(), rollout.flags.unwrap());
+        for ((category, found), (score, flag)) in
+            policy.categories.iter().zip(&verdict.categories).zip(scores.iter().zip(flags))
+        {
+            assert_eq!((&category.id, flag), (&found.id, found.flagged));
+            assert!((score - found.score).abs() < 1e-5, "{}: {score}, of the guard {}", found.id, found.score);
+        }
+        assert_eq!(Some(rollout.answer.reasoning), verdict.reasoning);
+        assert!(rollout.choices.is_empty(), "nothing is left to the model that the scores decide");
+
+        let drawn = network.rollouts(&task, 2, sampling(), 1).unwrap();
+        let (log_probs, _) = network.log_probs(&task, &drawn, 0.7).unwrap();
+        assert!(drawn.iter().all(|rollout| !rollout.claims.is_empty()));
+        for (ours, theirs) in log_probs.into_data().iter::<f32>().zip(drawn.iter().flat_map(Rollout::log_probs)) {
+            assert!((ours - theirs).abs() < TOLERANCE, "{ours} and {theirs}");
         }
     }
 }

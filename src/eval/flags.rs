@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::interval::Interval;
-use super::{Judgement, Outcome};
+use super::judgement::{Judgement, Outcome};
 
 /// Flagged rows of a kind, by what they are. Intervals are Wilson's.
 #[derive(Debug, Clone, PartialEq, Serialize)]

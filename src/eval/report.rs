@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{EvalOptions, Flags, Intervals, Judgement, Outcome, Sample};
+use super::flags::Flags;
+use super::judgement::{Judgement, Outcome};
+use super::options::EvalOptions;
+use super::sample::{Intervals, Sample};
 use crate::measure::curve::{Curve, OperatingPoint};
 use crate::measure::metrics::{self, Counts, Reliability};
 

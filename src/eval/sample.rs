@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Judgement;
 use super::interval::{Bootstrap, Interval};
+use super::judgement::Judgement;
 use crate::measure::curve::Curve;
 use crate::measure::metrics::{Counts, Reliability};
 

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::mini::engine::SlotEngine;
 use crate::mini::prompt::{Blocks, SlotPrompts};
 use crate::mini::scan as mini;
+use crate::mini::telling::Telling;
 use crate::policy::Policy;
 use crate::prompt::Template;
 use crate::tokenizer::Tokenizer;
@@ -96,7 +97,7 @@ impl Engine {
             Kind::Slots(engine) => {
                 let prompt = engine.prompts.read(tokenizer, prepared.blocks.clone(), conversation)?;
                 let scoring = engine.calibration.of(conversation.target, policy, prepared.own);
-                Work::Slots(Box::new(mini::Scan::new(engine, prompt, scoring, answering)))
+                Work::Slots(Box::new((mini::Scan::new(engine, prompt, scoring), answering)))
             }
         };
         Ok(Scan { engine: self, work })
@@ -135,7 +136,8 @@ pub struct Scan<'e> {
 
 enum Work<'e> {
     Decoder(Box<decoder::Scan<'e>>),
-    Slots(Box<mini::Scan<'e>>),
+    Slots(Box<(mini::Scan<'e>, Answering)>),
+    Telling(Box<Telling<'e>>),
 }
 
 impl<'e> Scan<'e> {
@@ -143,7 +145,8 @@ impl<'e> Scan<'e> {
     pub fn work(&self) -> usize {
         match &self.work {
             Work::Decoder(scan) => scan.work(),
-            Work::Slots(scan) => scan.work(),
+            Work::Slots(reading) => reading.0.work(),
+            Work::Telling(telling) => telling.read.prompt.work(),
         }
     }
 
@@ -151,17 +154,26 @@ impl<'e> Scan<'e> {
     ///
     /// # Errors
     /// Whatever the device has wrong.
-    pub async fn step(mut self, policy: &Policy) -> Result<ControlFlow<Readout<'e>, Self>> {
-        let more = match &mut self.work {
-            Work::Decoder(scan) => scan.step().await?,
-            Work::Slots(scan) => scan.step(&self.engine.tokenizer, policy).await?,
+    pub async fn step(self, policy: &Policy) -> Result<ControlFlow<Readout<'e>, Self>> {
+        let Self { engine, work } = self;
+        let tokenizer = &engine.tokenizer;
+        let work = match work {
+            Work::Decoder(mut scan) => match scan.step().await? {
+                true => Work::Decoder(scan),
+                false => return Ok(ControlFlow::Break(scan.finish()?)),
+            },
+            Work::Slots(reading) => {
+                let (scan, answering) = *reading;
+                match scan.step().await? {
+                    ControlFlow::Continue(scan) => Work::Slots(Box::new((scan, answering))),
+                    ControlFlow::Break(read) => Work::Telling(Box::new(Telling::new(read, answering))),
+                }
+            }
+            Work::Telling(mut telling) => match telling.step(tokenizer, policy).await? {
+                true => Work::Telling(telling),
+                false => return Ok(ControlFlow::Break(telling.finish(tokenizer, policy).await?)),
+            },
         };
-        if more {
-            return Ok(ControlFlow::Continue(self));
-        }
-        Ok(ControlFlow::Break(match self.work {
-            Work::Decoder(scan) => scan.finish()?,
-            Work::Slots(scan) => scan.finish(&self.engine.tokenizer, policy).await?,
-        }))
+        Ok(ControlFlow::Continue(Self { engine, work }))
     }
 }

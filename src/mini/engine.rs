@@ -8,7 +8,7 @@ use burn::tensor::Device;
 
 use super::layout::Layout;
 use super::network::{SlotConfig, SlotModel};
-use super::policy::ReadPolicy;
+use super::policy::{PolicyReading, ReadPolicy};
 use super::prompt::{Blocks, SlotPrompts};
 use crate::bundle::{Manifest, Weights};
 use crate::engine::fits;
@@ -29,7 +29,7 @@ pub struct SlotEngine {
     pub(crate) model: SlotModel,
     pub(crate) prompts: SlotPrompts,
     pub(crate) calibration: Calibration,
-    pub(super) device: Device,
+    pub(crate) device: Device,
     kept: Mutex<Kept>,
 }
 
@@ -86,16 +86,14 @@ impl SlotEngine {
         let config = SlotConfig::from_json(&manifest.config)?;
         fits(tokenizer, config.vocab_size)?;
         let mut weights = weights.await?;
-        let device = weights.device().clone();
         let model = SlotModel::load(&config, &mut weights)?;
         weights.finish()?;
-        Ok(Self {
-            prompts: SlotPrompts::new(tokenizer, config.vocab_size)?,
-            model,
-            calibration: manifest.calibration.clone(),
-            device,
-            kept: Mutex::default(),
-        })
+        Ok(Self::new(model, SlotPrompts::new(tokenizer, config.vocab_size)?, manifest.calibration.clone()))
+    }
+
+    /// A model that has read nothing yet.
+    pub fn new(model: SlotModel, prompts: SlotPrompts, calibration: Calibration) -> Self {
+        Self { device: model.device(), model, prompts, calibration, kept: Mutex::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -106,6 +104,16 @@ impl SlotEngine {
     /// Drops all that is kept.
     pub(super) fn forget(&self) {
         *self.kept() = Kept::default();
+    }
+
+    /// Reads a policy to its end, whatever was read before.
+    pub(crate) fn read_policy(&self, blocks: &Blocks) -> ReadPolicy {
+        let mut reading = PolicyReading::new(blocks.clone(), &self.model, &self.device);
+        loop {
+            if let Some(policy) = reading.step(&self.model, &self.device) {
+                return policy;
+            }
+        }
     }
 
     /// A policy of these blocks, if it was read before.

@@ -80,7 +80,7 @@ impl Explanation {
                     let logits = window.logits(engine, case.policy).await?;
                     let left = highest_of(&logits, case.scoring)[case.applies.category].score;
                     let quote = (case.prompt.quotable(window.at, tokens), left);
-                    why.quote = Some(quote).filter(|_| left < case.applies.score);
+                    why.quote = Some(quote).filter(|_| left < case.applies.highest.score);
                     return look_up(case, why);
                 }
                 Stage::Without(window, tokens)

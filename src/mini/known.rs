@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::engine::SlotEngine;
 use super::layout::Marker;
-use super::policy::PolicyReading;
 use super::prompt::SlotPrompts;
 use super::window::Window;
 use crate::bundle::{KnownCase, KnownStep};
@@ -48,12 +47,7 @@ impl SlotEngine {
         let blocks = SlotPrompts::blocks(tokenizer, policy)?;
         let prompt = self.prompts.read(tokenizer, blocks, &case.conversation())?;
         let conversation = prompt.conversation(self.prompts.frame, 0);
-        let mut reading = PolicyReading::new(prompt.blocks, &self.model, &self.device);
-        let policy = loop {
-            if let Some(policy) = reading.step(&self.model, &self.device) {
-                break Arc::new(policy);
-            }
-        };
+        let policy = Arc::new(self.read_policy(&prompt.blocks));
         self.forget();
         let mut window = Window::open(self, 0, conversation)?;
         while window.step(self, &policy)? {}

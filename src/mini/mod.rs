@@ -13,4 +13,5 @@ pub(crate) mod policy;
 pub(crate) mod prompt;
 mod readings;
 pub(crate) mod scan;
+pub(crate) mod telling;
 pub(crate) mod window;

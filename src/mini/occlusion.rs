@@ -10,6 +10,7 @@ use super::engine::SlotEngine;
 use super::layout::QUOTE_WORDS;
 use super::network::{Pass, Seen, Unseen};
 use super::policy::ReadPolicy;
+use super::readings::Highest;
 use super::window::Window;
 use crate::engine::{layers_of_a_step, read_numbers};
 use crate::error::Result;
@@ -29,12 +30,9 @@ const LEAST: f32 = 0.1;
 pub struct Applies {
     /// Its place in the policy.
     pub category: usize,
-    /// In [0, 1].
-    pub score: f32,
     pub threshold: f32,
-    /// What its slot gave, and in which reading of the window.
-    pub logit: f32,
-    pub reading: usize,
+    /// Over the readings of the window.
+    pub highest: Highest,
 }
 
 /// A search on its way.
@@ -67,7 +65,7 @@ impl Occlusion {
         (start, words): (usize, Vec<Range<usize>>),
         applies: Applies,
     ) -> Result<Option<Self>> {
-        let unseen = window.unseen(applies.reading);
+        let unseen = window.unseen(applies.highest.reading);
         let is_read = |word: &Range<usize>| {
             unseen.iter().all(|range| start + word.end <= range.start || range.end <= start + word.start)
         };
@@ -109,10 +107,9 @@ impl Occlusion {
 
     /// The score that a logit leaves of the category's, in [0, 1].
     fn left(&self, logit: f32, scaling: Scaling) -> f32 {
-        let Applies { score, logit: whole, .. } = self.applies;
+        let Highest { backed, logit: whole, .. } = self.applies.highest;
         // The score may be held back by those of others: only the difference counts.
-        let odds = (score / (1.0 - score).max(1e-6)).ln() - scaling.scale * (whole - logit);
-        1.0 / (1.0 + (-odds).exp())
+        scaling.probability(backed - (whole - logit))
     }
 }
 
@@ -120,7 +117,7 @@ impl Occlusion {
 /// its threshold or halves it; without any the one that takes most. None where that takes too little, or is a word too long to
 /// be quoted.
 fn carrier(applies: Applies, words: &[Range<usize>], runs: &[Range<usize>], left: &[f32]) -> Option<Range<usize>> {
-    let Applies { score, threshold, .. } = applies;
+    let Applies { threshold, highest: Highest { score, .. }, .. } = applies;
     let carries = |&at: &usize| left[at] < threshold || left[at] <= score / 2.0;
     let shortest = (0..left.len())
         .filter(carries)
@@ -178,13 +175,15 @@ fn longest(words: &[Range<usize>], start: usize, end: usize) -> Range<usize> {
 mod tests {
     use super::*;
 
+    fn applies(threshold: f32, reading: usize) -> Applies {
+        Applies { category: 0, threshold, highest: Highest { score: 0.8, logit: 0.0, backed: 0.0, reading } }
+    }
+
     #[test]
     fn the_shortest_words_that_carry_a_score_are_quoted_and_else_those_that_take_most_of_it() {
         let words: Vec<Range<usize>> = (0..4).map(|at| at..at + 1).collect();
         let runs = [0..3, 1..3, 2..3, 3..4];
-        let found = |threshold, left: [f32; 4]| {
-            carrier(Applies { category: 0, score: 0.8, threshold, logit: 0.0, reading: 0 }, &words, &runs, &left)
-        };
+        let found = |threshold, left: [f32; 4]| carrier(applies(threshold, 0), &words, &runs, &left);
         assert_eq!(found(0.5, [0.1, 0.45, 0.6, 0.7]), Some(1..3), "below the threshold");
         assert_eq!(found(0.1, [0.2, 0.3, 0.4, 0.5]), Some(2..3), "or half of it");
         assert_eq!(found(0.5, [0.1, 0.2, 0.4, 0.3]), Some(3..4), "of those as short the one that takes more");
@@ -192,14 +191,12 @@ mod tests {
         assert_eq!(found(0.1, [0.73, 0.75, 0.79, 0.8]), None, "which says too little");
         // A word of so many tokens, and one of one.
         let long = [0..QUOTE_WORDS + 1, QUOTE_WORDS + 1..QUOTE_WORDS + 2];
-        let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: 0 };
-        assert_eq!(carrier(applies, &long, &[0..1, 1..2], &[0.0, 0.7]), None, "too long to quote");
+        assert_eq!(carrier(applies(0.5, 0), &long, &[0..1, 1..2], &[0.0, 0.7]), None, "too long to quote");
     }
 
     #[cfg(all(feature = "embedded", feature = "native"))]
     #[test]
     fn no_word_is_tried_that_a_reading_does_not_see() {
-        use crate::mini::policy::PolicyReading;
         use crate::mini::prompt::SlotPrompts;
 
         pollster::block_on(async {
@@ -210,21 +207,16 @@ mod tests {
             let blocks = SlotPrompts::blocks(&tokenizer, &bundle.policy().await.unwrap()).unwrap();
             let conversation = crate::conversation::Conversation::prompt("Who walks the dog? ".repeat(40));
             let prompt = engine.prompts.read(&tokenizer, blocks, &conversation).unwrap();
-            let mut reading = PolicyReading::new(prompt.blocks.clone(), &engine.model, &engine.device);
-            let policy = loop {
-                if let Some(policy) = reading.step(&engine.model, &engine.device) {
-                    break std::sync::Arc::new(policy);
-                }
-            };
+            let policy = std::sync::Arc::new(engine.read_policy(&prompt.blocks));
             let layout = prompt.conversation(engine.prompts.frame, 0);
             let (start, passages) = (layout.judged().start, layout.passages());
             let mut window = Window::apart(&engine, 0, layout);
             while window.step(&engine, &policy).unwrap() {}
             assert!(passages.len() > 3, "{passages:?}");
             for (at, passage) in passages.iter().enumerate() {
-                let applies = Applies { category: 0, score: 0.8, threshold: 0.5, logit: 0.0, reading: at + 1 };
                 let words = (start, prompt.words(0));
-                let occlusion = Occlusion::begin(&engine, &policy, &window, words, applies).unwrap().unwrap();
+                let occlusion =
+                    Occlusion::begin(&engine, &policy, &window, words, applies(0.5, at + 1)).unwrap().unwrap();
                 let is_seen =
                     |word: &Range<usize>| passage.start <= start + word.start && start + word.end <= passage.end;
                 assert!(occlusion.words.iter().all(is_seen), "{passage:?}: {:?}", occlusion.words);

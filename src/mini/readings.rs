@@ -1,30 +1,38 @@
-//! What the readings of one window, over all of it and over its passages, say of each category together.
+//! What the readings of a message, over whole windows and over their passages, say of each category together.
 
 use crate::verdict::Scoring;
 
-/// What a category scores in the reading of a window that gives it most.
+/// What a category scores in the reading that gives it most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Highest {
     /// In [0, 1].
     pub score: f32,
+    /// What its slot gave, and that as far as others back it: what the score is made of.
     pub logit: f32,
+    pub backed: f32,
+    /// Which reading of its window.
     pub reading: usize,
 }
 
 /// The highest score of each category over a window's readings, whose logits these are.
 pub fn highest_of(readings: &[Vec<f32>], scoring: Scoring) -> Vec<Highest> {
-    let mut highest: Vec<Highest> = Vec::new();
+    let mut highest = Vec::new();
     for (reading, logits) in readings.iter().enumerate() {
-        let here = scoring.scores(logits).into_iter().zip(logits);
-        let here = here.map(|(score, &logit)| Highest { score, logit, reading });
-        if highest.is_empty() {
-            highest.extend(here);
-        } else {
-            let better = highest.iter_mut().zip(here).filter(|(most, here)| here.score > most.score);
-            better.for_each(|(most, here)| *most = here);
-        }
+        let here = scoring.backed(logits).into_iter().zip(logits);
+        let here = here.map(|(backed, &logit)| Highest { score: scoring.score(backed), logit, backed, reading });
+        raise(&mut highest, here);
     }
     highest
+}
+
+/// Takes in what was found elsewhere of the same categories, where it is higher.
+pub fn raise(highest: &mut Vec<Highest>, here: impl IntoIterator<Item = Highest>) {
+    if highest.is_empty() {
+        highest.extend(here);
+    } else {
+        let better = highest.iter_mut().zip(here).filter(|(most, here)| here.score > most.score);
+        better.for_each(|(most, here)| *most = here);
+    }
 }
 
 #[cfg(test)]

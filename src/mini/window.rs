@@ -170,9 +170,9 @@ impl Window {
     /// # Errors
     /// [`Error::BadInput`] for a window that is not read yet; [`Error::DeviceLost`].
     pub async fn logits(&self, engine: &SlotEngine, policy: &Arc<ReadPolicy>) -> Result<Vec<Vec<f32>>> {
-        let (states, _, known) = self.read()?;
-        let count = states.first().map_or(1, |states| states.dims()[1]);
-        let logits = read_all(engine, states).await;
+        let (_, _, known) = self.read()?;
+        let count = policy.blocks.len();
+        let logits = read_numbers(self.slot_logits(engine)?).await;
         if !matches!(&logits, Ok(logits) if logits.iter().all(|logit| logit.is_finite())) {
             // What the device got wrong once must not stay for the requests that follow.
             engine.forget();
@@ -193,8 +193,20 @@ impl Window {
         Ok(whole.chain(passages).collect())
     }
 
-    /// What an answer about these categories is written behind: the conversation, the slots, and the words of those
-    /// categories. All words of a long policy would take too much memory.
+    /// The logit of each category in the readings that no earlier check gave, `[readings, categories]`.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a window that is not read yet.
+    pub fn slot_logits(&self, engine: &SlotEngine) -> Result<Tensor<2>> {
+        let (states, ..) = self.read()?;
+        let logits = states.iter().map(|states| {
+            let [readings, categories, _] = states.dims();
+            engine.model.slot_logits(states.clone()).reshape([readings, categories])
+        });
+        Ok(Tensor::cat(logits.collect(), 0))
+    }
+
+    /// A reader of what an [answer](Self::behind) about these categories is written behind, and its cache.
     ///
     /// # Errors
     /// [`Error::BadInput`] for a window that is not read yet.
@@ -204,18 +216,35 @@ impl Window {
         policy: &ReadPolicy,
         categories: &[usize],
     ) -> Result<(Reader<'e>, KvCache)> {
-        let (states, own, _) = self.read()?;
+        let (layout, cache) = self.behind(engine, policy, categories, ANSWER)?;
+        let (states, ..) = self.read()?;
+        let states = states[0].clone().narrow(0, 0, 1);
+        Ok((Reader::slots(&engine.model, cache.clone(), layout, states), cache))
+    }
+
+    /// What an answer about these categories is written behind: the conversation, the slots, and the words of those
+    /// categories, with room for `more` tokens. All words of a long policy would take too much memory.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a window that is not read yet.
+    pub fn behind(
+        &self,
+        engine: &SlotEngine,
+        policy: &ReadPolicy,
+        categories: &[usize],
+        more: usize,
+    ) -> Result<(Layout, KvCache)> {
+        let (_, own, _) = self.read()?;
         let spoken = |at: usize| if categories.contains(&at) { policy.blocks[at].clone() } else { Vec::new() };
         let blocks: Vec<_> = (0..policy.blocks.len()).map(spoken).collect();
         let lengths: Vec<usize> = blocks.iter().map(Vec::len).collect();
         let mut layout = self.conversation.clone();
         layout.push_blocks(engine.model.vocab_size(), &blocks);
-        let mut cache = self.begun.cache.fork(layout.len() + ANSWER)?;
+        let mut cache = self.begun.cache.fork(layout.len() + more)?;
         // An answer sees the slots that saw all.
         cache.append(own, &[own.len()])?;
         cache.append(&policy.states.cache, &lengths)?;
-        let states = states[0].clone().narrow(0, 0, 1);
-        Ok((Reader::slots(&engine.model, cache.clone(), layout, states), cache))
+        Ok((layout, cache))
     }
 
     /// What the slot of one category sees: the conversation, and the words of its block.
@@ -238,14 +267,6 @@ impl Window {
     }
 }
 
-async fn read_all(engine: &SlotEngine, states: &[Tensor<3>]) -> Result<Vec<f32>> {
-    let mut logits = Vec::new();
-    for states in states {
-        logits.extend(read_numbers(engine.model.slot_logits(states.clone())).await?);
-    }
-    Ok(logits)
-}
-
 impl SlotEngine {
     fn batch(&self, layout: &Layout, start: usize) -> SlotBatch {
         self.model.batch(&[layout], start, &self.device)
@@ -259,8 +280,7 @@ mod tests {
     use super::*;
     use crate::bundle::Bundle;
     use crate::conversation::Conversation;
-    use crate::mini::policy::PolicyReading;
-    use crate::mini::prompt::{Blocks, SlotPrompts};
+    use crate::mini::prompt::SlotPrompts;
     use crate::policy::Policy;
     use crate::tokenizer::Tokenizer;
 
@@ -271,21 +291,12 @@ mod tests {
         (engine, tokenizer, bundle.policy().await.unwrap())
     }
 
-    fn read_policy(engine: &SlotEngine, blocks: &Blocks) -> ReadPolicy {
-        let mut reading = PolicyReading::new(blocks.clone(), &engine.model, &engine.device);
-        loop {
-            if let Some(policy) = reading.step(&engine.model, &engine.device) {
-                return policy;
-            }
-        }
-    }
-
     #[test]
     fn a_passage_gives_the_same_whatever_stands_behind_it() {
         pollster::block_on(async {
             let (engine, tokenizer, policy) = embedded().await;
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
-            let policy = Arc::new(read_policy(&engine, &blocks));
+            let policy = Arc::new(engine.read_policy(&blocks));
             let read = async |end: &str| {
                 let response = format!("{}{end}", "First put the kettle on, then warm the pot. ".repeat(10));
                 let conversation = Conversation::response("How do I make tea?", response);
@@ -315,7 +326,7 @@ mod tests {
         pollster::block_on(async {
             let (engine, tokenizer, policy) = embedded().await;
             let blocks = SlotPrompts::blocks(&tokenizer, &policy).unwrap();
-            let policy = engine.keep_policy(read_policy(&engine, &blocks));
+            let policy = engine.keep_policy(engine.read_policy(&blocks));
             let conversation = Conversation::prompt("What should I feed my cat?");
             let prompt = engine.prompts.read(&tokenizer, blocks.clone(), &conversation).unwrap();
             let layout = prompt.conversation(engine.prompts.frame, 0);

@@ -13,7 +13,7 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Record, Records, too_long};
+use super::row::{Record, Records, too_long};
 use crate::error::{Error, Result};
 
 /// Columns that are JSON where they hold text: not every writer nests.

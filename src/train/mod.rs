@@ -8,6 +8,7 @@ mod evidence;
 mod examples;
 pub mod export;
 mod files;
+mod init;
 mod lessons;
 mod own_policy;
 mod owned;

@@ -199,7 +199,6 @@ mod tests {
     use crate::mini::engine::SlotEngine;
     use crate::mini::layout::{Frame, Kind, Turn};
     use crate::mini::network::SlotConfig;
-    use crate::mini::policy::PolicyReading;
     use crate::mini::window::Window;
     use crate::tokenizer::Tokenizer;
 
@@ -261,12 +260,7 @@ mod tests {
                 Layout::conversation(Frame { cls: 101, sep: 102 }, &[], Turn { kind: Kind::JudgedUser, ids: &ids })
             };
             let blocks: Vec<Vec<TokenId>> = vec![vec![4000], (4100..4120).collect()];
-            let mut reading = PolicyReading::new(blocks.clone().into(), &engine.model, &device);
-            let policy = loop {
-                if let Some(policy) = reading.step(&engine.model, &device) {
-                    break Arc::new(policy);
-                }
-            };
+            let policy = Arc::new(engine.read_policy(&blocks.clone().into()));
             // The shorter one is padded.
             let texts = vec![text(9), text(150)];
             let mut window = Window::apart(&engine, 0, texts[1].clone());

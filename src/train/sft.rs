@@ -10,17 +10,16 @@ use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
-use pollster::block_on;
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{Checkpoint, read_tensors, write_tensors};
+use super::checkpoint::{Checkpoint, write_tensors};
 use super::examples::Examples;
 use super::files::{self, keep_options};
+use super::init::Init;
 use super::lessons::{Lesson, Lessons, Parts};
 use super::samples::Samples;
-use super::warm_start::{slot_config, warm_start};
-use crate::bundle::{Bundle, MANIFEST, Weights};
+use super::warm_start::slot_config;
+use crate::bundle::Weights;
 use crate::data::recipe::Recipe;
 use crate::error::{Error, Result};
 use crate::mini::network::{SlotConfig, SlotModel};
@@ -105,7 +104,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let optimizer = adam_w(options.weight_decay, Some(1.0));
     let (mut weights, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
         Some((tensors, optimizer, progress)) => (Weights::from_tensors(&device, tensors)?, optimizer, progress),
-        None => (init.weights(&config, options.seed, &device)?, optimizer, Progress::default()),
+        None => (init.warm(&config, options.seed, &device)?, optimizer, Progress::default()),
     };
     let mut model = SlotModel::load(&config, &mut weights)?.map(&mut Numbered(0)).freeze_words();
     weights.finish()?;
@@ -192,48 +191,6 @@ pub(super) fn export(out: &Path, model: &SlotModel, config: &SlotConfig, tokeniz
     write("tokenizer.json", tokenizer)?;
     // The weights come last: where they are, the rest is.
     write_tensors(&out.join("model.safetensors"), &model.tensors())
-}
-
-/// Where a run begins.
-struct Init {
-    folder: PathBuf,
-    /// `None` for the files of a checkpoint.
-    bundle: Option<Bundle>,
-    config: serde_json::Value,
-    tokenizer: Vec<u8>,
-}
-
-impl Init {
-    fn open(folder: &Path) -> Result<Self> {
-        let folder = folder.to_owned();
-        if folder.join(MANIFEST).exists() {
-            let bundle = Bundle::open(&folder)?;
-            let tokenizer = block_on(bundle.tokenizer())?.to_vec();
-            return Ok(Self { config: bundle.manifest().config.clone(), tokenizer, bundle: Some(bundle), folder });
-        }
-        let read =
-            |file: &str| crate::files::read(&folder.join(file), crate::files::Kind::Regular, u64::MAX, Error::BadModel);
-        let config = serde_json::from_slice(&read("config.json")?)
-            .map_err(|e| Error::BadModel(format!("{}: {e}", folder.join("config.json").display())))?;
-        let tokenizer = read("tokenizer.json")?;
-        Ok(Self { config, tokenizer, bundle: None, folder })
-    }
-
-    /// The weights of a bundle or of an earlier run as they are, those of a trunk with what it has not.
-    fn weights(&self, config: &SlotConfig, seed: u64, device: &Device) -> Result<Weights> {
-        if let Some(bundle) = &self.bundle {
-            return block_on(bundle.weights(device));
-        }
-        let path = self.folder.join("model.safetensors");
-        let bytes = crate::files::read(&path, crate::files::Kind::Regular, u64::MAX, Error::BadModel)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::BadModel(format!("{}: {e}", path.display())))?;
-        // A published BERT also holds what is no weight, such as the numbers of its positions.
-        let tensors = match file.names().contains(&"slot_head.weight") {
-            true => read_tensors(&path)?,
-            false => warm_start(config, &file, seed)?,
-        };
-        Weights::from_tensors(device, tensors)
-    }
 }
 
 /// Numbers parameters in their order: the optimiser's state, kept by id, must find them again when a run is resumed.

@@ -56,8 +56,12 @@ impl Scoring {
     /// The scores of logits, in [0, 1]. A logit that is no finite number says that the model is broken, which must not look
     /// safe: it scores 1.
     pub fn scores(self, logits: &[f32]) -> Vec<f32> {
-        let score = |logit: f32| if logit.is_finite() { self.scaling.probability(logit) } else { 1.0 };
-        self.backed(logits).into_iter().map(score).collect()
+        self.backed(logits).into_iter().map(|backed| self.score(backed)).collect()
+    }
+
+    /// The score of a logit as far as others back it.
+    pub fn score(self, backed: f32) -> f32 {
+        if backed.is_finite() { self.scaling.probability(backed) } else { 1.0 }
     }
 
     /// The logits as far as others back them: those of the categories by the catch-all's, and this by the highest of theirs.

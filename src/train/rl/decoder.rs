@@ -268,6 +268,7 @@ impl Network for DecoderNetwork {
                 scores: None,
                 flags: None,
                 window: 0,
+                about: Vec::new(),
                 prompt_tokens: prompt.len(),
             })
             .collect())

@@ -34,6 +34,9 @@ pub struct Rollout {
     pub flags: Option<Vec<bool>>,
     /// Which window of the judged message the answer is about; 0 where all is read at once.
     pub window: usize,
+    /// The categories whose words the answer was written behind, by their places in the policy; none where all are read
+    /// with the prompt.
+    pub about: Vec<usize>,
     /// Tokens that were read before the answer.
     pub prompt_tokens: usize,
 }
@@ -55,7 +58,7 @@ impl Rollout {
 /// state finds them again when a run is resumed.
 pub trait Network: Module + Sync {
     /// `group` answers to one task, written as at inference: same prompt, cache, grammar and sampler. With a greedy
-    /// `sampling` the grammar is exactly that of inference, else it may make the answer speak about what is known to hold.
+    /// `sampling` they say what inference says, else they may be made to speak about what is known to hold.
     ///
     /// # Errors
     /// Whatever the task or the device has wrong.

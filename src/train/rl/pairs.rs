@@ -21,8 +21,10 @@ use crate::verdict::Answer;
 pub struct Graded {
     /// All its tokens, those too that the grammar forced.
     pub tokens: Vec<TokenId>,
-    /// Which window of the judged message the answer is about.
+    /// Which window of the judged message the answer is about, and which categories of the policy, by their places.
     pub window: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<usize>,
     /// What scores were drawn to say: a category's place in the policy, and whether it applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<(usize, bool)>,
@@ -58,7 +60,8 @@ impl Graded {
         }
         let sets = sets.into_iter().map(|(_, set)| set).collect();
         let claims = rollout.claims.iter().map(|claim| (claim.category, claim.applies)).collect();
-        Self { tokens: rollout.tokens.clone(), window: rollout.window, claims, choices, sets, reward, miss }
+        let (tokens, about) = (rollout.tokens.clone(), rollout.about.clone());
+        Self { tokens, window: rollout.window, about, claims, choices, sets, reward, miss }
     }
 
     /// The answer as far as its probability depends on it.
@@ -92,6 +95,7 @@ impl Graded {
             scores: None,
             flags: None,
             window: self.window,
+            about: self.about.clone(),
             prompt_tokens: 0,
         })
     }
@@ -249,7 +253,7 @@ mod tests {
 
     fn graded() -> Graded {
         let (tokens, claims, choices, sets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Graded { tokens, window: 0, claims, choices, sets, reward: 0.0, miss: false }
+        Graded { tokens, window: 0, about: Vec::new(), claims, choices, sets, reward: 0.0, miss: false }
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Setup {
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }
             TaskSource::Policy { policy, held_out } => {
-                let policy = network.as_decided((**policy).clone());
+                let policy = network.source.as_decided((**policy).clone());
                 let tasks = self.labelled(policy, *held_out, seed)?;
                 work(network, &device, &tasks, &TaskSlots::new(&tasks, self.slots_examples))
             }

@@ -74,7 +74,7 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
         let (mut texts, mut blocks, mut knowns) = (Vec::new(), Vec::new(), Vec::new());
         for place in batch * self.count..(batch + 1) * self.count {
             let task = self.tasks.task(place)?;
-            let prompt = network.read(&task)?;
+            let prompt = network.source.read(&task)?;
             if task.truth.label == Label::Unsafe && prompt.windows().len() > 1 {
                 // Nobody says which window holds what is unsafe.
                 continue;
@@ -94,7 +94,7 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
                 let target = f32::from(u8::from(held.contains(&category.id)));
                 knowns.push(Known { reading: texts.len(), block, target, weight: 1.0 });
             }
-            texts.push(prompt.conversation(network.frame(), 0));
+            texts.push(prompt.conversation(network.source.prompts.frame, 0));
         }
         let mut panel = Panel::new(texts, blocks);
         knowns.into_iter().for_each(|known| panel.know(known));

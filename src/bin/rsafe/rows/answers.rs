@@ -1,4 +1,4 @@
-//! Where answers go: standard output as text or JSON, or a file that a run after this one can go on with.
+//! What is said of a row, and where that goes: standard output as text or JSON, or a file that a run after this one can go on with.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -11,10 +11,30 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::entry::Entry;
-use super::{Answer, Source, Tally};
-use crate::input::{BadRow, Id, Row};
+use super::source::Source;
+use super::tally::Tally;
+use crate::input::{BadRow, Id, Place, Row};
 use crate::judge::{self, Judge};
 use crate::{Failure, Outcome, output};
+
+/// What is said of a row.
+pub struct Answer {
+    pub place: Place,
+    pub id: Option<Id>,
+    pub said: Result<Verdict>,
+}
+
+impl Answer {
+    /// What the library has wrong is said of the row; what is wrong with the output ends the run.
+    pub fn of(place: Place, id: Option<Id>, said: Result<Verdict, Failure>) -> Result<Self, Failure> {
+        let said = match said {
+            Ok(verdict) => Ok(verdict),
+            Err(Failure::Library(error)) => Err(error),
+            Err(output) => return Err(output),
+        };
+        Ok(Self { place, id, said })
+    }
+}
 
 pub enum Sink<'o> {
     Text(&'o mut dyn Write),

@@ -4,6 +4,7 @@ mod answers;
 mod entry;
 mod progress;
 mod source;
+mod tally;
 mod window;
 
 use std::io::Write;
@@ -16,15 +17,16 @@ use rsafe::verdict::{OnError, Verdict};
 use rsafe::workers::Workers;
 use rsafe::{Error, Result};
 
-use crate::input::{BadRow, Id, Place, Row};
+use crate::input::{BadRow, Row};
 use crate::judge::{self, Judge};
 use crate::library::GuardArgs;
 use crate::outputs::keep_apart;
 use crate::{Failure, Outcome, output};
-use answers::Sink;
+use answers::{Answer, Sink};
 use entry::Entry;
 use progress::Progress;
 pub use source::Source;
+use tally::Tally;
 use window::Window;
 
 /// How long a batch of rows should take: where many cores idle at its end, and what a killed run judges again.
@@ -75,52 +77,6 @@ impl RowsArgs {
         match &self.out {
             None => Ok(()),
             Some(_) => Err(Error::BadInput("--out expects rows, found a text; say `--input rows`".into())),
-        }
-    }
-}
-
-/// What is said of a row.
-struct Answer {
-    place: Place,
-    id: Option<Id>,
-    said: Result<Verdict>,
-}
-
-impl Answer {
-    /// What the library has wrong is said of the row; what is wrong with the output ends the run.
-    fn of(place: Place, id: Option<Id>, said: Result<Verdict, Failure>) -> Result<Self, Failure> {
-        let said = match said {
-            Ok(verdict) => Ok(verdict),
-            Err(Failure::Library(error)) => Err(error),
-            Err(output) => return Err(output),
-        };
-        Ok(Self { place, id, said })
-    }
-}
-
-/// What was said so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    rows: u64,
-    flagged: u64,
-    failed: u64,
-    /// Bytes of the input up to the last row.
-    read: u64,
-}
-
-impl Tally {
-    fn add(&mut self, outcome: Outcome, read: u64) {
-        self.rows += 1;
-        self.flagged += u64::from(outcome == Outcome::Flagged);
-        self.failed += u64::from(outcome == Outcome::Incomplete);
-        self.read = read;
-    }
-
-    fn outcome(&self) -> Outcome {
-        match (self.failed, self.flagged) {
-            (0, 0) => Outcome::Clean,
-            (0, _) => Outcome::Flagged,
-            _ => Outcome::Incomplete,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use super::Tally;
+use super::tally::Tally;
 
 /// Between two lines.
 const PAUSE: Duration = Duration::from_secs(10);
