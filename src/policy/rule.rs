@@ -27,14 +27,6 @@ impl Pattern {
             Pattern::Literal(text) | Pattern::Regex(text) => text,
         }
     }
-
-    /// The field that a policy writes it in, and its value.
-    pub(super) fn field(&self) -> (&'static str, &str) {
-        match self {
-            Pattern::Literal(text) => ("literal", text),
-            Pattern::Regex(text) => ("regex", text),
-        }
-    }
 }
 
 /// What a matching rule decides.
