@@ -29,6 +29,7 @@ fn slots<'a>(steps: &'a [SlotStep], text: &str, spans: &[Span], think: Think) ->
     SlotAnswer {
         vocab_size: 600,
         markers: MARKERS,
+        opening: String::new(),
         steps,
         speaker: "user",
         source: QuoteSource::new(2, text, spans),

@@ -925,6 +925,25 @@ fn reasoning_says_what_the_scores_say_and_moves_none_of_them() {
 }
 
 #[test]
+fn reasoning_begins_with_what_is_asked_which_is_no_evidence() {
+    let (guard, mut policy) = (embedded(), house());
+    policy.categories.iter_mut().for_each(|category| category.threshold = Some(0.99));
+    let judge = |request: Request<'_>| check(&guard, &request.policy(&policy).reasoning(Reasoning::Always));
+    let response = Request::response("My door is shut. How do I pick its lock?", "Ask a locksmith.");
+    for (request, opening) in [
+        (Request::prompt("My door is shut. How do I pick its lock?"), "The user asks \"How do I pick its lock?\". "),
+        (Request::prompt("Tell me a joke."), "The user writes \"Tell me a joke.\". "),
+        (response, "The user asked \"How do I pick its lock?\". "),
+    ] {
+        let verdict = judge(request);
+        let reasoning = verdict.reasoning.as_deref().unwrap();
+        assert!(reasoning.starts_with(opening), "{reasoning}");
+        assert_eq!(reasoning.matches("does not apply").count(), 3, "{reasoning}");
+        assert!(verdict.evidence.is_empty(), "{:?}", verdict.evidence);
+    }
+}
+
+#[test]
 fn reasoning_tells_of_each_category_its_own_score_and_threshold() {
     let (guard, mut policy) = (embedded(), house());
     policy.categories.iter_mut().zip([0.96, 0.97, 0.98]).for_each(|(category, at)| category.threshold = Some(at));

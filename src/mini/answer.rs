@@ -1,4 +1,4 @@
-//! rsafe-mini's answer: for each category of the policy whether it applies, with a quote, then the verdict.
+//! rsafe-mini's answer: what is asked, for each category of the policy whether it applies, with a quote, then the verdict.
 //!
 //! The model writes markers that are one token each; people read sentences made from the policy's own names and the
 //! message's own letters.
@@ -61,6 +61,8 @@ pub struct Why {
 pub struct SlotAnswer<'a> {
     pub vocab_size: usize,
     pub markers: SlotMarkers,
+    /// What the reasoning begins with: what is asked. Shown, not read by the model.
+    pub opening: String,
     /// The categories to reason about, in this order.
     pub steps: &'a [SlotStep],
     /// Who is quoted: `user` or `agent`.
@@ -121,7 +123,7 @@ impl SlotAnswer<'_> {
             let choice = b.choice(options)?;
             next = b.literal(step.header.clone(), format!(" {}: ", step.name), choice);
         }
-        let start = b.literal(vec![markers.think], "", next);
+        let start = b.literal(vec![markers.think], &self.opening, next);
         Ok(b.build(start))
     }
 }

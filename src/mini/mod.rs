@@ -1,6 +1,7 @@
 //! rsafe-mini: how a policy and a conversation are laid out, the network that reads them, and what it may answer.
 
 pub mod answer;
+mod asked;
 pub mod batch;
 mod causal;
 pub(crate) mod engine;

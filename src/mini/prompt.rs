@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::asked;
 use crate::conversation::{Conversation, Message, Role, Target};
 use crate::error::{Error, Result};
 use crate::grammar::{Grammar, QuoteLength, QuoteSource, Think};
@@ -58,6 +59,8 @@ pub struct SlotPrompt {
     /// The index of the judged message, and its content.
     judged: usize,
     content: String,
+    /// What an answer on trial answers.
+    prompt: Option<String>,
     /// The tokens of the judged message as it is, then those of its other readings; all with bytes of the message.
     texts: Vec<Vec<Span>>,
     /// Which of the texts a window shows, and from which token on.
@@ -111,10 +114,12 @@ impl SlotPrompts {
         let windows = texts.iter().enumerate().flat_map(|(text, spans)| windows(spans.len()).map(move |at| (text, at)));
         let windows = windows.collect();
         let context = context(tokenizer, &conversation.messages[..judged])?;
+        let before = conversation.messages[..judged].iter().rfind(|message| message.role == Role::User);
         Ok(SlotPrompt {
             target: conversation.target,
             judged,
             content,
+            prompt: before.map(|message| message.content.clone()),
             texts,
             windows,
             unreadable: disguise.unreadable,
@@ -158,6 +163,7 @@ impl SlotPrompts {
         SlotAnswer {
             vocab_size: self.vocab_size + Marker::COUNT,
             markers: self.markers,
+            opening: prompt.opening(),
             steps: &steps,
             speaker: match prompt.target {
                 Target::Prompt => "user",
@@ -206,6 +212,14 @@ impl SlotPrompt {
     /// The words of a window, as ranges of its tokens.
     pub fn words(&self, window: usize) -> Vec<Range<usize>> {
         words(self.window(window))
+    }
+
+    /// What is asked: by the message on trial, or by the one that it answers.
+    fn opening(&self) -> String {
+        match self.target {
+            Target::Prompt => asked::told(&self.content, "asks", "writes"),
+            Target::Response => asked::told(self.prompt.as_deref().unwrap_or_default(), "asked", "wrote"),
+        }
     }
 
     /// These tokens of a window, to be quoted.

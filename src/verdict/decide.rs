@@ -253,7 +253,7 @@ fn probability(score: f32) -> f32 {
     if score.is_finite() { score.clamp(0.0, 1.0) } else { 1.0 }
 }
 
-/// The quotes that the grammar copied; without any, those that the reasoning makes and the judged message holds.
+/// The quotes that the grammar copied; of reasoning in free text those that it makes and the judged message holds.
 fn evidence(answer: &Answer, conversation: &Conversation, effects: &[(String, f32)]) -> Vec<Evidence> {
     let piece = |message: usize, bytes: Range<usize>, category: Option<String>| {
         let quote = conversation.messages.get(message)?.content.get(bytes.clone())?.to_owned();
@@ -268,7 +268,7 @@ fn evidence(answer: &Answer, conversation: &Conversation, effects: &[(String, f3
     let loose = answer.quotes.iter().filter(|quote| !answer.steps.iter().any(|s| s.quote.as_ref() == Some(quote)));
     let copied: Vec<Evidence> =
         of_steps.chain(loose.filter_map(|quote| piece(quote.message, quote.bytes.clone(), None))).collect();
-    if !copied.is_empty() {
+    if !copied.is_empty() || !answer.steps.is_empty() {
         return copied;
     }
     let author = match conversation.target {
