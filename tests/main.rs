@@ -54,6 +54,8 @@ mod rows_cli;
 #[cfg(all(feature = "serve", feature = "embedded"))]
 mod serve;
 #[cfg(all(feature = "serve", feature = "embedded"))]
+mod serve_responses;
+#[cfg(all(feature = "serve", feature = "embedded"))]
 mod serve_upstream;
 #[cfg(all(feature = "serve", feature = "embedded"))]
 mod server;
