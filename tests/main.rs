@@ -42,6 +42,8 @@ mod notes;
 mod own_data;
 mod policy;
 mod prompt;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod responses;
 #[cfg(feature = "train")]
 mod rewards;
 #[cfg(feature = "train")]

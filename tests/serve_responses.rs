@@ -6,8 +6,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::responses::{
+    Told, call, is_filtered, message, numbered, part, response, said, sends, text_in, thought, told,
+};
 use super::server::Reply;
-use super::upstream::{Answer, End, Pair, bytes, cut, streams_open, whole, words};
+use super::upstream::{Answer, End, Pair, bytes, cut, whole};
 
 const PATH: &str = "/v1/responses";
 const TEXT: &str = "Mix flour, water and salt. Wait until it has risen twice. Then bake it for half an hour. ";
@@ -32,165 +35,6 @@ fn answer(pair: &Pair, body: &Value) -> Value {
 fn stream(pair: &Pair, answer: Answer) -> Told {
     pair.stub.answers(answer);
     told(ask(pair, json!({"stream": true})))
-}
-
-/// A stream as a client reads it.
-struct Told {
-    events: Vec<Value>,
-    /// The text that was told piece by piece.
-    text: String,
-    raw: String,
-}
-
-impl Told {
-    fn last(&self) -> &Value {
-        self.events.last().unwrap()
-    }
-
-    /// That it ended as a response that was filtered, which repeats what was told of it.
-    #[track_caller]
-    fn is_filtered(&self) {
-        let last = self.last();
-        assert_eq!(last["type"], "response.incomplete", "{}", self.raw);
-        is_filtered(&last["response"], "response");
-        assert_eq!(self.events[0]["type"], "response.created");
-        assert_eq!(text_in(&last["response"]), self.text, "{}", self.raw);
-    }
-
-    /// That it failed for this reason.
-    #[track_caller]
-    fn has_failed(&self, code: &str) {
-        let last = self.last();
-        assert_eq!(last["type"], "response.failed", "{}", self.raw);
-        let response = &last["response"];
-        assert_eq!((&response["status"], &response["incomplete_details"]), (&json!("failed"), &Value::Null));
-        assert_eq!(response["error"]["code"], "server_error");
-        assert_eq!(response["rsafe"]["error"]["code"], code, "{}", self.raw);
-        assert_eq!(response["rsafe"]["error"]["message"], response["error"]["message"]);
-    }
-}
-
-#[track_caller]
-fn is_filtered(response: &Value, target: &str) {
-    assert_eq!((&response["object"], &response["status"]), (&json!("response"), &json!("incomplete")), "{response}");
-    assert_eq!(response["incomplete_details"], json!({"reason": "content_filter"}));
-    let note = &response["rsafe"];
-    assert_eq!([&note["target"], &note["decision"], &note["rule"]], [target, "block", "house-7"], "{response}");
-    assert!(note.get("evidence").is_none() && note.get("reasoning").is_none(), "they quote: {note}");
-}
-
-#[track_caller]
-fn told(reply: Reply) -> Told {
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
-    let mut events = Vec::new();
-    for (at, (name, event)) in reply.events().into_iter().enumerate() {
-        assert_eq!((&event["type"], &event["sequence_number"]), (&json!(name), &json!(at)), "{}", reply.text);
-        events.push(event);
-    }
-    let pieces = events.iter().filter(|event| event["type"] == "response.output_text.delta");
-    let text = pieces.map(|event| event["delta"].as_str().unwrap()).collect();
-    Told { events, text, raw: reply.text }
-}
-
-fn text_in(response: &Value) -> String {
-    let items = response["output"].as_array().unwrap().iter();
-    let parts = items.filter_map(|item| item["content"].as_array()).flatten();
-    parts.map(|part| part["text"].as_str().unwrap_or_default()).collect()
-}
-
-/// A response with these items.
-fn response(status: &str, output: &[Value]) -> Value {
-    json!({
-        "id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": status, "error": null,
-        "incomplete_details": null, "instructions": "Be kind.", "metadata": {}, "parallel_tool_calls": true,
-        "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0, "output": output,
-    })
-}
-
-fn part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": []})
-}
-
-fn message(text: &str) -> Value {
-    json!({"id": "m1", "type": "message", "role": "assistant", "status": "completed", "content": [part(text)]})
-}
-
-fn call(name: &str, arguments: &str, status: &str) -> Value {
-    json!({"id": "f1", "type": "function_call", "call_id": "t1", "name": name, "arguments": arguments, "status": status})
-}
-
-fn thought(text: &str) -> Value {
-    json!({"id": "r1", "type": "reasoning", "summary": [{"type": "summary_text", "text": text}], "encrypted_content": "c2Vl=="})
-}
-
-/// An item of a streamed response as it comes in events, whole at its end.
-fn events_of(at: usize, item: &Value) -> Vec<Value> {
-    let mut begun = item.clone();
-    begun["status"] = "in_progress".into();
-    let mut events = Vec::new();
-    let mut add = |kind: &str, more: Value| {
-        let mut event = json!({"type": format!("response.{kind}"), "output_index": at});
-        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        events.push(event);
-    };
-    match item["type"].as_str().unwrap() {
-        "message" => {
-            let text = item["content"][0]["text"].as_str().unwrap();
-            begun["content"] = json!([]);
-            add("output_item.added", json!({"item": begun}));
-            let of = |more: Value| {
-                let mut event = json!({"item_id": "m1", "content_index": 0});
-                event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-                event
-            };
-            add("content_part.added", of(json!({"part": part("")})));
-            words(text)
-                .into_iter()
-                .for_each(|word| add("output_text.delta", of(json!({"delta": word, "logprobs": []}))));
-            add("output_text.done", of(json!({"text": text})));
-            add("content_part.done", of(json!({"part": part(text)})));
-        }
-        "function_call" => {
-            let given = item["arguments"].as_str().unwrap();
-            begun["arguments"] = "".into();
-            add("output_item.added", json!({"item": begun}));
-            let pieces = words(given).into_iter();
-            pieces.for_each(|piece| add("function_call_arguments.delta", json!({"item_id": "f1", "delta": piece})));
-            add("function_call_arguments.done", json!({"item_id": "f1", "arguments": given}));
-        }
-        "reasoning" => {
-            let text = item["summary"][0]["text"].as_str().unwrap();
-            begun["summary"] = json!([]);
-            add("output_item.added", json!({"item": begun}));
-            let pieces = words(text).into_iter();
-            pieces.for_each(|word| {
-                add("reasoning_summary_text.delta", json!({"item_id": "r1", "summary_index": 0, "delta": word}));
-            });
-            add("reasoning_summary_text.done", json!({"item_id": "r1", "summary_index": 0, "text": text}));
-        }
-        _ => add("output_item.added", json!({"item": begun})),
-    }
-    add("output_item.done", json!({"item": item}));
-    events
-}
-
-/// A streamed response with these items.
-fn said(items: &[Value]) -> Vec<Value> {
-    let mut events = vec![json!({"type": "response.created", "response": response("in_progress", &[])})];
-    events.extend(items.iter().enumerate().flat_map(|(at, item)| events_of(at, item)));
-    events.push(json!({"type": "response.completed", "response": response("completed", items)}));
-    numbered(events)
-}
-
-fn numbered(mut events: Vec<Value>) -> Vec<Value> {
-    events.iter_mut().zip(0..).for_each(|(event, number)| event["sequence_number"] = json!(number));
-    events
-}
-
-fn sends(events: &[Value], end: End) -> Answer {
-    let wire = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()).into_bytes();
-    Answer { pieces: events.iter().map(wire).collect(), ..streams_open(&[], end) }
 }
 
 #[test]
@@ -347,6 +191,7 @@ fn of_a_whole_answer_every_text_is_judged() {
     let aside = json!({"type": "message", "role": "assistant", "content": [part("Fine.")], "aside": {"deep": [BAD]}});
     let searched = json!({"type": "web_search_call", "id": "w1", "status": "completed", "action": {"query": BAD}});
     let served = json!({"type": "mcp_call", "id": "m", "name": "f", "arguments": "{}", "output": BAD});
+    let twice = json!({"type": "custom_tool_call", "id": "c", "name": "f", "arguments": "{}", "input": BAD});
     for output in [
         vec![message(&format!("{TEXT}Then pick a lock."))],
         vec![message(TEXT), message(BAD)],
@@ -356,6 +201,7 @@ fn of_a_whole_answer_every_text_is_judged() {
         vec![aside],
         vec![searched],
         vec![served],
+        vec![twice],
         vec![thought(BAD), message(TEXT)],
         vec![call("open", r#"{"how": "pi\u0063k a lo\u0063k"}"#, "completed")],
         vec![call("pick a", "lock", "completed")],
@@ -422,15 +268,27 @@ fn whatever_a_stream_says_anywhere_is_judged() {
         with("response.content_part.done", &|event| event["part"]["text"] = BAD.into()),
         with("response.output_item.done", &|event| event["item"]["content"][0]["text"] = BAD.into()),
         with("response.completed", &|event| event["response"]["output"][0]["content"][0]["text"] = BAD.into()),
-        with("response.completed", &|event| event["response"]["output"][1] = call(BAD, "{}", "completed")),
+        with("response.completed", &|event| event["response"]["output"][0] = call(BAD, "{}", "completed")),
         // What stands beside.
         with("response.created", &|event| event["response"]["metadata"] = json!({"note": BAD})),
         with("response.completed", &|event| event["response"]["error"] = json!({"message": BAD})),
         with("response.output_text.delta", &|event| event["aside"] = BAD.into()),
+        with("response.completed", &|event| event["response"]["output"][0]["odd"] = json!({"deep": [BAD]})),
         with("response.content_part.added", &|event| event["part"]["annotations"] = json!([{"title": BAD}])),
     ] {
         let told = stream(&pair, sends(&sent, End::Ends));
         told.is_filtered();
+        assert!(!told.raw.contains("pick"), "{}", told.raw);
+    }
+    // What has another shape is not told.
+    for sent in [
+        with("response.completed", &|event| event["response"] = BAD.into()),
+        with("response.completed", &|event| event["response"]["output"] = BAD.into()),
+        with("response.output_item.done", &|event| event["item"] = BAD.into()),
+        with("response.output_text.delta", &|event| event["type"] = "pick a lock".into()),
+    ] {
+        let told = stream(&pair, sends(&sent, End::Ends));
+        told.has_failed("upstream");
         assert!(!told.raw.contains("pick"), "{}", told.raw);
     }
     // What nobody here knows is told when it passed.

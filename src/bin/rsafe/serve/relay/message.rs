@@ -95,7 +95,7 @@ fn unreadable(Unreadable { path, what, .. }: Unreadable) -> Problem {
 ///
 /// # Errors
 /// `bad_input` where nobody can say.
-pub fn streams(body: &Fields) -> Result<bool, Problem> {
+pub fn asks_for_stream(body: &Fields) -> Result<bool, Problem> {
     match body.get("stream") {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(streams)) => Ok(*streams),

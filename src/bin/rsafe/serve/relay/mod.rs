@@ -23,7 +23,7 @@ use rsafe::{Message, Target};
 
 pub use asked::Asked;
 pub use judge::{Judge, Stop};
-pub use message::{beside, message, pieces_in, streams as asks_for_stream, text_in, trusted};
+pub use message::{asks_for_stream, beside, message, pieces_in, text_in, trusted};
 #[cfg(test)]
 pub use shape::texts_of;
 pub use shape::{Fields, Frame, Kind, Parts, Read, Said, Shape, Streamed};

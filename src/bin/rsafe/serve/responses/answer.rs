@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::items::{Call, pieces_beside, said_beside};
+use super::items::{Call, items_in, misshapen, pieces_beside, said_beside};
 use super::{Responses, request};
 use crate::serve::errors::Problem;
 use crate::serve::ids::id;
@@ -30,12 +30,14 @@ impl Shape for Responses {
     }
 
     fn parts(&self, answer: &mut Fields) -> Result<Parts, Problem> {
-        let without = || Problem::upstream("the upstream answered without the items of a response");
         let beside = pieces_beside(answer, &self.body, "", &self.pass)?;
-        let output = answer.get("output").and_then(Value::as_array).ok_or_else(without)?;
         let mut said = Vec::new();
-        for (at, item) in output.iter().enumerate() {
-            let (item, place) = (item.as_object().ok_or_else(without)?, format!("output[{at}]"));
+        if !answer.contains_key("output") {
+            return Err(misshapen("a response without items"));
+        }
+        for (at, item) in items_in(answer)?.enumerate() {
+            let item = item.as_object().ok_or_else(|| misshapen("an item that is not an object"))?;
+            let place = format!("output[{at}]");
             said.extend(Call::of(item).into_iter().flat_map(|call| call.said(&place)));
             said.extend(said_beside(item, &place, &self.pass)?);
         }

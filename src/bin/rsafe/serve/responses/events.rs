@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::Responses;
 use super::answer::{fields, filtered};
-use super::items::{Call, given_in, kind_of, pieces_beside, said_beside, said_in};
+use super::items::{
+    Call, field_given, given_in, items_in, kind_of, misshapen, pieces_beside, said_beside, said_in, text_of,
+};
 use crate::serve::errors::Problem;
 use crate::serve::relay::{Fields, Frame, Kind, Read, Said, Stop, Streamed};
 use crate::serve::walk::{as_read, side_by_side};
@@ -32,8 +34,7 @@ impl Streamed for Responses {
         let kind = kind_of(&event).to_owned();
         let is_known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte);
         if !kind.starts_with("response.") || kind.len() > 96 || !kind.bytes().all(is_known) {
-            let message = "the upstream sent an event of another API than Responses, which cannot be judged";
-            return Err(Problem::upstream(message));
+            return Err(misshapen("an event of another API than Responses"));
         }
         let said = self.said(&kind, &event)?;
         for part in said.iter().filter(|part| part.kind != Kind::Call) {
@@ -95,15 +96,15 @@ impl Responses {
                 said.extend(self.unheard(said_in(event, kind, &["delta"], &self.pass)?));
             }
             None if is_of_call(kind) => {
-                let name = event.get("name").and_then(Value::as_str).map(str::to_owned);
-                said.extend(self.news_of_call(&at, name, given_in(event).unwrap_or_default()));
-                said.extend(self.unheard(said_in(event, kind, &["name", "arguments", "input"], &self.pass)?));
+                let name = event.get("name").filter(|name| !name.is_null()).map(text_of);
+                said.extend(self.news_of_call(&at, name, given_in(event)));
+                said.extend(self.unheard(said_in(event, kind, &["name", field_given(event)], &self.pass)?));
             }
             None => {
-                if let Some(response) = event.get("response").and_then(Value::as_object) {
+                if let Some(response) = event.get("response") {
+                    let response = response.as_object().ok_or_else(|| misshapen("a response that is none"))?;
                     said.extend(self.beside(response)?);
-                    for (at, item) in response.get("output").and_then(Value::as_array).into_iter().flatten().enumerate()
-                    {
+                    for (at, item) in items_in(response)?.enumerate() {
                         said.extend(self.item(&format!("output[{at}]"), item)?);
                     }
                 }
@@ -117,8 +118,7 @@ impl Responses {
     }
 
     fn item(&mut self, at: &str, item: &Value) -> Result<Vec<Said>, Problem> {
-        let other = || Problem::upstream("the upstream sent an item that is not an object");
-        let item = item.as_object().ok_or_else(other)?;
+        let item = item.as_object().ok_or_else(|| misshapen("an item that is not an object"))?;
         let mut said = Vec::new();
         if let Some(Call { name, given }) = Call::of(item) {
             said.extend(self.news_of_call(at, Some(name), given));

@@ -19,8 +19,8 @@ impl Call {
     /// That of an item, where it is one.
     pub fn of(item: &Fields) -> Option<Self> {
         let is_call = kind_of(item).ends_with("_call");
-        let name = item.get("name").filter(|_| is_call)?;
-        Some(Self { name: text_of(name), given: given_in(item).unwrap_or_default() })
+        let name = item.get("name").filter(|name| is_call && !name.is_null())?;
+        Some(Self { name: text_of(name), given: given_in(item) })
     }
 
     /// What it says, at a place of its own.
@@ -36,14 +36,36 @@ impl Call {
     }
 }
 
-/// What the tool of a call is given.
-pub fn given_in(fields: &Fields) -> Option<String> {
-    let given = fields.get("arguments").or_else(|| fields.get("input"));
-    given.filter(|given| !given.is_null()).map(text_of)
+/// The field with what the tool of a call is given.
+pub fn field_given(fields: &Fields) -> &'static str {
+    let is_there = |field: &&str| fields.get(*field).is_some_and(|given| !given.is_null());
+    ["arguments", "input"].into_iter().find(is_there).unwrap_or("arguments")
 }
 
-fn text_of(value: &Value) -> String {
+pub fn given_in(fields: &Fields) -> String {
+    fields.get(field_given(fields)).filter(|given| !given.is_null()).map(text_of).unwrap_or_default()
+}
+
+/// A text, or something as it is written.
+pub fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Those of a response.
+///
+/// # Errors
+/// `upstream` for what is no list of them.
+pub fn items_in(response: &Fields) -> Result<impl Iterator<Item = &Value>, Problem> {
+    match response.get("output") {
+        None | Some(Value::Null) => Ok([].iter()),
+        Some(Value::Array(items)) => Ok(items.iter()),
+        Some(_) => Err(misshapen("items that are no list")),
+    }
+}
+
+/// Something that is not of the API's shape.
+pub fn misshapen(what: &str) -> Problem {
+    Problem::upstream(format!("the upstream sent {what}, which cannot be judged"))
 }
 
 pub fn kind_of(fields: &Fields) -> &str {
@@ -70,8 +92,8 @@ pub fn said_beside(item: &Fields, place: &str, pass: &HashSet<String>) -> Result
     if is_picture {
         return Err(unjudged(place, "is a picture, which cannot be judged"));
     }
-    let call: &[&str] = if Call::of(item).is_some() { &["name", "arguments", "input"] } else { &[] };
-    said_in(item, place, call, pass)
+    let call = ["name", field_given(item)];
+    said_in(item, place, if Call::of(item).is_some() { &call } else { &[] }, pass)
 }
 
 /// What a response holds beside its items, and does not repeat of the request.
