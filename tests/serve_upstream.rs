@@ -380,6 +380,9 @@ fn the_call_of_a_tool_waits_until_its_arguments_have_passed() {
         assert_eq!((&told.texts[0][..], &told.reasons[0]), ("Heating. ", &json!("content_filter")));
         assert!(told.raw.contains("much"), "the call before it had passed: {}", told.raw);
     }
+    // Half of a call is none: it stays back where the upstream breaks off.
+    let told = pair.stream(streams_open(&sent[..sent.len() - 1], End::Ends));
+    assert!(!told.raw.contains("oven") && told.texts == ["Heating. "], "{}", told.raw);
     let call = piece(0, "oven".into(), "{}");
     let told = pair.stream(streams(&[speech("pick a lock"), vec![call, last("tool_calls")]].concat()));
     assert!(!told.raw.contains("oven") && !told.raw.contains("pick"), "{}", told.raw);

@@ -32,10 +32,10 @@ impl Lane {
         self.queue.is_empty()
     }
 
-    /// Takes a frame and judges its text. Why the lane is to be cut here, or nothing.
+    /// Takes a frame and judges its text.
     ///
     /// # Errors
-    /// For what does not pass, or cannot be judged.
+    /// For what does not pass, or cannot be judged: then the lane is to be cut.
     pub async fn accept<S: Streamed>(
         &mut self,
         judge: &Judge,
