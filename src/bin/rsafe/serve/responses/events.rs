@@ -1,7 +1,5 @@
 //! A response in events that say each text twice: piece by piece, and whole.
 
-use std::collections::HashSet;
-
 use axum::response::sse::Event;
 use rsafe::Target;
 use serde_json::{Value, json};
@@ -85,8 +83,8 @@ impl Responses {
         let mut said = Vec::new();
         match kind.strip_prefix("response.").and_then(|rest| rest.strip_suffix(".delta")).zip(delta) {
             Some((_, delta)) if is_of_call(kind) => {
-                let given = format!("{}{delta}", self.calls.get(&at).map_or("", |call| &call.given));
-                said.extend(self.news_of_call(&at, None, given));
+                self.calls.entry(at.clone()).or_default().given.push_str(delta);
+                said.extend(Call { name: String::new(), given: delta.to_owned() }.said(&at));
                 said.extend(self.unheard(said_in(event, kind, &["delta"], &self.pass)?));
             }
             Some((text, delta)) => {
@@ -155,8 +153,7 @@ impl Responses {
 
     /// The texts that have not come yet, each judged for itself.
     fn unheard(&mut self, said: impl IntoIterator<Item = Said>) -> Vec<Said> {
-        let known: HashSet<&str> = self.texts.values().map(String::as_str).collect();
-        let news = said.into_iter().filter(|part| !known.contains(part.text.as_str()));
+        let news = said.into_iter().filter(|part| !self.texts.values().any(|text| *text == part.text));
         let first = self.notes;
         let news = news.enumerate().map(|(at, part)| {
             let place = format!("{}.{}", part.place, first + at);

@@ -56,8 +56,10 @@ impl Shown {
         };
         let more = event["delta"].as_str().unwrap_or_default();
         if let Some(known) = parts.get_mut(part).and_then(Value::as_object_mut) {
-            let before = known.get(field).and_then(Value::as_str).unwrap_or_default();
-            known.insert(field.to_owned(), format!("{before}{more}").into());
+            match known.get_mut(field) {
+                Some(Value::String(text)) => text.push_str(more),
+                _ => drop(known.insert(field.to_owned(), more.into())),
+            }
         }
     }
 }
