@@ -42,6 +42,8 @@ mod notes;
 mod own_data;
 mod policy;
 mod prompt;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod responses;
 #[cfg(feature = "train")]
 mod rewards;
 #[cfg(feature = "train")]
@@ -53,6 +55,8 @@ mod rooms;
 mod rows_cli;
 #[cfg(all(feature = "serve", feature = "embedded"))]
 mod serve;
+#[cfg(all(feature = "serve", feature = "embedded"))]
+mod serve_responses;
 #[cfg(all(feature = "serve", feature = "embedded"))]
 mod serve_upstream;
 #[cfg(all(feature = "serve", feature = "embedded"))]

@@ -498,6 +498,7 @@ fn the_openapi_document_tells_of_every_route_and_of_what_is_answered() {
         "post /v1/chat/completions",
         "post /v1/check",
         "post /v1/moderations",
+        "post /v1/responses",
     ];
     assert_eq!(routes, expected);
 

@@ -14,8 +14,30 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use super::server::Server;
+
+/// A server, and the model behind it.
+pub struct Pair {
+    pub stub: Stub,
+    pub server: Server,
+}
+
+impl Pair {
+    pub fn start(args: &[&str]) -> Self {
+        Self::with(&[], args)
+    }
+
+    pub fn with(keys: &[(&str, &str)], args: &[&str]) -> Self {
+        let stub = Stub::start();
+        let server = Server::with(keys, &[&["--upstream", &stub.address], args].concat());
+        Self { stub, server }
+    }
+}
 
 pub struct Asked {
     pub path: String,
@@ -148,6 +170,22 @@ fn respond(answer: Answer, told: Told) -> Response<Body> {
         response = response.header(name, value);
     }
     response.body(Body::from_stream(body)).unwrap()
+}
+
+/// Bytes at random places apart.
+pub fn cut(mut bytes: &[u8], seed: u64) -> Vec<Vec<u8>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut pieces = Vec::new();
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(random.random_range(1..=bytes.len().min(30)));
+        pieces.push(piece.to_vec());
+        bytes = rest;
+    }
+    pieces
+}
+
+pub fn words(text: &str) -> Vec<&str> {
+    text.split_inclusive(' ').collect()
 }
 
 pub fn bytes(text: &str) -> Answer {

@@ -16,6 +16,8 @@ mod openapi;
 mod options;
 mod passed;
 mod pool;
+mod relay;
+mod responses;
 mod routes;
 mod upstream;
 mod walk;

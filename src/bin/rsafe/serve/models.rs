@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::chat::Judge;
 use super::errors::{ErrorBody, Problem, Unreached};
+use super::relay::Judge;
 use super::routes::Shared;
 use super::walk::passes;
 

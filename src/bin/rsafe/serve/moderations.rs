@@ -61,7 +61,7 @@ pub async fn moderations(
         verdicts.push(answer.verdict().await?);
     }
     let results = verdicts.iter().map(Moderated::of).collect();
-    Ok(Json(Moderation { id: id("modr"), model: &app.model, results }).into_response())
+    Ok(Json(Moderation { id: id("modr-"), model: &app.model, results }).into_response())
 }
 
 impl Input {

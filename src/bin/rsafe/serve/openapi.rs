@@ -5,13 +5,14 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{chat, check, models, moderations, routes};
+use super::{chat, check, models, moderations, responses, routes};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "rsafe", description = "A safety guard: texts and conversations in, verdicts out."),
     paths(
         chat::chat,
+        responses::respond,
         check::check,
         moderations::moderations,
         models::models,

@@ -11,8 +11,8 @@ use reqwest::Url;
 use rsafe::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use super::chat::trusted;
 use super::messages::Speaker;
+use super::relay::trusted;
 use super::upstream::{self, Limits, Upstream};
 use crate::library::{GuardArgs, Loaded};
 
@@ -23,8 +23,9 @@ Environment:
   RSAFE_UPSTREAM_KEY  what the upstream is shown as `Authorization: Bearer …`. Without it that of the caller is passed on,
                  and the upstream says who may chat
 
-Routes: POST /v1/check, POST /v1/moderations, POST /v1/chat/completions (with --upstream), GET /v1/models, GET /metrics,
-GET /healthz, GET /openapi.json, which describes them. SIGTERM and Ctrl-C end it when the requests that came have been answered; a second one ends it at once.
+Routes: POST /v1/check, POST /v1/moderations, POST /v1/chat/completions and POST /v1/responses (with --upstream),
+GET /v1/models, GET /metrics, GET /healthz, GET /openapi.json, which describes them. SIGTERM and Ctrl-C end it when the
+requests that came have been answered; a second one ends it at once.
 
 Exit codes:
   0  it was told to end, and every request was answered

@@ -24,6 +24,7 @@ use super::openapi;
 use super::options::{Key, Settings, digest};
 use super::passed::Passed;
 use super::pool::Pool;
+use super::responses::respond;
 use super::upstream::Upstream;
 
 /// What every request needs of the server.
@@ -62,7 +63,10 @@ pub fn router(app: Shared) -> Router {
         .route("/v1/moderations", post(moderations))
         .route("/metrics", get(metrics))
         .route_layer(from_fn_with_state(app.clone(), authorised));
-    let relayed = Router::new().route("/v1/chat/completions", post(chat)).route("/v1/models", get(models));
+    let relayed = Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/responses", post(respond))
+        .route("/v1/models", get(models));
     let relayed = match app.locks_upstream() {
         true => relayed.route_layer(from_fn_with_state(app.clone(), authorised)),
         false => relayed,

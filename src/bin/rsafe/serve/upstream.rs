@@ -9,10 +9,10 @@ use reqwest::{Client, Response, Url};
 use rsafe::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::chat::Judge;
 use super::errors::Problem;
 use super::events::Events;
 use super::options::{Key, digest};
+use super::relay::Judge;
 
 /// Headers of the caller that the upstream may want.
 const PASSED: [HeaderName; 2] =

@@ -3,13 +3,69 @@
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::{Chat, request};
 use crate::serve::errors::Problem;
 use crate::serve::ids::id;
-use crate::serve::walk::{Piece, as_read, ends, grouped, passes, plainly, side_by_side, walk};
+use crate::serve::options::Settings;
+use crate::serve::relay::{Asked, Fields, Kind, Parts, Said, Shape};
+use crate::serve::walk::{Piece, passes, walk};
 
-pub type Fields = Map<String, Value>;
+impl Shape for Chat {
+    const PATH: &'static str = "chat/completions";
+
+    fn asked(body: &Fields, settings: &Settings) -> Result<(Self, Asked), Problem> {
+        request::read(body, settings)
+    }
+
+    fn refusal(&self, note: Value) -> Fields {
+        let mut answer = own_envelope("chat.completion", self.model.as_ref());
+        answer.insert("choices".into(), json!([withheld_choice(0)]));
+        answer.insert("usage".into(), json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}));
+        answer.insert("rsafe".into(), note);
+        answer
+    }
+
+    fn refusal_events(&mut self, note: Value) -> Vec<Value> {
+        let delta = json!({"role": "assistant", "content": ""});
+        let mut first = self.envelope.clone();
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": null});
+        first.insert("choices".into(), json!([choice]));
+        vec![first.into(), withheld_chunk(&self.envelope, 0, note)]
+    }
+
+    fn parts(&self, answer: &mut Fields) -> Result<Parts, Problem> {
+        let without = || Problem::upstream("the upstream answered without choices");
+        let mut beside = answer.clone();
+        beside.shift_remove("choices");
+        let beside = all_said(pieces_of(&beside, &self.pass)?);
+        let choices = answer.get_mut("choices").and_then(Value::as_array_mut).ok_or_else(without)?;
+        let parts = choices.iter_mut().map(|choice| {
+            let choice = choice.as_object_mut().ok_or_else(without)?;
+            let spoken = spoken_in(choice, "message")?;
+            with_plain_logprobs(choice, &spoken);
+            let mut said = choice.clone();
+            said.shift_remove("logprobs");
+            Ok(all_said(pieces_of(&said, &self.pass)?))
+        });
+        Ok(Parts { beside, parts: parts.collect::<Result<_, Problem>>()? })
+    }
+
+    fn withhold(&self, answer: &mut Fields, part: usize) {
+        let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
+        if let Some(choice) = choices.and_then(|choices| choices.get_mut(part)) {
+            *choice = withheld_choice(part);
+        }
+    }
+
+    fn without(&self, answer: &Fields) -> Fields {
+        let choices = answer.get("choices").and_then(Value::as_array).map_or(0, Vec::len);
+        let mut answer = own_envelope("chat.completion", None);
+        answer.insert("choices".into(), (0..choices).map(withheld_choice).collect());
+        answer
+    }
+}
 
 fn unreadable(what: &str) -> Problem {
     Problem::upstream(format!("the upstream answered with {what}"))
@@ -23,22 +79,22 @@ pub fn pieces_of(value: &Fields, pass: &HashSet<String>) -> Result<Vec<Piece>, P
     walk(value, "", pass).map_err(|odd| unreadable(&format!("`{}`, which {}", odd.place, odd.what)))
 }
 
-/// The texts of pieces as they are judged: each place for itself, and what stands side by side.
-pub fn texts_of(pieces: &[Piece]) -> Vec<String> {
-    let places = grouped(pieces, |piece| call_of(piece).map_or_else(|| piece.place.clone(), str::to_owned));
-    let mut texts: Vec<String> = places.iter().map(|pieces| text_of(pieces)).collect();
-    if texts.len() > 1 {
-        texts.push(as_read(side_by_side(pieces).iter().map(|text| ends(text))));
-    }
-    texts
+/// All of what pieces say, names of fields first, so that they break up no text.
+fn all_said(pieces: Vec<Piece>) -> Vec<Said> {
+    let (named, others): (Vec<Piece>, Vec<Piece>) = pieces.into_iter().partition(|piece| piece.named);
+    named.into_iter().chain(others).map(said_in).collect()
 }
 
-fn text_of(pieces: &[Piece]) -> String {
-    as_read(pieces.iter().map(|piece| if call_of(piece).is_some() { plainly(&piece.text) } else { piece.text.clone() }))
+/// What a piece says: a part of a call, or of the text of its place.
+pub fn said_in(piece: Piece) -> Said {
+    match call_of(&piece).map(str::to_owned) {
+        Some(place) => Said { place, kind: Kind::Call, ..piece.into() },
+        None => piece.into(),
+    }
 }
 
 /// The call of a tool that a piece belongs to, where it is its name or what it is called with: those say little by halves.
-pub fn call_of(piece: &Piece) -> Option<&str> {
+fn call_of(piece: &Piece) -> Option<&str> {
     let calls = ["tool_calls[].function.", "tool_calls[].custom.", "function_call."];
     let (_, field) = calls.iter().find_map(|call| piece.place.rsplit_once(call))?;
     let known = !piece.named && ["name", "arguments", "input"].contains(&field);
@@ -95,7 +151,7 @@ pub fn with_plain_logprobs(choice: &mut Fields, spoken: &Fields) {
 }
 
 /// The choice as it is when withheld, in a completion.
-pub fn withheld_choice(index: usize) -> Value {
+fn withheld_choice(index: usize) -> Value {
     let message = json!({"role": "assistant", "content": "", "refusal": null});
     json!({"index": index, "message": message, "logprobs": null, "finish_reason": "content_filter"})
 }
@@ -114,7 +170,7 @@ pub fn own_envelope(object: &str, model: Option<&Value>) -> Fields {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let named = model.and_then(Value::as_str).filter(|name| !name.is_empty() && passes("model", name));
     let fields = [
-        ("id", json!(id("chatcmpl"))),
+        ("id", json!(id("chatcmpl-"))),
         ("object", json!(object)),
         ("created", json!(created)),
         ("model", json!(named.unwrap_or("unknown"))),
@@ -125,9 +181,10 @@ pub fn own_envelope(object: &str, model: Option<&Value>) -> Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::relay::texts_of;
 
     fn texts(value: Value) -> Vec<String> {
-        texts_of(&pieces_of(value.as_object().unwrap(), &HashSet::new()).unwrap())
+        texts_of(&all_said(pieces_of(value.as_object().unwrap(), &HashSet::new()).unwrap()))
     }
 
     #[test]

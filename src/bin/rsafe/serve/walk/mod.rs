@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 pub use names::{is_identifier, passes};
-use names::{is_media, knows, may_list, may_list_numbers};
+use names::{is_media, is_opaque, is_partial_picture, knows, may_list, may_list_numbers};
 pub use reading::{EDGE, as_read, ends, is_long, is_wordless, last, plainly};
 
 /// Deeper values, and values with more pieces, are refused.
@@ -46,20 +46,33 @@ pub struct Unreadable {
 /// # Errors
 /// For pictures, sounds and files, lists of numbers, and what is too deep or too much.
 pub fn walk(fields: &Map<String, Value>, at: &str, pass: &HashSet<String>) -> Result<Vec<Piece>, Unreadable> {
-    let mut walk = Walk { pass, pieces: Vec::new() };
+    let mut walk = Walk { pass, trusts_names: false, pieces: Vec::new() };
+    walk.fields(fields, at, at, at, 0)?;
+    Ok(walk.pieces)
+}
+
+/// What a model says in an object of an API whose names are trusted to be its own: all but what stands under names that no
+/// model writes under.
+///
+/// # Errors
+/// As those of [`walk`].
+pub fn walk_spoken(fields: &Map<String, Value>, at: &str, pass: &HashSet<String>) -> Result<Vec<Piece>, Unreadable> {
+    let mut walk = Walk { pass, trusts_names: true, pieces: Vec::new() };
     walk.fields(fields, at, at, at, 0)?;
     Ok(walk.pieces)
 }
 
 struct Walk<'w> {
     pass: &'w HashSet<String>,
+    trusts_names: bool,
     pieces: Vec<Piece>,
 }
 
 impl Walk<'_> {
     fn value(&mut self, value: &Value, name: &str, place: &str, path: &str, depth: usize) -> Result<(), Unreadable> {
         let refused = |what: String| Err(Unreadable { place: place.to_owned(), path: path.to_owned(), what });
-        if !value.is_null() && is_media(name) {
+        let is_media = is_media(name) || (self.trusts_names && is_partial_picture(name));
+        if !value.is_null() && is_media {
             return refused("cannot be judged, only text".into());
         }
         match value {
@@ -67,16 +80,18 @@ impl Walk<'_> {
             Value::String(text) if is_data_address(text) => {
                 refused("is a data: address, which cannot be judged".into())
             }
-            Value::String(text) if passes(name, text) => Ok(()),
+            Value::String(text) if text.is_empty() || (!self.trusts_names && passes(name, text)) => Ok(()),
             Value::String(text) => self.add(place, path, text, false),
             Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => {
                 refused(format!("is nested more than {MAX_DEPTH} deep"))
             }
-            Value::Array(items) if items.iter().any(Value::is_number) && !may_list_numbers(name) => {
+            Value::Array(items)
+                if items.iter().any(Value::is_number) && (self.trusts_names || !may_list_numbers(name)) =>
+            {
                 refused("is a list of numbers, which may stand for text".into())
             }
             Value::Array(items) => {
-                let name = if may_list(name) { name } else { "" };
+                let name = if !self.trusts_names && may_list(name) { name } else { "" };
                 for (at, item) in items.iter().enumerate() {
                     let path = format!("{path}[{}]", position_of(item, at));
                     self.value(item, name, &format!("{place}[]"), &path, depth + 1)?;
@@ -96,16 +111,16 @@ impl Walk<'_> {
         depth: usize,
     ) -> Result<(), Unreadable> {
         for (field, inner) in fields {
-            if self.pass.contains(field) {
+            if self.pass.contains(field) || (self.trusts_names && is_opaque(field)) {
                 continue;
             }
             let known = knows(field, under);
             let in_place = join(place, if known { field } else { "*" });
             let in_path = join(path, field);
-            if !known && !is_wordless(field) {
+            if !known && !self.trusts_names && !is_wordless(field) {
                 self.add(&format!("{in_place}{{}}"), &in_path, field, true)?;
             }
-            self.value(inner, if known { field } else { "" }, &in_place, &in_path, depth + 1)?;
+            self.value(inner, if known || self.trusts_names { field } else { "" }, &in_place, &in_path, depth + 1)?;
         }
         Ok(())
     }
@@ -150,9 +165,9 @@ pub fn by_field(pieces: &[Piece]) -> Vec<Vec<Piece>> {
     grouped(pieces, outermost)
 }
 
-/// The pieces by what they have in common, in the order in which that first came.
-pub fn grouped(pieces: &[Piece], by: impl Fn(&Piece) -> String) -> Vec<Vec<Piece>> {
-    let mut groups: IndexMap<String, Vec<Piece>> = IndexMap::new();
+/// Pieces by what they have in common, in the order in which that first came.
+pub fn grouped<P: Clone>(pieces: &[P], by: impl Fn(&P) -> String) -> Vec<Vec<P>> {
+    let mut groups: IndexMap<String, Vec<P>> = IndexMap::new();
     for piece in pieces {
         groups.entry(by(piece)).or_default().push(piece.clone());
     }
@@ -189,6 +204,22 @@ mod tests {
         ];
         let expected = expected.map(|(place, path, text)| (place.to_owned(), path.to_owned(), text.to_owned()));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn where_names_are_an_apis_own_only_what_a_model_writes_is_a_piece() {
+        let value = json!({
+            "id": "pick it", "type": "message", "own": "one", "encrypted_content": "aGk=", "model": "two", "trace": "unseen",
+            "content": [{"text": "three", "logprobs": [{"token": "x"}], "odd one": "four", "empty": ""}],
+        });
+        let found = walk_spoken(value.as_object().unwrap(), "item", &HashSet::from(["trace".to_owned()])).unwrap();
+        let found: Vec<_> = found.iter().map(|piece| (piece.place.as_str(), piece.text.as_str())).collect();
+        let expected =
+            [("item.*", "one"), ("item.model", "two"), ("item.content[].text", "three"), ("item.content[].*", "four")];
+        assert_eq!(found, expected);
+        for picture in [json!({"partial_image_b64": "AA"}), json!({"own": [1, 2]}), json!({"own": "data:x,y"})] {
+            assert!(walk_spoken(picture.as_object().unwrap(), "", &HashSet::new()).is_err(), "{picture}");
+        }
     }
 
     #[test]

@@ -35,6 +35,14 @@ const NAMES: &str = "\
 const MEDIA: &str = "\
     audio input_audio image images image_url input_image image_file video video_url file input_file file_data b64_json";
 
+/// Names under which no model writes in OpenAI's Responses: marks, and what only machines read. The names there are the API's.
+const OPAQUE: &str = "\
+    type id role index status signature data encrypted_content encrypted_index call_id item_id tool_use_id output_index \
+    content_index summary_index sequence_number finish_reason native_finish_reason stop_reason stop_sequence \
+    matched_stop logprobs token_ids content_filter_results obfuscation";
+/// A picture of theirs on its way.
+const PARTIAL: &str = "partial_image_b64";
+
 const FINISH: &str = "stop length tool_calls function_call content_filter end_turn max_tokens stop_sequence tool_use \
     pause_turn refusal eos eos_token abort error insufficient_system_resource STOP MAX_TOKENS SAFETY \
     RECITATION";
@@ -91,6 +99,7 @@ fn set(words: &'static str) -> HashSet<&'static str> {
 
 static KNOWN: LazyLock<HashSet<&str>> = LazyLock::new(|| set(NAMES));
 static UNSEEN: LazyLock<HashSet<&str>> = LazyLock::new(|| set(MEDIA));
+static SILENT: LazyLock<HashSet<&str>> = LazyLock::new(|| set(OPAQUE));
 static IDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(IDENTIFIERS));
 static SETS: LazyLock<HashMap<&str, HashSet<&str>>> =
     LazyLock::new(|| WORDS.into_iter().map(|(name, words)| (name, set(words))).collect());
@@ -103,6 +112,15 @@ pub fn knows(name: &str, under: &str) -> bool {
 
 pub fn is_media(name: &str) -> bool {
     UNSEEN.contains(name)
+}
+
+/// Whether no model writes under a name of Responses.
+pub fn is_opaque(name: &str) -> bool {
+    SILENT.contains(name)
+}
+
+pub fn is_partial_picture(name: &str) -> bool {
+    name == PARTIAL
 }
 
 /// Whether a string is of the shape that its name asks for, or empty.
@@ -191,5 +209,18 @@ mod tests {
         );
         assert_eq!(listed(r"\n  (\w+): isId,"), ours(IDENTIFIERS));
         assert_eq!(listed(r"name === '(modalities|required|include)'").len(), 3);
+    }
+
+    #[test]
+    fn under_the_same_names_as_at_the_edge_no_model_writes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/www/src/api/shape.ts");
+        let edge = std::fs::read_to_string(path).unwrap();
+        let words = |name: &str| -> BTreeSet<String> {
+            let found = Regex::new(&format!(r"(?s)const {name} = words\(`(.*?)`\)")).unwrap();
+            found.captures(&edge).unwrap()[1].split_whitespace().map(str::to_owned).collect()
+        };
+        let ours = |words: &str| words.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(words("OPAQUE"), ours(OPAQUE));
+        assert_eq!(words("MEDIA"), ours(&format!("{MEDIA} {PARTIAL}")));
     }
 }

@@ -3,6 +3,7 @@
 use rsafe::Message;
 
 use super::judge::{Judge, Stop};
+use super::shape::{Kind, Said};
 use crate::serve::growing::Watch;
 use crate::serve::walk::{as_read, plainly};
 
@@ -65,18 +66,29 @@ impl Strand {
     }
 }
 
-/// The call of a tool: it comes in pieces and is judged at its end, since half of a call says little.
+/// A text that is judged as a whole: a call at its end, its name first, a note at once.
 #[derive(Default)]
-pub struct Call {
+pub struct Whole {
+    is_call: bool,
     name: String,
-    given: String,
+    text: String,
     released: usize,
+}
+
+impl Whole {
+    fn size(&self) -> usize {
+        self.name.len() + self.text.len()
+    }
+
+    fn read(&self) -> String {
+        if self.is_call { as_read([self.name.clone(), plainly(&self.text)]) } else { self.text.clone() }
+    }
 }
 
 /// What is said at one place.
 pub enum Held {
     Strand(Box<Strand>),
-    Call(Call),
+    Whole(Whole),
 }
 
 /// How far the texts of a place must be released.
@@ -93,12 +105,27 @@ impl Need {
 }
 
 impl Held {
-    /// More of it; `path` says which item it belongs to, where the place is a list, or which field of a call.
-    pub fn add(&mut self, path: &str, text: &str) {
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Strand(Box::default()),
+            Kind::Call | Kind::Note => Self::Whole(Whole { is_call: kind == Kind::Call, ..Whole::default() }),
+        }
+    }
+
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
+    pub fn is_call(&self) -> bool {
+        matches!(self, Self::Whole(whole) if whole.is_call)
+    }
+
+    /// More of it.
+    pub fn add(&mut self, Said { path, text, .. }: &Said) {
         match self {
             Self::Strand(strand) => strand.add(path, text),
-            Self::Call(call) if path.ends_with(".name") => call.name.push_str(text),
-            Self::Call(call) => call.given.push_str(text),
+            Self::Whole(call) if call.is_call && path.ends_with(".name") => call.name.push_str(text),
+            Self::Whole(whole) => whole.text.push_str(text),
         }
     }
 
@@ -106,7 +133,7 @@ impl Held {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Strand(strand) => Some(&strand.joined.text),
-            Self::Call(_) => None,
+            Self::Whole(_) => None,
         }
     }
 
@@ -116,7 +143,7 @@ impl Held {
             Self::Strand(strand) => {
                 Need { joined: strand.joined.text.len(), apart: strand.apart.as_ref().map(|apart| apart.text.len()) }
             }
-            Self::Call(call) => Need { joined: call.name.len() + call.given.len(), apart: None },
+            Self::Whole(whole) => Need { joined: whole.size(), apart: None },
         }
     }
 
@@ -124,7 +151,7 @@ impl Held {
     pub fn missing(&self, need: &Need) -> usize {
         let missing = |upto: usize, released: usize| upto.saturating_sub(released);
         match self {
-            Self::Call(call) => missing(need.joined, call.released),
+            Self::Whole(whole) => missing(need.joined, whole.released),
             Self::Strand(strand) => {
                 let apart = need.apart.zip(strand.apart.as_ref());
                 missing(need.joined, strand.joined.released)
@@ -143,11 +170,10 @@ impl Held {
                     None => Ok(()),
                 }
             }
-            Self::Call(call) => {
-                let size = call.name.len() + call.given.len();
-                if ends && call.released < size {
-                    judge.answered(messages, as_read([call.name.clone(), plainly(&call.given)])).await?;
-                    call.released = size;
+            Self::Whole(whole) => {
+                if (ends || !whole.is_call) && whole.released < whole.size() {
+                    judge.answered(messages, whole.read()).await?;
+                    whole.released = whole.size();
                 }
                 Ok(())
             }
