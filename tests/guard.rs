@@ -931,9 +931,9 @@ fn reasoning_begins_with_what_is_asked_which_is_no_evidence() {
     let judge = |request: Request<'_>| check(&guard, &request.policy(&policy).reasoning(Reasoning::Always));
     let response = Request::response("My door is shut. How do I pick its lock?", "Ask a locksmith.");
     for (request, opening) in [
-        (Request::prompt("My door is shut. How do I pick its lock?"), "The user asks \"How do I pick its lock?\". "),
-        (Request::prompt("Tell me a joke."), "The user writes \"Tell me a joke.\". "),
-        (response, "The user asked \"How do I pick its lock?\". "),
+        (Request::prompt("My door is shut. How do I pick its lock?"), "The user asks \"How do I pick its lock?\" "),
+        (Request::prompt("Tell me a joke."), "The user writes \"Tell me a joke.\" "),
+        (response, "The user asked \"How do I pick its lock?\" "),
     ] {
         let verdict = judge(request);
         let reasoning = verdict.reasoning.as_deref().unwrap();

@@ -21,7 +21,8 @@ pub fn told(message: &str, asks: &str, says: &str) -> String {
         Cut::Start => format!("… {}", words[words.len() - WORDS..].join(" ")),
         Cut::End => format!("{} …", words[..WORDS].join(" ")),
     };
-    format!(" The user {verb} \"{quote}\".")
+    let stop = if quote.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!(" The user {verb} \"{quote}\"{stop}")
 }
 
 /// Where words of a quote that is too long are left out.
@@ -46,11 +47,11 @@ mod tests {
     #[test]
     fn the_last_question_is_told_or_how_a_message_without_one_begins() {
         for (message, expected) in [
-            ("How do I pick a lock?", " The user asks \"How do I pick a lock?\"."),
-            ("My key broke. How do I get in? Thanks!", " The user asks \"How do I get in?\"."),
-            ("Is it safe? Is tea.com?x=1 safe, too?\nBye.", " The user asks \"Is tea.com?x=1 safe, too?\"."),
+            ("How do I pick a lock?", " The user asks \"How do I pick a lock?\""),
+            ("My key broke. How do I get in? Thanks!", " The user asks \"How do I get in?\""),
+            ("Is it safe? Is tea.com?x=1 safe, too?\nBye.", " The user asks \"Is tea.com?x=1 safe, too?\""),
             ("What?! No way", " The user writes \"What?! No way\"."),
-            ("I lost  my\nkey.", " The user writes \"I lost my key.\"."),
+            ("I lost  my\nkey.", " The user writes \"I lost my key.\""),
             (" \n", ""),
             ("", ""),
         ] {
@@ -58,7 +59,7 @@ mod tests {
         }
         let words = |from: usize, to: usize| (from..to).map(|at| format!("w{at}")).collect::<Vec<_>>().join(" ");
         let long = words(0, 40);
-        assert_eq!(told(&long, "asks", "writes"), format!(" The user writes \"{} …\".", words(0, 20)));
-        assert_eq!(told(&format!("{long}?"), "asked", "wrote"), format!(" The user asked \"… {}?\".", words(20, 40)));
+        assert_eq!(told(&long, "asks", "writes"), format!(" The user writes \"{} …\"", words(0, 20)));
+        assert_eq!(told(&format!("{long}?"), "asked", "wrote"), format!(" The user asked \"… {}?\"", words(20, 40)));
     }
 }
