@@ -5,6 +5,7 @@ use std::path::Path;
 
 #[cfg(feature = "embedded")]
 use pollster::block_on;
+#[cfg(feature = "embedded")]
 use rsafe::data::recipe::Recipe;
 #[cfg(feature = "embedded")]
 use rsafe::train::calibrate::calibrate;

@@ -23,7 +23,6 @@ pub struct Graded {
     pub tokens: Vec<TokenId>,
     /// Which window of the judged message the answer is about, and which categories of the policy, by their places.
     pub window: usize,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<usize>,
     /// What scores were drawn to say: a category's place in the policy, and whether it applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

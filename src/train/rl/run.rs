@@ -142,8 +142,8 @@ impl Setup {
             }
             TaskSource::Recipe { recipe: path } => {
                 let recipe = Recipe::load(path)?;
-                let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, network.tokenizer())?;
-                let examples = Examples::new(&samples, network.tokenizer(), network.model.vocab_size())?;
+                let samples = Samples::load(&recipe, Recipe::folder(&self.data)?, seed, &network.source.tokenizer)?;
+                let examples = Examples::new(&samples, &network.source.tokenizer, network.model.vocab_size())?;
                 let mut tasks = RecipeTasks::new(&samples, &examples.policies, seed, self.answer_first);
                 if let Some(own) = network.own_policy() {
                     tasks = tasks.under(own.clone(), self.own_policy);

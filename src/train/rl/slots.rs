@@ -30,7 +30,6 @@ use crate::mini::scan::Scan;
 use crate::mini::telling::Telling;
 use crate::policy::Policy;
 use crate::sampling::Sampling;
-use crate::tokenizer::Tokenizer;
 use crate::train::sft;
 use crate::verdict::Label;
 use source::Source;
@@ -62,10 +61,6 @@ impl SlotNetwork {
         let model = SlotModel::load(&source.config, &mut weights)?.map(&mut sft::Numbered(0)).freeze_words();
         weights.finish()?;
         Ok(Self { model, steps: Steps::default(), source })
-    }
-
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.source.tokenizer
     }
 
     /// The policy of the bundle that the network came from, if it did, with the thresholds that it has there.

@@ -60,18 +60,16 @@ fn check(task: &Task, prompt: &SlotPrompt, rollouts: &[Rollout]) -> Result<()> {
     let (windows, categories) = (prompt.windows(), task.policy.categories.len());
     let first = rollouts.first().map(|first| (first.window, &first.about));
     for rollout in rollouts {
-        let mut places = rollout.about.iter().copied().chain(rollout.claims.iter().map(|claim| claim.category));
-        let alike = first == Some((rollout.window, &rollout.about));
-        if !alike || !windows.contains(&rollout.window) || places.any(|at| at >= categories) {
-            let claimed: Vec<usize> = rollout.claims.iter().map(|claim| claim.category).collect();
+        let (window, about) = (rollout.window, &rollout.about);
+        let places = about.iter().copied().chain(rollout.claims.iter().map(|claim| claim.category));
+        let places: Vec<usize> = places.collect();
+        if first != Some((window, about)) || !windows.contains(&window) || places.iter().any(|&at| at >= categories) {
             return Err(Error::BadInput(format!(
                 "{}: expected answers about one of {} windows of the message and some of {categories} categories of the \
-                 policy, found window {}, categories {:?} and claims about {claimed:?}; was the message or the policy \
-                 changed since its answers were mined?",
+                 policy, found one about window {window} and categories {places:?}; was the message or the policy changed \
+                 since its answers were mined?",
                 task.id,
                 windows.len(),
-                rollout.window,
-                rollout.about,
             )));
         }
     }

@@ -21,21 +21,14 @@ use crate::verdict::{BALANCED, Calibration, Dial, Operating, Scoring};
 
 /// What training does not change.
 pub struct Source {
+    init: Init,
     pub config: SlotConfig,
     pub tokenizer: Tokenizer,
-    tokenizer_json: Vec<u8>,
     pub prompts: SlotPrompts,
     pub calibration: Calibration,
     pub thresholds: Thresholds,
-    /// What the bundle brought beside its weights, if there was one.
-    own: Option<Own>,
+    own: Option<Policy>,
     pub device: Device,
-}
-
-struct Own {
-    /// With the thresholds that it has there.
-    policy: Policy,
-    scores: Scores,
 }
 
 impl fmt::Debug for Source {
@@ -51,17 +44,6 @@ impl Source {
     /// [`Error::BadModel`] if the folder holds no slot model; [`Error::Io`] if it cannot be read.
     pub fn open(folder: &Path, device: &Device) -> Result<(Self, Weights)> {
         let init = Init::open(folder)?;
-        let (mut calibration, mut thresholds, mut own) = <(Calibration, Thresholds, Option<Own>)>::default();
-        if let Some(bundle) = &init.bundle {
-            let Manifest { policy, calibration: how, thresholds: known, .. } = bundle.manifest().clone();
-            let dial = Dial::new(known.clone(), Operating::default());
-            calibration = how.clone();
-            let scores = Scores { policy, calibration: how, thresholds: known };
-            // Of a policy that is not the bundle's own; that one brings its thresholds.
-            thresholds = dial.at(BALANCED, false);
-            let policy = with_thresholds(block_on(bundle.policy())?, &dial.at(BALANCED, true));
-            own = Some(Own { policy, scores });
-        }
         let weights = init.weights(device)?;
         if !weights.has("slot_head.weight") {
             return Err(Error::BadModel(format!(
@@ -70,16 +52,24 @@ impl Source {
                 folder.display()
             )));
         }
+        let (mut calibration, mut thresholds, mut own) = (Calibration::default(), Thresholds::default(), None);
+        if let Some(bundle) = &init.bundle {
+            let dial = Dial::new(bundle.manifest().thresholds.clone(), Operating::default());
+            own = Some(with_thresholds(block_on(bundle.policy())?, &dial.at(BALANCED, true)));
+            // Of a policy that is not the bundle's own; that one brings its thresholds.
+            thresholds = dial.at(BALANCED, false);
+            calibration = bundle.manifest().calibration.clone();
+        }
         let config = SlotConfig::from_json(&init.config)?;
         let tokenizer = Tokenizer::from_bytes(&init.tokenizer)?;
         let prompts = SlotPrompts::new(&tokenizer, config.vocab_size)?;
-        let (tokenizer_json, device) = (init.tokenizer, device.clone());
-        Ok((Self { config, tokenizer, tokenizer_json, prompts, calibration, thresholds, own, device }, weights))
+        let device = device.clone();
+        Ok((Self { init, config, tokenizer, prompts, calibration, thresholds, own, device }, weights))
     }
 
     /// The policy of the bundle, if it was one, with the thresholds that it has there.
     pub fn own_policy(&self) -> Option<&Policy> {
-        self.own.as_ref().map(|own| &own.policy)
+        self.own.as_ref()
     }
 
     /// The policy as a guard decides under it: with the bundle's own thresholds if it is the bundle's own.
@@ -124,11 +114,12 @@ impl Source {
     /// # Errors
     /// If it cannot be written.
     pub fn export(&self, model: &SlotModel, out: &Path) -> Result<()> {
-        if let Some(own) = &self.own {
+        if let Some(bundle) = &self.init.bundle {
+            let Manifest { policy, calibration, thresholds, .. } = bundle.manifest().clone();
             fs::create_dir_all(out).map_err(Error::io(out))?;
-            write(&out.join(SCORES), &json(&own.scores)?)?;
+            write(&out.join(SCORES), &json(&Scores { policy, calibration, thresholds })?)?;
         }
-        sft::export(out, model, &self.config, &self.tokenizer_json)
+        sft::export(out, model, &self.config, &self.init.tokenizer)
     }
 }
 
