@@ -97,8 +97,10 @@ function inOne(item: unknown, sight: Sight): Message {
 
 /** All that is said in an item, save by those whom the owner trusts. */
 function spokenBy(item: unknown, at: number, { config }: App): Spoken {
-  const [spoken] = spokenIn([item], config.trustedRoles, config.passFields);
   const type = isFields(item) ? (item.type ?? 'message') : 'message';
+  // A role beside anything else is the caller's word, whom nobody trusts.
+  const trusted = type === 'message' ? config.trustedRoles : new Set<string>();
+  const [spoken] = spokenIn([item], trusted, config.passFields);
   if (type === 'message') return { ...spoken!, role: readRole(isFields(item) ? item.role : 'user', `item ${at}`) };
   // What a tool gave is a stranger's, the rest an answer that the caller brings.
   return { ...spoken!, role: /_output$|^mcp_/.test(String(type)) ? 'tool' : 'assistant' };
