@@ -23,12 +23,13 @@ categories:
 
 const RECIPE: &str = "
 heldout_fraction: 0.2
-concepts:
+concepts: {locks: {}, fraud: {}, cats: {general: false}}
+broader: {harm: {covers: [general]}}
+wordings:
   locks: {names: [Opening locks], held_out_names: [Lock sport], definitions: [Opening a lock without its key.]}
   fraud: {names: [Fraud], held_out_names: [Swindling], definitions: [Deceiving for gain.]}
-  cats: {names: [Talk of cats], held_out_names: [Felines], definitions: [Anything about cats.], general: false}
-broader:
-  harm: {names: [Harm of any kind], held_out_names: [Whatever hurts], definitions: [All of it.], covers: [general]}
+  cats: {names: [Talk of cats], held_out_names: [Felines], definitions: [Anything about cats.]}
+  harm: {names: [Harm of any kind], held_out_names: [Whatever hurts], definitions: [All of it.]}
 sources:
   house: {unsafe_means: [locks], negatives: [all], others: [all], look_alike: true}
 ";
