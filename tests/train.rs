@@ -108,6 +108,7 @@ owners:
         init,
         out: folder.join("out"),
         examples: 24_000,
+        wordless: 0,
         batch_tokens: 512,
         learning_rate: 1e-3,
         weight_decay: 0.01,
@@ -191,17 +192,30 @@ fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
     let (first, last) = (reports[0], reports[reports.len() - 1]);
     assert!(last.slots < 0.5 * first.slots, "loss of the slots: {} to {}", first.slots, last.slots);
     assert!(last.answer < 0.7 * first.answer, "loss of the answer: {} to {}", first.answer, last.answer);
-    let [seen, _] = last.held_out.unwrap();
+    let [seen, _] = last.held_out.unwrap().by_names;
     assert!(seen.unwrap() > 0.95, "{seen:?} on rows that were held out");
+}
+
+#[test]
+fn a_run_without_words_learns_every_concept_and_asks_none_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SftOptions { examples: 4_000, wordless: 4_000, ..workshop(folder.path()) };
+    let (reports, _) = trained(&options);
+    let (first, last) = (reports[0], reports[reports.len() - 1]);
+    assert!(last.told < 0.3 * first.told, "loss of what is told: {} to {}", first.told, last.told);
+    assert!(reports.iter().all(|report| report.slots == 0.0 && report.answer == 0.0));
 }
 
 #[test]
 fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = SftOptions { examples: 600, ..workshop(whole.path()) };
-    let (_, expected) = trained(&options);
+    // The first texts without words, the others with them.
+    let part = |folder| SftOptions { examples: 600, wordless: 1, ..workshop(folder) };
+    let options = part(whole.path());
+    let (reports, expected) = trained(&options);
+    assert!(reports[0].slots == 0.0 && reports[reports.len() - 1].slots > 0.0);
 
-    let options = SftOptions { examples: 600, ..workshop(halves.path()) };
+    let options = part(halves.path());
     // Stopped by a panic in the middle, as a power cut would: what is on disk is what a checkpoint left.
     let stopped = std::panic::catch_unwind(|| run(&options, |report| assert!(report.examples < 300, "power cut")));
     assert!(stopped.is_err());

@@ -35,6 +35,8 @@ const DEFINED: f64 = 0.85;
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
+/// How often it counts where all concepts are told at once: about as much as all the others together.
+const ANY_HARM_TOLD: f32 = 8.0;
 
 /// What slots read of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,29 +150,12 @@ impl<'a> Examples<'a> {
         let words = |(at, &concept)| self.words_of(concept, held_out, at < covering && cover.short, rng).1;
         let blocks = concepts.iter().enumerate().map(words).collect();
         let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), blocks);
-        let mut parts: Vec<(usize, Part)> = (0..texts.len()).map(|text| (text, Part::Whole)).collect();
-        for (text, shown) in texts.iter().enumerate() {
-            for (unseen, part) in shown.passages(rng) {
-                panel.read(Reading { text, unseen });
-                parts.push((text, part));
-            }
-        }
+        let parts = self.tell(&mut panel, texts, rng);
         let mut covered = Vec::new();
         for (reading, &(text, part)) in parts.iter().enumerate() {
             let facts = &texts[text].sample.facts;
             for (block, &concept) in concepts.iter().enumerate() {
-                let any_harm = Some(concept) == self.recipe.any_harm;
-                let target = match (facts.target(concept), part) {
-                    (target, Part::Whole | Part::Core) => target,
-                    (Some(0.0), Part::Harmless) => Some(0.0),
-                    (_, Part::Harmless) => (any_harm || self.recipe.concepts[concept].general).then_some(0.0),
-                };
-                let Some(target) = target else { continue };
-                let weight = if any_harm {
-                    ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 }
-                } else {
-                    weight(target, if facts.touched.contains(&concept) { 1.0 } else { ABSENT })
-                };
+                let Some((target, weight)) = self.counts(facts, part, concept) else { continue };
                 panel.know(Known { reading, block, target, weight });
             }
             let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
@@ -181,6 +166,49 @@ impl<'a> Examples<'a> {
         }
         panel.cover((0..covering).collect(), covered);
         panel
+    }
+
+    /// Texts of which a slot without words tells every concept.
+    pub fn told(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Panel {
+        let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), Vec::new());
+        self.tell(&mut panel, texts, rng);
+        panel
+    }
+
+    /// Adds the readings of passages and all that is known of every concept, and gives what each reading is of.
+    fn tell(&self, panel: &mut Panel, texts: &[Shown], rng: &mut ChaCha8Rng) -> Vec<(usize, Part)> {
+        let mut parts: Vec<(usize, Part)> = (0..texts.len()).map(|text| (text, Part::Whole)).collect();
+        for (text, shown) in texts.iter().enumerate() {
+            for (unseen, part) in shown.passages(rng) {
+                panel.read(Reading { text, unseen });
+                parts.push((text, part));
+            }
+        }
+        for (reading, &(text, part)) in parts.iter().enumerate() {
+            for concept in 0..self.recipe.concepts.len() {
+                let Some((target, weight)) = self.counts(&texts[text].sample.facts, part, concept) else { continue };
+                let times = if Some(concept) == self.recipe.any_harm { ANY_HARM_TOLD } else { 1.0 };
+                panel.tell(Known { reading, block: concept, target, weight: weight * times });
+            }
+        }
+        parts
+    }
+
+    /// What a part of a text says of a concept, and what that counts; `None` where nobody knows.
+    fn counts(&self, facts: &Facts, part: Part, concept: ConceptIdx) -> Option<(f32, f32)> {
+        let any_harm = Some(concept) == self.recipe.any_harm;
+        let target = match (facts.target(concept), part) {
+            (target, Part::Whole | Part::Core) => target?,
+            (Some(0.0), Part::Harmless) => 0.0,
+            (_, Part::Harmless) if any_harm || self.recipe.concepts[concept].general => 0.0,
+            (_, Part::Harmless) => return None,
+        };
+        let weight = if any_harm {
+            ANY_HARM_WEIGHT * if target == 0.5 { BORDERLINE } else { 1.0 }
+        } else {
+            weight(target, if facts.touched.contains(&concept) { 1.0 } else { ABSENT })
+        };
+        Some((target, weight))
     }
 
     /// Texts of one owner before his categories, mostly with their definitions.

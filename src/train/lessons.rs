@@ -8,15 +8,17 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::examples::{Example, Examples, Shown};
 use super::padding::Padding;
 use super::panel::Panel;
+use super::pupil::Pupil;
 use super::samples::Samples;
 use crate::error::{Error, Result};
 use crate::measure::metrics;
-use crate::mini::network::SlotModel;
+use crate::mini::layout::Kind;
 
 /// Rows are drawn, sorted by length and put together so many at a time.
 const CHUNK: usize = 1024;
@@ -55,24 +57,26 @@ impl Lesson {
     }
 
     /// The weighted loss, and its parts.
-    pub fn loss(&self, model: &SlotModel, device: &Device) -> (Tensor<1>, Parts) {
+    pub fn loss(&self, pupil: &Pupil, device: &Device) -> (Tensor<1>, Parts) {
+        let model = &pupil.network;
         match self {
             Lesson::Panel(panel) => {
-                let loss = panel.loss(model, device);
-                let parts = Parts([loss.slots.as_ref().map(number), loss.cover.as_ref().map(number), None]);
+                let loss = panel.loss(model, Some(&pupil.heads), device);
+                let [slots, cover, told] = [&loss.slots, &loss.cover, &loss.told].map(|part| part.as_ref().map(number));
+                let parts = Parts([slots, cover, told, None]);
                 (loss.total().unwrap_or_else(|| Tensor::zeros([1], device)), parts)
             }
             Lesson::Answers(examples) => {
                 let loss = Batch::new(examples, model, device).loss(model);
-                let parts = Parts([None, None, Some(number(&loss))]);
+                let parts = Parts([None, None, None, Some(number(&loss))]);
                 (loss * ANSWER, parts)
             }
         }
     }
 }
 
-/// The losses of slots, cover and answer, as far as a lesson has them.
-pub struct Parts(pub [Option<f32>; 3]);
+/// The losses of slots, cover, what is told without words, and answer, as far as a lesson has them.
+pub struct Parts(pub [Option<f32>; 4]);
 
 impl Parts {
     pub fn are_numbers(&self) -> bool {
@@ -84,6 +88,15 @@ fn number(tensor: &Tensor<1>) -> f32 {
     tensor.to_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
+/// AUROC on held-out rows.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Of slots of categories, under names seen in training, and under names never seen.
+    pub by_names: [Option<f64>; 2],
+    /// Of harm of any kind as a slot without words tells it, in prompts, and in responses.
+    pub harm: [Option<f64>; 2],
+}
+
 /// The stream of lessons. It depends on the seed alone, so a resumed run goes on exactly where it stopped.
 pub struct Lessons<'a> {
     samples: &'a Samples<'a>,
@@ -91,12 +104,22 @@ pub struct Lessons<'a> {
     padding: Padding<'a>,
     seed: u64,
     batch_tokens: usize,
+    /// Chunks at the stream's beginning from which the network learns to read, before it is asked anything in words.
+    wordless: usize,
 }
 
 impl<'a> Lessons<'a> {
     /// `batch_tokens` are those of the texts of one lesson with their slots at most, padding counted.
-    pub fn new(samples: &'a Samples<'a>, examples: &'a Examples<'a>, seed: u64, batch_tokens: usize) -> Self {
-        Self { samples, examples, padding: samples.padding(), seed, batch_tokens }
+    /// Of the first `wordless` texts, about, concepts alone are asked, without words.
+    pub fn new(
+        samples: &'a Samples<'a>,
+        examples: &'a Examples<'a>,
+        seed: u64,
+        batch_tokens: usize,
+        wordless: usize,
+    ) -> Self {
+        let wordless = wordless.div_ceil(CHUNK);
+        Self { samples, examples, padding: samples.padding(), seed, batch_tokens, wordless }
     }
 
     /// The lessons of a chunk of the stream.
@@ -129,14 +152,19 @@ impl<'a> Lessons<'a> {
         let rows: Vec<Shown> = shown.collect();
         let mut answers: Vec<Example> = Vec::new();
         let mut lessons = Vec::new();
-        for texts in grouped(rows, room, self.batch_tokens) {
+        let wordless = chunk < self.wordless;
+        for texts in grouped(rows, if wordless { alone } else { room }, self.batch_tokens) {
+            if wordless {
+                lessons.push(examples.told(&texts, &mut rng));
+                continue;
+            }
             lessons.push(examples.concepts(&texts, false, &mut rng));
             if rng.random_bool(TOPICS) {
                 lessons.push(examples.topics(&texts, &mut rng));
             }
             answers.extend(self.answered(&texts, &mut rng));
         }
-        for owner in owners {
+        for owner in owners.iter().filter(|_| !wordless) {
             let shown = owner.iter().map(|sample| {
                 let sample = padding.behind(sample, &mut rng).map_or(Cow::Borrowed(sample), Cow::Owned);
                 examples.show(sample, &mut rng)
@@ -173,11 +201,11 @@ impl<'a> Lessons<'a> {
         some.into_iter().filter_map(|text| self.examples.answer(text, rng)).collect()
     }
 
-    /// AUROC of the slots on held-out rows, under seen and unseen category names.
-    pub fn watch(&self, model: &SlotModel) -> [Option<f64>; 2] {
+    /// What the network knows of held-out rows.
+    pub fn watch(&self, pupil: &Pupil) -> HeldOut {
         let device = Device::flex();
-        let model = model.valid();
-        [false, true].map(|unseen| {
+        let Pupil { network: model, heads } = pupil.valid();
+        let by_names = [false, true].map(|unseen| {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             let rows = self.samples.held_out.iter().take(WATCHED);
             let texts = rows.map(|(_, _, sample)| self.examples.show(Cow::Borrowed(sample), &mut rng)).collect();
@@ -186,8 +214,26 @@ impl<'a> Lessons<'a> {
                 .flat_map(|texts| self.examples.concepts(texts, unseen, &mut rng).scores(&model, &device))
                 .collect();
             metrics::auroc(&scores)
-        })
+        });
+        let harm = [Kind::JudgedUser, Kind::JudgedAgent].map(|kind| {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            let rows = self.samples.held_out.iter().filter(|(_, _, sample)| sample.kind == kind).take(WATCHED);
+            let texts = rows.map(|(_, _, sample)| self.examples.show(Cow::Borrowed(sample), &mut rng)).collect();
+            let told = |texts: &Vec<Shown>| {
+                let panel = self.examples.told(texts, &mut ChaCha8Rng::seed_from_u64(self.seed));
+                panel.told(self.samples.recipe.any_harm?, &model, &heads, &device).into()
+            };
+            let scores: Vec<Vec<(f32, bool)>> =
+                grouped(texts, alone, self.batch_tokens).iter().filter_map(told).collect();
+            metrics::auroc(&scores.concat())
+        });
+        HeldOut { by_names, harm }
     }
+}
+
+/// What a text takes of a panel without words.
+fn alone(text: &Shown) -> usize {
+    text.layout.len() + 1
 }
 
 /// What a text takes of a panel.

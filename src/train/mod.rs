@@ -15,6 +15,7 @@ mod owned;
 mod padding;
 mod panel;
 mod policies;
+mod pupil;
 pub mod reward;
 pub mod rl;
 mod sample;

@@ -5,12 +5,15 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, activation};
 
+use crate::kernels::Linear;
 use crate::mini::layout::Layout;
 use crate::mini::network::{PolicyStates, Seen, SlotModel, Unseen};
+use crate::model::KvCache;
 use crate::tokenizer::TokenId;
 
-/// What the cover counts beside the slots.
+/// What the cover counts beside the slots, and what slots without words tell.
 const COVER: f32 = 0.3;
+const TOLD: f32 = 0.5;
 
 /// Texts and categories, and what is known of them.
 #[derive(Default)]
@@ -23,6 +26,8 @@ pub struct Panel {
     blocks: Vec<Vec<TokenId>>,
     /// What the slots should say of which something is known.
     known: Vec<Known>,
+    /// What a slot without words should tell of every concept of which something is known: `block` is the concept.
+    told: Vec<Known>,
     /// The categories that cover every general harm, and what is known of texts under all of them together.
     cover: Vec<usize>,
     covered: Vec<Covered>,
@@ -59,12 +64,15 @@ pub struct Covered {
 pub struct PanelLoss {
     pub slots: Option<Tensor<1>>,
     pub cover: Option<Tensor<1>>,
+    pub told: Option<Tensor<1>>,
 }
 
 impl PanelLoss {
     /// `None` where nothing is known.
     pub fn total(self) -> Option<Tensor<1>> {
-        let parts = self.slots.into_iter().chain(self.cover.map(|cover| cover * COVER));
+        let parts = [self.slots, self.cover.map(|cover| cover * COVER), self.told.map(|told| told * TOLD)]
+            .into_iter()
+            .flatten();
         parts.reduce(|a, b| a + b)
     }
 }
@@ -86,6 +94,11 @@ impl Panel {
         self.known.push(known);
     }
 
+    /// What is known of a concept, whatever it is asked by.
+    pub fn tell(&mut self, known: Known) {
+        self.told.push(known);
+    }
+
     /// Says what is known of texts under these categories, which cover every general harm.
     pub fn cover(&mut self, blocks: Vec<usize>, covered: Vec<Covered>) {
         (self.cover, self.covered) = (blocks, covered);
@@ -98,7 +111,7 @@ impl Panel {
 
     /// Whether there is something to learn.
     pub fn teaches(&self) -> bool {
-        !self.known.is_empty() || self.has_cover()
+        !self.known.is_empty() || !self.told.is_empty() || self.has_cover()
     }
 
     fn has_cover(&self) -> bool {
@@ -109,29 +122,35 @@ impl Panel {
     pub fn tokens(&self) -> usize {
         let texts: usize = self.texts.iter().map(Layout::len).sum();
         let words: usize = self.blocks.iter().map(Vec::len).sum();
-        texts + words + self.readings.len() * self.blocks.len()
+        let without_words = usize::from(!self.told.is_empty());
+        texts + words + self.readings.len() * (self.blocks.len() + without_words)
     }
 
-    /// The mean losses over what is known: cross-entropy of the slots, and of the highest of the cover.
-    pub fn loss(&self, model: &SlotModel, device: &Device) -> PanelLoss {
-        let logits = self.logits(model, device);
-        let slots = (!self.known.is_empty()).then(|| {
-            let targets: Vec<f32> = self.known.iter().map(|known| known.target).collect();
-            let weights: Vec<f32> = self.known.iter().map(|known| known.weight).collect();
+    /// The mean losses over what is known: cross-entropy of the slots, of the highest of the cover, and of what a slot without
+    /// words tells by the `heads` of the concepts, if there are any.
+    pub fn loss(&self, model: &SlotModel, heads: Option<&Linear>, device: &Device) -> PanelLoss {
+        let texts = self.encoded(model, device);
+        let logits = (!self.blocks.is_empty()).then(|| self.logits(model, &texts, device));
+        let known = |known: &[Known], logits: &Tensor<2>| {
+            let targets: Vec<f32> = known.iter().map(|known| known.target).collect();
+            let weights: Vec<f32> = known.iter().map(|known| known.weight).collect();
             let total: f32 = weights.iter().sum();
             let weights = Tensor::<1>::from_data(weights.as_slice(), device);
-            (cross_entropy(self.pairs(&logits), &targets) * weights).sum() / total
-        });
-        let cover = self.has_cover().then(|| {
+            (cross_entropy(pairs(known, logits), &targets) * weights).sum() / total
+        };
+        let slots = logits.as_ref().filter(|_| !self.known.is_empty()).map(|logits| known(&self.known, logits));
+        let cover = logits.filter(|_| self.has_cover()).map(|logits| {
             let readings: Vec<i32> = self.covered.iter().map(|covered| covered.reading as i32).collect();
             let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
             let targets: Vec<f32> = self.covered.iter().map(|it| f32::from(u8::from(it.harmful))).collect();
             let index = |places: &[i32]| Tensor::<1, Int>::from_data(places, device);
             // The score of a text is that of its highest slot: one false alarm among many silent slots is one.
-            let highest = logits.clone().select(0, index(&readings)).select(1, index(&blocks)).max_dim(1);
+            let highest = logits.select(0, index(&readings)).select(1, index(&blocks)).max_dim(1);
             cross_entropy(highest.reshape([readings.len()]), &targets).mean()
         });
-        PanelLoss { slots, cover }
+        let told =
+            heads.filter(|_| !self.told.is_empty()).map(|heads| known(&self.told, &told(model, heads, &texts, device)));
+        PanelLoss { slots, cover, told }
     }
 
     /// The scores of the slots of which something is known for sure, with that.
@@ -139,49 +158,91 @@ impl Panel {
         if self.known.is_empty() {
             return Vec::new();
         }
-        let scores = activation::sigmoid(self.pairs(&self.logits(model, device))).into_data();
-        let decided = |(score, known): (f32, &Known)| {
-            (known.target == 0.0 || known.target == 1.0).then_some((score, known.target == 1.0))
-        };
-        scores.iter::<f32>().zip(&self.known).filter_map(decided).collect()
+        decided(&self.known, &self.logits(model, &self.encoded(model, device), device))
     }
 
-    /// The logits of what is known, `[known]`.
-    fn pairs(&self, logits: &Tensor<2>) -> Tensor<1> {
-        let [readings, blocks] = logits.dims();
-        let places: Vec<i32> = self.known.iter().map(|known| (known.reading * blocks + known.block) as i32).collect();
-        let places = Tensor::<1, Int>::from_data(places.as_slice(), &logits.device());
-        logits.clone().reshape([readings * blocks]).select(0, places)
+    /// The same of what slots without words tell of a concept.
+    pub fn told(&self, concept: usize, model: &SlotModel, heads: &Linear, device: &Device) -> Vec<(f32, bool)> {
+        let of: Vec<Known> = self.told.iter().copied().filter(|told| told.block == concept).collect();
+        if of.is_empty() {
+            return Vec::new();
+        }
+        decided(&of, &told(model, heads, &self.encoded(model, device), device))
+    }
+
+    /// The texts, each read once.
+    fn encoded(&self, model: &SlotModel, device: &Device) -> Texts {
+        let states = read(model, &self.texts, device);
+        let unseen = |reading: &Reading| {
+            let padding = self.texts[reading.text].len()..states.len();
+            [reading.unseen.as_slice(), &[padding]].concat()
+        };
+        let unseen = self.readings.iter().map(unseen).collect();
+        let states = match self.readings.len() == self.texts.len() {
+            true => states,
+            false => states.pick(&self.readings.iter().map(|reading| reading.text).collect::<Vec<_>>()),
+        };
+        Texts { states, unseen }
     }
 
     /// The logit of every slot, `[readings, blocks]`, as inference computes it.
-    fn logits(&self, model: &SlotModel, device: &Device) -> Tensor<2> {
-        let read = |layouts: &[&Layout]| {
-            let longest = layouts.iter().map(|layout| layout.len()).max().unwrap_or(0);
-            let mut cache = model.cache(layouts.len(), longest, device);
-            model.forward(&model.batch(layouts, 0, device), Some(&mut cache));
-            cache
-        };
-        let texts: Vec<&Layout> = self.texts.iter().collect();
+    fn logits(&self, model: &SlotModel, texts: &Texts, device: &Device) -> Tensor<2> {
         let words: Vec<Layout> = self.blocks.iter().map(|block| Layout::words(block)).collect();
-        let shared = read(&texts);
-        let words = read(&words.iter().collect::<Vec<_>>());
+        let words = read(model, &words, device);
         let words = PolicyStates::new(words, self.blocks.iter().map(Vec::len), device);
-        let unseen = |reading: &Reading| {
-            let padding = texts[reading.text].len()..shared.len();
-            [reading.unseen.as_slice(), &[padding]].concat()
-        };
-        let unseen: Vec<_> = self.readings.iter().map(unseen).collect();
-        let shared = match self.readings.len() == texts.len() {
-            true => shared,
-            false => shared.pick(&self.readings.iter().map(|reading| reading.text).collect::<Vec<_>>()),
-        };
-        let shape = [self.readings.len(), self.blocks.len()];
-        let mut pass = model.begin_slots(shape, &Unseen::ByRow(&unseen), shared.len(), device);
-        let seen = Seen { shared: &shared, words: Some(&words) };
-        model.advance_slots(&mut pass, seen, None, model.layers());
-        model.slot_logits(pass.states).reshape(shape)
+        let states = texts.slots(model, self.blocks.len(), Some(&words), device);
+        model.slot_logits(states).reshape([self.readings.len(), self.blocks.len()])
     }
+}
+
+/// What slots see of texts.
+struct Texts {
+    /// A row for each reading.
+    states: KvCache,
+    unseen: Vec<Vec<Range<usize>>>,
+}
+
+impl Texts {
+    /// The states of so many slots in each reading, `[readings, count, hidden]`.
+    fn slots(&self, model: &SlotModel, count: usize, words: Option<&PolicyStates>, device: &Device) -> Tensor<3> {
+        let shape = [self.unseen.len(), count];
+        let mut pass = model.begin_slots(shape, &Unseen::ByRow(&self.unseen), self.states.len(), device);
+        model.advance_slots(&mut pass, Seen { shared: &self.states, words }, None, model.layers());
+        pass.states
+    }
+}
+
+/// What the network makes of layouts, a row each.
+fn read(model: &SlotModel, layouts: &[Layout], device: &Device) -> KvCache {
+    let longest = layouts.iter().map(Layout::len).max().unwrap_or(0);
+    let mut cache = model.cache(layouts.len(), longest, device);
+    model.forward(&model.batch(&layouts.iter().collect::<Vec<_>>(), 0, device), Some(&mut cache));
+    cache
+}
+
+/// The logit of every concept at a slot without words, `[readings, concepts]`.
+fn told(model: &SlotModel, heads: &Linear, texts: &Texts, device: &Device) -> Tensor<2> {
+    let states = texts.slots(model, 1, None, device);
+    let logits = heads.forward(states.clone()) + model.slot_logits(states);
+    let [readings, _, concepts] = logits.dims();
+    logits.reshape([readings, concepts])
+}
+
+/// The scores of what is known for sure, with that.
+fn decided(known: &[Known], logits: &Tensor<2>) -> Vec<(f32, bool)> {
+    let scores = activation::sigmoid(pairs(known, logits)).into_data();
+    let decided = |(score, known): (f32, &Known)| {
+        (known.target == 0.0 || known.target == 1.0).then_some((score, known.target == 1.0))
+    };
+    scores.iter::<f32>().zip(known).filter_map(decided).collect()
+}
+
+/// The logits of what is known, `[known]`, of all in `[readings, blocks]`.
+fn pairs(known: &[Known], logits: &Tensor<2>) -> Tensor<1> {
+    let [readings, blocks] = logits.dims();
+    let places: Vec<i32> = known.iter().map(|known| (known.reading * blocks + known.block) as i32).collect();
+    let places = Tensor::<1, Int>::from_data(places.as_slice(), &logits.device());
+    logits.clone().reshape([readings * blocks]).select(0, places)
 }
 
 /// Binary cross-entropy of each logit: softplus(z) - z * y.
@@ -196,6 +257,7 @@ mod tests {
 
     use super::*;
     use crate::bundle::Bundle;
+    use crate::kernels::Matrix;
     use crate::mini::engine::SlotEngine;
     use crate::mini::layout::{Frame, Kind, Turn};
     use crate::mini::network::SlotConfig;
@@ -238,12 +300,52 @@ mod tests {
             let mean = |losses: Vec<f32>| losses.iter().sum::<f32>() / losses.len() as f32;
             let loss = |logit: f32, target: bool| (logit.exp() + 1.0).ln() - if target { logit } else { 0.0 };
             panel.cover(vec![0, 2], vec![Covered { reading: 1, harmful: true }]);
-            let PanelLoss { slots: Some(slots), cover: Some(cover) } = panel.loss(&model, &device) else {
+            let PanelLoss { slots: Some(slots), cover: Some(cover), told: None } = panel.loss(&model, None, &device)
+            else {
                 panic!("both")
             };
             let expected = mean(alone.iter().map(|&(logit, held)| loss(logit, held)).collect());
             assert!((slots.into_scalar::<f32>() - expected).abs() < 1e-3);
             assert!((cover.into_scalar::<f32>() - loss(alone[3].0.max(alone[5].0), true)).abs() < 1e-3);
+        });
+    }
+
+    /// A slot without words sees the text and nothing of what else it is asked.
+    #[test]
+    fn what_is_told_without_words_is_read_from_the_text_alone() {
+        pollster::block_on(async {
+            let bundle = Bundle::embedded().unwrap();
+            let device = Device::flex();
+            let config = SlotConfig::from_json(&bundle.manifest().config).unwrap();
+            let model = SlotModel::load(&config, &mut bundle.weights(&device).await.unwrap()).unwrap();
+            let text = |ids: std::ops::Range<TokenId>| {
+                let turn = Turn { kind: Kind::JudgedUser, ids: &ids.collect::<Vec<_>>() };
+                Layout::conversation(Frame { cls: 101, sep: 102 }, &[], turn)
+            };
+            // The shorter one is padded.
+            let texts = vec![text(2100..2107), text(2200..2230)];
+            // The second concept's head adds up what the first one's leaves out.
+            let width = config.hidden_size;
+            let rows = Tensor::cat(vec![Tensor::zeros([1, width], &device), Tensor::ones([1, width], &device)], 0);
+            let heads = Linear::new(Matrix::from_tensor(rows), None);
+            let mut panel = Panel::new(texts.clone(), vec![vec![4000]]);
+            let mut alone = Vec::new();
+            for (reading, mut layout) in texts.into_iter().enumerate() {
+                panel.tell(Known { reading, block: 0, target: 0.0, weight: 1.0 });
+                panel.tell(Known { reading, block: 1, target: 1.0, weight: 1.0 });
+                let slot = layout.push_blocks(model.vocab_size(), &[Vec::new()]).start;
+                let state = model.forward(&model.batch(&[&layout], 0, &device), None).narrow(1, slot, 1);
+                let shared = model.slot_logits(state.clone()).into_scalar::<f32>();
+                alone.push([shared, shared + state.sum().into_scalar::<f32>()]);
+            }
+            for concept in 0..2 {
+                let told = panel.told(concept, &model, &heads, &device);
+                assert_eq!(told.len(), 2);
+                for ((score, holds), alone) in told.iter().zip(&alone) {
+                    let expected = 1.0 / (1.0 + (-alone[concept]).exp());
+                    assert!((score - expected).abs() < 1e-3 && *holds == (concept == 1), "{score}, alone {expected}");
+                }
+            }
         });
     }
 

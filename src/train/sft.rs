@@ -16,7 +16,9 @@ use super::checkpoint::{Checkpoint, write_tensors};
 use super::examples::Examples;
 use super::files::{self, keep_options};
 use super::init::Init;
+pub use super::lessons::HeldOut;
 use super::lessons::{Lesson, Lessons, Parts};
+use super::pupil::Pupil;
 use super::samples::Samples;
 use super::warm_start::slot_config;
 use crate::bundle::Weights;
@@ -40,6 +42,9 @@ pub struct SftOptions {
     pub out: PathBuf,
     /// How many examples to learn from.
     pub examples: usize,
+    /// From how many of them, at the beginning and in steps of 1,024 rows, the network learns to read: one slot without words
+    /// tells of every concept whether it applies. Later ones are asked in words, too.
+    pub wordless: usize,
     /// Tokens of the texts that a core reads at a time, with their slots, padding counted.
     pub batch_tokens: usize,
     /// The highest learning rate: reached after a twentieth of the run, then falling to zero.
@@ -70,13 +75,15 @@ pub struct Report {
     pub of: usize,
     pub slots: f32,
     pub cover: f32,
+    /// Of what a slot without words tells.
+    #[serde(default)]
+    pub told: f32,
     pub answer: f32,
     pub learning_rate: f64,
     pub tokens_per_second: f64,
     pub seconds_left: f64,
-    /// AUROC of the slots on held-out rows: names seen in training, and names never seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<[Option<f64>; 2]>,
+    pub held_out: Option<HeldOut>,
 }
 
 /// What a run that goes on may change.
@@ -97,17 +104,17 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let samples = Samples::load(&recipe, &options.data, options.seed, &tokenizer)?;
     let examples = Examples::new(&samples, &tokenizer, config.vocab_size)?;
     let workers = Workers::new()?;
-    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens);
+    let stream = Lessons::new(&samples, &examples, options.seed, options.batch_tokens, options.wordless);
 
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
     let optimizer = adam_w(options.weight_decay, Some(1.0));
-    let (mut weights, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
+    let (weights, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
         Some((tensors, optimizer, progress)) => (Weights::from_tensors(&device, tensors)?, optimizer, progress),
         None => (init.warm(&config, options.seed, &device)?, optimizer, Progress::default()),
     };
-    let mut model = SlotModel::load(&config, &mut weights)?.map(&mut Numbered(0)).freeze_words();
-    weights.finish()?;
+    let pupil = Pupil::load(&config, weights, recipe.concepts.len(), &device)?;
+    let mut pupil = pupil.map(&mut Numbered(0)).freeze_words();
 
     let (mut log, _) = files::metrics::<Report>(&options.out.join("metrics.jsonl"), progress.step / REPORT_EVERY)?;
     let started = Instant::now();
@@ -118,7 +125,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         let lessons = stream.chunk(progress.chunk)?;
         for lessons in lessons[progress.taken.min(lessons.len())..].chunks(workers.len()) {
             let rate = learning_rate(options, progress.examples);
-            let (gradients, parts) = gradients(&workers, &model, lessons, &device);
+            let (gradients, parts) = gradients(&workers, &pupil, lessons, &device);
             if !parts.iter().all(Parts::are_numbers) {
                 return Err(Error::BadModel(format!(
                     "the loss is no number any more behind step {}; go on from the last checkpoint or begin anew, with a lower \
@@ -126,7 +133,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     progress.step
                 )));
             }
-            model = optimizer.step(rate, model, gradients);
+            pupil = optimizer.step(rate, pupil, gradients);
 
             progress.step += 1;
             progress.taken += lessons.len();
@@ -137,7 +144,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
             }
             let done = progress.examples >= options.examples;
             if progress.step.is_multiple_of(REPORT_EVERY) || done {
-                let [slots, cover, answer] = means.take();
+                let [slots, cover, told, answer] = means.take();
                 let seconds = started.elapsed().as_secs_f64();
                 let pace = seconds / (progress.examples - started_at) as f64;
                 let watched = progress.step.is_multiple_of(10 * REPORT_EVERY) || done;
@@ -147,18 +154,19 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
                     of: options.examples,
                     slots,
                     cover,
+                    told,
                     answer,
                     learning_rate: rate,
                     tokens_per_second: tokens as f64 / seconds,
                     seconds_left: pace * options.examples.saturating_sub(progress.examples) as f64,
-                    held_out: watched.then(|| stream.watch(&model)),
+                    held_out: watched.then(|| stream.watch(&pupil)),
                 };
                 let line = serde_json::to_string(&report).map_err(|e| Error::BadInput(e.to_string()))?;
                 writeln!(log, "{line}").map_err(Error::io(options.out.join("metrics.jsonl")))?;
                 watch(&report);
             }
             if progress.step.is_multiple_of(options.checkpoint_every) {
-                checkpoint.save(&model.tensors(), &optimizer, &progress)?;
+                checkpoint.save(&pupil.tensors(), &optimizer, &progress)?;
             }
             if done {
                 break;
@@ -167,7 +175,7 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
         progress.chunk += 1;
         progress.taken = 0;
     }
-    export(&options.out, &model, &config, &init.tokenizer)
+    export(&options.out, &pupil.network, &config, &init.tokenizer)
 }
 
 /// AdamW (Loshchilov and Hutter, 2019), each tensor's gradient clipped to a norm if there is one.
@@ -206,7 +214,7 @@ impl ModuleMapper for Numbered {
 
 /// Means of the parts, for the log.
 #[derive(Default)]
-struct Means([(f32, f32); 3]);
+struct Means([(f32, f32); 4]);
 
 impl Means {
     fn add(&mut self, parts: &Parts) {
@@ -218,30 +226,25 @@ impl Means {
     }
 
     /// The means since they were taken last.
-    fn take(&mut self) -> [f32; 3] {
+    fn take(&mut self) -> [f32; 4] {
         std::mem::take(self).0.map(|(sum, count)| sum / count.max(1.0))
     }
 }
 
 /// The mean gradient over the lessons, and the parts of each one's loss.
-fn gradients(
-    workers: &Workers,
-    model: &SlotModel,
-    lessons: &[Lesson],
-    device: &Device,
-) -> (GradientsParams, Vec<Parts>) {
+fn gradients(workers: &Workers, pupil: &Pupil, lessons: &[Lesson], device: &Device) -> (GradientsParams, Vec<Parts>) {
     let share = 1.0 / lessons.len() as f32;
     // Graphs that share a parameter share a lock: each worker gets leaves of its own.
-    let forks: Vec<_> = lessons.iter().map(|lesson| (Mutex::new(model.clone().fork(device)), lesson)).collect();
-    let results = workers.map(&forks, |(model, lesson)| {
-        let model = model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (loss, parts) = lesson.loss(&model, device);
-        (GradientsParams::from_grads((loss * share).backward(), &*model), parts)
+    let forks: Vec<_> = lessons.iter().map(|lesson| (Mutex::new(pupil.clone().fork(device)), lesson)).collect();
+    let results = workers.map(&forks, |(pupil, lesson)| {
+        let pupil = pupil.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (loss, parts) = lesson.loss(&pupil, device);
+        (GradientsParams::from_grads((loss * share).backward(), &*pupil), parts)
     });
     let mut sum = GradientsAccumulator::new();
     let mut parts = Vec::new();
     for (gradients, part) in results {
-        sum.accumulate(model, gradients);
+        sum.accumulate(pupil, gradients);
         parts.push(part);
     }
     (sum.grads(), parts)

@@ -103,5 +103,5 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
 }
 
 fn loss(network: &SlotNetwork, panel: &Panel) -> Option<Tensor<1>> {
-    if panel.teaches() { panel.loss(&network.model, &network.model.device()).total() } else { None }
+    if panel.teaches() { panel.loss(&network.model, None, &network.model.device()).total() } else { None }
 }

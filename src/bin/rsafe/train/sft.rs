@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use rsafe::train::sft::{self, Report, SftOptions};
+use rsafe::train::sft::{self, HeldOut, Report, SftOptions};
 
 use super::clock::clock;
 use crate::outcome::{Failure, Outcome};
@@ -26,6 +26,9 @@ pub struct SftArgs {
     /// Examples to learn from; the learning rate falls to zero at the last
     #[arg(long, value_name = "N", default_value_t = 24_000)]
     examples: usize,
+    /// How many of them, the first, ask about all concepts at once, before any category is asked about in words
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    wordless: usize,
     /// Tokens in one batch, padding included; each core has a batch of its own
     #[arg(long, value_name = "N", default_value_t = 2048)]
     batch_tokens: usize,
@@ -48,6 +51,7 @@ pub fn run(args: SftArgs) -> Result<Outcome, Failure> {
         init: args.init,
         out: args.out,
         examples: args.examples,
+        wordless: args.wordless,
         batch_tokens: args.batch_tokens,
         learning_rate: args.lr,
         weight_decay: args.weight_decay,
@@ -64,18 +68,23 @@ pub fn run(args: SftArgs) -> Result<Outcome, Failure> {
 
 fn line(report: &Report) -> String {
     let mut line = format!(
-        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} cover {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
+        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} cover {:.3} told {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
         report.step,
         report.examples,
         report.of,
         report.slots,
         report.cover,
+        report.told,
         report.answer,
         report.tokens_per_second,
         clock(report.seconds_left),
     );
-    if let Some([Some(seen), Some(unseen)]) = report.held_out {
-        line += &format!("  held out: AUROC {seen:.3}, unseen names {unseen:.3}");
+    if let Some(HeldOut { by_names, harm }) = report.held_out {
+        let [seen, unseen, prompts, responses] = [by_names[0], by_names[1], harm[0], harm[1]]
+            .map(|auroc| auroc.map_or("-".into(), |auroc| format!("{auroc:.3}")));
+        line += &format!(
+            "  held out, AUROC: {seen}, unseen names {unseen}, harm in prompts {prompts}, in responses {responses}"
+        );
     }
     line
 }
