@@ -104,13 +104,13 @@ pub struct Lessons<'a> {
     padding: Padding<'a>,
     seed: u64,
     batch_tokens: usize,
-    /// Chunks at the stream's beginning from which the network learns to read, before it is asked anything in words.
+    /// Texts at the stream's beginning from which the network learns to read, before it is asked anything in words.
     wordless: usize,
 }
 
 impl<'a> Lessons<'a> {
     /// `batch_tokens` are those of the texts of one lesson with their slots at most, padding counted.
-    /// Of the first `wordless` texts, about, concepts alone are asked, without words.
+    /// Of the first `wordless` texts, in whole chunks, concepts alone are asked, without words.
     pub fn new(
         samples: &'a Samples<'a>,
         examples: &'a Examples<'a>,
@@ -118,7 +118,6 @@ impl<'a> Lessons<'a> {
         batch_tokens: usize,
         wordless: usize,
     ) -> Self {
-        let wordless = wordless.div_ceil(CHUNK);
         Self { samples, examples, padding: samples.padding(), seed, batch_tokens, wordless }
     }
 
@@ -128,7 +127,7 @@ impl<'a> Lessons<'a> {
     /// Whatever the recipe's weights have wrong; [`Error::BadInput`] if nothing is to be learnt from so many rows.
     pub fn chunk(&self, chunk: usize) -> Result<Vec<Lesson>> {
         let Self { samples, examples, padding, .. } = self;
-        let (mut at, mut epoch) = (chunk, 0);
+        let (mut at, mut epoch, mut before) = (chunk, 0, chunk * CHUNK);
         let (order, chunks) = loop {
             let order = samples.epoch(self.seed, epoch)?;
             let chunks = order.len().div_ceil(CHUNK);
@@ -137,6 +136,7 @@ impl<'a> Lessons<'a> {
             }
             at -= chunks;
             epoch += 1;
+            before = before + order.len() - chunks * CHUNK;
         };
         let owners = samples.owners(self.seed, epoch);
         let owners = &owners[at * owners.len() / chunks..(at + 1) * owners.len() / chunks];
@@ -152,7 +152,7 @@ impl<'a> Lessons<'a> {
         let rows: Vec<Shown> = shown.collect();
         let mut answers: Vec<Example> = Vec::new();
         let mut lessons = Vec::new();
-        let wordless = chunk < self.wordless;
+        let wordless = before < self.wordless;
         for texts in grouped(rows, if wordless { alone } else { room }, self.batch_tokens) {
             if wordless {
                 lessons.push(examples.told(&texts, &mut rng));

@@ -42,7 +42,7 @@ pub struct SftOptions {
     pub out: PathBuf,
     /// How many examples to learn from.
     pub examples: usize,
-    /// From how many of them, at the beginning and in steps of 1,024 rows, the network learns to read: one slot without words
+    /// From how many of them, at the beginning and in steps of up to 1,024, the network learns to read: one slot without words
     /// tells of every concept whether it applies. Later ones are asked in words, too.
     pub wordless: usize,
     /// Tokens of the texts that a core reads at a time, with their slots, padding counted.
