@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::app::Shared;
 use super::errors::{ErrorBody, Problem, Unreached};
-use super::relay::Judge;
-use super::routes::Shared;
+use super::judge::Judge;
 use super::walk::passes;
 
 /// OpenAI's list of models.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::errors::Problem;
 use super::growing::{self, Growing, Watch};
 use super::metrics::Metrics;
-use super::options::Settings;
+use super::settings::Settings;
 use crate::judge;
 use crate::library::Loaded;
 use crate::output;

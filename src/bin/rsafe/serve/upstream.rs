@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::errors::Problem;
 use super::events::Events;
-use super::options::{Key, digest};
-use super::relay::Judge;
+use super::judge::Judge;
+use super::settings::{Key, digest};
 
 /// Headers of the caller that the upstream may want.
 const PASSED: [HeaderName; 2] =

@@ -1,8 +1,8 @@
 //! Between a caller and a model, whatever API they speak: all that goes up is judged before the upstream is asked, its
 //! answer before it is told. The promises are those of the worker at the edge.
 
+mod answering;
 mod asked;
-mod judge;
 mod lane;
 mod message;
 mod notes;
@@ -19,28 +19,20 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self as streams, Stream};
-use rsafe::{Message, Target};
+use rsafe::Target;
 
+use answering::Answering;
 pub use asked::Asked;
-pub use judge::{Judge, Stop};
-pub use message::{asks_for_stream, beside, message, pieces_in, text_in, trusted};
+pub use message::{asks_for_stream, beside, message, pieces_in, text_in};
 #[cfg(test)]
 pub use shape::texts_of;
 pub use shape::{Fields, Frame, Kind, Parts, Read, Said, Shape, Streamed};
 use stream::{relay, written};
 pub use transcript::Spoken;
 
+use super::app::Shared;
 use super::errors::Problem;
-use super::routes::Shared;
-
-/// What an answer is judged by.
-struct Answering<S> {
-    app: Shared,
-    judge: Judge,
-    /// The conversation that is answered.
-    messages: Vec<Message>,
-    shape: S,
-}
+use super::judge::{Judge, Stop};
 
 /// Relays a request to the upstream: one that is flagged never reaches it, of its answer comes what has passed.
 ///

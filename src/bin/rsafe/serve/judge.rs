@@ -3,12 +3,12 @@
 use rsafe::{Conversation, Decision, Message, Role, Target, Verdict};
 use serde_json::{Value, json};
 
-use crate::serve::errors::Problem;
-use crate::serve::growing::{Growing, Watch};
-use crate::serve::passed::key_of;
-use crate::serve::pool::{Ask, Under};
-use crate::serve::routes::Shared;
-use crate::serve::walk::{as_read, is_wordless};
+use super::app::Shared;
+use super::errors::Problem;
+use super::growing::{Growing, Watch};
+use super::passed::key_of;
+use super::pool::{Ask, Under};
+use super::walk::{as_read, is_wordless};
 use rsafe::verdict::shape;
 
 /// Why something goes no further.
