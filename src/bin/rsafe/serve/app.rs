@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use rsafe::Target;
 use tokio::sync::Semaphore;
 
 use super::errors::Problem;
+use super::judge::Judge;
 use super::metrics::Metrics;
 use super::passed::Passed;
 use super::pool::Pool;
@@ -23,10 +25,15 @@ pub struct App {
     /// Places for chats that are relayed.
     pub relayed: Arc<Semaphore>,
     /// Texts of chats that passed.
-    pub passed: Passed,
+    pub passed: Arc<Passed>,
 }
 
 impl App {
+    /// Of texts that go this way.
+    pub fn judge(&self, target: Target) -> Judge {
+        Judge::new(self.pool.clone(), self.passed.clone(), target)
+    }
+
     /// # Errors
     /// `not_found` where there is no upstream.
     pub fn upstream(&self) -> Result<&Upstream, Problem> {

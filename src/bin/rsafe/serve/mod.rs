@@ -53,7 +53,7 @@ pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let drain = settings.drain;
     let open = settings.keys.is_empty() && !args.listen.ip().is_loopback();
     let relayed = Arc::new(Semaphore::new(settings.max_chats));
-    let passed = Passed::new(settings.max_remembered);
+    let passed = Arc::new(Passed::new(settings.max_remembered));
     let app = App { pool: pool.clone(), settings, metrics, model, upstream, relayed, passed };
     let app = routes::router(Arc::new(app));
 

@@ -32,7 +32,8 @@ pub use transcript::Spoken;
 
 use super::app::Shared;
 use super::errors::Problem;
-use super::judge::{Judge, Stop};
+use super::events::Events;
+use super::judge::Stop;
 
 /// Relays a request to the upstream: one that is flagged never reaches it, of its answer comes what has passed.
 ///
@@ -41,7 +42,7 @@ use super::judge::{Judge, Stop};
 pub async fn exchange<S: Shape>(app: Shared, headers: HeaderMap, body: Fields) -> Result<Response, Problem> {
     let upstream = app.upstream()?;
     let (mut shape, asked) = S::asked(&body, &app.settings)?;
-    match asked.judge(&Judge::of_prompt(app.clone())).await {
+    match asked.judge(&app.judge(Target::Prompt)).await {
         Ok(()) => {}
         Err(Stop::Failed(problem)) => {
             app.metrics.relayed(Target::Prompt, None);
@@ -59,13 +60,13 @@ pub async fn exchange<S: Shape>(app: Shared, headers: HeaderMap, body: Fields) -
     }
     // Waiting for a model elsewhere must not keep texts from being judged here.
     let place = app.relayed.clone().try_acquire_owned().map_err(|_| Problem::busy())?;
-    let judge = Judge::of_answer(app.clone());
+    let judge = app.judge(Target::Response);
     let answered = upstream.ask(S::PATH, Some(&body), &headers, &judge).await?;
     let answering = Answering { app: app.clone(), judge, messages: asked.messages, shape };
     if !answered.streams() {
         return Ok(Json(answering.judged(answered.whole().await?).await?).into_response());
     }
-    let events = answered.events().await?;
+    let events = Events::of(answered).await?;
     Ok(streamed(relay(answering, events, place)))
 }
 
