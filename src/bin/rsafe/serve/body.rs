@@ -10,8 +10,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use super::app::Shared;
 use super::errors::Problem;
-use super::routes::Shared;
 
 /// A sender that takes longer is gone, or holds the place on purpose.
 const READ: Duration = Duration::from_secs(30);

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::app::Shared;
 use super::body::Body;
 use super::errors::{Problem, Refused};
 use super::messages::{self, Text, Turn};
-use super::options::Settings;
 use super::pool::{Answer, Ask, Said, Under};
-use super::routes::Shared;
+use super::settings::Settings;
 
 /// What is to be judged: `messages`, or a `prompt` and perhaps its `response`. Any other field is refused.
 #[derive(Deserialize, ToSchema)]

@@ -35,11 +35,12 @@ impl fmt::Display for Broken {
 impl Error for Broken {}
 
 impl Events {
-    /// Those of a body, each of at most so many bytes.
+    /// Those of a body, whose first bytes are waited for: until then, an error still has a status of its own.
     ///
     /// # Errors
-    /// Where its first bytes do not come.
-    pub async fn of(mut answered: Answered, limit: usize) -> Result<Self, Problem> {
+    /// Where they do not come.
+    pub async fn of(mut answered: Answered) -> Result<Self, Problem> {
+        let limit = answered.limit();
         let first = answered.chunk().await?;
         let unread = Arc::new(AtomicUsize::new(0));
         let counted = unread.clone();

@@ -8,29 +8,28 @@ use rsafe::monitor::{Monitor, MonitorOptions, Released};
 use rsafe::{Error, Guard, Message};
 
 use super::errors::Problem;
-use super::pool::Inner;
 use crate::judge::sound_score;
+use crate::library::Loaded;
 
-/// The pool's guard, for as long as an answer grows.
-pub struct Held(Arc<Inner>);
+/// The guard, for as long as an answer grows.
+pub struct Held(Arc<Loaded>);
 
 impl Deref for Held {
     type Target = Guard;
 
     fn deref(&self) -> &Guard {
-        &self.0.loaded().guard
+        &self.0.guard
     }
 }
 
 pub type Watch = Monitor<Held>;
 
 /// A monitor of the answer to `messages`.
-pub fn watch(inner: Arc<Inner>, messages: Vec<Message>) -> Result<Watch, Problem> {
-    let loaded = inner.loaded();
+pub fn watch(loaded: Arc<Loaded>, messages: Vec<Message>) -> Result<Watch, Problem> {
     // Nobody is there to review.
     let options = MonitorOptions::default().release_on_review(false).reasoning(loaded.reasoning);
     let policy = loaded.policy.clone();
-    Ok(Monitor::new(Held(inner), messages, policy, options)?)
+    Ok(Monitor::new(Held(loaded), messages, policy, options)?)
 }
 
 pub struct Growing {

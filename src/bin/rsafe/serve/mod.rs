@@ -1,5 +1,6 @@
 //! `rsafe serve`: the endpoints of the worker at the edge as a program of its own, for those who host them.
 
+mod app;
 mod body;
 mod chat;
 mod check;
@@ -7,6 +8,7 @@ mod errors;
 mod events;
 mod growing;
 mod ids;
+mod judge;
 mod listen;
 mod messages;
 mod metrics;
@@ -19,6 +21,8 @@ mod pool;
 mod relay;
 mod responses;
 mod routes;
+mod settings;
+mod status;
 mod upstream;
 mod walk;
 
@@ -31,12 +35,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::{Failure, Outcome, output};
+use app::App;
 use listen::{Signals, serve};
 use metrics::Metrics;
 pub use options::{ENVIRONMENT, ServeArgs};
 use passed::Passed;
 use pool::Pool;
-use routes::App;
 
 pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let workers = args.threads.map_or_else(Workers::new, Workers::of)?;
@@ -49,7 +53,7 @@ pub fn run(args: ServeArgs) -> Result<Outcome, Failure> {
     let drain = settings.drain;
     let open = settings.keys.is_empty() && !args.listen.ip().is_loopback();
     let relayed = Arc::new(Semaphore::new(settings.max_chats));
-    let passed = Passed::new(settings.max_remembered);
+    let passed = Arc::new(Passed::new(settings.max_remembered));
     let app = App { pool: pool.clone(), settings, metrics, model, upstream, relayed, passed };
     let app = routes::router(Arc::new(app));
 

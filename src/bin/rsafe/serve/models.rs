@@ -4,13 +4,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use rsafe::Target;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::app::Shared;
 use super::errors::{ErrorBody, Problem, Unreached};
-use super::relay::Judge;
-use super::routes::Shared;
 use super::walk::passes;
 
 /// OpenAI's list of models.
@@ -42,7 +42,7 @@ pub async fn models(State(app): State<Shared>, headers: HeaderMap) -> Result<Jso
         None => vec![Model { id: app.model.clone(), object: "model", created: 0, owned_by: "rsafe".into() }],
         Some(upstream) => {
             let _place = app.relayed.try_acquire().map_err(|_| Problem::busy())?;
-            let answered = upstream.ask("models", None, &headers, &Judge::of_answer(app.clone())).await?;
+            let answered = upstream.ask("models", None, &headers, &app.judge(Target::Response)).await?;
             let list = answered.whole().await?;
             let list = list.get("data").and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_object));
             let without = || Problem::upstream("the upstream answered without a list of models");

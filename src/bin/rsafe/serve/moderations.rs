@@ -8,12 +8,12 @@ use rsafe::verdict::render::Moderated;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::app::Shared;
 use super::body::Body;
 use super::errors::{Problem, Refused};
 use super::ids::id;
 use super::messages::{Part, Text};
 use super::pool::Ask;
-use super::routes::Shared;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

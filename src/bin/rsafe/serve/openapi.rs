@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{chat, check, models, moderations, responses, routes};
+use super::{chat, check, models, moderations, responses, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,8 +16,8 @@ use super::{chat, check, models, moderations, responses, routes};
         check::check,
         moderations::moderations,
         models::models,
-        routes::metrics,
-        routes::health,
+        status::metrics,
+        status::health,
     ),
     modifiers(&Key),
 )]

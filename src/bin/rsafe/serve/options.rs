@@ -1,6 +1,5 @@
 //! What the owner of the server sets: arguments and the environment, read once and checked.
 
-use std::collections::HashSet;
 use std::env;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -9,10 +8,11 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use reqwest::Url;
 use rsafe::{Error, Result};
-use sha2::{Digest, Sha256};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::messages::Speaker;
-use super::relay::trusted;
+use super::settings::{Key, Settings, digest};
 use super::upstream::{self, Limits, Upstream};
 use crate::library::{GuardArgs, Loaded};
 
@@ -94,26 +94,6 @@ pub struct ServeArgs {
     allow_origin: Option<HeaderValue>,
 }
 
-/// SHA-256 of a key.
-pub type Key = [u8; 32];
-
-/// What holds for each request.
-pub struct Settings {
-    pub keys: Vec<Key>,
-    pub max_queued: usize,
-    pub max_inputs: usize,
-    pub max_body_bytes: usize,
-    pub max_choices: usize,
-    pub max_chats: usize,
-    pub max_remembered: usize,
-    pub trusted_roles: HashSet<Speaker>,
-    pub pass_fields: HashSet<String>,
-    pub check: Duration,
-    pub drain: Duration,
-    pub allow_policies: bool,
-    pub allow_origin: Option<HeaderValue>,
-}
-
 impl ServeArgs {
     /// # Errors
     /// [`Error::BadInput`] for settings under which no request could be served.
@@ -183,15 +163,21 @@ fn upstream_key() -> Result<Option<HeaderValue>> {
     Ok(Some(value))
 }
 
-pub fn digest(key: &str) -> Key {
-    Sha256::digest(key).into()
-}
-
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']));
     match HeaderValue::from_str(text) {
         Ok(value) if text == "*" || is_origin => Ok(value),
         _ => Err("expected * or an origin such as https://app.example.com".into()),
+    }
+}
+
+/// Reads the names of roles that the owner trusts.
+fn trusted(role: &str) -> Result<Speaker, String> {
+    match role {
+        "system" | "developer" | "tool" | "function" => {
+            Speaker::deserialize(&Value::from(role)).map_err(|error| error.to_string())
+        }
+        _ => Err("expected system, developer, tool or function".into()),
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::errors::Problem;
 use super::growing::{self, Growing, Watch};
 use super::metrics::Metrics;
-use super::options::Settings;
+use super::settings::Settings;
 use crate::judge;
 use crate::library::Loaded;
 use crate::output;
@@ -126,8 +126,8 @@ struct Queue {
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
 
-pub struct Inner {
-    loaded: Loaded,
+struct Inner {
+    loaded: Arc<Loaded>,
     builtin: Vec<(&'static str, Policy)>,
     /// Texts that are judged or wait.
     places: usize,
@@ -144,7 +144,7 @@ impl Pool {
     pub fn start(loaded: Loaded, workers: Workers, settings: &Settings, metrics: Arc<Metrics>) -> Result<Self> {
         let builtin = Policy::builtin_names().map(|name| Policy::builtin(name).map(|policy| (name, policy)));
         let inner = Arc::new(Inner {
-            loaded,
+            loaded: Arc::new(loaded),
             builtin: builtin.into_iter().collect::<Result<_, _>>()?,
             places: workers.len() + settings.max_queued,
             check: settings.check,
@@ -205,7 +205,7 @@ impl Pool {
     /// # Errors
     /// What the owner's policy has wrong.
     pub fn watch(&self, messages: Vec<Message>) -> Result<Watch, Problem> {
-        growing::watch(self.0.clone(), messages)
+        growing::watch(self.0.loaded.clone(), messages)
     }
 
     /// Texts that somebody waits for, and texts that are judged.
@@ -230,10 +230,6 @@ impl Inner {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing that could panic happens under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn loaded(&self) -> &Loaded {
-        &self.loaded
     }
 
     fn add(&self, queue: &mut Queue, work: Work) -> Answer {

@@ -1,61 +1,25 @@
 //! The routes, who may use them, and what is answered where there is none.
 
-use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde::Serialize;
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use utoipa::ToSchema;
 
+use super::app::Shared;
 use super::chat::chat;
 use super::check::check;
-use super::errors::{ErrorBody, Problem};
-use super::metrics::Metrics;
+use super::errors::Problem;
 use super::models::models;
 use super::moderations::moderations;
 use super::openapi;
-use super::options::{Key, Settings, digest};
-use super::passed::Passed;
-use super::pool::Pool;
 use super::responses::respond;
-use super::upstream::Upstream;
-
-/// What every request needs of the server.
-pub struct App {
-    pub pool: Pool,
-    pub settings: Settings,
-    pub metrics: Arc<Metrics>,
-    /// The model's name.
-    pub model: String,
-    pub upstream: Option<Upstream>,
-    /// Places for chats that are relayed.
-    pub relayed: Arc<Semaphore>,
-    /// Texts of chats that passed.
-    pub passed: Passed,
-}
-
-impl App {
-    /// # Errors
-    /// `not_found` where there is no upstream.
-    pub fn upstream(&self) -> Result<&Upstream, Problem> {
-        let none = "no upstream is set; start the server with --upstream to relay what models are asked";
-        self.upstream.as_ref().ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not_found", none))
-    }
-
-    /// Whether callers of the upstream must show our key: where theirs goes up, the upstream says who may.
-    fn locks_upstream(&self) -> bool {
-        self.upstream.as_ref().is_none_or(Upstream::has_key)
-    }
-}
-
-pub type Shared = Arc<App>;
+use super::settings::{Key, digest};
+use super::status::{health, metrics};
 
 pub fn router(app: Shared) -> Router {
     let locked = Router::new()
@@ -118,28 +82,6 @@ async fn counted(State(app): State<Shared>, request: Request, next: Next) -> Res
     // What is said of a text is for the one who asked.
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
-}
-
-#[derive(Serialize, ToSchema)]
-struct Health {
-    /// `ready`: the model is loaded before the server listens.
-    status: &'static str,
-}
-
-/// Says that the server is there.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "Ready.", body = Health)))]
-pub async fn health() -> impl IntoResponse {
-    Json(Health { status: "ready" })
-}
-
-/// What the server counts, for Prometheus.
-#[utoipa::path(
-    get, path = "/metrics", security(("key" = [])),
-    responses((status = 200, description = "Metrics.", body = String, content_type = "text/plain"), (status = 401, description = "No key, or another.", body = ErrorBody)),
-)]
-pub async fn metrics(State(app): State<Shared>) -> Result<([(HeaderName, String); 1], Vec<u8>), Problem> {
-    let (kind, text) = app.metrics.text(app.pool.depth()).map_err(|_| Problem::internal())?;
-    Ok(([(header::CONTENT_TYPE, kind)], text))
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -10,9 +10,8 @@ use rsafe::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::errors::Problem;
-use super::events::Events;
-use super::options::{Key, digest};
-use super::relay::Judge;
+use super::judge::Judge;
+use super::settings::{Key, digest};
 
 /// Headers of the caller that the upstream may want.
 const PASSED: [HeaderName; 2] =
@@ -123,10 +122,9 @@ impl Answered {
         serde_json::from_slice(&bytes).map_err(unread)
     }
 
-    /// The stream, whose first bytes are waited for: until then, an error still has a status of its own.
-    pub async fn events(self) -> Result<Events, Problem> {
-        let limit = self.limits.bytes;
-        Events::of(self, limit).await
+    /// Bytes that a whole answer, or one event of a stream, may have.
+    pub fn limit(&self) -> usize {
+        self.limits.bytes
     }
 
     /// More of the body; none at its end.

@@ -4,10 +4,11 @@ use axum::response::sse::Event;
 use rsafe::Target;
 use serde_json::{Value, json};
 
-use super::Chat;
 use super::completion::{has_more, pieces_of, said_in, spoken_in, with_plain_logprobs, withheld_chunk};
+use super::state::Chat;
 use crate::serve::errors::{ErrorBody, Problem};
-use crate::serve::relay::{Fields, Frame, Read, Stop, Streamed};
+use crate::serve::judge::Stop;
+use crate::serve::relay::{Fields, Frame, Read, Streamed};
 use crate::serve::walk::Piece;
 
 impl Streamed for Chat {

@@ -1,16 +1,15 @@
 //! Chat completions and their chunks: what of them is text, and how a withheld choice looks.
 
 use std::collections::HashSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{Chat, request};
+use super::request;
+use super::state::{Chat, own_envelope};
 use crate::serve::errors::Problem;
-use crate::serve::ids::id;
-use crate::serve::options::Settings;
 use crate::serve::relay::{Asked, Fields, Kind, Parts, Said, Shape};
-use crate::serve::walk::{Piece, passes, walk};
+use crate::serve::settings::Settings;
+use crate::serve::walk::{Piece, walk};
 
 impl Shape for Chat {
     const PATH: &'static str = "chat/completions";
@@ -163,19 +162,6 @@ pub fn withheld_chunk(envelope: &Fields, index: usize, rsafe: Value) -> Value {
     chunk.insert("choices".into(), json!([choice]));
     chunk.insert("rsafe".into(), rsafe);
     Value::Object(chunk)
-}
-
-/// What a completion or chunk of our own begins with.
-pub fn own_envelope(object: &str, model: Option<&Value>) -> Fields {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let named = model.and_then(Value::as_str).filter(|name| !name.is_empty() && passes("model", name));
-    let fields = [
-        ("id", json!(id("chatcmpl-"))),
-        ("object", json!(object)),
-        ("created", json!(created)),
-        ("model", json!(named.unwrap_or("unknown"))),
-    ];
-    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -3,20 +3,18 @@
 mod chunks;
 mod completion;
 mod request;
-
-use std::collections::HashSet;
+mod state;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde_json::Value;
 
-use completion::own_envelope;
+use state::Chat;
 
+use super::app::Shared;
 use super::body::Body;
 use super::errors::{Problem, Refused, Unreached};
 use super::relay::{Fields, exchange};
-use super::routes::Shared;
 
 /// Relays a chat to the upstream: a prompt that is flagged never reaches it, of an answer comes what has passed.
 #[utoipa::path(
@@ -35,22 +33,4 @@ pub async fn chat(
     Body(body): Body<Fields>,
 ) -> Result<Response, Problem> {
     exchange::<Chat>(app, headers, body).await
-}
-
-/// One chat.
-struct Chat {
-    /// As the caller names it.
-    model: Option<Value>,
-    /// How many choices were asked for.
-    choices: usize,
-    /// What the last chunk that was told began with; until there is one, what one of ours does.
-    envelope: Fields,
-    pass: HashSet<String>,
-}
-
-impl Chat {
-    fn new(model: Option<Value>, choices: usize, pass: HashSet<String>) -> Self {
-        let envelope = own_envelope("chat.completion.chunk", model.as_ref());
-        Self { model, choices, envelope, pass }
-    }
 }

@@ -3,10 +3,10 @@
 use rsafe::Role;
 use serde_json::Value;
 
-use super::Chat;
+use super::state::Chat;
 use crate::serve::errors::Problem;
-use crate::serve::options::Settings;
 use crate::serve::relay::{Asked, Fields, asks_for_stream, beside, message};
+use crate::serve::settings::Settings;
 
 /// # Errors
 /// `bad_input` for what is no chat, or cannot be judged.

@@ -2,8 +2,8 @@
 
 use rsafe::{Message, Role};
 
-use super::judge::{Judge, Stop};
 use super::transcript::{Run, Spoken, runs_of};
+use crate::serve::judge::{Judge, Stop};
 use crate::serve::walk::as_read;
 
 /// Runs that nobody remembers are judged together up to so many characters: one check reads a page of short messages in the

@@ -6,10 +6,10 @@ use indexmap::IndexMap;
 use rsafe::Message;
 use serde_json::Value;
 
-use super::judge::{Judge, Stop};
 use super::shape::{Frame, Streamed};
 use super::text::{Held, Need};
 use crate::serve::errors::Problem;
+use crate::serve::judge::{Judge, Stop};
 
 /// A frame, and how far each text must be released before it may go.
 struct Waiting {

@@ -8,7 +8,7 @@ use super::shape::Fields;
 use super::transcript::Spoken;
 use crate::serve::errors::Problem;
 use crate::serve::messages::Speaker;
-use crate::serve::options::Settings;
+use crate::serve::settings::Settings;
 use crate::serve::walk::{Piece, Unreadable, as_read, by_field, plainly, side_by_side, walk};
 
 /// A message, and all that is said in it, save by those whom the owner trusts.
@@ -100,15 +100,5 @@ pub fn asks_for_stream(body: &Fields) -> Result<bool, Problem> {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(streams)) => Ok(*streams),
         Some(_) => Err(Problem::bad_input("stream must be true or false").about("stream")),
-    }
-}
-
-/// Reads the names of roles that the owner trusts.
-pub fn trusted(role: &str) -> Result<Speaker, String> {
-    match role {
-        "system" | "developer" | "tool" | "function" => {
-            Speaker::deserialize(&Value::from(role)).map_err(|error| error.to_string())
-        }
-        _ => Err("expected system, developer, tool or function".into()),
     }
 }

@@ -1,8 +1,8 @@
 //! Between a caller and a model, whatever API they speak: all that goes up is judged before the upstream is asked, its
 //! answer before it is told. The promises are those of the worker at the edge.
 
+mod answering;
 mod asked;
-mod judge;
 mod lane;
 mod message;
 mod notes;
@@ -19,28 +19,21 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self as streams, Stream};
-use rsafe::{Message, Target};
+use rsafe::Target;
 
+use answering::Answering;
 pub use asked::Asked;
-pub use judge::{Judge, Stop};
-pub use message::{asks_for_stream, beside, message, pieces_in, text_in, trusted};
+pub use message::{asks_for_stream, beside, message, pieces_in, text_in};
 #[cfg(test)]
 pub use shape::texts_of;
 pub use shape::{Fields, Frame, Kind, Parts, Read, Said, Shape, Streamed};
 use stream::{relay, written};
 pub use transcript::Spoken;
 
+use super::app::Shared;
 use super::errors::Problem;
-use super::routes::Shared;
-
-/// What an answer is judged by.
-struct Answering<S> {
-    app: Shared,
-    judge: Judge,
-    /// The conversation that is answered.
-    messages: Vec<Message>,
-    shape: S,
-}
+use super::events::Events;
+use super::judge::Stop;
 
 /// Relays a request to the upstream: one that is flagged never reaches it, of its answer comes what has passed.
 ///
@@ -49,7 +42,7 @@ struct Answering<S> {
 pub async fn exchange<S: Shape>(app: Shared, headers: HeaderMap, body: Fields) -> Result<Response, Problem> {
     let upstream = app.upstream()?;
     let (mut shape, asked) = S::asked(&body, &app.settings)?;
-    match asked.judge(&Judge::of_prompt(app.clone())).await {
+    match asked.judge(&app.judge(Target::Prompt)).await {
         Ok(()) => {}
         Err(Stop::Failed(problem)) => {
             app.metrics.relayed(Target::Prompt, None);
@@ -67,13 +60,13 @@ pub async fn exchange<S: Shape>(app: Shared, headers: HeaderMap, body: Fields) -
     }
     // Waiting for a model elsewhere must not keep texts from being judged here.
     let place = app.relayed.clone().try_acquire_owned().map_err(|_| Problem::busy())?;
-    let judge = Judge::of_answer(app.clone());
+    let judge = app.judge(Target::Response);
     let answered = upstream.ask(S::PATH, Some(&body), &headers, &judge).await?;
     let answering = Answering { app: app.clone(), judge, messages: asked.messages, shape };
     if !answered.streams() {
         return Ok(Json(answering.judged(answered.whole().await?).await?).into_response());
     }
-    let events = answered.events().await?;
+    let events = Events::of(answered).await?;
     Ok(streamed(relay(answering, events, place)))
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::judge::{Judge, Stop};
 use crate::serve::errors::Problem;
+use crate::serve::judge::{Judge, Stop};
 use crate::serve::walk::{Piece, as_read};
 
 /// Texts of one place, above which a stream is given up.

@@ -5,9 +5,9 @@ use axum::response::sse::Event;
 use serde_json::{Map, Value};
 
 use super::asked::Asked;
-use super::judge::Stop;
 use crate::serve::errors::Problem;
-use crate::serve::options::Settings;
+use crate::serve::judge::Stop;
+use crate::serve::settings::Settings;
 use crate::serve::walk::{Piece, as_read, ends, grouped, plainly};
 
 pub type Fields = Map<String, Value>;

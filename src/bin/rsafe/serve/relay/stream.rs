@@ -9,13 +9,13 @@ use rsafe::{Decision, Target};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Answering;
-use super::judge::{Judge, Stop};
+use super::answering::Answering;
 use super::lane::Lane;
 use super::notes::Notes;
 use super::shape::{Fields, Frame, Read, Streamed};
 use crate::serve::errors::Problem;
 use crate::serve::events::Events;
+use crate::serve::judge::{Judge, Stop};
 use crate::serve::upstream::message_in;
 
 /// The events to send. Dropping it, as is done when the reader leaves, ends the upstream and the checks.

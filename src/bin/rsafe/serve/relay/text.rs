@@ -2,9 +2,9 @@
 
 use rsafe::Message;
 
-use super::judge::{Judge, Stop};
 use super::shape::{Kind, Said};
 use crate::serve::growing::Watch;
+use crate::serve::judge::{Judge, Stop};
 use crate::serve::walk::{as_read, plainly};
 
 /// A text that grows under a monitor.

@@ -2,10 +2,10 @@
 
 use rsafe::{Decision, Message, Target};
 
-use super::Answering;
-use super::judge::Stop;
+use super::answering::Answering;
 use super::shape::{Fields, Parts, Said, Shape, texts_of};
 use crate::serve::errors::Problem;
+use crate::serve::judge::Stop;
 
 impl<S: Shape> Answering<S> {
     /// The answer as it came, or without the parts that do not pass; without any if it is what stands beside them.

@@ -8,8 +8,8 @@ use super::items::{Call, items_in, misshapen, pieces_beside, said_beside};
 use super::{Responses, request};
 use crate::serve::errors::Problem;
 use crate::serve::ids::id;
-use crate::serve::options::Settings;
 use crate::serve::relay::{Asked, Fields, Parts, Said, Shape};
+use crate::serve::settings::Settings;
 
 impl Shape for Responses {
     const PATH: &'static str = "responses";

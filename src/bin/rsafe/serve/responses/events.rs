@@ -10,7 +10,8 @@ use super::items::{
     Call, field_given, given_in, items_in, kind_of, misshapen, pieces_beside, said_beside, said_in, text_of,
 };
 use crate::serve::errors::Problem;
-use crate::serve::relay::{Fields, Frame, Kind, Read, Said, Stop, Streamed};
+use crate::serve::judge::Stop;
+use crate::serve::relay::{Fields, Frame, Kind, Read, Said, Streamed};
 use crate::serve::walk::{as_read, side_by_side};
 
 /// Events of what a tool is called with, without their last word.

@@ -15,10 +15,10 @@ use axum::response::Response;
 use items::Call;
 use shown::Shown;
 
+use super::app::Shared;
 use super::body::Body;
 use super::errors::{Problem, Refused, Unreached};
 use super::relay::{Fields, exchange};
-use super::routes::Shared;
 
 /// Relays a request to the upstream: one that is flagged never reaches it, of an answer comes what has passed.
 #[utoipa::path(

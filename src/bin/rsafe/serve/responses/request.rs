@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::Responses;
 use super::shown::Shown;
 use crate::serve::errors::Problem;
-use crate::serve::options::Settings;
 use crate::serve::relay::{Asked, Fields, Spoken, asks_for_stream, beside, message, pieces_in, text_in};
+use crate::serve::settings::Settings;
 
 /// # Errors
 /// `bad_input` for what is no such request, or cannot be judged.

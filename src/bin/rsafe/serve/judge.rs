@@ -1,14 +1,15 @@
 //! Judges the texts of one chat, and remembers those that passed.
 
+use std::sync::Arc;
+
 use rsafe::{Conversation, Decision, Message, Role, Target, Verdict};
 use serde_json::{Value, json};
 
-use crate::serve::errors::Problem;
-use crate::serve::growing::{Growing, Watch};
-use crate::serve::passed::key_of;
-use crate::serve::pool::{Ask, Under};
-use crate::serve::routes::Shared;
-use crate::serve::walk::{as_read, is_wordless};
+use super::errors::Problem;
+use super::growing::{Growing, Watch};
+use super::passed::{Passed, key_of};
+use super::pool::{Ask, Pool, Under};
+use super::walk::{as_read, is_wordless};
 use rsafe::verdict::shape;
 
 /// Why something goes no further.
@@ -58,20 +59,15 @@ const ATTACKS: Under = Under::Builtin("agents");
 const PLAIN: f32 = 0.2;
 
 pub struct Judge {
-    app: Shared,
+    pool: Pool,
+    passed: Arc<Passed>,
     /// Which way the texts go. Those that come down wait behind a full queue too.
     target: Target,
 }
 
 impl Judge {
-    /// Of what goes up.
-    pub fn of_prompt(app: Shared) -> Self {
-        Self { app, target: Target::Prompt }
-    }
-
-    /// Of what comes down.
-    pub fn of_answer(app: Shared) -> Self {
-        Self { app, target: Target::Response }
+    pub fn new(pool: Pool, passed: Arc<Passed>, target: Target) -> Self {
+        Self { pool, passed, target }
     }
 
     /// Judges what a caller says, whose pieces stand side by side.
@@ -111,8 +107,8 @@ impl Judge {
         more: String,
         ends: bool,
     ) -> Result<(Watch, usize), Stop> {
-        let watch = watch.map_or_else(|| self.app.pool.watch(messages.to_vec()), Ok)?;
-        let grown = self.app.pool.grow(Growing { watch, more, ends }).grown().await;
+        let watch = watch.map_or_else(|| self.pool.watch(messages.to_vec()), Ok)?;
+        let grown = self.pool.grow(Growing { watch, more, ends }).grown().await;
         let (watch, released) = grown.map_err(Problem::of_answer)?;
         match released.verdict {
             Some(verdict) if released.blocked => Err(Stop::Withheld(Box::new(verdict))),
@@ -123,17 +119,17 @@ impl Judge {
 
     /// Notes an answer that was judged piece by piece.
     pub fn remember(&self, messages: &[Message], content: String) {
-        self.app.passed.add(key_of(&answering(messages, content), None));
+        self.passed.add(key_of(&answering(messages, content), None));
     }
 
     /// Whether it passed before what is asked with these pieces.
     pub fn knows(&self, pieces: &[String]) -> bool {
-        self.app.passed.has(&key_of(&asking(pieces), None))
+        self.passed.has(&key_of(&asking(pieces), None))
     }
 
     /// Notes that these pieces passed, together with others.
     pub fn remember_asked(&self, pieces: &[String]) {
-        self.app.passed.add(key_of(&asking(pieces), None));
+        self.passed.add(key_of(&asking(pieces), None));
     }
 
     async fn once(&self, ask: Ask, pieces: &[String]) -> Result<(), Stop> {
@@ -141,7 +137,7 @@ impl Judge {
             return Ok(());
         }
         let key = key_of(&ask.conversation, ask.under.name());
-        if self.app.passed.has(&key) {
+        if self.passed.has(&key) {
             return Ok(());
         }
         let of_piece = |piece: &String| ask.about(Conversation::prompt(piece.clone()));
@@ -153,14 +149,14 @@ impl Judge {
                 let _passed = self.check(piece).await?;
             }
         }
-        self.app.passed.add(key);
+        self.passed.add(key);
         Ok(())
     }
 
     async fn check(&self, ask: Ask) -> Result<Verdict, Stop> {
         let verdict = match self.target {
-            Target::Prompt => self.app.pool.ask(vec![ask])?.remove(0).verdict().await?,
-            Target::Response => self.app.pool.ask_of_answer(ask).verdict().await.map_err(Problem::of_answer)?,
+            Target::Prompt => self.pool.ask(vec![ask])?.remove(0).verdict().await?,
+            Target::Response => self.pool.ask_of_answer(ask).verdict().await.map_err(Problem::of_answer)?,
         };
         // Nobody is there to review. A verdict with a failure is no statement about the text, whatever it counts as.
         if verdict.failure.is_some() || verdict.decision != Decision::Allow {
