@@ -10,7 +10,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
-use super::panel::{Covered, Known, Panel, Reading};
+use super::panel::{CONCEPTS, Covered, HARM, Known, Panel, Reading};
 use super::policies::{Asks, Drawn, Policies, Shows};
 use super::sample::{Asked, Sample};
 use super::samples::Samples;
@@ -187,8 +187,11 @@ impl<'a> Examples<'a> {
         for (reading, &(text, part)) in parts.iter().enumerate() {
             for concept in 0..self.recipe.concepts.len() {
                 let Some((target, weight)) = self.counts(&texts[text].sample.facts, part, concept) else { continue };
-                let times = if Some(concept) == self.recipe.any_harm { ANY_HARM_TOLD } else { 1.0 };
-                panel.tell(Known { reading, block: concept, target, weight: weight * times });
+                let (block, times) = match Some(concept) == self.recipe.any_harm {
+                    true => (HARM, ANY_HARM_TOLD),
+                    false => (CONCEPTS + concept, 1.0),
+                };
+                panel.tell(Known { reading, block, target, weight: weight * times });
             }
         }
         parts

@@ -219,13 +219,11 @@ impl<'a> Lessons<'a> {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             let rows = self.samples.held_out.iter().filter(|(_, _, sample)| sample.kind == kind).take(WATCHED);
             let texts = rows.map(|(_, _, sample)| self.examples.show(Cow::Borrowed(sample), &mut rng)).collect();
-            let told = |texts: &Vec<Shown>| {
-                let panel = self.examples.told(texts, &mut ChaCha8Rng::seed_from_u64(self.seed));
-                panel.told(self.samples.recipe.any_harm?, &model, &heads, &device).into()
-            };
-            let scores: Vec<Vec<(f32, bool)>> =
-                grouped(texts, alone, self.batch_tokens).iter().filter_map(told).collect();
-            metrics::auroc(&scores.concat())
+            let scores: Vec<(f32, bool)> = grouped(texts, alone, self.batch_tokens)
+                .iter()
+                .flat_map(|texts| self.examples.told(texts, &mut rng).harm(&model, &heads, &device))
+                .collect();
+            metrics::auroc(&scores)
         });
         HeldOut { by_names, harm }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, activation};
 
-use crate::kernels::Linear;
+use super::pupil::ConceptHeads;
 use crate::mini::layout::Layout;
 use crate::mini::network::{PolicyStates, Seen, SlotModel, Unseen};
 use crate::model::KvCache;
@@ -14,6 +14,11 @@ use crate::tokenizer::TokenId;
 /// What the cover counts beside the slots, and what slots without words tell.
 const COVER: f32 = 0.3;
 const TOLD: f32 = 0.5;
+
+/// What a slot without words says by itself: whether there is harm of any kind.
+pub const HARM: usize = 0;
+/// What it says by the heads of the concepts.
+pub const CONCEPTS: usize = 1;
 
 /// Texts and categories, and what is known of them.
 #[derive(Default)]
@@ -26,7 +31,7 @@ pub struct Panel {
     blocks: Vec<Vec<TokenId>>,
     /// What the slots should say of which something is known.
     known: Vec<Known>,
-    /// What a slot without words should tell of every concept of which something is known: `block` is the concept.
+    /// What a slot without words should tell: `block` is [`HARM`], or [`CONCEPTS`] and those of the recipe from there on.
     told: Vec<Known>,
     /// The categories that cover every general harm, and what is known of texts under all of them together.
     cover: Vec<usize>,
@@ -94,7 +99,7 @@ impl Panel {
         self.known.push(known);
     }
 
-    /// What is known of a concept, whatever it is asked by.
+    /// What is known of a reading, whatever it is asked.
     pub fn tell(&mut self, known: Known) {
         self.told.push(known);
     }
@@ -128,7 +133,7 @@ impl Panel {
 
     /// The mean losses over what is known: cross-entropy of the slots, of the highest of the cover, and of what a slot without
     /// words tells by the `heads` of the concepts, if there are any.
-    pub fn loss(&self, model: &SlotModel, heads: Option<&Linear>, device: &Device) -> PanelLoss {
+    pub fn loss(&self, model: &SlotModel, heads: Option<&ConceptHeads>, device: &Device) -> PanelLoss {
         let texts = self.encoded(model, device);
         let logits = (!self.blocks.is_empty()).then(|| self.logits(model, &texts, device));
         let known = |known: &[Known], logits: &Tensor<2>| {
@@ -161,13 +166,13 @@ impl Panel {
         decided(&self.known, &self.logits(model, &self.encoded(model, device), device))
     }
 
-    /// The same of what slots without words tell of a concept.
-    pub fn told(&self, concept: usize, model: &SlotModel, heads: &Linear, device: &Device) -> Vec<(f32, bool)> {
-        let of: Vec<Known> = self.told.iter().copied().filter(|told| told.block == concept).collect();
-        if of.is_empty() {
+    /// The same of the harm that slots without words tell.
+    pub fn harm(&self, model: &SlotModel, heads: &ConceptHeads, device: &Device) -> Vec<(f32, bool)> {
+        let known: Vec<Known> = self.told.iter().copied().filter(|told| told.block == HARM).collect();
+        if known.is_empty() {
             return Vec::new();
         }
-        decided(&of, &told(model, heads, &self.encoded(model, device), device))
+        decided(&known, &told(model, heads, &self.encoded(model, device), device))
     }
 
     /// The texts, each read once.
@@ -220,12 +225,13 @@ fn read(model: &SlotModel, layouts: &[Layout], device: &Device) -> KvCache {
     cache
 }
 
-/// The logit of every concept at a slot without words, `[readings, concepts]`.
-fn told(model: &SlotModel, heads: &Linear, texts: &Texts, device: &Device) -> Tensor<2> {
+/// What a slot without words tells: the logit of harm, and those of the concepts, `[readings, 1 + concepts]`.
+fn told(model: &SlotModel, heads: &ConceptHeads, texts: &Texts, device: &Device) -> Tensor<2> {
     let states = texts.slots(model, 1, None, device);
-    let logits = heads.forward(states.clone()) + model.slot_logits(states);
-    let [readings, _, concepts] = logits.dims();
-    logits.reshape([readings, concepts])
+    let harm = model.slot_logits(states.clone());
+    let logits = Tensor::cat(vec![harm.clone(), heads.forward(states) + harm], 2);
+    let [readings, _, told] = logits.dims();
+    logits.reshape([readings, told])
 }
 
 /// The scores of what is known for sure, with that.
@@ -255,6 +261,7 @@ fn cross_entropy(logits: Tensor<1>, labels: &[f32]) -> Tensor<1> {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::pupil::HEAD_RATE;
     use super::*;
     use crate::bundle::Bundle;
     use crate::kernels::Matrix;
@@ -324,28 +331,31 @@ mod tests {
             };
             // The shorter one is padded.
             let texts = vec![text(2100..2107), text(2200..2230)];
-            // The second concept's head adds up what the first one's leaves out.
-            let width = config.hidden_size;
-            let rows = Tensor::cat(vec![Tensor::zeros([1, width], &device), Tensor::ones([1, width], &device)], 0);
-            let heads = Linear::new(Matrix::from_tensor(rows), None);
+            // The concept's head adds up what the slot itself leaves out.
+            let head = Tensor::ones([1, config.hidden_size], &device) / HEAD_RATE;
+            let heads = ConceptHeads::new(Matrix::from_tensor(head));
             let mut panel = Panel::new(texts.clone(), vec![vec![4000]]);
             let mut alone = Vec::new();
             for (reading, mut layout) in texts.into_iter().enumerate() {
-                panel.tell(Known { reading, block: 0, target: 0.0, weight: 1.0 });
-                panel.tell(Known { reading, block: 1, target: 1.0, weight: 1.0 });
+                panel.tell(Known { reading, block: HARM, target: 1.0, weight: 1.0 });
+                panel.tell(Known { reading, block: CONCEPTS, target: 0.0, weight: 1.0 });
                 let slot = layout.push_blocks(model.vocab_size(), &[Vec::new()]).start;
                 let state = model.forward(&model.batch(&[&layout], 0, &device), None).narrow(1, slot, 1);
-                let shared = model.slot_logits(state.clone()).into_scalar::<f32>();
-                alone.push([shared, shared + state.sum().into_scalar::<f32>()]);
+                let harm = model.slot_logits(state.clone()).into_scalar::<f32>();
+                alone.push([harm, harm + state.sum().into_scalar::<f32>()]);
             }
-            for concept in 0..2 {
-                let told = panel.told(concept, &model, &heads, &device);
-                assert_eq!(told.len(), 2);
-                for ((score, holds), alone) in told.iter().zip(&alone) {
-                    let expected = 1.0 / (1.0 + (-alone[concept]).exp());
-                    assert!((score - expected).abs() < 1e-3 && *holds == (concept == 1), "{score}, alone {expected}");
-                }
+            let harm = panel.harm(&model, &heads, &device);
+            assert_eq!(harm.len(), 2);
+            for ((score, holds), [logit, _]) in harm.iter().zip(&alone) {
+                let expected = 1.0 / (1.0 + (-logit).exp());
+                assert!((score - expected).abs() < 1e-3 && *holds, "{score}, alone {expected}");
             }
+            let PanelLoss { told: Some(told), .. } = panel.loss(&model, Some(&heads), &device) else { panic!("told") };
+            let softplus = |logit: f32| logit.max(0.0) + (-logit.abs()).exp().ln_1p();
+            let losses = alone.iter().map(|[harm, concept]| softplus(-harm) + softplus(*concept));
+            let expected = losses.sum::<f32>() / 4.0;
+            let told = told.into_scalar::<f32>();
+            assert!((told - expected).abs() < 1e-3 * expected.max(1.0), "{told}, alone {expected}");
         });
     }
 

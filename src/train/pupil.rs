@@ -10,13 +10,34 @@ use crate::mini::network::training::NamedTensor;
 use crate::mini::network::{SlotConfig, SlotModel};
 
 const HEADS: &str = "concept_heads.weight";
+/// A head begins with nothing to keep, and learns so many times as fast as the network does: AdamW's steps depend on the rate
+/// alone, and this makes each of them count for more.
+pub(super) const HEAD_RATE: f32 = 10.0;
 
 /// The network with what learns beside it.
 #[derive(Module, Debug)]
 pub struct Pupil {
     pub network: SlotModel,
-    /// What each concept adds, at a slot without words, to the logit of harm, which all share: `[concepts, hidden]`.
-    pub heads: Linear,
+    pub heads: ConceptHeads,
+}
+
+/// What each concept adds, at a slot without words, to the logit of harm, which all share.
+#[derive(Module, Debug)]
+pub struct ConceptHeads {
+    /// `[concepts, hidden]`
+    linear: Linear,
+}
+
+impl ConceptHeads {
+    /// Heads of `weight`, `[concepts, hidden]`, [`HEAD_RATE`] times as large.
+    pub fn new(weight: Matrix) -> Self {
+        Self { linear: Linear::new(weight, None) }
+    }
+
+    /// `[batch, time, hidden]` to `[batch, time, concepts]`.
+    pub fn forward(&self, states: Tensor<3>) -> Tensor<3> {
+        self.linear.forward(states) * HEAD_RATE
+    }
 }
 
 impl Pupil {
@@ -32,7 +53,7 @@ impl Pupil {
         };
         let network = SlotModel::load(config, &mut weights)?;
         weights.finish()?;
-        Ok(Self { network, heads: Linear::new(heads, None) })
+        Ok(Self { network, heads: ConceptHeads::new(heads) })
     }
 
     /// See [`SlotModel::freeze_words`].
@@ -43,7 +64,7 @@ impl Pupil {
     /// Every tensor by name.
     pub fn tensors(&self) -> Vec<NamedTensor> {
         let mut tensors = self.network.tensors();
-        if let Matrix::Float(weight) = &self.heads.weight {
+        if let Matrix::Float(weight) = &self.heads.linear.weight {
             let data = weight.val().into_data();
             tensors.push((HEADS.into(), data.shape().to_vec(), data.iter::<f32>().collect()));
         }

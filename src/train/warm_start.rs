@@ -8,12 +8,14 @@ use safetensors::SafeTensors;
 
 use crate::error::{Error, Result};
 use crate::mini::batch::MARKER_WORD;
-use crate::mini::layout::{Kind, Marker};
+use crate::mini::layout::{CONVERSATION, Kind, Marker};
 use crate::mini::network::SlotConfig;
 use crate::mini::network::training::NamedTensor;
 
 /// The standard deviation of a BERT's fresh weights (`initializer_range`).
 const RANGE: f32 = 0.02;
+/// BERT's `[CLS]`, the word that stands for the whole text.
+const CLS: usize = 101;
 
 /// The names of a trunk's tensors here and in an MPNet, as far as they differ.
 const MPNET: [(&str, &str); 5] = [
@@ -25,7 +27,7 @@ const MPNET: [(&str, &str); 5] = [
 ];
 /// MPNet's vocabulary is BERT's behind four words of its own and before a mask; three more of these it has in place of BERT's.
 const MPNET_WORDS: usize = 4;
-const MPNET_SPECIAL: [(usize, usize); 3] = [(0, 1), (101, 0), (102, 2)];
+const MPNET_SPECIAL: [(usize, usize); 3] = [(0, 1), (CLS, 0), (102, 2)];
 /// Its positions are counted from here on.
 const MPNET_POSITIONS: usize = 2;
 
@@ -74,7 +76,10 @@ pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Res
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rows = Kind::COUNT + Marker::COUNT;
-    let kinds = (0..rows).flat_map(|_| first.clone()).map(|x| x + normal(&mut rng) * RANGE).collect();
+    let mut kinds: Vec<f32> =
+        (0..rows).flat_map(|_| first.clone()).map(|x| x + normal(&mut rng) * RANGE).collect();
+    let slot = &mut kinds[(Kind::COUNT + Marker::Slot as usize) * hidden..][..hidden];
+    begin_as_cls(slot, &tensors, hidden)?;
     tensors.push(("embeddings.kind_embeddings.weight".into(), vec![rows, hidden], kinds));
     for (name, rows) in [("slot_head", 1), ("answer_transform", hidden), ("marker_head", Marker::COUNT)] {
         let weights = (0..rows * hidden).map(|_| normal(&mut rng) * RANGE).collect();
@@ -82,6 +87,20 @@ pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Res
         tensors.push((format!("{name}.bias"), vec![rows], vec![0.0; rows]));
     }
     Ok(tensors)
+}
+
+/// A slot begins as `[CLS]` at the text's beginning, which already reads the text as a whole.
+fn begin_as_cls(slot: &mut [f32], tensors: &[NamedTensor], hidden: usize) -> Result<()> {
+    for (part, cls, marker) in [("word", CLS, MARKER_WORD as usize), ("position", 0, CONVERSATION)] {
+        let name = format!("embeddings.{part}_embeddings.weight");
+        let rows = tensors.iter().find(|(found, ..)| *found == name).map_or(&[][..], |(_, _, values)| values);
+        let row = |at: usize| rows.get(at * hidden..(at + 1) * hidden);
+        let (Some(cls), Some(marker)) = (row(cls), row(marker)) else {
+            return Err(Error::BadModel(format!("model.safetensors: {name}: missing, or of fewer rows than a BERT's")));
+        };
+        slot.iter_mut().zip(cls.iter().zip(marker)).for_each(|(slot, (cls, marker))| *slot += cls - marker);
+    }
+    Ok(())
 }
 
 /// An MPNet's tensor as a BERT with its vocabulary has it.
