@@ -76,8 +76,7 @@ pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Res
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rows = Kind::COUNT + Marker::COUNT;
-    let mut kinds: Vec<f32> =
-        (0..rows).flat_map(|_| first.clone()).map(|x| x + normal(&mut rng) * RANGE).collect();
+    let mut kinds: Vec<f32> = (0..rows).flat_map(|_| first.clone()).map(|x| x + normal(&mut rng) * RANGE).collect();
     let slot = &mut kinds[(Kind::COUNT + Marker::Slot as usize) * hidden..][..hidden];
     begin_as_cls(slot, &tensors, hidden)?;
     tensors.push(("embeddings.kind_embeddings.weight".into(), vec![rows, hidden], kinds));
