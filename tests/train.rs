@@ -117,6 +117,25 @@ owners:
     }
 }
 
+/// The same with a concept for harm of any kind, and harmless rows.
+fn workshop_of_harm(folder: &Path) -> SftOptions {
+    let options = workshop(folder);
+    let harm =
+        "broader: {harm: {covers: [locks, pets]}}\nwordings:\n  harm: {names: [rule], definitions: [about the rule]}\n";
+    let recipe = fs::read_to_string(&options.recipe).unwrap();
+    fs::write(&options.recipe, recipe.replacen("wordings:\n", harm, 1)).unwrap();
+    let harmless = (0..200).map(|i| {
+        let text = format!("tell me about {} {}", ["a", "the"][i % 2], ["key", "fur", "opening"][i / 2 % 3]);
+        json!({"id": format!("h{i}"), "source": "rows", "level": "prompt", "prompt": text, "response": null,
+               "label": "safe", "categories": [], "lang": "en", "split": "train"})
+        .to_string()
+    });
+    let rows = options.data.join("rows.jsonl");
+    let known = fs::read_to_string(&rows).unwrap();
+    fs::write(&rows, [known].into_iter().chain(harmless).collect::<Vec<_>>().join("\n")).unwrap();
+    options
+}
+
 fn write_bert(path: &Path, vocab: usize, hidden: usize, inner: usize, positions: usize) {
     let mut state = 1u32;
     let mut values = |n: usize, scale: f32, shift: f32| -> Vec<u8> {
@@ -189,9 +208,14 @@ fn a_run_whose_loss_is_no_number_any_more_stops_and_says_what_to_do() {
 fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (reports, _) = trained(&workshop(folder.path()));
-    let (first, last) = (reports[0], reports[reports.len() - 1]);
-    assert!(last.slots < 0.5 * first.slots, "loss of the slots: {} to {}", first.slots, last.slots);
-    assert!(last.answer < 0.7 * first.answer, "loss of the answer: {} to {}", first.answer, last.answer);
+    let fell = |loss: fn(&Report) -> Option<f32>, to: f32| {
+        let losses: Vec<f32> = reports.iter().filter_map(loss).collect();
+        let [first, .., last] = losses[..] else { panic!("{losses:?}") };
+        assert!(last < to * first, "{first} to {last}");
+    };
+    fell(|report| report.slots, 0.5);
+    fell(|report| report.answer, 0.7);
+    fell(|report| report.told, 0.7);
     let [seen, _] = last.held_out.unwrap().by_names;
     assert!(seen.unwrap() > 0.95, "{seen:?} on rows that were held out");
 }
@@ -199,26 +223,38 @@ fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
 #[test]
 fn a_run_without_words_learns_every_concept_and_asks_none_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SftOptions { examples: 12_000, wordless: 12_000, learning_rate: 5e-3, ..workshop(folder.path()) };
-    let (reports, _) = trained(&options);
+    let options =
+        SftOptions { examples: 12_000, wordless: 12_000, learning_rate: 5e-3, ..workshop_of_harm(folder.path()) };
+    let (reports, weights) = trained(&options);
     let (first, last) = (reports[0], reports[reports.len() - 1]);
-    assert!(last.told < 0.3 * first.told, "loss of what is told: {} to {}", first.told, last.told);
-    assert!(reports.iter().all(|report| report.slots == 0.0 && report.answer == 0.0));
+    let (first_told, last_told) = (first.told.unwrap(), last.told.unwrap());
+    assert!(last_told < 0.3 * first_told, "loss of what is told: {first_told} to {last_told}");
+    let [prompts, responses] = last.held_out.unwrap().harm;
+    assert!(prompts.unwrap() > 0.95 && responses.is_none(), "{prompts:?} on rows that were held out");
+    assert!(reports.iter().all(|report| (report.slots, report.cover, report.answer) == (None, None, None)));
+    let weights = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    assert!(!weights.names().iter().any(|name| name.contains("concept")), "the heads of concepts end with the run");
 }
 
 #[test]
 fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // The first texts without words, the others with them.
-    let part = |folder| SftOptions { examples: 600, wordless: 1, ..workshop(folder) };
+    // The first texts without words, the others with them; of each part some steps, on however many cores.
+    let part =
+        |folder| SftOptions { examples: 600, wordless: 1, batch_tokens: 64, checkpoint_every: 1, ..workshop(folder) };
     let options = part(whole.path());
     let (_, expected) = trained(&options);
 
     let options = part(halves.path());
     // Stopped by a panic in the middle, as a power cut would: what is on disk is what a checkpoint left.
-    let stopped = std::panic::catch_unwind(|| run(&options, |report| assert!(report.examples < 300, "power cut")));
-    assert!(stopped.is_err());
-    assert!(!options.out.join("model.safetensors").exists());
+    for (most, chunk) in [(100, 0), (450, 1)] {
+        let stopped = std::panic::catch_unwind(|| run(&options, |report| assert!(report.examples < most, "power cut")));
+        assert!(stopped.is_err());
+        let progress = fs::read(options.out.join("checkpoint/progress.json")).unwrap();
+        let progress: serde_json::Value = serde_json::from_slice(&progress).unwrap();
+        assert!(progress["examples"].as_u64() > Some(0) && progress["chunk"] == chunk, "{progress}");
+        assert!(!options.out.join("model.safetensors").exists());
+    }
     let faster = SftOptions { learning_rate: 2.0 * options.learning_rate, ..options.clone() };
     let error = run(&faster, |_| ()).unwrap_err();
     assert!(error.to_string().contains("learning_rate"), "{error}");

@@ -35,7 +35,7 @@ const DEFINED: f64 = 0.85;
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
-/// How often it counts where all concepts are told at once: about as much as all the others together.
+/// How many times that where all concepts are told at once: together with some eighty others, most of which do not apply.
 const ANY_HARM_TOLD: f32 = 8.0;
 
 /// What slots read of a text.
@@ -156,7 +156,7 @@ impl<'a> Examples<'a> {
             let facts = &texts[text].sample.facts;
             for (block, &concept) in concepts.iter().enumerate() {
                 let Some((target, weight)) = self.counts(facts, part, concept) else { continue };
-                panel.know(Known { reading, block, target, weight });
+                panel.know(Known { reading, column: block, target, weight });
             }
             let harmless = self.recipe.any_harm.is_some_and(|harm| facts.holds(harm) == Some(false));
             let harmful = facts.general_unsafe && part != Part::Harmless;
@@ -169,7 +169,7 @@ impl<'a> Examples<'a> {
     }
 
     /// Texts of which a slot without words tells every concept.
-    pub fn told(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Panel {
+    pub fn wordless(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Panel {
         let mut panel = Panel::new(texts.iter().map(|text| text.layout.clone()).collect(), Vec::new());
         self.tell(&mut panel, texts, rng);
         panel
@@ -187,11 +187,11 @@ impl<'a> Examples<'a> {
         for (reading, &(text, part)) in parts.iter().enumerate() {
             for concept in 0..self.recipe.concepts.len() {
                 let Some((target, weight)) = self.counts(&texts[text].sample.facts, part, concept) else { continue };
-                let (block, times) = match Some(concept) == self.recipe.any_harm {
+                let (column, times) = match Some(concept) == self.recipe.any_harm {
                     true => (HARM, ANY_HARM_TOLD),
                     false => (CONCEPTS + concept, 1.0),
                 };
-                panel.tell(Known { reading, block, target, weight: weight * times });
+                panel.tell(Known { reading, column, target, weight: weight * times });
             }
         }
         parts
@@ -222,7 +222,7 @@ impl<'a> Examples<'a> {
         for (text, shown) in texts.iter().enumerate() {
             for (block, category) in shown.sample.asked.iter().enumerate() {
                 let Some(target) = category.target else { continue };
-                panel.know(Known { reading: text, block, target, weight: weight(target, ABSENT_OF_AN_OWNER) });
+                panel.know(Known { reading: text, column: block, target, weight: weight(target, ABSENT_OF_AN_OWNER) });
             }
         }
         panel
@@ -238,7 +238,7 @@ impl<'a> Examples<'a> {
             for (text, speaks) in speaks.iter().enumerate() {
                 let Some(speaks) = *speaks else { continue };
                 let target = f32::from(u8::from(speaks));
-                panel.know(Known { reading: text, block, target, weight: weight(target, ABSENT) });
+                panel.know(Known { reading: text, column: block, target, weight: weight(target, ABSENT) });
             }
         }
         panel

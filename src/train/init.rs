@@ -12,6 +12,7 @@ use crate::bundle::{Bundle, MANIFEST, Weights};
 use crate::error::{Error, Result};
 use crate::files::{Kind, read};
 use crate::mini::network::SlotConfig;
+use crate::tokenizer::Tokenizer;
 
 pub struct Init {
     folder: PathBuf,
@@ -63,7 +64,10 @@ impl Init {
         // A published BERT also holds what is no weight, such as the numbers of its positions.
         match file.names().contains(&"slot_head.weight") {
             true => self.weights(device),
-            false => Weights::from_tensors(device, warm_start(config, &file, seed)?),
+            false => {
+                let cls = Tokenizer::from_bytes(&self.tokenizer)?.control("[CLS]")?;
+                Weights::from_tensors(device, warm_start(config, &file, cls, seed)?)
+            }
         }
     }
 

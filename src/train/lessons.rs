@@ -15,6 +15,7 @@ use super::examples::{Example, Examples, Shown};
 use super::padding::Padding;
 use super::panel::Panel;
 use super::pupil::Pupil;
+use super::sample::Sample;
 use super::samples::Samples;
 use crate::error::{Error, Result};
 use crate::measure::metrics;
@@ -24,7 +25,7 @@ use crate::mini::layout::Kind;
 const CHUNK: usize = 1024;
 /// Lessons of like length that follow each other: a step takes as long as the longest that a core learns in it.
 const ABREAST: usize = 8;
-/// Held-out rows that the run is watched on.
+/// Held-out rows that the run is watched on: at most so many of all, of prompts, and of responses.
 const WATCHED: usize = 400;
 /// The share of panels whose texts are asked about topics too, and of texts that are answered.
 const TOPICS: f64 = 0.2;
@@ -90,7 +91,7 @@ fn number(tensor: &Tensor<1>) -> f32 {
 
 /// AUROC on held-out rows.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct HeldOut {
+pub struct Watched {
     /// Of slots of categories, under names seen in training, and under names never seen.
     pub by_names: [Option<f64>; 2],
     /// Of harm of any kind as a slot without words tells it, in prompts, and in responses.
@@ -104,7 +105,8 @@ pub struct Lessons<'a> {
     padding: Padding<'a>,
     seed: u64,
     batch_tokens: usize,
-    /// Texts at the stream's beginning from which the network learns to read, before it is asked anything in words.
+    /// Texts at the stream's beginning from which the network learns to read: questions in words, owners and answers begin behind
+    /// them.
     wordless: usize,
 }
 
@@ -150,33 +152,15 @@ impl<'a> Lessons<'a> {
             examples.show(sample, &mut rng)
         });
         let rows: Vec<Shown> = shown.collect();
-        let mut answers: Vec<Example> = Vec::new();
-        let mut lessons = Vec::new();
-        let wordless = before < self.wordless;
-        for texts in grouped(rows, if wordless { alone } else { room }, self.batch_tokens) {
-            if wordless {
-                lessons.push(examples.told(&texts, &mut rng));
-                continue;
+        let (panels, answers) = match before < self.wordless {
+            true => {
+                let groups = grouped(rows, alone, self.batch_tokens);
+                (groups.iter().map(|texts| examples.wordless(texts, &mut rng)).collect(), Vec::new())
             }
-            lessons.push(examples.concepts(&texts, false, &mut rng));
-            if rng.random_bool(TOPICS) {
-                lessons.push(examples.topics(&texts, &mut rng));
-            }
-            answers.extend(self.answered(&texts, &mut rng));
-        }
-        for owner in owners.iter().filter(|_| !wordless) {
-            let shown = owner.iter().map(|sample| {
-                let sample = padding.behind(sample, &mut rng).map_or(Cow::Borrowed(sample), Cow::Owned);
-                examples.show(sample, &mut rng)
-            });
-            let texts = shown.collect();
-            for texts in grouped(texts, room, self.batch_tokens) {
-                lessons.push(examples.owner(&texts, &mut rng));
-                answers.extend(self.answered(&texts, &mut rng));
-            }
-        }
+            false => self.asked(rows, owners, &mut rng),
+        };
         let answers = grouped(answers, |example| example.layout.len(), self.batch_tokens);
-        let panels = lessons.into_iter().filter(Panel::teaches).map(Lesson::Panel);
+        let panels = panels.into_iter().filter(Panel::teaches).map(Lesson::Panel);
         let mut lessons: Vec<Lesson> = panels.chain(answers.into_iter().map(Lesson::Answers)).collect();
         if lessons.is_empty() {
             let what = "of none of so many rows of the recipe is anything known: no concept, nor harm of any kind";
@@ -195,6 +179,30 @@ impl<'a> Lessons<'a> {
         Ok(groups.into_iter().chain(rest).flatten().collect())
     }
 
+    /// What is asked about rows and about owners' texts, and answers about some of both.
+    fn asked(&self, rows: Vec<Shown>, owners: &[&[Sample]], rng: &mut ChaCha8Rng) -> (Vec<Panel>, Vec<Example>) {
+        let Self { examples, padding, .. } = self;
+        let (mut panels, mut answers) = (Vec::new(), Vec::new());
+        for texts in grouped(rows, room, self.batch_tokens) {
+            panels.push(examples.concepts(&texts, false, rng));
+            if rng.random_bool(TOPICS) {
+                panels.push(examples.topics(&texts, rng));
+            }
+            answers.extend(self.answered(&texts, rng));
+        }
+        for owner in owners {
+            let shown = owner.iter().map(|sample| {
+                let sample = padding.behind(sample, rng).map_or(Cow::Borrowed(sample), Cow::Owned);
+                examples.show(sample, rng)
+            });
+            for texts in grouped(shown.collect(), room, self.batch_tokens) {
+                panels.push(examples.owner(&texts, rng));
+                answers.extend(self.answered(&texts, rng));
+            }
+        }
+        (panels, answers)
+    }
+
     /// Answers about some of the texts.
     fn answered(&self, texts: &[Shown], rng: &mut ChaCha8Rng) -> Vec<Example> {
         let some: Vec<&Shown> = texts.iter().filter(|_| rng.random_bool(ANSWERED)).collect();
@@ -202,7 +210,7 @@ impl<'a> Lessons<'a> {
     }
 
     /// What the network knows of held-out rows.
-    pub fn watch(&self, pupil: &Pupil) -> HeldOut {
+    pub fn watch(&self, pupil: &Pupil) -> Watched {
         let device = Device::flex();
         let Pupil { network: model, heads } = pupil.valid();
         let by_names = [false, true].map(|unseen| {
@@ -221,11 +229,11 @@ impl<'a> Lessons<'a> {
             let texts = rows.map(|(_, _, sample)| self.examples.show(Cow::Borrowed(sample), &mut rng)).collect();
             let scores: Vec<(f32, bool)> = grouped(texts, alone, self.batch_tokens)
                 .iter()
-                .flat_map(|texts| self.examples.told(texts, &mut rng).harm(&model, &heads, &device))
+                .flat_map(|texts| self.examples.wordless(texts, &mut rng).harm(&model, &heads, &device))
                 .collect();
             metrics::auroc(&scores)
         });
-        HeldOut { by_names, harm }
+        Watched { by_names, harm }
     }
 }
 

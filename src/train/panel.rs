@@ -31,7 +31,7 @@ pub struct Panel {
     blocks: Vec<Vec<TokenId>>,
     /// What the slots should say of which something is known.
     known: Vec<Known>,
-    /// What a slot without words should tell: `block` is [`HARM`], or [`CONCEPTS`] and those of the recipe from there on.
+    /// What a slot without words should tell.
     told: Vec<Known>,
     /// The categories that cover every general harm, and what is known of texts under all of them together.
     cover: Vec<usize>,
@@ -46,11 +46,12 @@ pub struct Reading {
     pub unseen: Vec<Range<usize>>,
 }
 
-/// What the slot of a reading and a category should say.
+/// What a slot of a reading should say.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     pub reading: usize,
-    pub block: usize,
+    /// Of a category's slot its block; of one without words [`HARM`], or [`CONCEPTS`] and those of the recipe from there on.
+    pub column: usize,
     /// 1 where it applies, 0 where it does not, between them where reasonable owners would differ.
     pub target: f32,
     /// What it counts in the mean loss.
@@ -123,7 +124,7 @@ impl Panel {
         !self.covered.is_empty() && !self.cover.is_empty()
     }
 
-    /// Tokens that are read: those of the texts, of the categories, and a slot for each pair.
+    /// Tokens that are read: those of the texts, of the categories, a slot for each pair, and one without words for each reading.
     pub fn tokens(&self) -> usize {
         let texts: usize = self.texts.iter().map(Layout::len).sum();
         let words: usize = self.blocks.iter().map(Vec::len).sum();
@@ -135,15 +136,16 @@ impl Panel {
     /// words tells by the `heads` of the concepts, if there are any.
     pub fn loss(&self, model: &SlotModel, heads: Option<&ConceptHeads>, device: &Device) -> PanelLoss {
         let texts = self.encoded(model, device);
-        let logits = (!self.blocks.is_empty()).then(|| self.logits(model, &texts, device));
-        let known = |known: &[Known], logits: &Tensor<2>| {
+        let asked = !self.known.is_empty() || self.has_cover();
+        let logits = asked.then(|| self.logits(model, &texts, device));
+        let mean_loss = |known: &[Known], logits: &Tensor<2>| {
             let targets: Vec<f32> = known.iter().map(|known| known.target).collect();
             let weights: Vec<f32> = known.iter().map(|known| known.weight).collect();
             let total: f32 = weights.iter().sum();
             let weights = Tensor::<1>::from_data(weights.as_slice(), device);
             (cross_entropy(pairs(known, logits), &targets) * weights).sum() / total
         };
-        let slots = logits.as_ref().filter(|_| !self.known.is_empty()).map(|logits| known(&self.known, logits));
+        let slots = logits.as_ref().filter(|_| !self.known.is_empty()).map(|logits| mean_loss(&self.known, logits));
         let cover = logits.filter(|_| self.has_cover()).map(|logits| {
             let readings: Vec<i32> = self.covered.iter().map(|covered| covered.reading as i32).collect();
             let blocks: Vec<i32> = self.cover.iter().map(|&block| block as i32).collect();
@@ -153,8 +155,8 @@ impl Panel {
             let highest = logits.select(0, index(&readings)).select(1, index(&blocks)).max_dim(1);
             cross_entropy(highest.reshape([readings.len()]), &targets).mean()
         });
-        let told =
-            heads.filter(|_| !self.told.is_empty()).map(|heads| known(&self.told, &told(model, heads, &texts, device)));
+        let heads = heads.filter(|_| !self.told.is_empty());
+        let told = heads.map(|heads| mean_loss(&self.told, &wordless_logits(model, heads, &texts, device)));
         PanelLoss { slots, cover, told }
     }
 
@@ -166,13 +168,14 @@ impl Panel {
         decided(&self.known, &self.logits(model, &self.encoded(model, device), device))
     }
 
-    /// The same of the harm that slots without words tell.
+    /// The same of the harm that slots without words tell of the texts as wholes.
     pub fn harm(&self, model: &SlotModel, heads: &ConceptHeads, device: &Device) -> Vec<(f32, bool)> {
-        let known: Vec<Known> = self.told.iter().copied().filter(|told| told.block == HARM).collect();
+        let whole = |told: &Known| told.column == HARM && told.reading < self.texts.len();
+        let known: Vec<Known> = self.told.iter().copied().filter(whole).collect();
         if known.is_empty() {
             return Vec::new();
         }
-        decided(&known, &told(model, heads, &self.encoded(model, device), device))
+        decided(&known, &wordless_logits(model, heads, &self.encoded(model, device), device))
     }
 
     /// The texts, each read once.
@@ -226,7 +229,7 @@ fn read(model: &SlotModel, layouts: &[Layout], device: &Device) -> KvCache {
 }
 
 /// What a slot without words tells: the logit of harm, and those of the concepts, `[readings, 1 + concepts]`.
-fn told(model: &SlotModel, heads: &ConceptHeads, texts: &Texts, device: &Device) -> Tensor<2> {
+fn wordless_logits(model: &SlotModel, heads: &ConceptHeads, texts: &Texts, device: &Device) -> Tensor<2> {
     let states = texts.slots(model, 1, None, device);
     let harm = model.slot_logits(states.clone());
     let logits = Tensor::cat(vec![harm.clone(), heads.forward(states) + harm], 2);
@@ -243,12 +246,12 @@ fn decided(known: &[Known], logits: &Tensor<2>) -> Vec<(f32, bool)> {
     scores.iter::<f32>().zip(known).filter_map(decided).collect()
 }
 
-/// The logits of what is known, `[known]`, of all in `[readings, blocks]`.
+/// The logits of what is known, `[known]`, of all in `[readings, columns]`.
 fn pairs(known: &[Known], logits: &Tensor<2>) -> Tensor<1> {
-    let [readings, blocks] = logits.dims();
-    let places: Vec<i32> = known.iter().map(|known| (known.reading * blocks + known.block) as i32).collect();
+    let [readings, columns] = logits.dims();
+    let places: Vec<i32> = known.iter().map(|known| (known.reading * columns + known.column) as i32).collect();
     let places = Tensor::<1, Int>::from_data(places.as_slice(), &logits.device());
-    logits.clone().reshape([readings * blocks]).select(0, places)
+    logits.clone().reshape([readings * columns]).select(0, places)
 }
 
 /// Binary cross-entropy of each logit: softplus(z) - z * y.
@@ -294,7 +297,7 @@ mod tests {
                 let hidden = model.forward(&model.batch(&[&layout], 0, &device), None);
                 let logits: Vec<f32> = model.slot_logits(hidden).into_data().iter::<f32>().collect();
                 for (block, slot) in slots.enumerate() {
-                    panel.know(Known { reading: text, block, target: (block % 2) as f32, weight: 1.0 });
+                    panel.know(Known { reading: text, column: block, target: (block % 2) as f32, weight: 1.0 });
                     alone.push((logits[slot], block % 2 == 1));
                 }
             }
@@ -337,8 +340,8 @@ mod tests {
             let mut panel = Panel::new(texts.clone(), vec![vec![4000]]);
             let mut alone = Vec::new();
             for (reading, mut layout) in texts.into_iter().enumerate() {
-                panel.tell(Known { reading, block: HARM, target: 1.0, weight: 1.0 });
-                panel.tell(Known { reading, block: CONCEPTS, target: 0.0, weight: 1.0 });
+                panel.tell(Known { reading, column: HARM, target: 1.0, weight: 1.0 });
+                panel.tell(Known { reading, column: CONCEPTS, target: 0.0, weight: 1.0 });
                 let slot = layout.push_blocks(model.vocab_size(), &[Vec::new()]).start;
                 let state = model.forward(&model.batch(&[&layout], 0, &device), None).narrow(1, slot, 1);
                 let harm = model.slot_logits(state.clone()).into_scalar::<f32>();
@@ -386,7 +389,7 @@ mod tests {
                 let unseen = window.unseen(at);
                 let reading = if at == 0 { 1 } else { panel.read(Reading { text: 1, unseen }) };
                 for block in 0..2 {
-                    panel.know(Known { reading, block, target: 0.0, weight: 1.0 });
+                    panel.know(Known { reading, column: block, target: 0.0, weight: 1.0 });
                 }
             }
             let logit = |(score, _): (f32, bool)| (score / (1.0 - score)).ln();

@@ -6,12 +6,12 @@ use burn::tensor::{Device, Tensor};
 use crate::bundle::Weights;
 use crate::error::Result;
 use crate::kernels::{Linear, Matrix};
-use crate::mini::network::training::NamedTensor;
+use crate::mini::network::training::{NamedTensor, linear_tensors};
 use crate::mini::network::{SlotConfig, SlotModel};
 
-const HEADS: &str = "concept_heads.weight";
-/// A head begins with nothing to keep, and learns so many times as fast as the network does: AdamW's steps depend on the rate
-/// alone, and this makes each of them count for more.
+const HEADS: &str = "concept_heads";
+/// A head begins with nothing to keep, and learns about so many times as fast as the network does: the optimiser moves a weight by
+/// the rate, however large its gradient is, and this makes each of its steps count for more.
 pub(super) const HEAD_RATE: f32 = 10.0;
 
 /// The network with what learns beside it.
@@ -21,7 +21,7 @@ pub struct Pupil {
     pub heads: ConceptHeads,
 }
 
-/// What each concept adds, at a slot without words, to the logit of harm, which all share.
+/// What each concept adds, at a slot without words, to the logit of harm, which the slot itself tells.
 #[derive(Module, Debug)]
 pub struct ConceptHeads {
     /// `[concepts, hidden]`
@@ -41,16 +41,28 @@ impl ConceptHeads {
 }
 
 impl Pupil {
-    /// Takes the network out of `weights`, and the heads of so many concepts: zeros if there are none yet.
+    /// The network that `weights` hold, with heads that add nothing yet unless they hold some, too.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn begin(config: &SlotConfig, weights: Weights, concepts: usize, device: &Device) -> Result<Self> {
+        if weights.has(&format!("{HEADS}.weight")) {
+            return Self::load(config, weights, concepts);
+        }
+        let heads = Matrix::from_tensor(Tensor::zeros([concepts, config.hidden_size], device));
+        Self::with(config, weights, heads)
+    }
+
+    /// The network and the heads of so many concepts that `weights` hold.
     ///
     /// # Errors
     /// [`Error::BadModel`](crate::Error::BadModel) naming a tensor that is missing, misshapen or one too many.
-    pub fn load(config: &SlotConfig, mut weights: Weights, concepts: usize, device: &Device) -> Result<Self> {
-        let shape = [concepts, config.hidden_size];
-        let heads = match weights.has(HEADS) {
-            true => weights.matrix(HEADS, shape)?,
-            false => Matrix::from_tensor(Tensor::zeros(shape, device)),
-        };
+    pub fn load(config: &SlotConfig, mut weights: Weights, concepts: usize) -> Result<Self> {
+        let heads = weights.matrix(&format!("{HEADS}.weight"), [concepts, config.hidden_size])?;
+        Self::with(config, weights, heads)
+    }
+
+    fn with(config: &SlotConfig, mut weights: Weights, heads: Matrix) -> Result<Self> {
         let network = SlotModel::load(config, &mut weights)?;
         weights.finish()?;
         Ok(Self { network, heads: ConceptHeads::new(heads) })
@@ -61,13 +73,10 @@ impl Pupil {
         Self { network: self.network.freeze_words(), ..self }
     }
 
-    /// Every tensor by name.
+    /// Every tensor by name, as [`load`](Self::load) takes them.
     pub fn tensors(&self) -> Vec<NamedTensor> {
         let mut tensors = self.network.tensors();
-        if let Matrix::Float(weight) = &self.heads.linear.weight {
-            let data = weight.val().into_data();
-            tensors.push((HEADS.into(), data.shape().to_vec(), data.iter::<f32>().collect()));
-        }
+        linear_tensors(HEADS, &self.heads.linear, &mut tensors);
         tensors
     }
 }

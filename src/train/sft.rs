@@ -16,8 +16,7 @@ use super::checkpoint::{Checkpoint, write_tensors};
 use super::examples::Examples;
 use super::files::{self, keep_options};
 use super::init::Init;
-pub use super::lessons::HeldOut;
-use super::lessons::{Lesson, Lessons, Parts};
+use super::lessons::{Lesson, Lessons, Parts, Watched};
 use super::pupil::Pupil;
 use super::samples::Samples;
 use super::warm_start::slot_config;
@@ -42,8 +41,8 @@ pub struct SftOptions {
     pub out: PathBuf,
     /// How many examples to learn from.
     pub examples: usize,
-    /// From how many of them, at the beginning and in steps of up to 1,024, the network learns to read: one slot without words
-    /// tells of every concept whether it applies. Later ones are asked in words, too.
+    /// From how many of them, at the beginning and in whole steps of up to 1,024, the network learns to read: one slot without
+    /// words tells of every concept whether it applies. The others are asked about in words, too.
     pub wordless: usize,
     /// Tokens of the texts that a core reads at a time, with their slots, padding counted.
     pub batch_tokens: usize,
@@ -73,17 +72,17 @@ pub struct Report {
     pub step: usize,
     pub examples: usize,
     pub of: usize,
-    pub slots: f32,
-    pub cover: f32,
-    /// Of what a slot without words tells.
-    #[serde(default)]
-    pub told: f32,
-    pub answer: f32,
+    /// The mean losses since the last report, as far as something was learnt: of slots, of the highest of the cover, of what slots
+    /// without words tell, and of answers.
+    pub slots: Option<f32>,
+    pub cover: Option<f32>,
+    pub told: Option<f32>,
+    pub answer: Option<f32>,
     pub learning_rate: f64,
     pub tokens_per_second: f64,
     pub seconds_left: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<HeldOut>,
+    pub held_out: Option<Watched>,
 }
 
 /// What a run that goes on may change.
@@ -109,11 +108,17 @@ pub fn run(options: &SftOptions, mut watch: impl FnMut(&Report)) -> Result<()> {
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::of(&options.out);
     let optimizer = adam_w(options.weight_decay, Some(1.0));
-    let (weights, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
-        Some((tensors, optimizer, progress)) => (Weights::from_tensors(&device, tensors)?, optimizer, progress),
-        None => (init.warm(&config, options.seed, &device)?, optimizer, Progress::default()),
+    let concepts = recipe.concepts.len();
+    let (pupil, mut optimizer, mut progress) = match checkpoint.load(optimizer.clone())? {
+        Some((tensors, optimizer, progress)) => {
+            let weights = Weights::from_tensors(&device, tensors)?;
+            (Pupil::load(&config, weights, concepts)?, optimizer, progress)
+        }
+        None => {
+            let weights = init.warm(&config, options.seed, &device)?;
+            (Pupil::begin(&config, weights, concepts, &device)?, optimizer, Progress::default())
+        }
     };
-    let pupil = Pupil::load(&config, weights, recipe.concepts.len(), &device)?;
     let mut pupil = pupil.map(&mut Numbered(0)).freeze_words();
 
     let (mut log, _) = files::metrics::<Report>(&options.out.join("metrics.jsonl"), progress.step / REPORT_EVERY)?;
@@ -226,8 +231,8 @@ impl Means {
     }
 
     /// The means since they were taken last.
-    fn take(&mut self) -> [f32; 4] {
-        std::mem::take(self).0.map(|(sum, count)| sum / count.max(1.0))
+    fn take(&mut self) -> [Option<f32>; 4] {
+        std::mem::take(self).0.map(|(sum, count)| (count > 0.0).then(|| sum / count))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The first weights of a slot network: the trunk of a BERT or an MPNet as published, and small random tensors for what these
-//! have not.
+//! have not, but for a slot, which begins as `[CLS]`.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -11,11 +11,10 @@ use crate::mini::batch::MARKER_WORD;
 use crate::mini::layout::{CONVERSATION, Kind, Marker};
 use crate::mini::network::SlotConfig;
 use crate::mini::network::training::NamedTensor;
+use crate::tokenizer::TokenId;
 
 /// The standard deviation of a BERT's fresh weights (`initializer_range`).
 const RANGE: f32 = 0.02;
-/// BERT's `[CLS]`, the word that stands for the whole text.
-const CLS: usize = 101;
 
 /// The names of a trunk's tensors here and in an MPNet, as far as they differ.
 const MPNET: [(&str, &str); 5] = [
@@ -27,7 +26,7 @@ const MPNET: [(&str, &str); 5] = [
 ];
 /// MPNet's vocabulary is BERT's behind four words of its own and before a mask; three more of these it has in place of BERT's.
 const MPNET_WORDS: usize = 4;
-const MPNET_SPECIAL: [(usize, usize); 3] = [(0, 1), (CLS, 0), (102, 2)];
+const MPNET_SPECIAL: [(usize, usize); 3] = [(0, 1), (101, 0), (102, 2)];
 /// Its positions are counted from here on.
 const MPNET_POSITIONS: usize = 2;
 
@@ -45,11 +44,12 @@ pub fn slot_config(config: &serde_json::Value) -> Result<SlotConfig> {
     SlotConfig::from_json(&config)
 }
 
-/// Reads the trunk out of a `model.safetensors` and adds kinds, heads and markers, drawn from `seed`.
+/// Reads the trunk out of a `model.safetensors` and adds kinds, heads and markers, drawn from `seed`. `cls` is the word that opens
+/// each text.
 ///
 /// # Errors
 /// [`Error::BadModel`] if a tensor of the trunk is missing or not f32.
-pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Result<Vec<NamedTensor>> {
+pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, cls: TokenId, seed: u64) -> Result<Vec<NamedTensor>> {
     let hidden = config.hidden_size;
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
@@ -78,7 +78,7 @@ pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Res
     let rows = Kind::COUNT + Marker::COUNT;
     let mut kinds: Vec<f32> = (0..rows).flat_map(|_| first.clone()).map(|x| x + normal(&mut rng) * RANGE).collect();
     let slot = &mut kinds[(Kind::COUNT + Marker::Slot as usize) * hidden..][..hidden];
-    begin_as_cls(slot, &tensors, hidden)?;
+    begin_as(cls, slot, &tensors, hidden)?;
     tensors.push(("embeddings.kind_embeddings.weight".into(), vec![rows, hidden], kinds));
     for (name, rows) in [("slot_head", 1), ("answer_transform", hidden), ("marker_head", Marker::COUNT)] {
         let weights = (0..rows * hidden).map(|_| normal(&mut rng) * RANGE).collect();
@@ -88,9 +88,9 @@ pub fn warm_start(config: &SlotConfig, file: &SafeTensors<'_>, seed: u64) -> Res
     Ok(tensors)
 }
 
-/// A slot begins as `[CLS]` at the text's beginning, which already reads the text as a whole.
-fn begin_as_cls(slot: &mut [f32], tensors: &[NamedTensor], hidden: usize) -> Result<()> {
-    for (part, cls, marker) in [("word", CLS, MARKER_WORD as usize), ("position", 0, CONVERSATION)] {
+/// A slot begins as `[CLS]` at a text's beginning, whose state stands for the whole text: what tells them apart goes into its kind.
+fn begin_as(cls: TokenId, slot: &mut [f32], tensors: &[NamedTensor], hidden: usize) -> Result<()> {
+    for (part, cls, marker) in [("word", cls as usize, MARKER_WORD as usize), ("position", 0, CONVERSATION)] {
         let name = format!("embeddings.{part}_embeddings.weight");
         let rows = tensors.iter().find(|(found, ..)| *found == name).map_or(&[][..], |(_, _, values)| values);
         let row = |at: usize| rows.get(at * hidden..(at + 1) * hidden);
@@ -145,7 +145,6 @@ mod tests {
     use crate::bundle::Weights;
     use crate::mini::layout::{Frame, Layout, Turn};
     use crate::mini::network::SlotModel;
-    use crate::tokenizer::TokenId;
 
     /// What Hugging Face's transformers give for a tiny MPNet (`tests/golden/make_mpnet.py`).
     #[test]
@@ -154,7 +153,7 @@ mod tests {
         let json = |name: &str| serde_json::from_slice::<serde_json::Value>(&file(name)).unwrap();
         let (config, golden) = (slot_config(&json("config.json")).unwrap(), json("golden.json"));
         let weights = file("model.safetensors");
-        let mut tensors = warm_start(&config, &SafeTensors::deserialize(&weights).unwrap(), 1).unwrap();
+        let mut tensors = warm_start(&config, &SafeTensors::deserialize(&weights).unwrap(), 101, 1).unwrap();
         let kinds = tensors.iter_mut().find(|(name, ..)| name == "embeddings.kind_embeddings.weight");
         kinds.unwrap().2.fill(0.0);
         let device = Device::flex();
@@ -175,5 +174,26 @@ mod tests {
                 "{at}: {found:?}, not {expected:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_slot_begins_as_the_word_that_opens_a_text() {
+        let file = |name: &str| std::fs::read(format!("tests/golden/mpnet/{name}")).unwrap();
+        let config = slot_config(&serde_json::from_slice(&file("config.json")).unwrap()).unwrap();
+        let weights = file("model.safetensors");
+        let tensors = warm_start(&config, &SafeTensors::deserialize(&weights).unwrap(), 101, 1).unwrap();
+        let width = config.hidden_size;
+        let row = |part: &str, at: usize| {
+            let name = format!("embeddings.{part}_embeddings.weight");
+            &tensors.iter().find(|(found, ..)| *found == name).unwrap().2[at * width..(at + 1) * width]
+        };
+        let opens = |kind: usize| {
+            let marker = row("word", MARKER_WORD as usize).iter().zip(row("position", CONVERSATION));
+            let marker = marker.zip(row("kind", kind)).map(|((word, position), kind)| word + position + kind);
+            let cls = row("word", 101).iter().zip(row("position", 0)).map(|(word, position)| word + position);
+            marker.zip(cls).all(|(marker, cls)| (marker - cls).abs() < 6.0 * RANGE)
+        };
+        assert!(opens(Kind::COUNT + Marker::Slot as usize));
+        assert!(!opens(Kind::COUNT + Marker::Answer as usize) && !opens(Kind::Category as usize));
     }
 }

@@ -71,7 +71,8 @@ fn matrix_tensor(name: &str, matrix: &Matrix, out: &mut Vec<NamedTensor>) {
     }
 }
 
-fn linear_tensors(name: &str, linear: &Linear, out: &mut Vec<NamedTensor>) {
+/// The weight and the bias of a layer, by its name.
+pub(crate) fn linear_tensors(name: &str, linear: &Linear, out: &mut Vec<NamedTensor>) {
     matrix_tensor(name, &linear.weight, out);
     if let Some(bias) = &linear.bias {
         push_tensor(out, format!("{name}.bias"), bias.val());

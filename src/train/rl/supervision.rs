@@ -92,7 +92,7 @@ impl<T: Tasks> Supervision<SlotNetwork> for TaskSlots<'_, T> {
                     blocks.push(words.clone());
                 }
                 let target = f32::from(u8::from(held.contains(&category.id)));
-                knowns.push(Known { reading: texts.len(), block, target, weight: 1.0 });
+                knowns.push(Known { reading: texts.len(), column: block, target, weight: 1.0 });
             }
             texts.push(prompt.conversation(network.source.prompts.frame, 0));
         }

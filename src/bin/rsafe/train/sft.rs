@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use rsafe::train::sft::{self, HeldOut, Report, SftOptions};
+use rsafe::train::sft::{self, Report, SftOptions};
 
 use super::clock::clock;
 use crate::outcome::{Failure, Outcome};
@@ -26,7 +26,7 @@ pub struct SftArgs {
     /// Examples to learn from; the learning rate falls to zero at the last
     #[arg(long, value_name = "N", default_value_t = 24_000)]
     examples: usize,
-    /// How many of them, the first, ask about all concepts at once, before any category is asked about in words
+    /// From how many of them, the first, in whole steps of up to 1,024, only what a slot without words tells is learnt
     #[arg(long, value_name = "N", default_value_t = 0)]
     wordless: usize,
     /// Tokens in one batch, padding included; each core has a batch of its own
@@ -67,24 +67,25 @@ pub fn run(args: SftArgs) -> Result<Outcome, Failure> {
 }
 
 fn line(report: &Report) -> String {
+    let [slots, cover, told, answer] = [report.slots, report.cover, report.told, report.answer].map(number);
     let mut line = format!(
-        "step {:>5}  examples {:>6}/{}  loss: slots {:.3} cover {:.3} told {:.3} answer {:.3}  {:>5.0} tokens/s  {} left",
+        "step {:>5}  examples {:>6}/{}  loss: slots {slots} cover {cover} told {told} answer {answer}  {:>5.0} tokens/s  {} left",
         report.step,
         report.examples,
         report.of,
-        report.slots,
-        report.cover,
-        report.told,
-        report.answer,
         report.tokens_per_second,
         clock(report.seconds_left),
     );
-    if let Some(HeldOut { by_names, harm }) = report.held_out {
-        let [seen, unseen, prompts, responses] = [by_names[0], by_names[1], harm[0], harm[1]]
-            .map(|auroc| auroc.map_or("-".into(), |auroc| format!("{auroc:.3}")));
+    if let Some(watched) = report.held_out {
+        let [seen, unseen] = watched.by_names.map(number);
+        let [prompts, responses] = watched.harm.map(number);
         line += &format!(
             "  held out, AUROC: {seen}, unseen names {unseen}, harm in prompts {prompts}, in responses {responses}"
         );
     }
     line
+}
+
+fn number(value: Option<impl Into<f64>>) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{:.3}", value.into()))
 }
