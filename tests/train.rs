@@ -216,7 +216,7 @@ fn a_small_run_learns_to_read_categories_it_was_not_shown_by_name() {
     fell(|report| report.slots, 0.5);
     fell(|report| report.answer, 0.7);
     fell(|report| report.told, 0.7);
-    let [seen, _] = last.held_out.unwrap().by_names;
+    let [seen, _] = reports[reports.len() - 1].held_out.unwrap().by_names;
     assert!(seen.unwrap() > 0.95, "{seen:?} on rows that were held out");
 }
 
