@@ -33,7 +33,7 @@ impl Guard {
     pub async fn lint(&self, policy: &Policy) -> Result<Vec<Finding>> {
         // Rules would decide before the model reads anything.
         let policy = &Policy { rules: Rules::default(), ..policy.clone() };
-        if !self.engine.names_categories() {
+        if !self.loaded.engine.names_categories() {
             let findings = without_effect(policy);
             if !findings.is_empty() {
                 return Ok(findings);

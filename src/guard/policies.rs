@@ -53,7 +53,7 @@ mod tests {
     fn a_policy_is_made_ready_once_and_only_the_last_ones_stay() {
         pollster::block_on(async {
             let guard = Guard::load(Bundle::embedded().unwrap(), LoadOptions::default()).await.unwrap();
-            let ready = |policy: Option<&Policy>| guard.policies.of(policy, &guard.engine).unwrap();
+            let ready = |policy: Option<&Policy>| guard.loaded.policies.of(policy, &guard.loaded.engine).unwrap();
             let policy = |at: usize| Policy::new("house").category(Category::new("S1", format!("Room {at}")));
             let first = ready(Some(&policy(0)));
             assert!(Arc::ptr_eq(&first, &ready(Some(&policy(0)))) && !first.own);
@@ -90,9 +90,9 @@ mod tests {
             let again = ready(Some(&policy(1)));
             ready(Some(&policy(KEPT + 1)));
             assert!(Arc::ptr_eq(&again, &ready(Some(&policy(1)))), "used again, it is not the oldest");
-            assert_eq!(guard.policies.kept.lock().unwrap().len(), KEPT);
+            assert_eq!(guard.loaded.policies.kept.lock().unwrap().len(), KEPT);
 
-            let empty = guard.policies.of(Some(&Policy::new("empty")), &guard.engine);
+            let empty = guard.loaded.policies.of(Some(&Policy::new("empty")), &guard.loaded.engine);
             assert_eq!(empty.err().map(|error| error.code()), Some("bad_policy"));
         });
     }

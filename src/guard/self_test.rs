@@ -67,7 +67,7 @@ impl Guard {
         let other = test.policy();
         let mut tested = Tested { values: 0, difference: 0.0, tolerance: test.tolerance };
         for (i, case) in test.cases.iter().enumerate() {
-            let found = self.engine.known(self.policy(), &other, case, i as u32).await?;
+            let found = self.loaded.engine.known(self.policy(), &other, case, i as u32).await?;
             let off = |what: String| {
                 let number = i + 1;
                 Error::SelfTest(format!(
@@ -99,8 +99,8 @@ impl Guard {
         let mut test = unanswered();
         let other = test.policy();
         for (case, i) in test.cases.iter_mut().zip(0..) {
-            case.answer = self.engine.known_steps(&other, case.conversation().target)?;
-            *case = self.engine.known(own, &other, case, i).await?;
+            case.answer = self.loaded.engine.known_steps(&other, case.conversation().target)?;
+            *case = self.loaded.engine.known(own, &other, case, i).await?;
             case.round();
         }
         let most = match template {

@@ -68,7 +68,7 @@ async fn scores(guard: Guard) -> Result<Vec<Shift>> {
             bundle: score,
         };
         // A decoder names categories where it finds any, with the score of the whole.
-        if guard.engine.scores_categories() {
+        if guard.loaded.engine.scores_categories() {
             scores.extend(verdict.categories.iter().map(|category| shift(Some(&category.name), category.score)));
         } else {
             scores.push(shift(None, verdict.score));

@@ -1,18 +1,22 @@
 //! From labelled rows to what is learnt of them: what a text shows, the categories it is asked about together with others, and
 //! what the network should answer about it under a policy of its own.
 
+mod example;
+mod sampled;
+mod shown;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use rand::RngExt;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::Lexicon;
 use super::panel::{CONCEPTS, Covered, HARM, Known, Panel, Reading};
 use super::policies::{Asks, Drawn, Policies, Shows};
-use super::sample::{Asked, Sample};
+use super::sample::Sample;
 use super::samples::Samples;
 use super::topics::Topics;
 use crate::data::recipe::{ConceptIdx, Facts, Recipe};
@@ -20,6 +24,10 @@ use crate::error::Result;
 use crate::mini::layout::{BLOCK_WORDS, Frame, Kind, Layout, Marker, NAME_WORDS, STEPS, Turn, WINDOW};
 use crate::mini::prompt::Context;
 use crate::tokenizer::{TokenId, Tokenizer};
+pub use example::{Choice, Example, Next};
+use sampled::{DEFINED, Sampled, asked_of, written};
+use shown::Part;
+pub use shown::Shown;
 
 /// The share of responses that are judged as they are being written: cut behind a word.
 const UNFINISHED: f64 = 0.4;
@@ -29,62 +37,12 @@ const REASONED: f64 = 0.6;
 const BORDERLINE: f32 = 0.5;
 const ABSENT: f32 = 0.25;
 const ABSENT_OF_AN_OWNER: f32 = 0.4;
-/// The share of an owner's categories that come with their definitions: by the name alone few are told for sure.
-const DEFINED: f64 = 0.85;
 /// How often "harm of any kind" is asked, mostly in other words each time, and what its slot counts next to one of another that
 /// applies: it is what most rows know best.
 const ANY_HARM_PHRASES: usize = 2;
 const ANY_HARM_WEIGHT: f32 = 1.5;
 /// How many times that where all concepts are told at once: together with some eighty others, most of which do not apply.
 const ANY_HARM_TOLD: f32 = 8.0;
-
-/// What slots read of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Whole,
-    /// A passage that holds all that the facts are about.
-    Core,
-    /// A passage without harm, of a text that may have some elsewhere.
-    Harmless,
-}
-
-/// What is seen of a text.
-pub struct Shown<'s> {
-    pub sample: Cow<'s, Sample>,
-    /// The judged tokens that are seen.
-    window: Range<usize>,
-    /// The conversation alone.
-    pub layout: Layout,
-}
-
-/// A place in the answer where the grammar leaves a choice.
-#[derive(Debug, Clone, Copy)]
-pub struct Choice {
-    /// Index of the token whose hidden state predicts the next.
-    pub index: usize,
-    pub next: Next,
-}
-
-/// What comes next, and so what it is chosen from.
-#[derive(Debug, Clone, Copy)]
-pub enum Next {
-    /// One marker against another.
-    Marker {
-        right: Marker,
-        wrong: Marker,
-    },
-    /// A word of the judged message, or the end of the quote.
-    Word(TokenId),
-    EndQuote,
-}
-
-/// A text under one policy, and the answer about it.
-pub struct Example {
-    pub layout: Layout,
-    pub choices: Vec<Choice>,
-    /// Words that a quote may hold.
-    pub words: Vec<TokenId>,
-}
 
 /// Makes examples.
 pub struct Examples<'a> {
@@ -95,16 +53,6 @@ pub struct Examples<'a> {
     pub policies: Policies<'a>,
     topics: Topics<'a>,
     texts: HashMap<String, Vec<TokenId>>,
-}
-
-/// One category of a sampled policy.
-struct Sampled {
-    /// `None` for an owner's own.
-    concept: Option<ConceptIdx>,
-    /// 1 if it applies, 0 if not, a half if it is borderline; `None` if nobody knows.
-    target: Option<f32>,
-    name: Vec<TokenId>,
-    block: Vec<TokenId>,
 }
 
 impl<'a> Examples<'a> {
@@ -381,72 +329,12 @@ impl<'a> Examples<'a> {
     }
 }
 
-impl Sampled {
-    /// Whether it applies; `None` if nobody knows, or readers would differ.
-    fn applies(&self) -> Option<bool> {
-        self.target.filter(|&target| target == 0.0 || target == 1.0).map(|target| target == 1.0)
-    }
-}
-
 /// What a slot counts that should say this, where one whose category does not apply counts `absent`.
 fn weight(target: f32, absent: f32) -> f32 {
     match target {
         0.0 => absent,
         1.0 => 1.0,
         _ => BORDERLINE,
-    }
-}
-
-/// An owner's policy for an answer: all that is known of it, mostly with the definitions, sometimes without some of the
-/// categories that do not apply.
-fn asked_of(asked: &[Asked], rng: &mut ChaCha8Rng) -> Vec<Sampled> {
-    let keep = if rng.random_bool(0.5) { 1.0 } else { 0.6 };
-    let kept =
-        asked.iter().filter(|category| category.target.is_some_and(|target| target > 0.0) || rng.random_bool(keep));
-    let kept: Vec<&Asked> = kept.collect();
-    let sampled = |category: &Asked| written(category, rng.random_bool(DEFINED));
-    if kept.is_empty() { asked.iter().map(sampled).collect() } else { kept.into_iter().map(sampled).collect() }
-}
-
-impl Shown<'_> {
-    /// Passages as inference reads them, each as what it leaves unseen: one that holds what the facts are about, and one
-    /// that holds nothing of it.
-    fn passages(&self, rng: &mut ChaCha8Rng) -> Vec<(Vec<Range<usize>>, Part)> {
-        let Some(core) = self.sample.core.clone() else { return Vec::new() };
-        let judged = self.layout.judged();
-        let core = judged.start + core.start..judged.start + core.end;
-        let passages = self.layout.passages();
-        let holds = |passage: &&Range<usize>| passage.start <= core.start && core.end <= passage.end;
-        let lacks = |passage: &&Range<usize>| passage.end <= core.start || core.end <= passage.start;
-        let unseen = |passage: &Range<usize>| vec![judged.start..passage.start, passage.end..judged.end];
-        let mut draw = |part, of: &dyn Fn(&&Range<usize>) -> bool| {
-            let of: Vec<_> = passages.iter().filter(|passage| of(passage)).collect();
-            of.choose(rng).map(|passage| (unseen(passage), part))
-        };
-        [draw(Part::Core, &holds), draw(Part::Harmless, &lacks)].into_iter().flatten().collect()
-    }
-}
-
-/// A category as somebody wrote it, with its definition or by its name alone.
-fn written(category: &Asked, defined: bool) -> Sampled {
-    let mut name = category.name.clone();
-    name.truncate(NAME_WORDS);
-    let mut block = name.clone();
-    if defined {
-        block.extend(&category.definition);
-    }
-    block.truncate(BLOCK_WORDS);
-    Sampled { concept: None, target: category.target, name, block }
-}
-
-impl Example {
-    fn push_verdict(&mut self, index: usize, flagged: bool, vocab_size: usize) {
-        let (right, wrong) = match flagged {
-            true => (Marker::Unsafe, Marker::Safe),
-            false => (Marker::Safe, Marker::Unsafe),
-        };
-        self.choices.push(Choice { index, next: Next::Marker { right, wrong } });
-        self.layout.push_answer(right.id(vocab_size));
     }
 }
 
