@@ -45,9 +45,11 @@ impl Guard {
     /// Loads the model and runs its self-test.
     ///
     /// # Errors
-    /// What the bundle's files have wrong, [`Error::BadInput`](crate::Error::BadInput) for a strictness out of bounds, [`Error::BadModel`](crate::Error::BadModel) if the
-    /// bundle has no self-test that counts and [`LoadOptions::allow_untested`](field@LoadOptions::allow_untested) is not
-    /// set, and [`Error::SelfTest`](crate::Error::SelfTest) if the model does not give the answers that it gave when the bundle was made.
+    /// What the bundle's files have wrong, [`Error::BadInput`](crate::Error::BadInput) for a strictness out of bounds,
+    /// [`Error::BadModel`](crate::Error::BadModel) if the bundle has no self-test that counts and
+    /// [`LoadOptions::allow_untested`](field@LoadOptions::allow_untested) is not set, and
+    /// [`Error::SelfTest`](crate::Error::SelfTest) if the model does not give the answers that it gave when the bundle was
+    /// made.
     pub async fn load(bundle: Bundle, options: LoadOptions) -> Result<Self> {
         check_strictness(options.strictness)?;
         let test = match bundle.manifest().self_test() {
@@ -85,8 +87,8 @@ impl Guard {
     /// Judges a conversation.
     ///
     /// # Errors
-    /// What the request, the model or the device has wrong. An error is no verdict: treat it as [`Decision::Block`](crate::Decision::Block),
-    /// or make one with [`Verdict::fail_closed`].
+    /// What the request, the model or the device has wrong. An error is no verdict: treat it as
+    /// [`Decision::Block`](crate::Decision::Block), or make one with [`Verdict::fail_closed`].
     pub async fn check(&self, request: &Request<'_>) -> Result<Verdict> {
         self.check_pausing(request, &mut async || Ok(())).await
     }
@@ -116,9 +118,9 @@ impl Guard {
     /// Starts a pull stream; dropping it frees its cache.
     ///
     /// # Errors
-    /// [`Error::BadInput`](crate::Error::BadInput) if the conversation has nothing to judge or the strictness is out of bounds;
-    /// [`Error::BadPolicy`](crate::Error::BadPolicy) for a policy made in code that could not be one read from a file, such as one without
-    /// categories.
+    /// [`Error::BadInput`](crate::Error::BadInput) if the conversation has nothing to judge or the strictness is out of
+    /// bounds; [`Error::BadPolicy`](crate::Error::BadPolicy) for a policy made in code that could not be one read from a
+    /// file, such as one without categories.
     pub fn start(&self, request: &Request<'_>) -> Result<Session<'_>> {
         Session::start(&self.loaded, request)
     }

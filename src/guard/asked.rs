@@ -41,11 +41,11 @@ pub struct LoadOptions {
     /// How readily texts are flagged, from 0 (least) to 1 (most), of requests that do not say; 0.5 takes the bundle's
     /// thresholds as they are. [`Dial`](crate::verdict::Dial) says how far the others move; a threshold that the policy sets stays.
     pub strictness: f32,
-    /// The most work that one check may take to score, in tokens that the model reads: for the slot model the policy once, and
-    /// each window of the judged text with the words that frame it and a token a category and reading; for a decoder the prompt. A check
-    /// that needs more is refused with [`Error::Work`](crate::Error::Work) before anything is read. Caches spare work but do not count, nor does
-    /// what comes behind the scores: the tokens of an answer, and for each category that rsafe-mini explains at most some
-    /// hundred tries of a token and one more reading of a window.
+    /// The most work that one check may take to score, in tokens that the model reads: for the slot model the policy once,
+    /// and each window of the judged text with the words that frame it and a token a category and reading; for a decoder the
+    /// prompt. A check that needs more is refused with [`Error::Work`](crate::Error::Work) before anything is read. Caches
+    /// spare work but do not count, nor does what comes behind the scores: the tokens of an answer, and for each category
+    /// that rsafe-mini explains at most some hundred tries of a token and one more reading of a window.
     ///
     /// The default, [`MAX_WORK`], is beyond what any text that fits the model needs. rsafe-mini reads 1,000 tokens in
     /// about a second as WebAssembly on one core.

@@ -103,7 +103,8 @@ impl<G: Deref<Target = Guard>> Monitor<G> {
     /// A monitor of the assistant's answer to `messages`, which may be empty. Without a policy, the guard's holds.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a size or strictness that is out of bounds, and [`Error::BadPolicy`] for a policy that cannot be judged by.
+    /// [`Error::BadInput`] for a size or strictness that is out of bounds, and [`Error::BadPolicy`] for a policy that cannot
+    /// be judged by.
     pub fn new(guard: G, messages: Vec<Message>, policy: Option<Policy>, options: MonitorOptions) -> Result<Self> {
         options.validate()?;
         policy.as_ref().map_or(Ok(()), Policy::validate)?;

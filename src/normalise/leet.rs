@@ -55,8 +55,8 @@ fn letter(c: char) -> Option<char> {
     })
 }
 
-/// Runs of ASCII letters, digits and signs, and apostrophes between them, without those that have a digit which stands for no letter, mail
-/// addresses, and what is too long for a word.
+/// Runs of ASCII letters, digits and signs, and apostrophes between them, without those that have a digit which stands for
+/// no letter, mail addresses, and what is too long for a word.
 fn words(text: &[Traced]) -> Vec<(usize, usize)> {
     const LONGEST: usize = 24;
     let is_part = |c: char| c.is_ascii_alphanumeric() || is_sign(c);

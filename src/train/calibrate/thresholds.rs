@@ -31,9 +31,10 @@ pub struct Own {
 }
 
 /// Chooses thresholds for the categories of the bundle's policy: scores that as many safe texts reach, whichever category it
-/// is (five times as many that at `catch_all`), all moved together to where the decision, unsafe or not, has the best F1. So no category pays for another's false
-/// alarms, and a rare one is not given up for its rarity, as it would be by an F1 of its own. With few safe texts, or if one threshold for all
-/// decides better, by more than [`AS_GOOD`], there is only that. `None` without rows of both labels.
+/// is (five times as many that at `catch_all`), all moved together to where the decision, unsafe or not, has the best F1. So
+/// no category pays for another's false alarms, and a rare one is not given up for its rarity, as it would be by an F1 of
+/// its own. With few safe texts, or if one threshold for all decides better, by more than [`AS_GOOD`], there is only that.
+/// `None` without rows of both labels.
 pub fn own(rows: &[Judged], catch_all: Option<usize>) -> Option<Own> {
     let scored: Vec<Scored> = rows.iter().filter_map(|row| Some((row.score, row.is_unsafe?))).collect();
     let (f1, single) = best_f1(&scored, PRIOR)?;

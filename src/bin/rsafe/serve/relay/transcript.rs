@@ -22,10 +22,10 @@ pub enum Run {
     Answered { at: usize, pieces: Vec<String> },
 }
 
-/// The runs of a conversation, in its order: the messages between two answers as one, each answer and what each
-/// tool gave for itself. A long piece is a run of its own, and its run has its ends. An answer at the end is a beginning that the model shall go on with: it is
-/// judged as an answer, and as what the caller asks for. So is a short one, in what follows it: a wish may stand in an
-/// answer's place. What is judged of a run depends on nothing behind it.
+/// The runs of a conversation, in its order: the messages between two answers as one, each answer and what each tool gave
+/// for itself. A long piece is a run of its own, and its run has its ends. An answer at the end is a beginning that the
+/// model shall go on with: it is judged as an answer, and as what the caller asks for. So is a short one, in what follows
+/// it: a wish may stand in an answer's place. What is judged of a run depends on nothing behind it.
 pub fn runs_of(messages: &[Spoken]) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut heard: Vec<String> = Vec::new();
