@@ -21,7 +21,8 @@ pub struct Pupil {
     pub heads: ConceptHeads,
 }
 
-/// What each concept adds, at a slot without words, to the logit of harm, which the slot itself tells.
+/// What each concept adds, at a slot without words, to the logit of harm, which the slot itself tells: the head of harm of any
+/// kind is never taught.
 #[derive(Module, Debug)]
 pub struct ConceptHeads {
     /// `[concepts, hidden]`
@@ -41,14 +42,11 @@ impl ConceptHeads {
 }
 
 impl Pupil {
-    /// The network that `weights` hold, with heads that add nothing yet unless they hold some, too.
+    /// The network that `weights` hold, with heads that add nothing yet.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn begin(config: &SlotConfig, weights: Weights, concepts: usize, device: &Device) -> Result<Self> {
-        if weights.has(&format!("{HEADS}.weight")) {
-            return Self::load(config, weights, concepts);
-        }
         let heads = Matrix::from_tensor(Tensor::zeros([concepts, config.hidden_size], device));
         Self::with(config, weights, heads)
     }
